@@ -1,0 +1,98 @@
+"""What a data set must offer so that its images can be trained on, explained and stored.
+
+A *collection* knows all its labels at once and hands out pixels and annotations one
+image at a time, so that a study never has to fit in memory.  ``saltrust.datasets``
+implements it; ``training``, ``generate`` and :mod:`saltrust.cache.reference` consume it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """One decoded radiograph.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (height, width)
+        Gray values resampled to the grid asked for; 255 is white (MONOCHROME1 inverted).
+    native_height, native_width : int
+        Size as acquired, in pixels.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    native_height: int
+    native_width: int
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What one reader drew of one finding in one image, all at native size.
+
+    Attributes
+    ----------
+    mask_rle : str
+        ``counts`` of the compressed COCO run-length code (:mod:`saltrust.cache.rle`), at the
+        native size of the image.  An empty mask is a valid code, not an empty string.
+    n_polygons : int
+        Contours the reader drew; -1 when unknown.
+    points : tuple of (float, float)
+        Most representative points as (row, column) in native pixels.
+    boxes : tuple of (float, float, float, float)
+        y0, x0, y1, x1 in native pixels, the far edges exclusive.
+    """
+
+    mask_rle: str
+    n_polygons: int = -1
+    points: tuple[tuple[float, float], ...] = ()
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+
+
+@runtime_checkable
+class Collection(Protocol):
+    """A data set: all labels now, pixels and annotations on request.
+
+    Attributes
+    ----------
+    index : xarray.Dataset
+        Coordinates ``image`` (str), ``finding`` (str), ``reader`` (str, may have length 0),
+        ``reader_role(reader)``, optionally ``patient``, ``study``, ``view``, ``split``,
+        ``native_height``, ``native_width`` on ``image``; variable ``label(image, finding)``
+        int8 (:class:`saltrust.cache.schema.Label`).  Image names are unique.
+    fingerprint : str
+        SHA-256 over what determines the data; recorded as provenance.
+    description : dict
+        Plain JSON values: kind, source, seed, counts, anything worth recording.
+    has_radiographs : bool
+        False for collections of annotations only.
+    """
+
+    index: xr.Dataset
+    fingerprint: str
+    description: dict[str, Any]
+    has_radiographs: bool
+
+    def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
+        """Decode one radiograph and resample it to ``grid`` = (height, width).
+
+        Raises
+        ------
+        DataError
+            If the file is missing, truncated or holds no pixels; the message names it.
+        """
+        ...
+
+    def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
+        """All annotations of one image, keyed by (finding, reader).
+
+        A pair that is absent was not annotated; an annotated negative has an empty mask.
+        """
+        ...

@@ -1,0 +1,282 @@
+"""The one declaration of everything a cube store may hold.
+
+Validation, creation, ``saltrust info`` and the documentation all read it.  Each
+variable has a name, named dimensions, a dtype, units, a meaning and a valid range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+#: Raised whenever a store written by this version could be misread by an older one.
+SCHEMA_VERSION = 1
+
+#: The ten findings of CheXlocalize, in the order of protocol S.
+CHEXLOCALIZE_FINDINGS = (
+    "Airspace Opacity",
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Enlarged Cardiomediastinum",
+    "Lung Lesion",
+    "Pleural Effusion",
+    "Pneumothorax",
+    "Support Devices",
+)
+
+#: Names that mean the same finding; the key is what other data sets write.
+FINDING_ALIASES = {"Lung Opacity": "Airspace Opacity"}
+
+
+class Status(IntEnum):
+    """What became of one map."""
+
+    MISSING = 0
+    OK = 1
+    FLAT = 2
+    NONFINITE = 3
+
+
+class Label(IntEnum):
+    """Image-level label of one finding."""
+
+    POSITIVE = 1
+    NEGATIVE = 0
+    UNCERTAIN = -1
+    NOT_STATED = -2
+
+
+SPLITS = ("train", "val", "test", "none")
+READER_ROLES = ("reference", "benchmark")
+MODEL_ROLES = ("member", "ensemble")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the cubes.
+
+    Attributes
+    ----------
+    name : str
+    dims : tuple of str
+        Dimension names in storage order.
+    dtype : str
+        NumPy dtype name, or ``"string"`` for variable-length text.
+    meaning : str
+        One sentence for people.
+    units : str
+        ``"1"`` for dimensionless numbers.
+    valid_range : tuple of float or None
+        Inclusive bounds of finite values.
+    fill : float, int, bool or str
+        What an element holds before it is written.
+    flags : tuple of (int, str)
+        Meanings of coded values.
+    choices : tuple of str
+        The only texts allowed, when not empty.
+    required : bool
+        Whether the group is invalid without it.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    meaning: str
+    units: str = "1"
+    valid_range: tuple[float, float] | None = None
+    fill: float | int | bool | str = ""
+    flags: tuple[tuple[int, str], ...] = ()
+    choices: tuple[str, ...] = ()
+    required: bool = False
+
+    @property
+    def is_map(self) -> bool:
+        """Whether the variable has pixels, so that its chunk is one map."""
+        return self.dims[-2:] == ("y", "x")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One concept of the study: a group of the store."""
+
+    name: str
+    meaning: str
+    variables: tuple[Variable, ...]
+
+    def __getitem__(self, name: str) -> Variable:
+        for variable in self.variables:
+            if variable.name == name:
+                return variable
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(variable.name == name for variable in self.variables)
+
+
+_NAN = float("nan")
+_LABEL_FLAGS = tuple((int(label), label.name.lower()) for label in Label)
+_STATUS_FLAGS = tuple((int(status), status.name.lower()) for status in Status)
+
+
+def _status(dims: tuple[str, ...]) -> Variable:
+    return Variable(
+        "status",
+        dims,
+        "uint8",
+        "What became of the map; written after the map itself.",
+        valid_range=(0, 3),
+        fill=int(Status.MISSING),
+        flags=_STATUS_FLAGS,
+        required=True,
+    )
+
+
+_MODEL_COORDS = (
+    Variable("model", ("model",), "string", "Name of the model.", required=True),
+    Variable("model_role", ("model",), "string", "Member or ensemble.", choices=MODEL_ROLES),
+    Variable("model_architecture", ("model",), "string", "Registry name or module:factory."),
+    Variable("model_seed", ("model",), "int64", "Training seed; -1 unknown.", fill=-1),
+    Variable("model_checkpoint", ("model",), "string", "SHA-256 of the weights; empty: none."),
+)
+_EXPLAINER_COORDS = (
+    Variable("explainer", ("explainer",), "string", "Saliency method.", required=True),
+    Variable("explainer_parameters", ("explainer",), "string", "Its parameters, as JSON."),
+)
+_READER_COORDS = (
+    Variable("reader", ("reader",), "string", "Who annotated.", required=True),
+    Variable(
+        "reader_role",
+        ("reader",),
+        "string",
+        "Reference standard or benchmark expert.",
+        choices=READER_ROLES,
+        required=True,
+    ),
+)
+
+ROOT = Group(
+    "/",
+    "Labels that every group shares.",
+    (
+        Variable("image", ("image",), "string", "Identifier of the radiograph.", required=True),
+        Variable("finding", ("finding",), "string", "Name of the finding.", required=True),
+        Variable("patient", ("image",), "string", "Patient the image is of."),
+        Variable("study", ("image",), "string", "Examination the image belongs to."),
+        Variable("view", ("image",), "string", "Projection, e.g. frontal PA."),
+        Variable("split", ("image",), "string", "Part of the data set.", choices=SPLITS),
+        Variable("native_height", ("image",), "int32", "Rows as acquired; 0 unknown.", "pixel",
+                 (0, 1e5), 0),
+        Variable("native_width", ("image",), "int32", "Columns as acquired; 0 unknown.", "pixel",
+                 (0, 1e5), 0),
+    ),
+)
+
+RADIOGRAPH = Group(
+    "radiograph",
+    "The images as the model saw them.",
+    (
+        Variable("pixels", ("image", "y", "x"), "uint8", "Gray values on the grid, 255 is white.",
+                 valid_range=(0, 255), fill=0, required=True),
+    ),
+)
+
+REFERENCE = Group(
+    "reference",
+    "What people said: labels, masks, boxes, points, gaze.",
+    (
+        *_READER_COORDS,
+        Variable("label", ("image", "finding"), "int8",
+                 "1 positive, 0 negative, -1 uncertain, -2 not stated.",
+                 valid_range=(-2, 1), fill=int(Label.NOT_STATED), flags=_LABEL_FLAGS,
+                 required=True),
+        Variable("annotated", ("image", "finding", "reader"), "bool",
+                 "Whether this reader drew, or stated there is nothing to draw.", fill=False),
+        Variable("mask", ("image", "finding", "reader", "y", "x"), "bool",
+                 "Annotation on the grid.", fill=False),
+        Variable("mask_rle", ("image", "finding", "reader"), "string",
+                 "Annotation at native size: counts of the compressed COCO run-length code."),
+        Variable("n_polygons", ("image", "finding", "reader"), "int32",
+                 "Contours the reader drew; -1 unknown.", valid_range=(-1, 1e6), fill=-1),
+        Variable("box", ("image", "finding", "reader", "instance", "corner"), "float32",
+                 "Bounding boxes as y0, x0, y1, x1 in native pixels; NaN pads.", "pixel",
+                 fill=_NAN),
+        Variable("point_y", ("image", "finding", "reader", "instance"), "float32",
+                 "Row of the most representative point in native pixels; NaN pads.", "pixel",
+                 fill=_NAN),
+        Variable("point_x", ("image", "finding", "reader", "instance"), "float32",
+                 "Column of the most representative point in native pixels; NaN pads.", "pixel",
+                 fill=_NAN),
+        Variable("gaze", ("image", "reader", "y", "x"), "float32",
+                 "Static gaze heatmap on the grid, at most 1.", valid_range=(0, 1), fill=_NAN),
+    ),
+)
+
+PREDICTION = Group(
+    "prediction",
+    "What the models said of each image.",
+    (
+        *_MODEL_COORDS,
+        Variable("logit", ("image", "finding", "model"), "float32", "Pre-sigmoid output.",
+                 fill=_NAN),
+        Variable("probability", ("image", "finding", "model"), "float32",
+                 "Predicted probability; NaN not computed.", valid_range=(0, 1), fill=_NAN,
+                 required=True),
+    ),
+)
+
+SALIENCY = Group(
+    "saliency",
+    "Heatmaps of trained models: raw, signed where the explainer is, not normalised.",
+    (
+        *_EXPLAINER_COORDS,
+        *_MODEL_COORDS,
+        Variable("heatmap", ("image", "finding", "explainer", "model", "y", "x"), "float32",
+                 "Attribution per pixel of the grid.", fill=_NAN, required=True),
+        _status(("image", "finding", "explainer", "model")),
+    ),
+)
+
+RANDOMIZATION = Group(
+    "randomization",
+    "Heatmaps while the weights are randomised from the top layer down; stage 0 is trained.",
+    (
+        *_EXPLAINER_COORDS,
+        *_MODEL_COORDS,
+        Variable("replicate", ("replicate",), "int64", "Number of the repetition.",
+                 required=True),
+        Variable("replicate_seed", ("replicate",), "int64", "Seed of the random weights.",
+                 fill=-1),
+        Variable("stage", ("stage",), "string", "Layer randomised last; 'trained' first.",
+                 required=True),
+        Variable("heatmap",
+                 ("image", "finding", "explainer", "model", "replicate", "stage", "y", "x"),
+                 "float32", "Attribution per pixel of the grid.", fill=_NAN, required=True),
+        _status(("image", "finding", "explainer", "model", "replicate", "stage")),
+        Variable("probability", ("image", "finding", "model", "replicate", "stage"), "float32",
+                 "Predicted probability at that stage.", valid_range=(0, 1), fill=_NAN),
+    ),
+)
+
+LOCALIZER = Group(
+    "localizer",
+    "Heatmaps of models trained to localise, and of the average mask.",
+    (
+        *_MODEL_COORDS,
+        Variable("heatmap", ("image", "finding", "model", "y", "x"), "float32",
+                 "Score per pixel of the grid.", fill=_NAN, required=True),
+        _status(("image", "finding", "model")),
+    ),
+)
+
+GROUPS: dict[str, Group] = {
+    group.name: group
+    for group in (ROOT, RADIOGRAPH, REFERENCE, PREDICTION, SALIENCY, RANDOMIZATION, LOCALIZER)
+}
+
+#: Dimensions with a coordinate variable of the same name.
+LABELLED_DIMS = ("image", "finding", "reader", "explainer", "model", "replicate", "stage")
+
+#: Where analyses keep what they found; its groups are named by topic and key, not declared here.
+SCORES = "scores"

@@ -1,0 +1,52 @@
+"""The errors that saltrust raises on purpose.
+
+Every message is one sentence that names the file, the label or the variable at
+fault and says the way out.  The command line prints the sentence and exits with
+``exit_code``; nothing below it prints or exits.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SaltrustError(Exception):
+    """Base of all errors that saltrust raises on purpose."""
+
+    exit_code = 1
+
+
+class DataError(SaltrustError):
+    """The data cannot give what was asked: exit status 1."""
+
+    exit_code = 1
+
+
+class UsageError(SaltrustError):
+    """The call itself is wrong (option, study file, output path): exit status 2."""
+
+    exit_code = 2
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """Say what the reader may have meant by ``word``.
+
+    Returns
+    -------
+    str
+        ``"did you mean 'x'?"`` where a candidate is close, else
+        ``"known are: a, b, c"``.
+
+    Examples
+    --------
+    >>> nearest("gradcm", ["grad", "gradcam"])
+    "did you mean 'gradcam'?"
+    >>> nearest("zzz", ["grad", "gradcam"])
+    'known are: grad, gradcam'
+    """
+    known = list(candidates)
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known are: " + ", ".join(known)

@@ -1,0 +1,236 @@
+"""The study file: one TOML that says which data, models, training and heatmaps a study has.
+
+Declared once, as frozen dataclasses; the reader below turns TOML into them, refuses keys it
+does not know with the nearest valid name, and checks every type and range.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from saltrust.errors import UsageError, nearest
+
+DATA_KINDS = ("phantom", "folder", "manifest", "chexlocalize", "cubes")
+UNCERTAIN_POLICIES = ("ignore", "zeros", "ones")
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+
+def _bounded(default: Any, low: float | None = None, high: float | None = None,
+             choices: tuple[str, ...] = (), help: str = "") -> Any:
+    metadata = {"low": low, "high": high, "choices": choices, "help": help}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """``[data]``: where the radiographs, labels and annotations come from."""
+
+    kind: str = _bounded("phantom", choices=DATA_KINDS, help="what `path` holds")
+    path: str = _bounded("", help="folder, CSV manifest or cubes; relative to the study file")
+    findings: tuple[str, ...] = _bounded((), help="which findings, in this order; empty: all")
+    split_fractions: tuple[float, ...] = _bounded(
+        (0.7, 0.1, 0.2), 0, 1, help="train, val, test by patient, where the data state none")
+    patients: int = _bounded(300, 1, 1_000_000, help="phantom: number of patients")
+    size: int = _bounded(128, 32, 4096, help="phantom: native height and width in pixels")
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """``[train]``: how every model of the study is trained."""
+
+    epochs: int = _bounded(3, 1, 10_000, help="most passes over the training images")
+    batch_size: int = _bounded(16, 1, 65_536)
+    learning_rate: float = _bounded(1e-4, 1e-12, 10.0)
+    weight_decay: float = _bounded(0.0, 0.0, 10.0)
+    patience: int = _bounded(4, 1, 10_000, help="epochs without a better validation AUC")
+    uncertain: str = _bounded("ignore", choices=UNCERTAIN_POLICIES,
+                              help="what an uncertain label counts as")
+    augment: bool = _bounded(False, help="random shifts, small rotations and contrast")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """``[[models]]``: one classifier."""
+
+    name: str = _bounded("", help="name in the cubes and of the run folder")
+    architecture: str = _bounded("densenet121", help="registry name or package.module:factory")
+    checkpoint: str = _bounded("", help="weights; empty: the run folder of `saltrust train`")
+    seed: int = _bounded(0, 0, 2**31 - 1)
+    pretrained: str = _bounded("", help="path of weights to start training from")
+    arguments: dict[str, Any] = _bounded({}, help="keywords for the factory")
+
+
+@dataclass(frozen=True)
+class ExplainerSpec:
+    """``[[explainers]]``: one saliency method and its parameters."""
+
+    name: str = _bounded("", help="registry name or package.module:function")
+    parameters: dict[str, Any] = _bounded({})
+
+
+@dataclass(frozen=True)
+class GenerateSpec:
+    """``[generate]``: what the GPU stage computes."""
+
+    split: str = _bounded("test", choices=("train", "val", "test", "none", "all"),
+                          help="images that get heatmaps; predictions are made for the same")
+    batch_size: int = _bounded(8, 1, 65_536)
+    device: str = _bounded("auto", choices=DEVICES)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study file, read and checked.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Folder of the study file; relative paths in it start here.
+    grid : int
+        Height and width in pixels of what the models see and of every stored map.
+    runs : str
+        Folder for trained models, relative to ``folder``.
+    """
+
+    name: str = _bounded("study")
+    seed: int = _bounded(0, 0, 2**31 - 1)
+    grid: int = _bounded(320, 16, 4096, help="height and width the models see")
+    runs: str = _bounded("runs", help="folder of trained models")
+    data: DataSpec = field(default_factory=DataSpec)
+    train: TrainSpec = field(default_factory=TrainSpec)
+    generate: GenerateSpec = field(default_factory=GenerateSpec)
+    models: tuple[ModelSpec, ...] = ()
+    explainers: tuple[ExplainerSpec, ...] = (ExplainerSpec("grad"), ExplainerSpec("gradcam"))
+    folder: Path = field(default=Path("."), metadata={"internal": True})
+
+    def path(self, relative: str) -> Path:
+        """A path of the study file, made absolute from its folder."""
+        return (self.folder / Path(relative).expanduser()).resolve()
+
+    def run_folder(self, model: ModelSpec) -> Path:
+        """Where ``saltrust train`` leaves a model: checkpoint, card and metrics."""
+        return self.path(self.runs) / model.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """The study as plain values, without the folder: what provenance records."""
+        content = dataclasses.asdict(self)
+        del content["folder"]
+        return content
+
+    def fingerprint(self) -> str:
+        """SHA-256 of everything the study file says."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_study(path: str | Path) -> Study:
+    """Read and check a study file.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, is not TOML, has an unknown key (the nearest valid one is
+        named), a value of the wrong type, or one out of range.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"study file {path} does not exist: `saltrust demo` writes one to "
+                         "start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"study file {path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"study file {path} is not valid TOML: {error}") from None
+    # [study] is the natural place for name, seed, grid and runs; it is the top level here.
+    head = content.pop("study", {})
+    if not isinstance(head, dict):
+        raise UsageError(f"{path}: study must be a table, [study]")
+    for key in head:
+        if key in content:
+            raise UsageError(f"{path}: {key} stands both in [study] and outside it; keep one")
+    study = _build(Study, {**content, **head}, str(path), "")
+    study = dataclasses.replace(study, folder=path.resolve().parent)
+    _check_names(study, path)
+    return study
+
+
+def _check_names(study: Study, path: Path) -> None:
+    for what, names in (
+        ("models", [model.name for model in study.models]),
+        ("explainers", [explainer.name for explainer in study.explainers]),
+    ):
+        if "" in names:
+            raise UsageError(f"{path}: every entry of [[{what}]] needs a name")
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"{path}: [[{what}]] names {name!r} twice; names must differ")
+    for model in study.models:
+        if Path(model.name).name != model.name or model.name in {".", ".."}:
+            raise UsageError(f"{path}: model name {model.name!r} must do as a folder name; "
+                             "leave out slashes")
+    fractions = study.data.split_fractions
+    if len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9:
+        raise UsageError(f"{path}: split_fractions of [data] must be three numbers (train, val, "
+                         f"test) that add up to 1, not {list(fractions)}")
+
+
+_T = TypeVar("_T")
+
+
+def _build(cls: type[_T], table: dict[str, Any], path: str, where: str) -> _T:
+    fields = {
+        item.name: item
+        for item in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if not item.metadata.get("internal")
+    }
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{where}.{key}" if where else key
+        if key not in fields:
+            raise UsageError(f"{path}: unknown key {name!r}; {nearest(key, fields)}")
+        values[key] = _convert(hints[key], value, path, name, fields[key].metadata)
+    return cls(**values)
+
+
+def _convert(hint: Any, value: Any, path: str, name: str,
+             metadata: types.MappingProxyType[Any, Any]) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise UsageError(f"{path}: {name} must be a table, [{name}]")
+        return _build(hint, value, path, name)
+    if origin is tuple:
+        item = typing.get_args(hint)[0]
+        if not isinstance(value, list):
+            raise UsageError(f"{path}: {name} must be a list, not {value!r}")
+        if name == "explainers":
+            value = [{"name": entry} if isinstance(entry, str) else entry for entry in value]
+        return tuple(_convert(item, entry, path, name, metadata) for entry in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UsageError(f"{path}: {name} must be a table, not {value!r}")
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not hint:
+        raise UsageError(f"{path}: {name} must be of type {hint.__name__}, not {value!r}")
+    low, high, choices = (metadata.get(key) for key in ("low", "high", "choices"))
+    if choices and value not in choices:
+        raise UsageError(f"{path}: {name} = {value!r} is not known; {nearest(value, choices)}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # Written so that NaN fails.
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            raise UsageError(f"{path}: {name} = {value} must lie between {low} and {high}")
+    return value
