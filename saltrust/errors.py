@@ -29,6 +29,12 @@ class UsageError(SaltrustError):
     exit_code = 2
 
 
+class NothingToDo(SaltrustError):
+    """What was asked has been done before: a word to the reader, exit status 0."""
+
+    exit_code = 0
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str:
     """Say what the reader may have meant by ``word``.
 

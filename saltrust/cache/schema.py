@@ -117,6 +117,7 @@ class Group:
 
 _NAN = float("nan")
 _LABEL_FLAGS = tuple((int(label), label.name.lower()) for label in Label)
+_STORED_FLAGS = ((0, "no"), (1, "yes"))
 _STATUS_FLAGS = tuple((int(status), status.name.lower()) for status in Status)
 
 
@@ -179,6 +180,8 @@ RADIOGRAPH = Group(
     (
         Variable("pixels", ("image", "y", "x"), "uint8", "Gray values on the grid, 255 is white.",
                  valid_range=(0, 255), fill=0, required=True),
+        Variable("stored", ("image",), "uint8", "1 where the pixels have been written.",
+                 valid_range=(0, 1), fill=0, flags=_STORED_FLAGS, required=True),
     ),
 )
 
@@ -210,6 +213,8 @@ REFERENCE = Group(
                  fill=_NAN),
         Variable("gaze", ("image", "reader", "y", "x"), "float32",
                  "Static gaze heatmap on the grid, at most 1.", valid_range=(0, 1), fill=_NAN),
+        Variable("stored", ("image",), "uint8", "1 where the annotations have been written.",
+                 valid_range=(0, 1), fill=0, flags=_STORED_FLAGS),
     ),
 )
 

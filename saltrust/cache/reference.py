@@ -1,0 +1,168 @@
+"""Streaming a data set into a store: labels and annotations, and the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from saltrust.cache import rle
+from saltrust.cache.collection import Annotation, Collection
+from saltrust.cache.grid import mask_to_grid
+from saltrust.cache.writing import CODES_PER_CHUNK, StoreWriter
+from saltrust.errors import DataError
+
+
+def instance_counts(collection: Collection, images: Sequence[str] | None = None,
+                    ) -> tuple[int, int]:
+    """The longest lists of points and of boxes of any annotation: sizes for the store.
+
+    Returns
+    -------
+    n_points, n_boxes : int
+    """
+    n_points = n_boxes = 0
+    for image in images if images is not None else collection.index["image"].values:
+        for annotation in collection.annotations(str(image)).values():
+            n_points = max(n_points, len(annotation.points))
+            n_boxes = max(n_boxes, len(annotation.boxes))
+    return n_points, n_boxes
+
+
+def write_annotations(writer: StoreWriter, collection: Collection, *,
+                      progress: bool = False) -> None:
+    """Write labels and every annotation of the collection; done images are passed over.
+
+    Images are written in blocks of one chunk of run-length codes; ``reference/stored`` is set
+    after the block, so that an interrupted run can be resumed.
+
+    Raises
+    ------
+    DataError
+        If a mask does not fit the native size of its image.
+    """
+    images = [str(image) for image in collection.index["image"].values]
+    _write_labels(writer, collection)
+    stored = np.asarray(writer.array("reference/stored")[:])
+    bar = tqdm(total=len(images), desc="annotations", unit="image",
+               disable=None if progress else True)
+    with bar:
+        for start in range(0, len(images), CODES_PER_CHUNK):
+            block = slice(start, min(start + CODES_PER_CHUNK, len(images)))
+            if not stored[block].all():
+                _write_block(writer, collection, images[block], block)
+            bar.update(block.stop - block.start)
+
+
+def write_radiographs(writer: StoreWriter, collection: Collection, images: Sequence[str], *,
+                      progress: bool = False) -> None:
+    """Write the grid pixels of the given images; done images are passed over."""
+    position = {image: i for i, image in enumerate(writer.labels("image"))}
+    stored = np.asarray(writer.array("radiograph/stored")[:])
+    for image in tqdm(images, desc="radiographs", unit="image",
+                      disable=None if progress else True):
+        if not stored[position[image]]:
+            write_radiograph(writer, collection, image, position[image])
+
+
+def write_radiograph(writer: StoreWriter, collection: Collection, image: str,
+                     position: int) -> npt.NDArray[np.uint8]:
+    """Decode one radiograph, write it at ``position`` and return its grid pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (y, x)
+    """
+    _, height, width = writer.array("radiograph/pixels").shape
+    radiograph = collection.radiograph(image, (height, width))
+    writer.write("radiograph/pixels", position, radiograph.pixels)
+    writer.write("native_height", position, radiograph.native_height)
+    writer.write("native_width", position, radiograph.native_width)
+    writer.write("radiograph/stored", position, 1)
+    return radiograph.pixels
+
+
+def _write_labels(writer: StoreWriter, collection: Collection) -> None:
+    labels = collection.index["label"].transpose("image", "finding").values
+    writer.write("reference/label", slice(None), labels.astype(np.int8))
+    for name in ("native_height", "native_width"):
+        if name in collection.index:
+            known = collection.index[name].values.astype(np.int32)
+            present = np.asarray(writer.array(name)[:])
+            writer.write(name, slice(None), np.where(known > 0, known, present))
+
+
+def _write_block(writer: StoreWriter, collection: Collection, images: Sequence[str],
+                 block: slice) -> None:
+    findings, readers = writer.labels("finding"), writer.labels("reader")
+    finding_at = {name: i for i, name in enumerate(findings)}
+    reader_at = {name: i for i, name in enumerate(readers)}
+    shape = (len(images), len(findings), len(readers))
+    annotated = np.zeros(shape, dtype=bool)
+    codes = np.full(shape, "", dtype=np.dtypes.StringDType())
+    polygons = np.full(shape, -1, dtype=np.int32)
+    lists = _empty_lists(writer, shape)
+    masks = writer.array("reference/mask") if readers else None
+    for i, image in enumerate(images):
+        annotations = collection.annotations(image)
+        if not annotations:
+            continue
+        height, width = _native_size(collection, image, block.start + i)
+        grids = np.zeros((*shape[1:], *masks.shape[-2:]), dtype=bool) if masks else None
+        for (finding, reader), annotation in annotations.items():
+            at = (finding_at[finding], reader_at[reader])
+            annotated[i][at] = True
+            codes[i][at] = annotation.mask_rle
+            polygons[i][at] = annotation.n_polygons
+            _fill_lists(lists, (i, *at), annotation)
+            try:
+                mask = rle.decode(annotation.mask_rle, height, width)
+            except DataError as error:
+                raise DataError(f"{image}, {finding}, reader {reader}: {error}") from None
+            if grids is not None:
+                grids[at] = mask_to_grid(mask, (grids.shape[-2], grids.shape[-1]))
+        writer.write("native_height", block.start + i, height)
+        writer.write("native_width", block.start + i, width)
+        if grids is not None:
+            writer.write("reference/mask", block.start + i, grids)
+    if readers:
+        writer.write("reference/mask_rle", block, codes)
+        writer.write("reference/n_polygons", block, polygons)
+        writer.write("reference/annotated", block, annotated)
+        for name, values in lists.items():
+            writer.write(f"reference/{name}", block, values)
+    writer.write("reference/stored", block, 1)
+
+
+def _empty_lists(writer: StoreWriter, shape: tuple[int, ...]) -> dict[str, npt.NDArray[Any]]:
+    lists = {}
+    for name in ("point_y", "point_x", "box"):
+        if f"reference/{name}" in writer.root:
+            extra = writer.array(f"reference/{name}").shape[3:]
+            lists[name] = np.full((*shape, *extra), np.nan, dtype=np.float32)
+    return lists
+
+
+def _fill_lists(lists: dict[str, npt.NDArray[Any]], at: tuple[int, int, int],
+                annotation: Annotation) -> None:
+    for k, (y, x) in enumerate(annotation.points):
+        lists["point_y"][at][k] = y
+        lists["point_x"][at][k] = x
+    for k, box in enumerate(annotation.boxes):
+        lists["box"][at][k] = box
+
+
+def _native_size(collection: Collection, image: str, position: int) -> tuple[int, int]:
+    for name in ("native_height", "native_width"):
+        if name not in collection.index:
+            raise DataError(f"{image} has annotations but the data set does not state its native "
+                            "size; give native_height and native_width")
+    height = int(collection.index["native_height"].values[position])
+    width = int(collection.index["native_width"].values[position])
+    if height <= 0 or width <= 0:
+        raise DataError(f"{image} has annotations but its native size is unknown; give its "
+                        "radiograph or its native_height and native_width")
+    return height, width

@@ -1,0 +1,390 @@
+"""Building a cube store: created whole, filled region by region, renamed when finished.
+
+A store grows at ``<path>.partial``.  Only :meth:`StoreWriter.finish` gives it its name, so
+that a store found at ``path`` is always complete, whatever happened on the way.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+from zarr.codecs import BloscCodec
+
+from saltrust.cache.schema import GROUPS, LABELLED_DIMS, ROOT, SCHEMA_VERSION, Group, Variable
+from saltrust.cache.store import partial_path, root_attributes
+from saltrust.errors import DataError, NothingToDo, UsageError
+
+#: Images per chunk of variables without pixels.
+IMAGES_PER_CHUNK = 1024
+#: Images per chunk of run-length codes, which are long texts.
+CODES_PER_CHUNK = 64
+
+_STRING = np.dtypes.StringDType()
+
+
+@dataclass
+class StoreWriter:
+    """A store under construction.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        Where the finished store will be.
+    root : zarr.Group
+        The unfinished store at ``<path>.partial``.
+    """
+
+    path: Path
+    root: zarr.Group
+    overwrite: bool = False
+
+    @property
+    def partial(self) -> Path:
+        """Folder of the unfinished store."""
+        return partial_path(self.path)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Root attributes as they stand in the store."""
+        return dict(self.root.attrs)
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """The Zarr array of a variable, e.g. ``"saliency/heatmap"``."""
+        array = self.root[name]
+        if not isinstance(array, zarr.Array):
+            raise KeyError(name)
+        return array
+
+    def labels(self, dim: str) -> list[str]:
+        """Labels of a dimension, in storage order."""
+        for _, group in self.root.groups():
+            if dim in group:
+                return [str(label) for label in group[dim][:]]
+        return [str(label) for label in self.array(dim)[:]]
+
+    def write(self, name: str, region: Any, values: npt.ArrayLike) -> None:
+        """Write one region of a variable.
+
+        Raises
+        ------
+        DataError
+            If the disk is full or cannot be written to; what was written stays in the
+            partial store and the message says how to go on.
+        """
+        with disk_errors(self.partial):
+            self.array(name)[region] = values
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Add root attributes (plain JSON values)."""
+        with disk_errors(self.partial):
+            self.root.attrs.update(dict(attributes))
+
+    def finish(self, attributes: Mapping[str, Any] | None = None) -> Path:
+        """Mark the store complete and give it its name.
+
+        Returns
+        -------
+        pathlib.Path
+            The finished store.
+        """
+        self.set_attributes({**(attributes or {}), "complete": True, "finished": _now()})
+        if self.path.exists():
+            if not self.overwrite:
+                raise UsageError(f"{self.path} has appeared meanwhile; the finished store is "
+                                 f"{self.partial}, move one of them away")
+            old = self.path.with_name(self.path.name + ".old")
+            _remove_store(old)
+            self.path.rename(old)
+            self.partial.rename(self.path)
+            _remove_store(old)
+        else:
+            self.partial.rename(self.path)
+        return self.path
+
+
+def create_store(
+    path: str | Path,
+    *,
+    index: xr.Dataset,
+    grid: tuple[int, int],
+    groups: Sequence[str],
+    models: xr.Dataset | None = None,
+    explainers: xr.Dataset | None = None,
+    n_points: int = 0,
+    n_boxes: int = 0,
+    attributes: Mapping[str, Any] | None = None,
+    identity: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> StoreWriter:
+    """Create an empty store with every array it will need, or reopen an unfinished one.
+
+    Parameters
+    ----------
+    path : path
+        Where the finished store will be; building goes on at ``<path>.partial``.
+    index : xarray.Dataset
+        Labels of the study as in :class:`saltrust.cache.collection.Collection`.
+    grid : (int, int)
+        Height and width of every map.
+    groups : sequence of str
+        Which groups of :data:`saltrust.cache.schema.GROUPS` to create besides the root.
+    models, explainers : xarray.Dataset, optional
+        Coordinates ``model``, ``model_*`` and ``explainer``, ``explainer_parameters``.
+    n_points, n_boxes : int
+        Longest list of points and of boxes of one annotation.  A variable is created only
+        where there is something to hold.
+    attributes : mapping, optional
+        Provenance for the root, plain JSON values.
+    identity : mapping, optional
+        What must agree for an unfinished store to be resumed (besides all labels): seeds,
+        hashes of data and models, batch size.
+    overwrite, resume : bool
+        Replace what is there; go on with what is unfinished.
+
+    Raises
+    ------
+    UsageError
+        If something is there and neither was said, or the unfinished store is of another
+        study (what differs is named).
+    NothingToDo
+        If ``resume`` was said and the very store is there, finished.
+    """
+    path = Path(path)
+    if not path.name or path.is_symlink():
+        raise UsageError(f"{path} cannot be a store; give the name of a folder to create")
+    coords = _coordinates(index, models, explainers)
+    wanted = json.loads(json.dumps({
+        "labels": {name: [str(label) for label in values] for name, values in coords.items()
+                   if name in LABELLED_DIMS},
+        "grid": list(grid),
+        "groups": list(groups),
+        **(identity or {}),
+    }))
+    partial = partial_path(path)
+    finished = _existing(path, overwrite=overwrite, resume=resume)
+    if finished is not None:
+        _compare(finished, wanted, path)
+        raise NothingToDo(f"{path} is finished already; say --overwrite to make it anew")
+    if partial.exists() and overwrite:
+        _remove_store(partial)
+    if partial.exists():
+        attrs = _unfinished(partial)
+        if not resume:
+            raise UsageError(f"{partial} is left from an interrupted run; say --resume to go on "
+                             "with it or --overwrite to start again")
+        if attrs is not None:
+            _compare(attrs.get("identity", {}), wanted, partial)
+            return StoreWriter(path, zarr.open_group(partial, mode="r+"), overwrite=overwrite)
+        _remove_store(partial)
+    sizes = {name: len(values) for name, values in coords.items() if name in LABELLED_DIMS}
+    sizes |= {"y": grid[0], "x": grid[1], "instance": max(n_points, n_boxes), "corner": 4}
+    with disk_errors(partial):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        root = zarr.open_group(partial, mode="w-", zarr_format=3)
+        root.attrs.update({
+            "saltrust_schema": SCHEMA_VERSION, "saltrust_version": metadata.version("saltrust"),
+            "complete": False, "identity": wanted, "started": _now(), **(attributes or {}),
+        })
+        _create_group(root, ROOT, sizes, coords, ROOT.variables)
+        for name in groups:
+            child = root.create_group(name)
+            child.attrs["meaning"] = GROUPS[name].meaning
+            _create_group(child, GROUPS[name], sizes, coords,
+                          _variables(GROUPS[name], n_points, n_boxes))
+        # Last: a store that was killed while it was laid out is begun again, not resumed.
+        root.attrs["laid_out"] = True
+    return StoreWriter(path, root, overwrite=overwrite)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or unwritable disk into a sentence that says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DataError(f"the disk is full while writing {path}; free some space and repeat "
+                            "the command with --resume") from error
+        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+            raise DataError(f"{path} cannot be written to ({error.strerror}); choose another "
+                            "output or change its permissions") from error
+        raise DataError(f"writing {path} failed ({error}); repeat the command with --resume"
+                        ) from error
+
+
+def add_text(group: zarr.Group, name: str, values: Iterable[str], dim: str,
+             attributes: Mapping[str, Any] | None = None) -> None:
+    """Create a one-dimensional variable of variable-length text."""
+    data = np.array(list(values), dtype=_STRING)
+    array = group.create_array(
+        name, shape=data.shape, dtype=_STRING, chunks=(max(len(data), 1),), fill_value="",
+        dimension_names=[dim], attributes=dict(attributes or {}))
+    if len(data):
+        array[:] = data
+
+
+def _coordinates(index: xr.Dataset, models: xr.Dataset | None, explainers: xr.Dataset | None,
+                 ) -> dict[str, npt.NDArray[Any]]:
+    """Coordinate values by name, checked for duplicate labels."""
+    coords: dict[str, npt.NDArray[Any]] = {}
+    for source in (index, models, explainers):
+        if source is None:
+            continue
+        for name in source.coords:
+            coords[str(name)] = source[name].values
+    for name, values in coords.items():
+        if name in LABELLED_DIMS and len(set(values.tolist())) != len(values):
+            labels = [str(label) for label in values]
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise DataError(f"the {name} {twice!r} occurs more than once; {name} names must be "
+                            "unique")
+    return coords
+
+
+def _variables(group: Group, n_points: int, n_boxes: int) -> list[Variable]:
+    left_out = {"gaze"}
+    if not n_points:
+        left_out |= {"point_y", "point_x"}
+    if not n_boxes:
+        left_out |= {"box"}
+    return [variable for variable in group.variables if variable.name not in left_out]
+
+
+def _create_group(group: zarr.Group, declaration: Group, sizes: Mapping[str, int],
+                  coords: Mapping[str, npt.NDArray[Any]], variables: Sequence[Variable]) -> None:
+    attached = []
+    for variable in variables:
+        if any(dim not in sizes for dim in variable.dims):
+            continue
+        given = coords.get(variable.name) if len(variable.dims) == 1 else None
+        is_label = variable.name in LABELLED_DIMS
+        if declaration is ROOT and given is None and not variable.name.startswith("native_"):
+            continue
+        _create_array(group, variable, sizes)
+        if given is not None:
+            dtype = _STRING if variable.dtype == "string" else variable.dtype
+            group[variable.name][:] = np.asarray(given).astype(dtype)
+        if not is_label and (declaration is ROOT or variable.name.startswith(
+                ("reader_", "model_", "explainer_", "replicate_"))):
+            attached.append(variable.name)
+    if declaration is not ROOT:
+        # Every group carries the labels it shares, so that it can also be opened alone.
+        for dim in ("image", "finding"):
+            if any(dim in variable.dims for variable in variables):
+                add_text(group, dim, (str(label) for label in coords[dim]), dim)
+    if attached:
+        group.attrs["coordinates"] = " ".join(attached)
+
+
+def _create_array(group: zarr.Group, variable: Variable, sizes: Mapping[str, int]) -> None:
+    shape = tuple(sizes[dim] for dim in variable.dims)
+    chunks, shards = _layout(variable, shape)
+    attributes: dict[str, Any] = {"long_name": variable.meaning}
+    if variable.dtype != "string":
+        attributes["units"] = variable.units
+    if variable.flags:
+        attributes["flag_values"] = [value for value, _ in variable.flags]
+        attributes["flag_meanings"] = " ".join(meaning for _, meaning in variable.flags)
+    text = variable.dtype == "string"
+    group.create_array(
+        variable.name,
+        shape=shape,
+        dtype=_STRING if text else variable.dtype,
+        chunks=chunks,
+        shards=shards,
+        fill_value=variable.fill,
+        compressors="auto" if text else [_compressor(variable)],
+        dimension_names=list(variable.dims),
+        attributes=attributes,
+    )
+
+
+def _compressor(variable: Variable) -> BloscCodec:
+    size = np.dtype(variable.dtype).itemsize
+    return BloscCodec(cname="zstd", clevel=1, shuffle="shuffle" if size > 1 else "bitshuffle",
+                      typesize=size)
+
+
+def _layout(variable: Variable, shape: tuple[int, ...]
+            ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Chunk and shard shapes: a chunk is one map, a shard all findings of one image."""
+    if not variable.is_map:
+        images = CODES_PER_CHUNK if variable.name == "mask_rle" else IMAGES_PER_CHUNK
+        chunks = tuple(
+            max(1, min(size, images)) if dim == "image" else max(1, size)
+            for dim, size in zip(variable.dims, shape, strict=True))
+        return chunks, None
+    chunks = tuple(max(1, size) if dim in {"y", "x"} else 1
+                   for dim, size in zip(variable.dims, shape, strict=True))
+    whole = {"finding", "reader", "y", "x"} if "finding" in variable.dims else {"y", "x"}
+    shards = tuple(max(1, size) if dim in whole else 1
+                   for dim, size in zip(variable.dims, shape, strict=True))
+    return chunks, shards if shards != chunks else None
+
+
+def _existing(path: Path, *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
+    """Check a finished output; return its identity where resuming was asked."""
+    if not path.exists():
+        return None
+    if overwrite:
+        if not _is_store(path):
+            raise UsageError(f"{path} exists and is not a Zarr store, so --overwrite will not "
+                             "remove it; choose another output")
+        return None
+    if resume:
+        identity = root_attributes(path).get("identity", {})
+        if isinstance(identity, dict):
+            return identity
+    raise UsageError(f"{path} exists; say --overwrite to replace it, --resume to go on with an "
+                     "interrupted run, or choose another output")
+
+
+def _unfinished(partial: Path) -> dict[str, Any] | None:
+    """Attributes of an unfinished store; None when it was never laid out completely."""
+    if not (partial / "zarr.json").is_file():
+        if any(partial.iterdir()):
+            raise UsageError(f"{partial} is in the way and is not a Zarr store; move it away")
+        return None
+    try:
+        attributes = root_attributes(partial)
+    except DataError:
+        return None
+    return attributes if attributes.get("laid_out") else None
+
+
+def _compare(found: Mapping[str, Any], wanted: Mapping[str, Any], partial: Path) -> None:
+    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    if differing == ["labels"]:
+        labels, other = found.get("labels", {}), wanted.get("labels", {})
+        differing = [f"labels of {key}" for key in sorted({*labels, *other})
+                     if labels.get(key) != other.get(key)]
+    if differing:
+        raise UsageError(f"{partial} was begun with another {', '.join(differing)}; resume with "
+                         "the study it was begun with, or say --overwrite to start again")
+
+
+def _is_store(path: Path) -> bool:
+    return (path / "zarr.json").is_file()
+
+
+def _remove_store(path: Path) -> None:
+    if path.exists() and (_is_store(path) or not any(path.iterdir())):
+        shutil.rmtree(path)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
