@@ -111,7 +111,7 @@ class Study:
     generate: GenerateSpec = field(default_factory=GenerateSpec)
     models: tuple[ModelSpec, ...] = ()
     explainers: tuple[ExplainerSpec, ...] = (ExplainerSpec("grad"), ExplainerSpec("gradcam"))
-    folder: Path = field(default=Path("."), metadata={"internal": True})
+    folder: Path = field(default=Path(), metadata={"internal": True})
 
     def path(self, relative: str) -> Path:
         """A path of the study file, made absolute from its folder."""
@@ -229,8 +229,8 @@ def _convert(hint: Any, value: Any, path: str, name: str,
     low, high, choices = (metadata.get(key) for key in ("low", "high", "choices"))
     if choices and value not in choices:
         raise UsageError(f"{path}: {name} = {value!r} is not known; {nearest(value, choices)}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        # Written so that NaN fails.
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
-            raise UsageError(f"{path}: {name} = {value} must lie between {low} and {high}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Written so that NaN fails.
+    if is_number and low is not None and not low <= value <= high:
+        raise UsageError(f"{path}: {name} = {value} must lie between {low} and {high}")
     return value

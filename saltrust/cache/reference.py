@@ -124,8 +124,6 @@ def _write_block(writer: StoreWriter, collection: Collection, images: Sequence[s
                 raise DataError(f"{image}, {finding}, reader {reader}: {error}") from None
             if grids is not None:
                 grids[at] = mask_to_grid(mask, (grids.shape[-2], grids.shape[-1]))
-        writer.write("native_height", block.start + i, height)
-        writer.write("native_width", block.start + i, width)
         if grids is not None:
             writer.write("reference/mask", block.start + i, grids)
     if readers:

@@ -7,6 +7,7 @@ that a store found at ``path`` is always complete, whatever happened on the way.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,10 +71,9 @@ class StoreWriter:
 
     def labels(self, dim: str) -> list[str]:
         """Labels of a dimension, in storage order."""
-        for _, group in self.root.groups():
-            if dim in group:
-                return [str(label) for label in group[dim][:]]
-        return [str(label) for label in self.array(dim)[:]]
+        holder = next((f"{name}/{dim}" for name, group in self.root.groups() if dim in group),
+                      dim)
+        return [str(label) for label in np.asarray(self.array(holder)[:])]
 
     def write(self, name: str, region: Any, values: npt.ArrayLike) -> None:
         """Write one region of a variable.
@@ -168,7 +168,7 @@ def create_store(
         raise UsageError(f"{path} cannot be a store; give the name of a folder to create")
     coords = _coordinates(index, models, explainers)
     wanted = json.loads(json.dumps({
-        "labels": {name: [str(label) for label in values] for name, values in coords.items()
+        "labels": {name: _digest(values) for name, values in coords.items()
                    if name in LABELLED_DIMS},
         "grid": list(grid),
         "groups": list(groups),
@@ -255,6 +255,12 @@ def _coordinates(index: xr.Dataset, models: xr.Dataset | None, explainers: xr.Da
     return coords
 
 
+def _digest(values: npt.NDArray[Any]) -> str:
+    """A short text that differs when labels differ; long lists would swell the metadata."""
+    text = json.dumps([str(value) for value in values])
+    return f"{len(values)} labels, SHA-256 {hashlib.sha256(text.encode()).hexdigest()}"
+
+
 def _variables(group: Group, n_points: int, n_boxes: int) -> list[Variable]:
     left_out = {"gaze"}
     if not n_points:
@@ -274,10 +280,10 @@ def _create_group(group: zarr.Group, declaration: Group, sizes: Mapping[str, int
         is_label = variable.name in LABELLED_DIMS
         if declaration is ROOT and given is None and not variable.name.startswith("native_"):
             continue
-        _create_array(group, variable, sizes)
+        array = _create_array(group, variable, sizes)
         if given is not None:
             dtype = _STRING if variable.dtype == "string" else variable.dtype
-            group[variable.name][:] = np.asarray(given).astype(dtype)
+            array[:] = np.asarray(given).astype(dtype)
         if not is_label and (declaration is ROOT or variable.name.startswith(
                 ("reader_", "model_", "explainer_", "replicate_"))):
             attached.append(variable.name)
@@ -290,7 +296,8 @@ def _create_group(group: zarr.Group, declaration: Group, sizes: Mapping[str, int
         group.attrs["coordinates"] = " ".join(attached)
 
 
-def _create_array(group: zarr.Group, variable: Variable, sizes: Mapping[str, int]) -> None:
+def _create_array(group: zarr.Group, variable: Variable, sizes: Mapping[str, int],
+                  ) -> zarr.Array[Any]:
     shape = tuple(sizes[dim] for dim in variable.dims)
     chunks, shards = _layout(variable, shape)
     attributes: dict[str, Any] = {"long_name": variable.meaning}
@@ -300,7 +307,7 @@ def _create_array(group: zarr.Group, variable: Variable, sizes: Mapping[str, int
         attributes["flag_values"] = [value for value, _ in variable.flags]
         attributes["flag_meanings"] = " ".join(meaning for _, meaning in variable.flags)
     text = variable.dtype == "string"
-    group.create_array(
+    return group.create_array(
         variable.name,
         shape=shape,
         dtype=_STRING if text else variable.dtype,

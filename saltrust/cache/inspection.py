@@ -1,0 +1,132 @@
+"""What is in a store: labels, models, explainers, completeness, size, provenance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from saltrust.cache.schema import GROUPS, LABELLED_DIMS, SCORES, Label, Status
+from saltrust.cache.validation import problems
+
+#: Root attributes that the description gives a place of their own.
+_STRUCTURAL = {"saltrust_schema", "complete", "identity", "laid_out", "coordinates", "source"}
+
+
+def describe(cubes: xr.DataTree) -> dict[str, Any]:
+    """Describe a store in plain values, ready for JSON.
+
+    Returns
+    -------
+    dict
+        ``path``, ``schema``, ``grid``, ``dims``, ``labels`` (images only counted),
+        ``splits``, ``findings`` (label counts), ``readers``, ``models``, ``explainers``,
+        ``groups`` (variables, completeness, bytes on disk), ``size_on_disk``, ``provenance``,
+        ``problems`` (see :func:`saltrust.cache.validation.problems`).
+    """
+    path = Path(str(cubes.attrs.get("source", ".")))
+    groups = {name: _describe_group(cubes[name].to_dataset(), path / name)
+              for name in GROUPS if name in cubes.children}
+    if SCORES in cubes.children:
+        groups[SCORES] = {"variables": {}, "complete": {}, "bytes": _bytes(path / SCORES),
+                          "topics": sorted(cubes[SCORES].children)}
+    return {
+        "path": str(path),
+        "schema": cubes.attrs.get("saltrust_schema"),
+        "images": int(cubes.sizes.get("image", 0)),
+        "patients": _n_unique(cubes, "patient"),
+        "grid": _grid(cubes),
+        "splits": _counts(cubes, "split"),
+        "views": _counts(cubes, "view"),
+        "findings": _findings(cubes),
+        "readers": _labels_with(cubes, "reference", "reader", ("reader_role",)),
+        "models": _labels_with(cubes, ("saliency", "prediction"), "model",
+                               ("model_role", "model_architecture", "model_seed",
+                                "model_checkpoint")),
+        "explainers": _labels_with(cubes, "saliency", "explainer", ("explainer_parameters",)),
+        "groups": groups,
+        "size_on_disk": _bytes(path),
+        "provenance": {key: value for key, value in cubes.attrs.items()
+                       if key not in _STRUCTURAL},
+        "problems": problems(cubes),
+    }
+
+
+def _describe_group(dataset: xr.Dataset, path: Path) -> dict[str, Any]:
+    variables = {
+        str(name): {"dims": dict(zip(map(str, array.dims), array.shape, strict=True)),
+                    "dtype": str(array.dtype)}
+        for name, array in dataset.data_vars.items()
+    }
+    return {"variables": variables, "complete": _completeness(dataset), "bytes": _bytes(path)}
+
+
+def _completeness(dataset: xr.Dataset) -> dict[str, int]:
+    """How much of a group has been computed."""
+    if "status" in dataset:
+        status = dataset["status"].values
+        return {"maps": int(status.size),
+                **{code.name.lower(): int((status == code).sum()) for code in Status}}
+    if "probability" in dataset:
+        probability = dataset["probability"].values
+        return {"values": int(probability.size), "ok": int(np.isfinite(probability).sum())}
+    if "annotated" in dataset:
+        return {"pairs": int(dataset["annotated"].size),
+                "annotated": int(dataset["annotated"].values.sum())}
+    if "stored" in dataset:
+        return {"images": int(dataset["stored"].size), "ok": int(dataset["stored"].values.sum())}
+    return {}
+
+
+def _findings(cubes: xr.DataTree) -> dict[str, dict[str, int]]:
+    if "finding" not in cubes.coords:
+        return {}
+    names = [str(name) for name in cubes["finding"].values]
+    if "reference" not in cubes.children or "label" not in cubes["reference"].data_vars:
+        return {name: {} for name in names}
+    reference = cubes["reference"].to_dataset()
+    labels = reference["label"].transpose("finding", "image").values
+    return {name: {code.name.lower(): int((row == code).sum()) for code in Label}
+            for name, row in zip(names, labels, strict=True)}
+
+
+def _labels_with(cubes: xr.DataTree, groups: str | tuple[str, ...], dim: str,
+                 extra: tuple[str, ...]) -> list[dict[str, Any]]:
+    assert dim in LABELLED_DIMS
+    for name in (groups,) if isinstance(groups, str) else groups:
+        if name in cubes.children and dim in cubes[name].coords:
+            dataset = cubes[name].to_dataset()
+            columns = {dim: dataset[dim].values.tolist()}
+            for coord in extra:
+                if coord in dataset.coords:
+                    columns[coord.removeprefix(f"{dim}_")] = dataset[coord].values.tolist()
+            return [dict(zip(columns, row, strict=True))
+                    for row in zip(*columns.values(), strict=True)]
+    return []
+
+
+def _grid(cubes: xr.DataTree) -> list[int] | None:
+    for node in cubes.children.values():
+        if {"y", "x"} <= set(node.sizes):
+            return [int(node.sizes["y"]), int(node.sizes["x"])]
+    return None
+
+
+def _counts(cubes: xr.DataTree, name: str) -> dict[str, int]:
+    if name not in cubes.coords:
+        return {}
+    values, counts = np.unique(np.asarray(cubes[name].values, dtype=object).astype(str),
+                               return_counts=True)
+    return {str(value): int(count) for value, count in zip(values, counts, strict=True)}
+
+
+def _n_unique(cubes: xr.DataTree, name: str) -> int | None:
+    return len(_counts(cubes, name)) if name in cubes.coords else None
+
+
+def _bytes(path: Path) -> int:
+    if not path.is_dir():
+        return 0
+    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
