@@ -1,0 +1,454 @@
+"""Bootstrap intervals of means, by row or by patient, and Wilson's interval for proportions.
+
+Every resample is a vector of integer weights (how often each row was drawn), so that the means
+of all resamples and all columns are one matrix product and rows that a column lacks (NaN) weigh
+nothing in it.  NaN never enters an order statistic: resamples that drew no row of a column are
+left out for that column, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import ndtr, ndtri
+
+from saltrust.errors import DataError, UsageError, nearest
+
+FloatArray = npt.NDArray[np.float64]
+Method = Literal["percentile", "bca"]
+METHODS: tuple[Method, ...] = ("percentile", "bca")
+
+#: Elements of one block of weights: bounds the memory whatever the number of resamples.
+_BLOCK = 2_000_000
+
+
+@dataclass(frozen=True)
+class MeanInterval:
+    """Means of columns with their bootstrap intervals.
+
+    Arrays have shape (k,), or () where the values had one dimension.
+
+    Attributes
+    ----------
+    mean : ndarray of float64
+        Mean over the rows the column has; NaN where it has none.
+    std_error : ndarray of float64
+        Standard deviation (n - 1) of the means of the resamples.
+    conf_low, conf_high : ndarray of float64
+        Bounds of the interval; NaN where it cannot be had, and ``notes`` says why.
+    n : ndarray of int64
+        Rows the column has.
+    clusters : ndarray of int64
+        Patients these rows are of (rows, when there are no clusters).
+    resamples_used : ndarray of int64
+        Resamples that drew at least one row of the column.
+    notes : tuple of str
+        One per column; empty where there is nothing to say.
+    method, confidence, resamples, seed
+        As asked for.
+    """
+
+    mean: FloatArray
+    std_error: FloatArray
+    conf_low: FloatArray
+    conf_high: FloatArray
+    n: npt.NDArray[np.int64]
+    clusters: npt.NDArray[np.int64]
+    resamples_used: npt.NDArray[np.int64]
+    notes: tuple[str, ...]
+    method: str
+    confidence: float
+    resamples: int
+    seed: int
+
+
+def resample_weights(clusters: npt.ArrayLike, resamples: int, seed: int) -> npt.NDArray[np.int64]:
+    """How often each row is drawn when whole clusters are drawn with replacement.
+
+    Parameters
+    ----------
+    clusters : array_like, shape (n,)
+        Label of the cluster of each row, such as its patient; ``np.arange(n)`` resamples rows.
+        A missing label (None, NaN or an empty string) makes the row its own cluster.
+    resamples : int
+        Number of resamples, at least 1.
+    seed : int
+        Not negative.  The same seed and clusters give the same weights.
+
+    Returns
+    -------
+    ndarray of int64, shape (resamples, n)
+        Weights; rows of the same cluster have the same one, and the weights of one row of each
+        cluster add up to the number of clusters.
+
+    Raises
+    ------
+    UsageError
+        If ``resamples`` or ``seed`` is out of range.
+
+    Examples
+    --------
+    >>> weights = resample_weights(["a", "a", "b"], resamples=4, seed=0)
+    >>> bool((weights[:, 0] == weights[:, 1]).all())
+    True
+    >>> weights[:, 0] + weights[:, 2]
+    array([2, 2, 2, 2])
+    """
+    codes, count = cluster_codes(clusters)
+    return cluster_weights(count, resamples, seed)[:, codes]
+
+
+def cluster_codes(clusters: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], int]:
+    """Number the clusters by first appearance.
+
+    Returns
+    -------
+    codes : ndarray of int64, shape (n,)
+    count : int
+        Number of clusters; a row without a label is one of its own.
+    """
+    labels = pd.Series(np.asarray(clusters).ravel())
+    if not pd.api.types.is_numeric_dtype(labels.dtype):
+        labels = labels.astype(object).where(labels.astype(str) != "", None)
+    codes, known = pd.factorize(labels)
+    codes = codes.astype(np.int64)
+    missing = np.flatnonzero(codes < 0)
+    codes[missing] = len(known) + np.arange(len(missing))
+    return codes, len(known) + len(missing)
+
+
+def cluster_weights(count: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
+    """Multinomial weights of ``count`` units, shape (resamples, count)."""
+    return np.concatenate(list(_weight_blocks(count, resamples, seed)))
+
+
+def _weight_blocks(count: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    check_resampling(resamples, seed)
+    generator = np.random.default_rng(seed)
+    step = max(1, _BLOCK // max(count, 1))
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = generator.integers(0, max(count, 1), size=(rows, count))
+        drawn += count * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
+
+
+def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
+                    resamples: int = 1000, seed: int = 0) -> FloatArray:
+    """Means of every column in every resample.
+
+    The columns share the resamples, so that functions of several means (a difference, a
+    percentage decrease) can be taken resample by resample; see :func:`percentile_interval`.
+
+    Parameters
+    ----------
+    values : array_like of float, shape (n,) or (n, k)
+        NaN where a row does not belong to the column.
+    clusters : array_like, shape (n,), optional
+        Patients; rows are resampled when left out.
+    resamples : int
+        Number of resamples, at least 1.
+    seed : int
+        Not negative.
+
+    Returns
+    -------
+    ndarray of float64, shape (resamples,) or (resamples, k)
+        NaN where a resample drew no row of the column.
+
+    Raises
+    ------
+    DataError
+        If a value is infinite or ``clusters`` has another length than ``values``.
+    UsageError
+        If ``resamples`` or ``seed`` is out of range.
+    """
+    table = _columns(values)
+    sums, counts = _cluster_sums(table, clusters)
+    means = _means(sums, counts, resamples, seed)
+    return means if np.ndim(values) == 2 else means[:, 0]
+
+
+def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
+                  resamples: int = 1000, confidence: float = 0.95, seed: int = 0,
+                  method: Method = "percentile") -> MeanInterval:
+    """Means of columns with bootstrap intervals.
+
+    Parameters
+    ----------
+    values : array_like of float, shape (n,) or (n, k)
+        NaN where a row does not belong to the column.
+    clusters : array_like, shape (n,), optional
+        Patients: all rows of one are drawn together.  Rows are drawn when left out.
+    resamples : int
+        Number of resamples, at least 1.
+    confidence : float
+        Between 0 and 1.
+    seed : int
+        Not negative.
+    method : {"percentile", "bca"}
+        Percentiles of the resampled means, or bias-corrected and accelerated ones with the
+        acceleration of the jackknife over clusters.
+
+    Returns
+    -------
+    MeanInterval
+
+    Raises
+    ------
+    DataError
+        If a value is infinite or ``clusters`` has another length than ``values``.
+    UsageError
+        If an option is out of range.
+
+    Notes
+    -----
+    An interval needs at least two clusters.  Where all rows are equal the interval has no width
+    and a note says so; see :func:`proportion_interval` for proportions.
+
+    References
+    ----------
+    B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 14.
+
+    Examples
+    --------
+    >>> found = mean_interval([0.0, 1.0, 1.0, float("nan")], seed=1)
+    >>> round(float(found.mean), 3), int(found.n)
+    (0.667, 3)
+    """
+    if method not in METHODS:
+        raise UsageError(f"bootstrap method {method!r} is not known; {nearest(method, METHODS)}")
+    alpha = _tail(confidence)
+    table = _columns(values)
+    sums, counts = _cluster_sums(table, clusters)
+    n = (~np.isnan(table)).sum(axis=0)
+    present = (counts > 0).sum(axis=0)
+    mean = _ratio(sums.sum(axis=0), counts.sum(axis=0))
+    replicates = _means(sums, counts, resamples, seed)
+    used = np.isfinite(replicates).sum(axis=0)
+    error, low, high = (np.full(table.shape[1], np.nan) for _ in range(3))
+    notes = []
+    for k in range(table.shape[1]):
+        note = _why_no_interval(n[k], present[k], used[k], clusters is not None)
+        notes.append(note)
+        if note:
+            continue
+        column = table[~np.isnan(table[:, k]), k]
+        if np.all(column == column[0]):
+            # The mean of equal numbers is that number; rounding must not give it a width.
+            mean[k] = low[k] = high[k] = column[0]
+            error[k] = 0.0
+            notes[-1] = "all values are equal: the interval has no width"
+            continue
+        drawn = replicates[np.isfinite(replicates[:, k]), k]
+        levels = np.array([alpha, 1 - alpha])
+        if method == "bca":
+            levels = _bca_levels(drawn, mean[k], _jackknife(sums[:, k], counts[:, k]), levels)
+        error[k] = np.std(drawn, ddof=1)
+        low[k], high[k] = np.quantile(drawn, levels)
+    shape = np.shape(values)[1:]
+    return MeanInterval(
+        mean=mean.reshape(shape), std_error=error.reshape(shape), conf_low=low.reshape(shape),
+        conf_high=high.reshape(shape), n=n.reshape(shape), clusters=present.reshape(shape),
+        resamples_used=used.reshape(shape), notes=tuple(notes), method=method,
+        confidence=confidence, resamples=resamples, seed=seed)
+
+
+def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
+                        resamples: int = 1000, confidence: float = 0.95, seed: int = 0,
+                        method: Method = "percentile") -> MeanInterval:
+    """:func:`mean_interval` of zeros and ones, with Wilson's interval where all are equal.
+
+    Where every row is a hit (or every row a miss) no resample differs and the bootstrap gives
+    an interval without width however few the rows.  Those columns get Wilson's interval
+    instead, its n the number of clusters: when patients do not differ at all, several images
+    of one patient cannot be counted as independent evidence.  The note of the column says so.
+
+    Raises
+    ------
+    DataError
+        If a value is neither 0, 1 nor NaN, or as :func:`mean_interval`.
+    UsageError
+        If an option is out of range.
+
+    Examples
+    --------
+    >>> found = proportion_interval([1.0] * 11)
+    >>> round(float(found.conf_low), 3), float(found.conf_high)
+    (0.741, 1.0)
+    """
+    table = _columns(values)
+    if not np.isin(table[~np.isnan(table)], (0.0, 1.0)).all():
+        raise DataError("a proportion needs values that are 0, 1 or missing")
+    found = mean_interval(values, clusters, resamples=resamples, confidence=confidence, seed=seed,
+                          method=method)
+    mean, count = np.atleast_1d(found.mean), np.atleast_1d(found.clusters)
+    low, high = np.atleast_1d(found.conf_low).copy(), np.atleast_1d(found.conf_high).copy()
+    notes = list(found.notes)
+    for k in np.flatnonzero((mean == 0) | (mean == 1)):
+        low[k], high[k] = wilson_interval(int(mean[k]) * int(count[k]), int(count[k]), confidence)
+        unit = "rows" if clusters is None else "patients"
+        notes[k] = f"all {'hits' if mean[k] else 'misses'}: Wilson interval on {count[k]} {unit}"
+    shape = np.shape(values)[1:]
+    return MeanInterval(
+        mean=found.mean, std_error=found.std_error, conf_low=low.reshape(shape),
+        conf_high=high.reshape(shape), n=found.n, clusters=found.clusters,
+        resamples_used=found.resamples_used, notes=tuple(notes), method=method,
+        confidence=confidence, resamples=resamples, seed=seed)
+
+
+def percentile_interval(replicates: npt.ArrayLike, confidence: float = 0.95
+                        ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
+    """Percentile interval of resampled statistics.
+
+    Parameters
+    ----------
+    replicates : array_like of float, shape (resamples,) or (resamples, k)
+        What is not finite (no row drawn, a division by zero) is left out.
+    confidence : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    low, high : ndarray of float64, shape () or (k,)
+        NaN where fewer than two replicates are finite.
+    used : ndarray of int64, shape () or (k,)
+        Number of finite replicates.
+    """
+    alpha = _tail(confidence)
+    drawn = np.asarray(replicates, dtype=np.float64)
+    shape = drawn.shape[1:]
+    drawn = drawn.reshape(drawn.shape[0], -1)
+    bounds = np.full((2, drawn.shape[1]), np.nan)
+    finite = np.isfinite(drawn)
+    used = finite.sum(axis=0)
+    for k in np.flatnonzero(used >= 2):
+        bounds[:, k] = np.quantile(drawn[finite[:, k], k], [alpha, 1 - alpha])
+    return bounds[0].reshape(shape), bounds[1].reshape(shape), used.reshape(shape)
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion.
+
+    Parameters
+    ----------
+    successes, n : int
+        0 <= successes <= n.
+    confidence : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    tuple of float
+        Bounds; both NaN where n is 0.
+
+    References
+    ----------
+    E. B. Wilson (1927), J. Am. Stat. Assoc. 22, 209-212.
+
+    Examples
+    --------
+    >>> low, high = wilson_interval(11, 11)
+    >>> round(low, 4), high
+    (0.7412, 1.0)
+    """
+    if not 0 <= successes <= n:
+        raise UsageError(f"{successes} of {n} is not a proportion: successes must lie in 0..n")
+    z = -ndtri(_tail(confidence))
+    if n == 0:
+        return float("nan"), float("nan")
+    share = successes / n
+    centre = share + z * z / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low = 0.0 if successes == 0 else float((centre - half) / scale)
+    high = 1.0 if successes == n else float((centre + half) / scale)
+    return low, high
+
+
+def check_resampling(resamples: int, seed: int) -> None:
+    """Refuse a number of resamples below 1 and a negative seed with a UsageError."""
+    for name, value, least in (("resamples", resamples, 1), ("seed", seed, 0)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+            raise UsageError(f"{name} = {value!r} must be a whole number of at least {least}")
+
+
+def _tail(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence = {confidence} must lie between 0 and 1, such as 0.95")
+    return (1 - confidence) / 2
+
+
+def _columns(values: npt.ArrayLike) -> FloatArray:
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim not in (1, 2):
+        raise UsageError(f"values to resample must have shape (n,) or (n, k), not {table.shape}")
+    if np.isinf(table).any():
+        raise DataError("values to resample hold an infinite number; leave such rows out as NaN")
+    return table[:, None] if table.ndim == 1 else table
+
+
+def _cluster_sums(table: FloatArray, clusters: npt.ArrayLike | None
+                  ) -> tuple[FloatArray, FloatArray]:
+    """Sum and number of the values of each cluster and column, both (clusters, k)."""
+    known = ~np.isnan(table)
+    filled = np.where(known, table, 0.0)
+    if clusters is None:
+        return filled, known.astype(np.float64)
+    labels: npt.NDArray[Any] = np.asarray(clusters).ravel()
+    if len(labels) != len(table):
+        raise DataError(f"{len(labels)} cluster labels were given for {len(table)} rows; "
+                        "every row needs one")
+    codes, count = cluster_codes(labels)
+    sums, counts = np.zeros((2, count, table.shape[1]))
+    np.add.at(sums, codes, filled)
+    np.add.at(counts, codes, known)
+    return sums, counts
+
+
+def _ratio(sums: FloatArray, counts: FloatArray) -> FloatArray:
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def _means(sums: FloatArray, counts: FloatArray, resamples: int, seed: int) -> FloatArray:
+    both = np.hstack([sums, counts])
+    k = sums.shape[1]
+    products = np.concatenate(
+        [block @ both for block in _weight_blocks(len(both), resamples, seed)])
+    return _ratio(products[:, :k], products[:, k:])
+
+
+def _why_no_interval(n: int, clusters: int, used: int, clustered: bool) -> str:
+    if n == 0:
+        return "no rows"
+    if clusters < 2:
+        return f"{n} rows of 1 patient: no interval" if clustered else "1 row: no interval"
+    if used < 2:
+        return "fewer than 2 resamples drew a row: no interval"
+    return ""
+
+
+def _jackknife(sums: FloatArray, counts: FloatArray) -> FloatArray:
+    """Means with one cluster left out, for the clusters that have rows, where rows remain."""
+    kept = counts > 0
+    left = counts.sum() - counts[kept]
+    return _ratio(sums.sum() - sums[kept], left)[left > 0]
+
+
+def _bca_levels(drawn: FloatArray, mean: float, left_out: FloatArray,
+                levels: FloatArray) -> FloatArray:
+    """Percentile levels of the BCa interval (Efron and Tibshirani 1993, eqs. 14.10 to 14.15)."""
+    below = (np.mean(drawn < mean) + np.mean(drawn <= mean)) / 2
+    # With every resample on one side the correction is infinite; half a resample keeps it finite.
+    half = 0.5 / len(drawn)
+    bias = ndtri(np.clip(below, half, 1 - half))
+    away = left_out.mean() - left_out
+    spread = np.sum(away**2)
+    acceleration = np.sum(away**3) / (6 * spread**1.5) if spread > 0 else 0.0
+    moved = bias + ndtri(levels)
+    return ndtr(bias + moved / (1 - acceleration * moved))
