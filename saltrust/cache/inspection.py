@@ -83,7 +83,7 @@ def _completeness(dataset: xr.Dataset) -> dict[str, int]:
 def _findings(cubes: xr.DataTree) -> dict[str, dict[str, int]]:
     if "finding" not in cubes.coords:
         return {}
-    names = [str(name) for name in cubes["finding"].values]
+    names = [str(name) for name in cubes.coords["finding"].values]
     if "reference" not in cubes.children or "label" not in cubes["reference"].data_vars:
         return {name: {} for name in names}
     reference = cubes["reference"].to_dataset()
@@ -117,7 +117,7 @@ def _grid(cubes: xr.DataTree) -> list[int] | None:
 def _counts(cubes: xr.DataTree, name: str) -> dict[str, int]:
     if name not in cubes.coords:
         return {}
-    values, counts = np.unique(np.asarray(cubes[name].values, dtype=object).astype(str),
+    values, counts = np.unique(np.asarray(cubes.coords[name].values, dtype=object).astype(str),
                                return_counts=True)
     return {str(value): int(count) for value, count in zip(values, counts, strict=True)}
 

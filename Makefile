@@ -1,0 +1,71 @@
+# make install   the virtual environment .venv with every Python extra
+# make demo      set up and run a whole study on synthetic radiographs
+# make test      set up (R too, where it may) and run the tests
+# make check     lint, types, import contracts
+# make wheel     build the wheel, check it, use it alone in a bare environment
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SALTRUST := $(BIN)/saltrust
+EXTRAS := generate,r,dask,test,dev
+R_PACKAGES := r-base-core r-cran-lme4 r-cran-lmertest r-cran-emmeans r-cran-multcomp r-cran-pbkrtest
+HAVE_R = Rscript -e 'for (p in c("lme4", "lmerTest", "emmeans", "multcomp", "pbkrtest")) loadNamespace(p)'
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# rpy2 is built without R, so that the environment is complete before R is there.
+export RPY2_CFFI_MODE := ABI
+
+.PHONY: install demo test r check lint types contracts counts wheel references clean
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "saltrust needs Python 3.11 or newer; say make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+demo: install
+	$(SALTRUST) demo --output saltrust-demo --overwrite
+
+r:
+	@if $(HAVE_R) >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(R_PACKAGES) >/dev/null; \
+	else \
+	  echo "R with lme4, lmerTest, emmeans, multcomp and pbkrtest is not here and cannot be installed (no root or no apt): tests marked needs_r are skipped"; \
+	fi
+
+test: install r
+	$(BIN)/python -m pytest -n 2 -m "not cuda"
+
+check: lint types contracts
+
+lint: install
+	$(BIN)/ruff check saltrust tests .ci
+
+types: install
+	$(BIN)/mypy
+
+contracts: install
+	$(BIN)/lint-imports
+
+counts:
+	@echo "noqa: $$(grep -rn --include='*.py' 'noqa' saltrust tests .ci | wc -l)"
+	@echo "type: ignore: $$(grep -rn --include='*.py' 'type: ignore' saltrust tests .ci | wc -l)"
+
+wheel: install
+	rm -rf dist build
+	$(BIN)/python -m build --quiet --wheel
+	$(BIN)/python .ci/check_wheel.py dist/*.whl
+	rm -rf build/bare && $(PYTHON) -m venv build/bare
+	build/bare/bin/python -m pip install --quiet --upgrade dist/*.whl pandas
+	build/bare/bin/python .ci/bare_environment.py
+
+references: install r
+	for script in Rscripts/reference_*.R; do Rscript $$script; done
+
+clean:
+	rm -rf $(VENV) build dist saltrust.egg-info saltrust-demo

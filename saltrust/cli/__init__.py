@@ -1,0 +1,62 @@
+"""The command line: click commands that import what they need when they run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+from saltrust import __version__
+from saltrust.cli.analyze import analyze
+from saltrust.cli.demo import demo
+from saltrust.cli.generate import generate
+from saltrust.cli.imports import import_
+from saltrust.cli.info import info
+from saltrust.cli.report import report
+from saltrust.cli.train import train
+from saltrust.errors import SaltrustError
+
+
+class _OrderedGroup(click.Group):
+    """Commands in the order in which a study uses them; our errors become one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SaltrustError as error:
+            word = "Error" if error.exit_code else "Note"
+            click.echo(f"{word}: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=_OrderedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="saltrust")
+@click.option("-q", "--quiet", is_flag=True, help="No warnings or progress on stderr.")
+@click.pass_context
+def main(ctx: click.Context, quiet: bool) -> None:
+    """Find out whether the saliency maps of a radiograph classifier deserve trust.
+
+    \b
+    saltrust demo                            a whole study on synthetic radiographs
+    saltrust train STUDY.toml                train the models of a study
+    saltrust generate STUDY.toml -o C.zarr   store heatmaps and predictions, once
+    saltrust analyze regressions C.zarr      statistics from the cubes, any time
+
+    Exit status: 0 done, 1 the data cannot give the result (and why), 2 wrong usage.
+    """
+    ctx.obj = {"progress": not quiet, "argv": sys.argv[1:]}
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("saltrust")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.ERROR if quiet else logging.WARNING)
+
+
+for _command in (demo, import_, train, generate, info, analyze, report):
+    main.add_command(_command)

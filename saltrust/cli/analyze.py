@@ -1,0 +1,152 @@
+"""``saltrust analyze``: statistics from the cubes alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saltrust.cli.options import (
+    bootstrap_options,
+    choose_or_all,
+    confidence_option,
+    cubes_argument,
+    definition_options,
+    map_options,
+    selection_options,
+    shows_progress,
+    slice_option,
+)
+from saltrust.cli.output import emit, output_options
+
+
+@click.group()
+def analyze() -> None:
+    """Compute statistics from cubes; needs neither torch nor a GPU.
+
+    The result goes to stdout (--format table, json, csv, markdown or latex), everything else
+    to stderr.
+    """
+
+
+@analyze.command()
+@cubes_argument
+@selection_options
+@definition_options
+@output_options
+@click.pass_context
+def descriptors(ctx: click.Context, cubes: Path, findings: tuple[str, ...], **options: Any,
+                ) -> None:
+    """Shape of every annotated mask: instances, area ratio, elongation, irrectangularity."""
+    from saltrust.analysis.descriptors import descriptors as compute
+    from saltrust.cache.store import open_cubes
+
+    output = _split_off_output(options)
+    result = compute(open_cubes(cubes), findings=choose_or_all(findings),
+                     progress=shows_progress(ctx), **options)
+    emit(result, "descriptors", **output)
+
+
+@analyze.command()
+@cubes_argument
+@selection_options
+@map_options
+@definition_options
+@slice_option
+@bootstrap_options
+@output_options
+@click.pass_context
+def localization(ctx: click.Context, cubes: Path, findings: tuple[str, ...],
+                 explainers: tuple[str, ...], models: tuple[str, ...], **options: Any) -> None:
+    """Heatmaps against reference masks: IoU and hit rate, beside the expert benchmark.
+
+    Every heatmap is brought to the scoring resolution, binarised by Otsu's threshold and
+    compared with the reference mask; a hit is a peak inside the reference.
+    """
+    from saltrust.analysis.localization import localization as compute
+    from saltrust.cache.store import open_cubes
+
+    output = _split_off_output(options)
+    result = compute(open_cubes(cubes), findings=choose_or_all(findings),
+                     explainers=choose_or_all(explainers), models=choose_or_all(models),
+                     progress=shows_progress(ctx), **options)
+    emit(result, "localization", **output)
+
+
+_benchmark_option = click.option(
+    "--benchmark", default=None, metavar="READER",
+    help="Benchmark reader that stands for the expert.  [default: mean over all of them]")
+_adjustment_option = click.option(
+    "--adjustment", type=click.Choice(["bonferroni", "holm", "bh", "none"]),
+    default="bonferroni", show_default=True, help="Correction of p-values within a family.")
+
+
+@analyze.command()
+@cubes_argument
+@selection_options
+@map_options
+@definition_options
+@slice_option
+@_benchmark_option
+@_adjustment_option
+@confidence_option
+@output_options
+@click.pass_context
+def regressions(ctx: click.Context, cubes: Path, findings: tuple[str, ...],
+                explainers: tuple[str, ...], models: tuple[str, ...], **options: Any) -> None:
+    """Does shape explain localization?  24 linear regressions per explainer and model.
+
+    For IoU and hit: saliency, expert, and expert - saliency, each on one min-max normalised
+    descriptor at a time.  --format markdown or latex prints the papers' Table 2.
+    """
+    from saltrust.analysis import regressions as analysis
+    from saltrust.cache.store import open_cubes
+    from saltrust.report.tables import render_frame
+
+    output = _split_off_output(options)
+    result = analysis.from_cubes(open_cubes(cubes), findings=choose_or_all(findings),
+                                 explainers=choose_or_all(explainers),
+                                 models=choose_or_all(models), progress=shows_progress(ctx),
+                                 **options)
+    printed = None
+    if output["form"] in {"markdown", "latex"}:
+        def printed() -> str:
+            return render_frame(analysis.table2(result), output["form"])
+    emit(result, "regressions", printed=printed, **output)
+
+
+@analyze.command()
+@cubes_argument
+@selection_options
+@map_options
+@definition_options
+@slice_option
+@click.option("--normalise", is_flag=True,
+              help="Min-max normalise probabilities per finding before pooling, as the paper.")
+@click.option("--interval", type=click.Choice(["bonett-wright", "fisher", "bootstrap"]),
+              default="bonett-wright", show_default=True, help="Of Spearman's correlation.")
+@_adjustment_option
+@bootstrap_options
+@output_options
+@click.pass_context
+def confidence(ctx: click.Context, cubes: Path, findings: tuple[str, ...],
+               explainers: tuple[str, ...], models: tuple[str, ...], **options: Any) -> None:
+    """Does the model localise better where it is more confident?
+
+    Regression and Spearman correlation of IoU and hit on the predicted probability, per finding
+    and pooled.
+    """
+    from saltrust.analysis import confidence as analysis
+    from saltrust.cache.store import open_cubes
+
+    output = _split_off_output(options)
+    result = analysis.from_cubes(open_cubes(cubes), findings=choose_or_all(findings),
+                                 explainers=choose_or_all(explainers),
+                                 models=choose_or_all(models), progress=shows_progress(ctx),
+                                 **options)
+    emit(result, "confidence", **output)
+
+
+def _split_off_output(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options.pop(name) for name in ("form", "tables", "folder", "overwrite")}

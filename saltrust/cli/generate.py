@@ -1,0 +1,43 @@
+"""``saltrust generate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from saltrust.cli.options import (
+    command_line,
+    device_option,
+    overwrite_option,
+    refuse_both,
+    resume_option,
+    shows_progress,
+    study_argument,
+)
+
+
+@click.command()
+@study_argument
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+              metavar="CUBES", help="Store to write, e.g. study.zarr.")
+@overwrite_option
+@resume_option
+@device_option
+@click.pass_context
+def generate(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume: bool,
+             device: str | None) -> None:
+    """Run the models once: predictions and heatmaps of every image and finding.
+
+    The store grows at OUTPUT.partial and takes its name when it is whole; an interrupted run
+    goes on with --resume and ends with the same cubes.
+    """
+    from saltrust.datasets.registry import open_collection
+    from saltrust.generate.job import generate as run
+    from saltrust.study import read_study
+
+    refuse_both(overwrite=overwrite, resume=resume)
+    declared = read_study(study)
+    path = run(open_collection(declared), declared, output, overwrite=overwrite, resume=resume,
+               device=device, progress=shows_progress(ctx), command_line=command_line(ctx))
+    click.echo(str(path))

@@ -1,0 +1,81 @@
+"""``saltrust info``: what is in a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saltrust.cli.options import cubes_argument
+
+
+@click.command()
+@cubes_argument
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, everything in it.")
+def info(cubes: Path, as_json: bool) -> None:
+    """Say what is in a store: labels, models, explainers, completeness, size, provenance."""
+    from saltrust.analysis.result import plain
+    from saltrust.cache.inspection import describe
+    from saltrust.cache.store import open_cubes
+
+    description = plain(describe(open_cubes(cubes)))
+    if as_json:
+        click.echo(json.dumps(description, indent=2, allow_nan=False))
+    else:
+        click.echo("\n".join(_lines(description)))
+
+
+def _lines(content: dict[str, Any]) -> list[str]:
+    grid = content["grid"]
+    patients = f" of {content['patients']} patients" if content["patients"] else ""
+    lines = [
+        f"{content['path']}  ({_size(content['size_on_disk'])}, schema {content['schema']})",
+        f"images      {content['images']}{patients}"
+        + (f", grid {grid[0]} x {grid[1]}" if grid else ""),
+    ]
+    if content["splits"]:
+        lines.append("splits      " + _counts(content["splits"]))
+    if content["views"]:
+        lines.append("views       " + _counts(content["views"]))
+    lines.append("findings")
+    width = max((len(name) for name in content["findings"]), default=0)
+    lines += [f"  {name:<{width}}  " + _counts(counts, skip_zero=True)
+              for name, counts in content["findings"].items()]
+    for plural, dim in (("readers", "reader"), ("models", "model"), ("explainers", "explainer")):
+        if content[plural]:
+            lines.append(plural)
+        for entry in content[plural]:
+            rest = {key: str(value)[:16] if key == "checkpoint" else value
+                    for key, value in entry.items() if key != dim and value not in ("", "{}")}
+            lines.append(f"  {entry[dim]}  "
+                         + ", ".join(f"{key} {value}" for key, value in rest.items()))
+    lines.append("groups")
+    for name, group in content["groups"].items():
+        complete = _counts(group["complete"])
+        lines.append(f"  /{name:<13} {_size(group['bytes']):>9}  {complete}")
+    lines.append("provenance")
+    lines += [f"  {key}: {_short(value)}" for key, value in content["provenance"].items()]
+    if content["problems"]:
+        lines.append("PROBLEMS")
+        lines += [f"  {problem}" for problem in content["problems"]]
+    return lines
+
+
+def _counts(counts: dict[str, int], *, skip_zero: bool = False) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()
+                     if count or not skip_zero)
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} TiB"
+
+
+def _short(value: Any, limit: int = 90) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= limit else text[:limit - 3] + "..."

@@ -1,0 +1,103 @@
+"""Options that several commands share, and what they mean together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from saltrust.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FORMATS = ("table", "json", "csv", "markdown", "latex")
+
+study_argument = click.argument("study", type=click.Path(path_type=Path), metavar="STUDY.toml")
+cubes_argument = click.argument("cubes", type=click.Path(path_type=Path), metavar="CUBES")
+
+device_option = click.option(
+    "--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default=None,
+    help="Where to compute; the study file's choice (auto) otherwise.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
+resume_option = click.option("--resume", is_flag=True,
+                             help="Go on with an output that an interrupted run left.")
+seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+                           help="Seed of every random step.")
+
+
+def stack(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Apply several click decorators at once, first on top."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+selection_options = stack(
+    click.option("--split", type=click.Choice(["train", "val", "test", "none"]), default=None,
+                 help="Only images of this split.  [default: all]"),
+    click.option("--finding", "findings", multiple=True, metavar="NAME",
+                 help="Only this finding; may be repeated."),
+)
+
+map_options = stack(
+    click.option("--explainer", "explainers", multiple=True, metavar="NAME",
+                 help="Only this explainer; may be repeated."),
+    click.option("--model", "models", multiple=True, metavar="NAME",
+                 help="Only this model; may be repeated."),
+)
+
+definition_options = stack(
+    click.option("--definition", type=click.Choice(["default", "peer"]), default="default",
+                 show_default=True,
+                 help="peer: every definition as the released CheXlocalize code has it."),
+    click.option("--resolution", type=click.Choice(["native", "grid"]), default=None,
+                 help="Score at the radiographs' own size or on the study's grid.  "
+                      "[default: native where native masks are stored]"),
+)
+
+slice_option = click.option(
+    "--slice", "iou_slice", type=click.Choice(["positive", "all", "both_nonempty"]),
+    default=None,
+    help="Which image-finding pairs enter the IoU: reference non-empty; all but true negatives; "
+         "both masks non-empty.  [default: positive; both_nonempty under --definition peer]")
+
+bootstrap_options = stack(
+    click.option("--resamples", type=click.IntRange(1, 1_000_000), default=1000,
+                 show_default=True, help="Bootstrap resamples."),
+    click.option("--confidence-level", "confidence",
+                 type=click.FloatRange(0.5, 1, min_open=False, max_open=True), default=0.95,
+                 show_default=True, help="Of every interval."),
+    seed_option,
+)
+
+confidence_option = click.option(
+    "--confidence-level", "confidence",
+    type=click.FloatRange(0.5, 1, min_open=False, max_open=True), default=0.95,
+    show_default=True, help="Of every interval.")
+
+
+def choose_or_all(values: tuple[str, ...]) -> list[str] | None:
+    """Repeatable options: none given means no restriction."""
+    return list(values) or None
+
+
+def refuse_both(*, overwrite: bool, resume: bool) -> None:
+    """Refuse two options that contradict each other."""
+    if overwrite and resume:
+        raise UsageError("--overwrite and --resume contradict each other; say one of them")
+
+
+def command_line(ctx: click.Context) -> str:
+    """The command as typed, for provenance."""
+    return "saltrust " + " ".join(map(str, (ctx.obj or {}).get("argv", [])))
+
+
+def shows_progress(ctx: click.Context) -> bool:
+    """Whether progress goes to stderr."""
+    return bool((ctx.obj or {}).get("progress", True))

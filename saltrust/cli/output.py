@@ -1,0 +1,94 @@
+"""Where results go: stdout in one format, and files when a folder is named."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from saltrust.cli.options import FORMATS, stack
+from saltrust.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from saltrust.analysis.result import Result
+
+output_options = stack(
+    click.option("--format", "form", type=click.Choice(FORMATS), default="table",
+                 show_default=True, help="Of what is printed."),
+    click.option("--table", "tables", multiple=True, metavar="NAME",
+                 help="Which table to print; may be repeated.  [default: the headline; json: "
+                      "all]"),
+    click.option("-o", "--output", "folder", type=click.Path(path_type=Path, file_okay=False),
+                 help="Also write the JSON and every table as CSV into this folder."),
+    click.option("--overwrite", is_flag=True, help="Replace files that -o would write."),
+)
+
+
+def emit(result: Result, topic: str, *, form: str, tables: Sequence[str], folder: Path | None,
+         overwrite: bool, printed: Callable[[], str] | None = None) -> None:
+    """Print a result and, when a folder is given, write it there too.
+
+    Parameters
+    ----------
+    result : Result
+    topic : str
+        Stem of the file names.
+    form : str
+        One of :data:`saltrust.cli.options.FORMATS`.
+    tables : sequence of str
+        Names of the tables to print; empty: the format's default.
+    folder : Path or None
+    overwrite : bool
+        Whether files there may be replaced.
+    printed : callable, optional
+        What to print instead of the plain rendering.
+    """
+    from saltrust.report.tables import render
+
+    unknown = [name for name in tables if name not in result.tables]
+    if unknown:
+        raise UsageError(f"there is no table {unknown[0]!r}; this analysis has "
+                         + ", ".join(result.tables))
+    text = (printed() if printed is not None and not tables
+            else render(result, form, tables=list(tables) or None))
+    if folder is not None:
+        write_files(result, topic, folder, overwrite=overwrite)
+    click.echo(text, nl=not text.endswith("\n"))
+
+
+def write_files(result: Result, topic: str, folder: Path, *, overwrite: bool) -> list[Path]:
+    """Write ``<topic>.json`` and ``<topic>_<table>.csv`` for every table."""
+    from saltrust.report.tables import render
+
+    content = {folder / f"{topic}.json": render(result, "json", tables=None)}
+    for name in result.tables:
+        content[folder / f"{topic}_{name}.csv"] = render(result, "csv", tables=[name])
+    existing = [path for path in content if path.exists()]
+    if existing and not overwrite:
+        raise UsageError(f"{existing[0]} exists; say --overwrite to replace it, or choose "
+                         "another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in content.items():
+            write_text(path, text)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DataError(f"the disk is full while writing to {folder}; free some space and "
+                            "repeat the command with --overwrite") from error
+        raise UsageError(f"{folder} cannot be written to ({error}); choose another folder"
+                         ) from error
+    click.echo(f"wrote {len(content)} files to {folder}", err=True)
+    return list(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it appears whole or not at all."""
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

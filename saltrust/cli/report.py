@@ -1,0 +1,26 @@
+"""``saltrust report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from saltrust.cli.options import cubes_argument, overwrite_option, seed_option, shows_progress
+
+
+@click.command()
+@cubes_argument
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+              metavar="REPORT.html", help="Page to write.")
+@seed_option
+@overwrite_option
+@click.pass_context
+def report(ctx: click.Context, cubes: Path, output: Path, seed: int, overwrite: bool) -> None:
+    """Write one self-contained HTML page: tables, figures and a gallery of heatmaps."""
+    from saltrust.cache.store import open_cubes
+    from saltrust.report.page import write_report
+
+    path = write_report(open_cubes(cubes), output, seed=seed, overwrite=overwrite,
+                        progress=shows_progress(ctx))
+    click.echo(str(path))
