@@ -1,0 +1,54 @@
+"""Maps of the gradient at the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from saltrust.explainers.forward import ForwardPass, run_forward
+
+
+def grad(
+    module: nn.Module,
+    inputs: Tensor,
+    outputs: Sequence[int],
+    *,
+    forward: ForwardPass | None = None,
+) -> Tensor:
+    """Gradient of the logit with respect to the gray value of each pixel.
+
+    ``heatmap[y, x] = sum over c of d logit / d input[c, y, x]``
+
+    Radiographs enter networks as one gray value repeated over channels, so that the sum over
+    channels is, by the chain rule, the derivative along the gray axis: exactly so where the
+    channels are scaled alike, and with each channel's scale as its weight where they are
+    normalised by their own standard deviations.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Returns logits of shape (B, K).
+    inputs : Tensor, shape (B, C, H, W), floating
+    outputs : sequence of int
+        Indices of the F logits to explain.
+    forward : ForwardPass, optional
+        A pass over the same inputs that reaches back to them, to share.
+
+    Returns
+    -------
+    Tensor, shape (B, F, H, W), dtype of ``inputs``
+        Raw and signed: positive where a brighter pixel raises the logit.  No absolute value
+        is taken, as in protocol A.  Unit: logit per unit of input.
+
+    References
+    ----------
+    Simonyan, Vedaldi, Zisserman 2013, "Deep inside convolutional networks", eq. 4 and
+    section 3, there with absolute values and the maximum over channels.
+    """
+    if forward is None or not forward.inputs.requires_grad:
+        forward = run_forward(module, inputs)
+    return torch.stack(
+        [forward.gradient(output, forward.inputs).sum(dim=1) for output in outputs], dim=1
+    )

@@ -1,0 +1,315 @@
+"""Which saliency methods there are, and how a study's choice becomes a callable.
+
+A method is a function of a network, a batch and the logits to explain:
+
+    heatmaps = function(module, inputs, outputs, **parameters)
+
+``module`` maps inputs (B, C, H, W) to logits (B, K) and is in evaluation mode with weights that
+carry no gradient; ``outputs`` are the indices of F logits; the heatmaps are a tensor
+(B, F, H, W), raw and signed where the method is.  Its parameters are its remaining arguments,
+their defaults included, and are recorded with the maps.
+
+A function that has an argument ``forward`` is handed the
+:class:`~saltrust.explainers.forward.ForwardPass` that all explainers of a batch share.  What
+such a function needs of that pass is declared with it, as an :class:`Explainer`.
+
+A user's own method is named ``package.module:function`` in the study, or registered under an
+entry point of the group ``saltrust.explainers``; either may give a plain function or an
+:class:`Explainer`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
+from typing import Any
+
+from torch import Tensor, nn
+
+from saltrust.errors import DataError, UsageError, nearest
+from saltrust.explainers.class_activation import gradcam
+from saltrust.explainers.forward import ForwardPass, frozen
+from saltrust.explainers.gradient import grad
+from saltrust.explainers.layers import feature_layer
+from saltrust.models.registry import import_attribute
+from saltrust.study import ExplainerSpec
+
+ENTRY_POINTS = "saltrust.explainers"
+
+# Arguments that are handed in, not parameters of the method: the first three by position ...
+_N_LEADING = 3
+# ... and these by name, to those that ask for them.
+_SHARED = ("forward",)
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A saliency method as the registry knows it.
+
+    Attributes
+    ----------
+    name : str
+        Its label in the cubes.
+    function : callable
+        ``function(module, inputs, outputs, **parameters)``; see the module's docstring.
+    to_inputs : bool
+        Whether it takes gradients at the inputs from the shared forward pass.
+    layers : tuple of str
+        Which of its parameters name a layer whose feature maps it takes from the shared
+        forward pass.  An empty name stands for the last spatial layer.
+    """
+
+    name: str
+    function: Callable[..., Tensor]
+    to_inputs: bool = False
+    layers: tuple[str, ...] = ()
+
+    def __call__(self, module: nn.Module, inputs: Tensor, outputs: Sequence[int],
+                 **parameters: Any) -> Tensor:
+        """Call the method on its own, without a shared forward pass."""
+        return self.function(module, inputs, outputs, **parameters)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Parameters that have a default, by name."""
+        return {
+            name: parameter.default
+            for name, parameter in _parameters(self.function).items()
+            if parameter.default is not parameter.empty
+        }
+
+    @property
+    def summary(self) -> str:
+        """First line of the method's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+
+#: The methods that come with the package, in the order in which they are listed.
+BUILT_IN: dict[str, Explainer] = {
+    explainer.name: explainer
+    for explainer in (
+        Explainer("grad", grad, to_inputs=True),
+        Explainer("gradcam", gradcam, layers=("layer",)),
+    )
+}
+
+
+@dataclass(frozen=True)
+class BoundExplainer:
+    """A saliency method with all its parameters, ready to be called.
+
+    Attributes
+    ----------
+    explainer : Explainer
+    parameters : dict
+        Complete, defaults included; plain JSON values.
+    """
+
+    explainer: Explainer
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its label in the cubes."""
+        return self.explainer.name
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers whose feature maps the shared forward pass must keep."""
+        return tuple(self.parameters[name] for name in self.explainer.layers)
+
+    def fit(self, module: nn.Module, inputs: Tensor) -> BoundExplainer:
+        """Settle the names of layers for one network.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        inputs : Tensor, shape (1, C, H, W)
+            A probe of the size that will be explained.
+
+        Raises
+        ------
+        UsageError
+            If the network has no such layer, or it returns no feature maps.
+        """
+        try:
+            found = {
+                name: feature_layer(module, inputs, self.parameters[name])
+                for name in self.explainer.layers
+            }
+        except UsageError as error:
+            raise UsageError(f"explainer {self.name!r}: {error}") from None
+        return replace(self, parameters={**self.parameters, **found})
+
+    def __call__(self, forward: ForwardPass, outputs: Sequence[int]) -> Tensor:
+        """Explain the batch of a forward pass.
+
+        Returns
+        -------
+        Tensor, shape (B, F, H, W)
+            Detached.
+
+        Raises
+        ------
+        DataError
+            If the method returns anything else.
+        """
+        function = self.explainer.function
+        asked = {item.name for item in _arguments(function)}
+        shared = {"forward": forward} if "forward" in asked else {}
+        with frozen(forward.module):
+            maps = function(
+                forward.module, forward.inputs.detach(), tuple(outputs),
+                **self.parameters, **shared,
+            )
+        batch, _, height, width = forward.inputs.shape
+        wanted = (batch, len(outputs), height, width)
+        if not isinstance(maps, Tensor) or tuple(maps.shape) != wanted:
+            got = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+            raise DataError(
+                f"explainer {self.name!r} returned {got}; it must return a tensor of shape "
+                f"{wanted}, as (images, findings, height, width)"
+            )
+        return maps.detach()
+
+
+def resolve(spec: ExplainerSpec) -> BoundExplainer:
+    """Find the method a study names and bind its parameters.
+
+    Parameters
+    ----------
+    spec : ExplainerSpec
+        ``name`` is built in, of an entry point, or ``package.module:function``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such method, it cannot be imported, or a parameter is unknown,
+        missing, of another type than its default, or not a plain value.
+
+    Examples
+    --------
+    >>> resolve(ExplainerSpec("gradcam")).parameters
+    {'layer': ''}
+    >>> resolve(ExplainerSpec("gradcam", {"layr": "features"}))
+    Traceback (most recent call last):
+    saltrust.errors.UsageError: explainer 'gradcam' has no parameter 'layr'; did you mean 'layer'?
+    """
+    explainer = find(spec.name)
+    return BoundExplainer(explainer, _bind(explainer, spec.parameters))
+
+
+def find(name: str) -> Explainer:
+    """Look a saliency method up by the name a study gives it (see :func:`resolve`)."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if ":" in name:
+        return _declared(name, import_attribute(name, f"explainer {name!r}"))
+    registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if name not in registered:
+        raise UsageError(
+            f"there is no explainer {name!r}; {nearest(name, [*BUILT_IN, *registered])} "
+            "(your own is named package.module:function)"
+        )
+    entry = registered[name]
+    try:
+        return _declared(name, entry.load())
+    except Exception as error:
+        raise UsageError(
+            f"explainer {name!r} could not be loaded from its entry point {entry.value}: {error}"
+        ) from error
+
+
+def explainer_names() -> list[str]:
+    """Names of all methods that are built in or registered by entry points."""
+    return list(dict.fromkeys([*BUILT_IN, *sorted(entry_points(group=ENTRY_POINTS).names)]))
+
+
+def describe_parameters(fitted: Mapping[str, BoundExplainer]) -> str:
+    """The parameters of one method over all models, as JSON.
+
+    Parameters
+    ----------
+    fitted : mapping of str to BoundExplainer
+        The same method as settled for each model.
+
+    Returns
+    -------
+    str
+        ``{"layer": "features"}``; a parameter that differs between models is an object:
+        ``{"layer": {"model_a": "features", "model_b": "layer4"}}``.
+    """
+    each = {model: dict(bound.parameters) for model, bound in fitted.items()}
+    names = dict.fromkeys(name for parameters in each.values() for name in parameters)
+    merged = {}
+    for name in names:
+        values = {model: parameters[name] for model, parameters in each.items()}
+        first, *others = values.values()
+        merged[name] = first if all(value == first for value in others) else values
+    return json.dumps(merged, sort_keys=True)
+
+
+def _arguments(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The arguments after (module, inputs, outputs), whatever those are called."""
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    arguments = list(inspect.signature(function).parameters.values())
+    leading = [item for item in arguments if item.kind in positional][:_N_LEADING]
+    return [item for item in arguments if item not in leading]
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {item.name: item for item in _arguments(function)
+            if item.kind in named and item.name not in _SHARED}
+
+
+def _bind(explainer: Explainer, given: Mapping[str, Any]) -> dict[str, Any]:
+    declared = _parameters(explainer.function)
+    open_ended = any(item.kind is item.VAR_KEYWORD for item in _arguments(explainer.function))
+    for name, value in given.items():
+        if name not in declared and not open_ended:
+            hint = nearest(name, declared) if declared else "it has none"
+            raise UsageError(f"explainer {explainer.name!r} has no parameter {name!r}; {hint}")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise UsageError(f"explainer {explainer.name!r}: {name} = {value!r} is not a plain "
+                             "value (text, finite number, boolean, list, table)") from None
+    parameters = {**explainer.defaults, **given}
+    missing = [name for name in declared if name not in parameters]
+    if missing:
+        raise UsageError(f"explainer {explainer.name!r} needs the parameter {missing[0]!r}; give "
+                         "it under `parameters` in the study")
+    for name, default in explainer.defaults.items():
+        parameters[name] = _as_type(explainer.name, name, parameters[name], default)
+    return parameters
+
+
+def _as_type(explainer: str, name: str, value: Any, default: Any) -> Any:
+    """Hold a parameter to the type of its default; a whole number does for a float."""
+    if default is None or type(value) is type(default):
+        return value
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    raise UsageError(f"explainer {explainer!r}: {name} must be of type {type(default).__name__}, "
+                     f"not {value!r}")
+
+
+def _declared(name: str, found: Any) -> Explainer:
+    if isinstance(found, Explainer):
+        return replace(found, name=name)
+    if not callable(found):
+        raise UsageError(f"explainer {name!r} is not a function but of type "
+                         f"{type(found).__name__}")
+    arguments = inspect.signature(found).parameters.values()
+    positional = [item.name for item in arguments
+                  if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+    if len(positional) < _N_LEADING:
+        raise UsageError(f"explainer {name!r} must be a function of (module, inputs, outputs, "
+                         f"**parameters); it takes ({', '.join(positional)})")
+    return Explainer(name, found)
