@@ -1,7 +1,8 @@
 """saltrust: do the saliency maps of a radiograph classifier deserve trust?
 
->>> import saltrust
->>> cubes = saltrust.open_cubes("study.zarr")   # doctest: +SKIP
+::
+
+    cubes = saltrust.open_cubes("study.zarr")   # an xarray.DataTree
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,32 @@ from tqdm import tqdm
 from saltrust.cache import rle
 from saltrust.cache.collection import Annotation, Collection
 from saltrust.cache.grid import mask_to_grid
-from saltrust.cache.writing import CODES_PER_CHUNK, StoreWriter
+from saltrust.cache.writing import CODES_PER_CHUNK, StoreWriter, create_store
 from saltrust.errors import DataError
+
+
+def import_collection(collection: Collection, output: str | Path, *, grid: tuple[int, int],
+                      attributes: Mapping[str, Any] | None = None, overwrite: bool = False,
+                      resume: bool = False, progress: bool = False) -> Path:
+    """Store a whole data set, without predictions or heatmaps.
+
+    Returns
+    -------
+    pathlib.Path
+        The finished store.
+    """
+    n_points, n_boxes = instance_counts(collection)
+    groups = ["reference", *(["radiograph"] if collection.has_radiographs else [])]
+    writer = create_store(
+        output, index=collection.index, grid=grid, groups=groups, n_points=n_points,
+        n_boxes=n_boxes, overwrite=overwrite, resume=resume,
+        identity={"data": collection.fingerprint},
+        attributes={"data": collection.description, "data_fingerprint": collection.fingerprint,
+                    **(attributes or {})})
+    write_annotations(writer, collection, progress=progress)
+    if collection.has_radiographs:
+        write_radiographs(writer, collection, writer.labels("image"), progress=progress)
+    return writer.finish()
 
 
 def instance_counts(collection: Collection, images: Sequence[str] | None = None,

@@ -83,8 +83,10 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
 
     Examples
     --------
-    >>> cubes = open_cubes("study.zarr")                                # doctest: +SKIP
-    >>> cubes["saliency/heatmap"].sel(finding="Edema").mean("image")    # doctest: +SKIP
+    ::
+
+        cubes = open_cubes("study.zarr")
+        cubes["saliency/heatmap"].sel(finding="Edema", explainer="gradcam").mean("image")
     """
     path = Path(path)
     attributes = root_attributes(path)

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec
 
+from saltrust import __version__
 from saltrust.cache.schema import GROUPS, LABELLED_DIMS, ROOT, SCHEMA_VERSION, Group, Variable
 from saltrust.cache.store import partial_path, root_attributes
 from saltrust.errors import DataError, NothingToDo, UsageError
@@ -196,7 +196,7 @@ def create_store(
         partial.parent.mkdir(parents=True, exist_ok=True)
         root = zarr.open_group(partial, mode="w-", zarr_format=3)
         root.attrs.update({
-            "saltrust_schema": SCHEMA_VERSION, "saltrust_version": metadata.version("saltrust"),
+            "saltrust_schema": SCHEMA_VERSION, "saltrust_version": __version__,
             "complete": False, "identity": wanted, "started": _now(), **(attributes or {}),
         })
         _create_group(root, ROOT, sizes, coords, ROOT.variables)
