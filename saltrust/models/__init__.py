@@ -1,1 +1,1 @@
-"""TODO"""
+"""Classifiers: architectures by name, their input contract, and their checkpoints."""

@@ -1,0 +1,195 @@
+"""Weights in a file, and beside it the card that says what they are.
+
+``model.safetensors`` holds the tensors, ``model.json`` the card: one JSON object.
+
+==================  ==========================================================================
+``findings``        names of the outputs, in order (the one field that is always needed)
+``architecture``    registry name or ``package.module:factory``, with its ``arguments``
+``preprocessing``   :class:`~saltrust.models.preprocessing.Preprocessing` as plain values
+``grid``            height and width in pixels of the images it was trained on
+``weights_sha256``  SHA-256 of the file of weights
+``complete``        false while training goes on, or when it was cut short
+==================  ==========================================================================
+
+and whatever else whoever writes it records (seed, fingerprints, metrics, versions).  Each of
+the two files is replaced in one step, the weights first.  Since a power cut may fall between
+the two, the weights carry the card as well, in the metadata of the safetensors format: a JSON
+card that does not fit its weights is passed over in favour of that one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from saltrust.errors import DataError, UsageError
+from saltrust.models.atomic_file import write_atomically
+
+WEIGHTS_FILE = "model.safetensors"
+_METADATA_KEY = "saltrust_card"
+#: Keys under which training scripts keep the weights, beside optimiser and epoch.
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of a file of weights is: the same name, ending in ``.json``."""
+    return weights.with_suffix(".json")
+
+
+def save(model: nn.Module, weights: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Write weights and card, each in one step.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    weights : pathlib.Path
+        File to write, ``.safetensors``; the card goes beside it.
+    card : mapping
+        Plain JSON values without NaN.
+
+    Returns
+    -------
+    dict
+        The card as written, with ``weights_sha256``.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be written; what was there before is still there.
+    """
+    tensors = {
+        # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    text = json.dumps(dict(card), allow_nan=False)
+    content = safetensors.torch.save(tensors, {_METADATA_KEY: text})
+    write_atomically(weights, content)
+    complete = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
+    write_card(weights, complete)
+    return complete
+
+
+def write_card(weights: Path, card: Mapping[str, Any]) -> None:
+    """Replace the card of weights that stay as they are."""
+    text = json.dumps(dict(card), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_atomically(card_path(weights), text.encode())
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as ``sha256sum`` prints it."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_card(weights: Path, sha256: str | None = None) -> dict[str, Any] | None:
+    """The card of a file of weights.
+
+    Parameters
+    ----------
+    weights : pathlib.Path
+    sha256 : str, optional
+        Of the weights, where it is known already.
+
+    Returns
+    -------
+    dict or None
+        None where there is no card at all.
+
+    Raises
+    ------
+    DataError
+        If the card is not a JSON object, or belongs to other weights.
+    """
+    path = card_path(weights)
+    embedded = _embedded_card(weights)
+    if not path.exists():
+        return embedded
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"model card {path} cannot be read: {error}") from None
+    if not isinstance(card, dict):
+        raise DataError(f"model card {path} must hold one JSON object")
+    if "weights_sha256" in card and card["weights_sha256"] != (sha256 or sha256_of(weights)):
+        if embedded is not None:
+            return embedded
+        raise DataError(f"model card {path} belongs to other weights than {weights.name} "
+                        "(their SHA-256 differ); put the right card beside them")
+    return card
+
+
+def _embedded_card(weights: Path) -> dict[str, Any] | None:
+    if weights.suffix != ".safetensors":
+        return None
+    try:
+        with safetensors.safe_open(weights, framework="pt") as stream:
+            text = (stream.metadata() or {}).get(_METADATA_KEY)
+        card = json.loads(text) if text else None
+    except (OSError, safetensors.SafetensorError, json.JSONDecodeError):
+        return None  # Reading the tensors says what is wrong with the file.
+    return card if isinstance(card, dict) else None
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file or of a torch state dict.
+
+    Torch files are read with ``weights_only=True``: nothing in them is run.  Weights under
+    ``state_dict`` and the like are unwrapped.
+
+    Returns
+    -------
+    dict of str to Tensor
+        On the CPU.
+
+    Raises
+    ------
+    UsageError
+        If the file does not exist.
+    DataError
+        If it is no file of weights, is truncated, or wants to run code.
+    """
+    if not path.is_file():
+        raise UsageError(f"weights {path} do not exist; check the path in the study file")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error) or "Unsupported" in str(error):
+            raise DataError(
+                f"weights {path} hold more than tensors and plain values, which could run code: "
+                "save them again with torch.save(model.state_dict(), ...)"
+            ) from error
+        raise DataError(f"weights {path} are no torch file, or damaged: {error}") from error
+    except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, ValueError,
+            KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"weights {path} cannot be read, the file may be truncated: "
+                        f"{reason}") from error
+    return _unwrap(content, path)
+
+
+def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping):
+        raise DataError(f"weights {path} hold a {type(content).__name__}, not a state dict of "
+                        "named tensors")
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise DataError(f"weights {path} hold no tensors, only: "
+                        f"{', '.join(map(str, list(content)[:5])) or 'nothing'}")
+    return tensors
