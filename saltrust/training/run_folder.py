@@ -1,0 +1,108 @@
+"""What a training run leaves behind, and when a folder may be used for one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saltrust.errors import DataError, UsageError
+from saltrust.models.atomic_file import write_atomically
+from saltrust.models.checkpoint import WEIGHTS_FILE, card_path, read_card
+from saltrust.study import Study
+
+METRICS_FILE = "metrics.csv"
+CONFIG_FILE = "config.json"
+ENVIRONMENT_FILE = "environment.json"
+
+_PACKAGES = ("saltrust", "torch", "torchvision", "safetensors", "numpy", "xarray")
+
+
+def check_run_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds weights, unless they are known to be half trained.
+
+    Raises
+    ------
+    UsageError
+        If ``folder`` is a file, or holds weights of a complete run, or weights of which it is
+        not known whether they are complete, and ``overwrite`` was not said.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"run folder {folder} is a file; move it, or change `runs` of the study")
+    weights = folder / WEIGHTS_FILE
+    if overwrite or not weights.exists():
+        return
+    try:
+        card = read_card(weights)
+    except DataError:
+        card = None
+    if card is None or card.get("complete") is not False:
+        raise UsageError(f"run folder {folder} already holds a trained model: say --overwrite to "
+                         "train it again, or change the name of the model or `runs`")
+
+
+def start_run(folder: Path, study: Study, device: torch.device) -> None:
+    """Empty a run folder of an earlier run and write what the new one starts from.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be written.
+    """
+    weights = folder / WEIGHTS_FILE
+    earlier = [folder / name for name in (METRICS_FILE, CONFIG_FILE, ENVIRONMENT_FILE)]
+    try:
+        for path in (card_path(weights), weights, *earlier):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"run folder {folder} cannot be emptied: {error}") from error
+    _write_json(folder / CONFIG_FILE, study.as_dict())
+    _write_json(folder / ENVIRONMENT_FILE, environment(device))
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a model depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Machine, device and number of threads: what a repetition would have to match."""
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    return {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "cpu_count": os.cpu_count(),
+    }
+
+
+def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the table of epochs; None becomes an empty cell."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / METRICS_FILE, text.getvalue().encode())
