@@ -124,10 +124,11 @@ def cluster_codes(clusters: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], int]:
 
 def cluster_weights(count: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
     """Multinomial weights of ``count`` units, shape (resamples, count)."""
-    return np.concatenate(list(_weight_blocks(count, resamples, seed)))
+    return np.concatenate(list(resample_blocks(count, resamples, seed)))
 
 
-def _weight_blocks(count: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+def resample_blocks(count: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The same weights in blocks of rows, so that memory is bounded; blocks change no draw."""
     check_resampling(resamples, seed)
     generator = np.random.default_rng(seed)
     step = max(1, _BLOCK // max(count, 1))
@@ -419,7 +420,7 @@ def _means(sums: FloatArray, counts: FloatArray, resamples: int, seed: int) -> F
     both = np.hstack([sums, counts])
     k = sums.shape[1]
     products = np.concatenate(
-        [block @ both for block in _weight_blocks(len(both), resamples, seed)])
+        [block @ both for block in resample_blocks(len(both), resamples, seed)])
     return _ratio(products[:, :k], products[:, k:])
 
 

@@ -1,0 +1,84 @@
+"""One estimate with its interval and test, and tables of them in the uniform columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from saltrust.analysis.result import ESTIMATE_COLUMNS
+from saltrust.errors import UsageError
+
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number of interest with what is known of its precision.
+
+    Attributes
+    ----------
+    estimate, std_error : float
+        On the same scale; NaN where they cannot be had.
+    conf_low, conf_high : float
+        Bounds of the confidence interval.
+    statistic, df, p_value : float
+        Of the two-sided test that the quantity is zero.
+    n : int
+        Rows the estimate is made from.
+    note : str
+        One phrase where something is missing or special, else empty.
+    r_squared : float
+        Share of the variance explained, for regressions.
+    """
+
+    estimate: float = _NAN
+    std_error: float = _NAN
+    conf_low: float = _NAN
+    conf_high: float = _NAN
+    statistic: float = _NAN
+    df: float = _NAN
+    p_value: float = _NAN
+    n: int = 0
+    note: str = ""
+    r_squared: float = _NAN
+
+    def row(self, term: str) -> dict[str, Any]:
+        """The uniform columns of this estimate, not yet adjusted for multiplicity."""
+        return {
+            "term": term, "estimate": self.estimate, "std_error": self.std_error,
+            "conf_low": self.conf_low, "conf_high": self.conf_high, "statistic": self.statistic,
+            "df": self.df, "p_value": self.p_value, "p_adjusted": _NAN, "adjustment": "none",
+            "family": "", "n": self.n, "note": self.note,
+        }
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse a confidence level outside (0, 1) with a UsageError."""
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence = {confidence} must lie between 0 and 1, such as 0.95")
+
+
+def estimates_table(rows: Iterable[Mapping[str, Any]], identify: Sequence[str],
+                    extra: Sequence[str] = ()) -> pd.DataFrame:
+    """Rows as a table: the columns that identify them, the uniform ones, further ones.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Each with all the columns.
+    identify, extra : sequence of str
+        Names of the columns before and after the uniform ones.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Numbers as float64, ``n`` as int64, the rest as text.
+    """
+    columns = [*identify, *ESTIMATE_COLUMNS, *extra]
+    table = pd.DataFrame(list(rows), columns=columns)
+    text = {*identify, "term", "adjustment", "family", "note"}
+    kinds = {name: "float64" for name in columns if name not in text}
+    return table.astype({**kinds, "n": "int64"})
