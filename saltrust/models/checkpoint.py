@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -164,14 +165,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # A pickle protocol that torch does not expect either loads or fails by itself.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
             raise DataError(
                 f"weights {path} hold more than tensors and plain values, which could run code: "
                 "save them again with torch.save(model.state_dict(), ...)"
             ) from error
-        raise DataError(f"weights {path} are no torch file, or damaged: {error}") from error
+        raise DataError(f"weights {path} are no file of torch weights, or damaged") from error
     except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, ValueError,
             KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
