@@ -1,1 +1,1 @@
-"""TODO"""
+"""Real and synthetic data sets as collections: labels, radiographs and annotations."""

@@ -1,0 +1,289 @@
+"""Annotations as other programs write them, turned into masks at native size.
+
+Run-length codes of Kaggle (both kinds) and COCO, boxes, points and polygons.  All errors are
+DataErrors without a file name: the callers know the row and put it in front.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco
+
+from saltrust.cache import rle
+from saltrust.errors import DataError
+
+Mask = npt.NDArray[np.bool_]
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+
+#: Cells that state "looked, and there is nothing": Kaggle's, and a word for people.
+EMPTY_CELLS = ("-1", "none")
+
+
+def kaggle_mask(code: str, height: int, width: int, *, relative: bool) -> Mask:
+    """Decode Kaggle's run-length code: pairs of numbers, pixels counted down the columns.
+
+    Parameters
+    ----------
+    code : str
+        ``"start length start length ..."``; ``-1`` is the empty mask.
+    height, width : int
+        Native size in pixels.
+    relative : bool
+        False, the usual kind: ``start`` is a pixel number that begins with 1.  True, the kind
+        of SIIM-ACR Pneumothorax: ``start`` is the distance from the end of the run before,
+        the first from the first pixel.
+
+    Returns
+    -------
+    ndarray of bool, shape (height, width)
+
+    Raises
+    ------
+    DataError
+        If it is not pairs of numbers, or a run leaves the image.
+
+    Examples
+    --------
+    >>> kaggle_mask("1 2 6 1", 3, 2, relative=False).astype(int)
+    array([[1, 0],
+           [1, 0],
+           [0, 1]])
+    >>> bool((kaggle_mask("0 2 3 1", 3, 2, relative=True)
+    ...       == kaggle_mask("1 2 6 1", 3, 2, relative=False)).all())
+    True
+    """
+    mask = np.zeros(height * width, dtype=bool)
+    if code.strip() == "-1":
+        return mask.reshape(width, height).T
+    try:
+        numbers = np.array(code.split(), dtype=np.int64)
+    except (ValueError, OverflowError):
+        raise DataError(f"the run-length code {_shortened(code)} is not a list of whole numbers"
+                        ) from None
+    if len(numbers) == 0 or len(numbers) % 2:
+        raise DataError(f"the run-length code {_shortened(code)} is not pairs of start and length")
+    starts, lengths = numbers[0::2], numbers[1::2]
+    if (lengths < 0).any() or (starts < (0 if relative else 1)).any():
+        raise DataError("the run-length code holds a negative number or a start below 1"
+                        + (" (starts counted from 0 are the relative kind)" if not relative
+                           else ""))
+    if relative:
+        starts = np.cumsum(starts) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    else:
+        starts = starts - 1
+    ends = starts + lengths
+    if ends.max() > mask.size or ends.min() < 0 or starts.min() < 0:
+        raise DataError(f"the run-length code reaches pixel {int(ends.max())} of an image of "
+                        f"{height} x {width} = {mask.size} pixels")
+    for start, end in zip(starts, ends, strict=True):
+        mask[start:end] = True
+    return mask.reshape(width, height).T
+
+
+def coco_counts(code: str | dict[str, Any], height: int, width: int) -> str:
+    """Check a COCO run-length code and give its compressed counts.
+
+    Parameters
+    ----------
+    code : str or dict
+        Compressed counts, or ``{"size": [height, width], "counts": ...}`` as JSON or dict,
+        whose counts may also be a list of run lengths.
+    height, width : int
+        Native size in pixels, which the code must have.
+
+    Raises
+    ------
+    DataError
+        If it is damaged, or of another size.
+
+    Examples
+    --------
+    >>> coco_counts('{"size": [2, 2], "counts": [1, 3]}', 2, 2)
+    '13'
+    """
+    if isinstance(code, str) and code.lstrip().startswith("{"):
+        try:
+            code = json.loads(code)
+        except ValueError:
+            raise DataError(f"the COCO code {_shortened(str(code))} is not valid JSON") from None
+    if isinstance(code, dict):
+        size = coco_size(code)
+        if size != (height, width):
+            raise DataError(f"the COCO code is of a mask of {size[0]} x {size[1]} pixels, the "
+                            f"radiograph has {height} x {width}")
+        counts = code["counts"]
+    else:
+        counts = code
+    if isinstance(counts, list):
+        counts = _compressed(counts, height, width)
+    if not isinstance(counts, str):
+        raise DataError("the counts of the COCO code are neither text nor a list")
+    rle.area(counts, height, width)
+    return counts
+
+
+def coco_size(code: Any) -> tuple[int, int]:
+    """Height and width that a COCO code states.
+
+    Raises
+    ------
+    DataError
+        If it is not a dict with ``size`` and ``counts``.
+    """
+    size = code.get("size") if isinstance(code, dict) else None
+    if (not isinstance(size, list) or len(size) != 2 or "counts" not in code
+            or not all(type(n) is int and n > 0 for n in size)):
+        raise DataError(f"the COCO code {_shortened(str(code))} is not "
+                        '{"size": [height, width], "counts": ...}')
+    return size[0], size[1]
+
+
+def polygons_mask(polygons: Any, height: int, width: int) -> Mask:
+    """Fill polygons and draw their outlines, as the released CheXlocalize code does.
+
+    Parameters
+    ----------
+    polygons : list of list of (x, y)
+        Contours in native pixels; overlaps are united.
+    height, width : int
+
+    Returns
+    -------
+    ndarray of bool, shape (height, width)
+        By Pillow's ImageDraw, on a bilevel image, with fill and outline.
+
+    Raises
+    ------
+    DataError
+        If a contour has fewer than two points or a point is not two finite numbers.
+    """
+    canvas = Image.new("1", (width, height))
+    draw = ImageDraw.Draw(canvas)
+    if not isinstance(polygons, list):
+        raise DataError("the polygons are not a list of contours")
+    for contour in polygons:
+        points = [(x, y) for y, x in xy_points(contour)]
+        if len(points) < 2:
+            raise DataError(f"a contour has {len(points)} points; it needs at least two")
+        draw.polygon(points, outline=1, fill=1)
+    return np.asarray(canvas, dtype=bool).copy()
+
+
+def xy_points(pairs: Any) -> tuple[Point, ...]:
+    """Turn ``[[x, y], ...]`` into ((row, column), ...).
+
+    Examples
+    --------
+    >>> xy_points([[30, 10.5]])
+    ((10.5, 30.0),)
+    """
+    try:
+        points = tuple((float(y), float(x)) for x, y in pairs)
+    except (TypeError, ValueError):
+        raise DataError("the points are not a list of [x, y] pairs") from None
+    if not all(math.isfinite(number) for point in points for number in point):
+        raise DataError("a point is not two finite numbers")
+    return points
+
+
+def parse_boxes(text: str, height: int, width: int) -> tuple[Box, ...]:
+    """Read ``"x y width height; x y width height"`` in native pixels.
+
+    Returns
+    -------
+    tuple of (y0, x0, y1, x1)
+        Far edges exclusive; clipped to the image where they overshoot by at most one pixel.
+
+    Raises
+    ------
+    DataError
+        If it is not groups of four numbers, a side is not positive, or a box leaves the image.
+
+    Examples
+    --------
+    >>> parse_boxes("10 20 5 8; 0 0 2 2", 100, 100)
+    ((20.0, 10.0, 28.0, 15.0), (0.0, 0.0, 2.0, 2.0))
+    """
+    boxes = []
+    for x, y, box_width, box_height in _number_groups(text, 4, "x y width height"):
+        if box_width <= 0 or box_height <= 0:
+            raise DataError(f"the box {x:g} {y:g} {box_width:g} {box_height:g} has no area")
+        if x < -1 or y < -1 or x + box_width > width + 1 or y + box_height > height + 1:
+            raise DataError(f"the box {x:g} {y:g} {box_width:g} {box_height:g} (x y width "
+                            f"height) reaches outside the image of {height} x {width} pixels")
+        boxes.append((max(y, 0.0), max(x, 0.0), min(y + box_height, float(height)),
+                      min(x + box_width, float(width))))
+    return tuple(boxes)
+
+
+def parse_points(text: str) -> tuple[Point, ...]:
+    """Read ``"x y; x y"`` in native pixels as ((row, column), ...).
+
+    Examples
+    --------
+    >>> parse_points("30 10; 5 6.5")
+    ((10.0, 30.0), (6.5, 5.0))
+    """
+    return tuple((y, x) for x, y in _number_groups(text, 2, "x y"))
+
+
+def boxes_mask(boxes: Sequence[Box], height: int, width: int) -> Mask:
+    """Fill boxes: a pixel is in when its centre is, and every box has at least one pixel.
+
+    Examples
+    --------
+    >>> boxes_mask([(0, 1, 2, 3)], 3, 4).astype(int)
+    array([[0, 1, 1, 0],
+           [0, 1, 1, 0],
+           [0, 0, 0, 0]])
+    """
+    mask = np.zeros((height, width), dtype=bool)
+    for y0, x0, y1, x1 in boxes:
+        top, bottom = _pixels_within(y0, y1, height)
+        left, right = _pixels_within(x0, x1, width)
+        mask[top:bottom, left:right] = True
+    return mask
+
+
+def _pixels_within(low: float, high: float, size: int) -> tuple[int, int]:
+    first, end = math.ceil(low - 0.5), math.ceil(high - 0.5)
+    if end <= first:
+        first = min(int(low), size - 1)
+        end = first + 1
+    return first, end
+
+
+def _compressed(runs: list[Any], height: int, width: int) -> str:
+    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != height * width:
+        raise DataError(f"the COCO code's runs do not add up to {height} x {width} pixels")
+    code = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    counts: bytes = code["counts"]
+    return counts.decode("ascii")
+
+
+def _number_groups(text: str, length: int, form: str) -> list[list[float]]:
+    groups = []
+    for part in text.split(";"):
+        if not part.strip():
+            continue
+        try:
+            numbers = [float(number) for number in part.split()]
+        except ValueError:
+            numbers = []
+        if len(numbers) != length or not all(math.isfinite(number) for number in numbers):
+            raise DataError(f"{_shortened(part.strip())} is not {form!r}, several separated by "
+                            "semicolons")
+        groups.append(numbers)
+    return groups
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")

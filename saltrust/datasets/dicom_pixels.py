@@ -1,0 +1,224 @@
+"""Gray values of DICOM radiographs, as a reading room would display them."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from saltrust.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_LOG = logging.getLogger(__name__)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the file is named like DICOM or begins like it (``DICM`` after 128 bytes)."""
+    if path.suffix.lower() in {".dcm", ".dicom"}:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def native_size(path: Path) -> tuple[int, int]:
+    """Read height and width in pixels from the header.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is not DICOM, or states no size.
+    """
+    dataset = _read(path, header_only=True)
+    rows, columns = dataset.get("Rows"), dataset.get("Columns")
+    if rows is None or columns is None:
+        raise DataError(_no_pixels(path, dataset))
+    return int(rows), int(columns)
+
+
+def patient_id(path: Path) -> str:
+    """PatientID of the header; empty where it states none."""
+    return str(_read(path, header_only=True).get("PatientID") or "").strip()
+
+
+def read_gray(path: Path) -> npt.NDArray[np.uint8]:
+    """Decode the first frame and window it to 0..255, 255 being white.
+
+    The order is that of the standard (PS3.3 C.11 and PS3.4 N.2): modality LUT or rescale, then
+    the first VOI LUT or window, then MONOCHROME1 inverted.  Where the file has no window, at
+    most 8 stored bits keep their full range, and more are stretched from the minimum to the
+    maximum of the pixels that are not padding.  Colour becomes luma.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width)
+
+    Raises
+    ------
+    DataError
+        If the file is missing or not DICOM, holds no pixels, is truncated, or is compressed in
+        a way for which no decoder is installed (the missing plug-in is named).
+    """
+    dataset = _read(path)
+    stored = _decode(path, dataset)
+    photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
+    if photometric == "PALETTE COLOR":
+        from pydicom.pixels.processing import apply_color_lut
+
+        colours = apply_color_lut(stored, dataset)[..., :3]
+        return _luma(colours / float(np.iinfo(colours.dtype).max))
+    if stored.ndim == 3:
+        return _luma(stored[..., :3] / float(2 ** int(dataset.get("BitsStored", 8)) - 1))
+    gray = _displayed(path, dataset, stored)
+    return np.asarray(255 - gray if photometric == "MONOCHROME1" else gray, dtype=np.uint8)
+
+
+def stretch(values: npt.NDArray[Any], low: float | None = None, high: float | None = None,
+            ) -> npt.NDArray[np.uint8]:
+    """Map ``low``..``high`` (by default the minimum and the maximum) linearly to 0..255.
+
+    Values outside are clipped; where all are equal the result is 0.
+
+    Examples
+    --------
+    >>> stretch(np.array([[0, 1000, 4000]]))
+    array([[  0,  64, 255]], dtype=uint8)
+    """
+    bottom = float(values.min()) if low is None else low
+    top = float(values.max()) if high is None else high
+    if not top > bottom:
+        return np.zeros(values.shape, dtype=np.uint8)
+    unit = (np.clip(values.astype(np.float64), bottom, top) - bottom) / (top - bottom)
+    return np.rint(unit * 255).astype(np.uint8)
+
+
+def window(values: npt.NDArray[np.float64], center: float, width: float,
+           function: str = "LINEAR") -> npt.NDArray[np.float64]:
+    """Apply a VOI window: gray in 0..1 (DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3).
+
+    Examples
+    --------
+    >>> window(np.array([0.0, 50.0, 100.0]), center=50.5, width=101)
+    array([0. , 0.5, 1. ])
+    """
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
+    if function == "LINEAR_EXACT":
+        return np.clip((values - center) / width + 0.5, 0, 1)
+    if width <= 1:
+        return (values > center - 0.5).astype(np.float64)
+    return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+def _displayed(path: Path, dataset: Dataset, stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Modality transformation and VOI transformation of one gray frame."""
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi
+
+    values = np.asarray(apply_modality_lut(stored, dataset))
+    if dataset.get("VOILUTSequence"):
+        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+        looked_up = np.asarray(apply_voi(values, dataset, index=0))
+        return stretch(looked_up, 0, 2.0**bits - 1)
+    center, width = (_first_number(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    if center is not None and width is not None and width > 0:
+        function = str(dataset.get("VOILUTFunction", "LINEAR")).upper()
+        return stretch(window(values.astype(np.float64), center, width, function), 0, 1)
+    if center is not None or width is not None:
+        _LOG.warning("%s has a window that is not one (center %s, width %s); its gray values are "
+                     "stretched instead", path, center, width)
+    bits = int(dataset.get("BitsStored", 16))
+    if bits <= 8 and not dataset.get("ModalityLUTSequence"):
+        signed = int(dataset.get("PixelRepresentation", 0)) == 1
+        ends = np.array([[-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed
+                         else [0, 2**bits - 1]])
+        low, high = sorted(np.asarray(apply_modality_lut(ends, dataset)).ravel().tolist())
+        return stretch(values, low, high)
+    padding = _first_number(dataset.get("PixelPaddingValue"))
+    shown = values if padding is None else values[stored != padding]
+    if not shown.size:
+        return np.zeros(values.shape, dtype=np.uint8)
+    return stretch(values, float(shown.min()), float(shown.max()))
+
+
+def _read(path: Path, *, header_only: bool = False) -> Dataset:
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        return dcmread(path, stop_before_pixels=header_only)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; check the path") from None
+    except InvalidDicomError:
+        raise DataError(f"{path} is named like DICOM but is not (no DICM after 128 bytes); "
+                        "convert it or fetch it again") from None
+    except (OSError, EOFError, ValueError, KeyError, NotImplementedError, struct.error,
+            AttributeError, TypeError) as error:
+        raise DataError(f"{path} is truncated or damaged ({_first_line(error)}); fetch it again"
+                        ) from None
+
+
+def _decode(path: Path, dataset: Dataset) -> npt.NDArray[Any]:
+    """Decode the first frame, as (rows, columns) or (rows, columns, 3)."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.pixels.utils import pixel_array
+    from pydicom.uid import UID
+
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise DataError(_no_pixels(path, dataset))
+    syntax = UID(str(getattr(dataset.file_meta, "TransferSyntaxUID", "")))
+    if not syntax:
+        raise DataError(f"{path} does not state its transfer syntax; write it again with a "
+                        "complete file meta header")
+    if syntax.is_compressed:
+        try:
+            decoder = get_decoder(syntax)
+        except NotImplementedError:
+            raise DataError(f"{path} is in the transfer syntax {syntax.name}, which cannot be "
+                            "decoded; convert it, e.g. to Explicit VR Little Endian") from None
+        if not decoder.is_available:
+            raise DataError(f"{path} is in the transfer syntax {syntax.name}, for which no "
+                            f"decoder is installed; install one of: {_plugins(decoder)}")
+    try:
+        frame: npt.NDArray[Any] = pixel_array(dataset, index=0)
+    except Exception as error:  # noqa: BLE001 (decoders raise what they like on damaged data)
+        raise DataError(f"{path}: its pixels cannot be decoded ({_first_line(error)}); the file "
+                        "is damaged or truncated, fetch it again") from None
+    return frame
+
+
+def _plugins(decoder: Any) -> str:
+    """What would make a pydicom decoder available, e.g. ``gdcm (python-gdcm)``."""
+    needs = [entry.partition(" - requires ")[2] or entry for entry in decoder.missing_dependencies]
+    return "; ".join(need.replace("gdcm>=", "python-gdcm>=") for need in needs)
+
+
+def _no_pixels(path: Path, dataset: Dataset) -> str:
+    kind = dataset.get("Modality") or "unknown"
+    return (f"{path} is a DICOM file without pixels (modality {kind}); leave it out or give the "
+            "image it refers to")
+
+
+def _luma(colour: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    return stretch(colour @ np.array([0.299, 0.587, 0.114]), 0, 1)
+
+
+def _first_number(value: Any) -> float | None:
+    """First of the alternatives a DICOM attribute lists, or None where it states none."""
+    values = np.atleast_1d(np.asarray(value if value is not None else [], dtype=object))
+    try:
+        return float(values.flat[0])
+    except (IndexError, TypeError, ValueError):
+        return None
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
