@@ -17,11 +17,9 @@ CONTRAST = 0.15
 
 
 def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift, rotate a little and change the contrast of every image on its own.
+    """Vary every image on its own, by uniform draws up to the bounds of this module.
 
-    Each image is shifted by up to ``SHIFT`` in both directions, rotated by up to ``ROTATION``
-    degrees about its centre (bilinear, the border repeated), and its contrast changed by up to
-    ``CONTRAST``; all uniformly.  Left and right are never swapped: the heart has a side.
+    Left and right are never swapped: the heart has a side.
 
     Parameters
     ----------
@@ -34,21 +32,53 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
     Tensor of uint8, shape (batch, height, width)
         On the device of ``pixels``.
     """
+    draw = 2 * torch.rand(len(pixels), 4, generator=generator) - 1
+    draw = draw.to(pixels.device)
+    return vary(pixels, SHIFT * draw[:, :2], math.radians(ROTATION) * draw[:, 2],
+                1 + CONTRAST * draw[:, 3])
+
+
+def vary(pixels: Tensor, shift: Tensor, angle: Tensor, contrast: Tensor) -> Tensor:
+    """Rotate images about their centre, shift them, and change their contrast.
+
+    Parameters
+    ----------
+    pixels : Tensor of uint8, shape (batch, height, width)
+    shift : Tensor of float32, shape (batch, 2)
+        Down and to the right, as fractions of height and width.
+    angle : Tensor of float32, shape (batch,)
+        In radians, clockwise as seen on the screen.
+    contrast : Tensor of float32, shape (batch,)
+        Factor of the distance from the image's mean.
+
+    Returns
+    -------
+    Tensor of uint8, shape (batch, height, width)
+        Bilinear, the border repeated, rounded.
+
+    Examples
+    --------
+    >>> dot = torch.zeros(1, 4, 4, dtype=torch.uint8)
+    >>> dot[0, 1, 1] = 200
+    >>> moved = vary(dot, torch.tensor([[0.25, 0.5]]), torch.zeros(1), torch.ones(1))
+    >>> moved[0].nonzero().tolist()
+    [[2, 3]]
+    """
     batch, height, width = pixels.shape
-    draw = 2 * torch.rand(batch, 4, generator=generator) - 1
-    angle = draw[:, 2] * math.radians(ROTATION)
     cos, sin = torch.cos(angle), torch.sin(angle)
-    # Rows map output to input positions in units of half the image, so that a rotation keeps
-    # angles only if the sides are brought to one unit first.
+    # Output to input position, both in units of half the image: a rotation keeps angles only
+    # where both sides have one unit, hence the aspect.
     aspect = height / width
-    transform = torch.stack([
-        torch.stack([cos, -sin * aspect, 2 * SHIFT * draw[:, 0]], 1),
-        torch.stack([sin / aspect, cos, 2 * SHIFT * draw[:, 1]], 1),
-    ], 1).to(pixels.device)
+    down, right = 2 * shift[:, 0], 2 * shift[:, 1]
+    rows = (
+        (cos, sin * aspect, -cos * right - sin * aspect * down),
+        (-sin / aspect, cos, sin / aspect * right - cos * down),
+    )
+    transform = torch.stack([torch.stack(row, 1) for row in rows], 1)
     gray = pixels.to(torch.float32).unsqueeze(1)
     positions = functional.affine_grid(transform, [batch, 1, height, width], align_corners=False)
     gray = functional.grid_sample(gray, positions, mode="bilinear", padding_mode="border",
                                   align_corners=False).squeeze(1)
-    factor = (1 + CONTRAST * draw[:, 3]).to(pixels.device).view(-1, 1, 1)
     mean = gray.mean(dim=(1, 2), keepdim=True)
-    return (mean + factor * (gray - mean)).round().clamp(0, 255).to(torch.uint8)
+    gray = mean + contrast.view(-1, 1, 1) * (gray - mean)
+    return gray.round().clamp(0, 255).to(torch.uint8)

@@ -76,7 +76,7 @@ def check_splits(collection: Collection) -> None:
 
 def _check_leakage(patient: npt.NDArray[np.str_], split: npt.NDArray[np.str_]) -> None:
     used = np.isin(split, TRAINING_SPLITS) & (patient != "")
-    pairs = {(who, where) for who, where in zip(patient[used], split[used], strict=True)}
+    pairs = set(zip(patient[used].tolist(), split[used].tolist(), strict=True))
     splits_of: dict[str, list[str]] = {}
     for who, where in sorted(pairs, key=lambda pair: (pair[0], TRAINING_SPLITS.index(pair[1]))):
         splits_of.setdefault(who, []).append(where)

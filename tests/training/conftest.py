@@ -35,7 +35,7 @@ class Squares:
         split = np.repeat(list(counts), list(counts.values()))
         for name in counts:  # Every split has both classes of every finding.
             rows = np.flatnonzero(split == name)
-            labels[rows[:2]] = np.eye(2, dtype=np.int8)
+            labels[rows[:2]] = np.eye(2, dtype=np.int8)[: len(rows)]
         self.pixels = rng.integers(60, 120, (n, size, size)).astype(np.uint8)
         side = size // 4
         for image, finding in np.argwhere(labels == 1):
