@@ -101,6 +101,9 @@ def choose_findings(asked: Sequence[str], present: Sequence[str], source: Path,
     for finding in asked:
         aliases = [alias for alias, name in FINDING_ALIASES.items() if name == finding]
         match = next((name for name in (finding, *aliases) if name in present), None)
+        if match is None and FINDING_ALIASES.get(finding) in present:
+            raise DataError(f"{source} calls the finding {finding!r} "
+                            f"{FINDING_ALIASES[finding]!r}; ask for it by that name")
         if match is None:
             raise DataError(f"{source} has no finding {finding!r}, which the study asks for; "
                             f"{nearest(finding, present) if present else 'it names none'}")

@@ -1,0 +1,58 @@
+"""The data set that a study file names, opened."""
+
+from __future__ import annotations
+
+from saltrust.cache.collection import Collection
+from saltrust.errors import UsageError
+from saltrust.study import Study
+
+
+def open_collection(study: Study) -> Collection:
+    """Open the data set of a study.
+
+    Parameters
+    ----------
+    study : Study
+        Its ``[data]`` says what kind of data set, where it lies and which findings are asked.
+
+    Returns
+    -------
+    Collection
+
+    Raises
+    ------
+    UsageError
+        If the path is missing from the study file or does not exist.
+    DataError
+        If the data set is empty, damaged or lacks a finding; each kind says more.
+    """
+    data = study.data
+    if data.kind == "phantom":
+        from saltrust.datasets.phantom import phantom
+
+        return phantom(patients=data.patients, size=data.size, seed=study.seed,
+                       findings=data.findings, split_fractions=data.split_fractions)
+    if not data.path:
+        raise UsageError(f"[data] of the study in {study.folder} says kind = {data.kind!r} but "
+                         "no path; add path")
+    path = study.path(data.path)
+    if not path.exists():
+        raise UsageError(f"the data path {path} of the study in {study.folder} does not exist; "
+                         "correct path under [data] (it starts at the study file)")
+    if data.kind == "folder":
+        from saltrust.datasets.folder import folder
+
+        return folder(path, findings=data.findings, split_fractions=data.split_fractions,
+                      seed=study.seed)
+    if data.kind == "manifest":
+        from saltrust.datasets.manifest import manifest
+
+        return manifest(path, findings=data.findings, split_fractions=data.split_fractions,
+                        seed=study.seed)
+    if data.kind == "chexlocalize":
+        from saltrust.datasets.chexlocalize_collection import chexlocalize
+
+        return chexlocalize(path, findings=data.findings)
+    from saltrust.datasets.stored_cubes import stored_cubes
+
+    return stored_cubes(path, findings=data.findings)

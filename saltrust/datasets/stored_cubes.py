@@ -1,0 +1,139 @@
+"""The images, labels and annotations of an existing store as a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from saltrust.cache.collection import Annotation, Radiograph
+from saltrust.cache.store import open_cubes
+from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
+from saltrust.datasets.radiograph_files import resample
+from saltrust.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCollection:
+    """See :class:`saltrust.cache.collection.Collection`; made by :func:`stored_cubes`."""
+
+    index: xr.Dataset
+    fingerprint: str
+    description: dict[str, Any]
+    has_radiographs: bool
+    path: Path
+    cubes: xr.DataTree = field(repr=False)
+
+    def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
+        """Grid pixels of one image, reduced to ``grid`` where that is smaller.
+
+        Raises
+        ------
+        DataError
+            If the store has no pixels of the image, or ``grid`` is larger than the store's:
+            what was reduced cannot be had back.
+        """
+        if not self.has_radiographs:
+            raise DataError(f"{self.path} holds no radiographs; give the data set it was made of")
+        group = self.cubes["radiograph"].to_dataset()
+        position = self._position(image)
+        if "stored" in group and not int(group["stored"][position]):
+            raise DataError(f"{self.path} holds no radiograph of {image}; give the data set it "
+                            "was made of")
+        stored = (group.sizes["y"], group.sizes["x"])
+        if grid[0] > stored[0] or grid[1] > stored[1]:
+            raise DataError(f"{self.path} holds radiographs of {stored[0]} x {stored[1]} pixels, "
+                            f"fewer than the {grid[0]} x {grid[1]} of the study; set grid = "
+                            f"{min(stored)} or give the data set the store was made of")
+        pixels = np.asarray(group["pixels"][position].values, dtype=np.uint8)
+        return Radiograph(resample(pixels, grid), *self._native_size(position, stored))
+
+    def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
+        """All annotations of one image, keyed by (finding, reader)."""
+        found: dict[tuple[str, str], Annotation] = {}
+        if not self.index.sizes["reader"]:
+            return found
+        row = self.cubes["reference"].to_dataset().isel(image=self._position(image)).load()
+        for finding, name in self.description["findings"].items():
+            for reader in self.index["reader"].values.tolist():
+                drawn = row.sel(finding=name, reader=reader)
+                if bool(drawn["annotated"]):
+                    found[finding, reader] = _annotation(drawn)
+        return found
+
+    def _position(self, image: str) -> int:
+        return int(self.index.indexes["image"].get_loc(image))
+
+    def _native_size(self, position: int, stored: tuple[int, int]) -> tuple[int, int]:
+        if "native_height" not in self.index.coords:
+            return stored
+        size = (int(self.index["native_height"][position]),
+                int(self.index["native_width"][position]))
+        return size if min(size) > 0 else stored
+
+
+def stored_cubes(path: str | Path, *, findings: Sequence[str] = ()) -> StoredCollection:
+    """Take the images, labels and annotations of an existing store as a collection.
+
+    Parameters
+    ----------
+    path : path
+        A finished store, e.g. of ``saltrust import``.
+    findings : sequence of str
+        Which of its findings, in this order; empty: all.
+
+    Raises
+    ------
+    UsageError
+        If there is no store at ``path``.
+    DataError
+        If it is no finished store, or lacks a finding (the nearest one is named).
+    """
+    cubes = open_cubes(path)
+    root = cubes.to_dataset()
+    present = [str(name) for name in root["finding"].values]
+    chosen = choose_findings(findings, present, Path(path))
+    reference = cubes["reference"].to_dataset() if "reference" in cubes.children else None
+    if reference is None:
+        raise DataError(f"{path} holds no labels (it has no group reference); give the data set "
+                        "it was made of")
+    readers = {}
+    if "annotated" in reference and "mask_rle" in reference:
+        readers = dict(zip(_texts(reference["reader"]), _texts(reference["reader_role"]),
+                           strict=True))
+    sizes = None
+    if "native_height" in root.coords and "native_width" in root.coords:
+        sizes = np.stack([root["native_height"].values, root["native_width"].values], axis=1)
+    labels = reference["label"].sel(finding=list(chosen.values())).transpose("image", "finding")
+    of_image = {name: _texts(root[name]) if name in root.coords else None
+                for name in ("patient", "study", "view", "split")}
+    return StoredCollection(
+        index=collection_index(_texts(root["image"]), list(chosen), labels.values,
+                               readers=readers, native_sizes=sizes, **of_image),
+        fingerprint=fingerprint({
+            "store": cubes.attrs.get("data_fingerprint") or cubes.attrs.get("identity"),
+            "findings": list(chosen)}),
+        description={"kind": "cubes", "source": str(path), "images": root.sizes["image"],
+                     "findings": chosen, "data": cubes.attrs.get("data")},
+        has_radiographs="radiograph" in cubes.children, path=Path(path), cubes=cubes)
+
+
+def _annotation(drawn: xr.Dataset) -> Annotation:
+    points: tuple[tuple[float, float], ...] = ()
+    if "point_y" in drawn:
+        pairs = np.stack([drawn["point_y"].values, drawn["point_x"].values], axis=-1)
+        points = tuple((float(y), float(x)) for y, x in pairs[np.isfinite(pairs).all(axis=-1)])
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    if "box" in drawn:
+        corners = drawn["box"].values[np.isfinite(drawn["box"].values).all(axis=-1)]
+        boxes = tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in corners)
+    n_polygons = int(drawn["n_polygons"]) if "n_polygons" in drawn else -1
+    return Annotation(str(drawn["mask_rle"].values), n_polygons, points, boxes)
+
+
+def _texts(array: xr.DataArray) -> list[str]:
+    return [str(value) for value in array.values]
