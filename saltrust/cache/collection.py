@@ -75,10 +75,15 @@ class Collection(Protocol):
         False for collections of annotations only.
     """
 
-    index: xr.Dataset
-    fingerprint: str
-    description: dict[str, Any]
-    has_radiographs: bool
+    # Properties, so that a frozen dataclass is one.
+    @property
+    def index(self) -> xr.Dataset: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def description(self) -> dict[str, Any]: ...
+    @property
+    def has_radiographs(self) -> bool: ...
 
     def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
         """Decode one radiograph and resample it to ``grid`` = (height, width).
