@@ -1,0 +1,199 @@
+"""The phantom data set: synthetic frontal chest radiographs with known truth.
+
+Three hundred patients by default, ten findings, a reference reader who knows the truth and two
+experts whose errors depend on shape in a known way.  It needs no download, is exactly
+reproducible from its seed, and gives every analysis a known answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from PIL import Image
+
+from saltrust.cache.collection import Annotation, Radiograph
+from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS
+from saltrust.datasets.phantom_patients import ImageRecord, draw_records, draw_splits
+from saltrust.datasets.phantom_readers import (
+    BUILT_IN_EFFECTS,
+    EXPERTS,
+    REFERENCE,
+    read_all,
+)
+from saltrust.datasets.phantom_scene import Scene, render
+from saltrust.errors import DataError, UsageError, nearest
+
+__all__ = ["BUILT_IN_EFFECTS", "GENERATOR_VERSION", "PhantomCollection", "Scene", "phantom",
+           "render"]
+
+#: Raised whenever the same seed would give other images, labels or masks.
+GENERATOR_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class PhantomCollection:
+    """Phantom radiographs as a :class:`saltrust.cache.collection.Collection`.
+
+    Made by :func:`phantom`.  Labels and splits are known at once; an image is rendered when it
+    is asked for, from random numbers of its own, and the last one is kept.
+
+    A label is positive exactly where the truth has a mask, negative exactly where it has none.
+    An uncertain label says neither: about half of them are drawn, faintly.
+    """
+
+    index: xr.Dataset
+    fingerprint: str
+    description: dict[str, Any]
+    size: int
+    seed: int
+    has_radiographs: bool = True
+    _records: dict[str, ImageRecord] = field(default_factory=dict, repr=False)
+    _last: dict[str, Scene] = field(default_factory=dict, repr=False)
+
+    def scene(self, image: str) -> Scene:
+        """Pixels at native size and the true masks of all ten findings of one image.
+
+        Raises
+        ------
+        DataError
+            If the collection has no such image.
+        """
+        scene = self._last.get(image)
+        if scene is not None:
+            return scene
+        record = self._record(image)
+        patient, study, number = record.numbers
+        strong = [name for name, strength in record.drawn.items() if strength == 1]
+        faint = [name for name, strength in record.drawn.items() if strength < 1]
+        scene = render(strong, faint=faint, view=record.view, size=self.size, seed=self.seed,
+                       patient=patient, study=study, image=number)
+        self._last.clear()
+        self._last[image] = scene
+        return scene
+
+    def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
+        """Render one radiograph and resample it to ``grid`` = (height, width)."""
+        pixels = self.scene(image).pixels
+        if tuple(grid) != pixels.shape:
+            height, width = grid
+            resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(resized)
+        return Radiograph(pixels, self.size, self.size)
+
+    def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
+        """Annotations of all findings by all readers, keyed by (finding, reader)."""
+        scene = self.scene(image)
+        masks = {str(name): scene.masks[str(name)] for name in self.index["finding"].values}
+        return read_all(masks, scene.anatomy, (self.seed, *self._record(image).numbers))
+
+    def _record(self, image: str) -> ImageRecord:
+        try:
+            return self._records[image]
+        except KeyError:
+            raise DataError(f"the phantom has no image {image!r}: "
+                            f"{nearest(image, list(self._records)[:2000])}") from None
+
+
+def phantom(*, patients: int = 300, size: int = 128, seed: int = 0,
+            findings: Sequence[str] | None = None,
+            split_fractions: Sequence[float] = (0.7, 0.1, 0.2)) -> PhantomCollection:
+    """Make a phantom data set; nothing is rendered yet.
+
+    Parameters
+    ----------
+    patients : int
+        Number of patients; each has one to four images.
+    size : int
+        Height and width of the radiographs in pixels, at least 32.
+    seed : int
+        Not negative; the same seed gives the same data set.
+    findings : sequence of str, optional
+        Which of the ten findings to list, in this order; all by default.  The images are the
+        same whatever is listed.
+    split_fractions : sequence of three floats
+        Shares of patients for training, validation and test; they add up to 1.
+
+    Returns
+    -------
+    PhantomCollection
+
+    Raises
+    ------
+    UsageError
+        If an argument is out of range or a finding unknown or listed twice.
+
+    Examples
+    --------
+    >>> data = phantom(patients=5, size=64, findings=["Edema", "Pneumothorax"])
+    >>> data.index.sizes["finding"], data.index["reader"].values.tolist()
+    (2, ['reference', 'expert-1', 'expert-2'])
+    >>> data.radiograph("phantom-0003_study1_view1_frontal", (32, 32)).pixels.shape
+    (32, 32)
+    """
+    names = tuple(findings) if findings else CHEXLOCALIZE_FINDINGS
+    fractions = _checked(patients, size, seed, names, split_fractions)
+    parameters = {"kind": "phantom", "generator_version": GENERATOR_VERSION,
+                  "patients": patients, "size": size, "seed": seed, "findings": list(names),
+                  "split_fractions": list(fractions)}
+    records = draw_records(patients, seed)
+    index = _index(records, names, draw_splits(patients, fractions, seed), size)
+    description = parameters | {
+        "source": "synthetic radiographs with known truth",
+        "images": len(records),
+        "built_in_effects": BUILT_IN_EFFECTS,
+    }
+    text = json.dumps(parameters, sort_keys=True)
+    return PhantomCollection(index, hashlib.sha256(text.encode()).hexdigest(), description, size,
+                             seed, _records={record.name: record for record in records})
+
+
+def _checked(patients: int, size: int, seed: int, findings: tuple[str, ...],
+             split_fractions: Sequence[float]) -> tuple[float, float, float]:
+    if patients < 1:
+        raise UsageError(f"a phantom needs at least 1 patient, not patients={patients}")
+    if size < 32:
+        raise UsageError(f"a phantom of size={size} pixels shows nothing: at least 32 are needed")
+    if seed < 0:
+        raise UsageError(f"the seed of a phantom must not be negative, as seed={seed} is")
+    for name in findings:
+        if name not in CHEXLOCALIZE_FINDINGS:
+            raise UsageError(f"the phantom has no finding {name!r}: "
+                             f"{nearest(name, CHEXLOCALIZE_FINDINGS)}")
+        if findings.count(name) > 1:
+            raise UsageError(f"the finding {name!r} is listed twice: name it once")
+    fractions = tuple(float(share) for share in split_fractions)
+    if (len(fractions) != 3 or any(not 0 <= share <= 1 for share in fractions)
+            or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6)):
+        raise UsageError("split_fractions must be three shares (train, val, test) that add up "
+                         f"to 1, not {list(fractions)}")
+    return fractions[0], fractions[1], fractions[2]
+
+
+def _index(records: list[ImageRecord], findings: tuple[str, ...], splits: np.ndarray[Any, Any],
+           size: int) -> xr.Dataset:
+    columns = [CHEXLOCALIZE_FINDINGS.index(name) for name in findings]
+    labels = np.array([record.labels for record in records], dtype=np.int8)[:, columns]
+    native = np.full(len(records), size, dtype=np.int32)
+    readers = [REFERENCE, *(expert.name for expert in EXPERTS)]
+    return xr.Dataset(
+        {"label": (("image", "finding"), labels)},
+        coords={
+            "image": [record.name for record in records],
+            "finding": list(findings),
+            "reader": readers,
+            "reader_role": ("reader", ["reference"] + ["benchmark"] * len(EXPERTS)),
+            "patient": ("image", [record.patient for record in records]),
+            "study": ("image", [record.study for record in records]),
+            "view": ("image", [record.view for record in records]),
+            "split": ("image", [str(splits[record.numbers[0] - 1]) for record in records]),
+            "native_height": ("image", native),
+            "native_width": ("image", native.copy()),
+        },
+    )
