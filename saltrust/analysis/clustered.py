@@ -15,10 +15,14 @@ from scipy import stats
 
 from saltrust.analysis.bootstrap import cluster_codes
 from saltrust.analysis.estimate import check_confidence
-from saltrust.analysis.linear import LeastSquares
+from saltrust.analysis.linear import LeastSquares, indicators, least_squares
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
+
+#: Columns that :func:`robust_slope` fills, after the uniform ones of a table of estimates.
+ROBUST_COLUMNS = ("robust_std_error", "robust_df", "robust_conf_low", "robust_conf_high",
+                  "robust_p_value", "clusters")
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,40 @@ def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
     estimate = float(fit.coefficients[column])
     return RobustError(error, df, estimate - half, estimate + half,
                        float(2 * stats.t.sf(abs(estimate) / error, df)), count)
+
+
+def robust_slope(x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
+                 groups: npt.ArrayLike | None = None, confidence: float = 0.95
+                 ) -> dict[str, float]:
+    """CR2 precision of the slope of :func:`saltrust.analysis.linear.simple_regression`.
+
+    Parameters
+    ----------
+    x, y : array_like of float, shape (n,)
+        Finite.
+    clusters : array_like, shape (n,)
+        Patient of each row.
+    groups : array_like, shape (n,), optional
+        Labels of fixed effects.
+    confidence : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    dict of str to float
+        :data:`ROBUST_COLUMNS`; NaN where there is no such error, ``clusters`` always.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    _, count = cluster_codes(clusters)
+    found = RobustError(clusters=count)
+    if len(x):
+        design = np.column_stack([indicators(groups, len(x)), x - x.mean()])
+        fit = least_squares(design, y)
+        if fit is not None and fit.df > 0:
+            found = cr2(design, fit, clusters, confidence=confidence)
+    values = (found.std_error, found.df, found.conf_low, found.conf_high, found.p_value,
+              float(found.clusters))
+    return dict(zip(ROBUST_COLUMNS, values, strict=True))
 
 
 def _satterthwaite(scaled: FloatArray, loads: FloatArray, codes: npt.NDArray[np.int64],

@@ -29,7 +29,7 @@ _EPS = float(np.finfo(np.float64).eps)
 def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: Interval = "bonett-wright",
              confidence: float = 0.95, strata: npt.ArrayLike | None = None,
              clusters: npt.ArrayLike | None = None, resamples: int = 1000,
-             seed: int = 0) -> Estimate:
+             seed: int = 0, names: tuple[str, str] = ("x", "y")) -> Estimate:
     """Spearman's rho with an interval and a test.
 
     Parameters
@@ -50,6 +50,8 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: Interval = "bonett
         Patients to resample instead of rows; only the bootstrap uses them.
     resamples, seed : int
         Of the bootstrap.
+    names : tuple of str
+        What notes call x and y.
 
     Returns
     -------
@@ -90,8 +92,8 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: Interval = "bonett
     free = n - max(len(parts) - 1, 0)
     if free < 4:
         return Estimate(n=n, note=_too_few(n, len(parts), strata is not None))
-    within = " within every stratum" if strata is not None else ""
-    for name, values in (("x", x), ("y", y)):
+    within = " within every group" if strata is not None else ""
+    for name, values in zip(names, (x, y), strict=True):
         if all(np.all(values[part] == values[part[0]]) for part in parts):
             return Estimate(n=n, note=f"{name} is constant{within}")
     rho = float(_weighted_rho(x, y, parts, np.ones((1, n)))[0])
@@ -153,7 +155,7 @@ def fisher_interval(rho: float, n: int, confidence: float = 0.95,
 
 def _too_few(n: int, strata: int, stratified: bool) -> str:
     rows = "no rows" if n == 0 else "1 row" if n == 1 else f"{n} rows"
-    where = f" in {strata} strata" if stratified and strata else ""
+    where = f" in {strata} groups" if stratified and strata else ""
     return f"{rows}{where}: at least {max(strata, 1) + 3} are needed"
 
 

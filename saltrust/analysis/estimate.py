@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,10 @@ from saltrust.analysis.result import ESTIMATE_COLUMNS
 from saltrust.errors import UsageError
 
 _NAN = float("nan")
+
+#: Thresholds of the stars, as protocol S prints them.
+STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+STARS_LEGEND = "* adjusted p < 0.05, ** adjusted p < 0.01, *** adjusted p < 0.001"
 
 
 @dataclass(frozen=True)
@@ -82,3 +87,49 @@ def estimates_table(rows: Iterable[Mapping[str, Any]], identify: Sequence[str],
     text = {*identify, "term", "adjustment", "family", "note"}
     kinds = {name: "float64" for name in columns if name not in text}
     return table.astype({**kinds, "n": "int64"})
+
+
+def stars(p_value: float) -> str:
+    """Significance stars; none for a missing p-value.
+
+    Examples
+    --------
+    >>> [stars(p) for p in (0.0009, 0.001, 0.049, 0.05, float("nan"))]
+    ['***', '**', '*', '', '']
+    """
+    return next((mark for threshold, mark in STARS if p_value < threshold), "")
+
+
+def cell(row: Any, decimals: int = 3) -> str:
+    """One estimate as text, ``estimate (low, high) stars``, stars by the adjusted p-value.
+
+    Parameters
+    ----------
+    row : object
+        With the uniform columns as attributes, such as from ``DataFrame.itertuples``.
+    decimals : int
+        Digits after the point.
+
+    Returns
+    -------
+    str
+        ``n/a`` and the note where there is no estimate; no bounds where there is no interval.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> cell(SimpleNamespace(estimate=0.5561, conf_low=0.5101, conf_high=0.6012,
+    ...                      p_adjusted=1e-9, note=""))
+    '0.556 (0.510, 0.601) ***'
+    """
+    if math.isnan(row.estimate):
+        return f"n/a ({row.note})" if row.note else "n/a"
+
+    def number(value: float) -> str:
+        # Adding 0 turns a rounded -0.000 into 0.000.
+        return f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+    said = number(row.estimate)
+    if not math.isnan(row.conf_low):
+        said += f" ({number(row.conf_low)}, {number(row.conf_high)})"
+    return f"{said} {stars(row.p_adjusted)}".rstrip()

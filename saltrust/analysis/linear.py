@@ -92,7 +92,8 @@ def least_squares(design: npt.ArrayLike, response: npt.ArrayLike) -> LeastSquare
 
 
 def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence: float = 0.95,
-                      groups: npt.ArrayLike | None = None) -> Estimate:
+                      groups: npt.ArrayLike | None = None,
+                      names: tuple[str, str] = ("the regressor", "the response")) -> Estimate:
     """Slope of one regressor, with an intercept or with one intercept per group.
 
     Parameters
@@ -103,6 +104,8 @@ def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence: float =
         Between 0 and 1.
     groups : array_like, shape (n,), optional
         Labels of fixed effects: the slope is then the one within groups.
+    names : tuple of str
+        What notes call x and y.
 
     Returns
     -------
@@ -133,7 +136,7 @@ def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence: float =
         raise DataError(f"a regression of {y.shape} values on {x.shape} is not one; "
                         "give one regressor per value")
     n = len(y)
-    intercepts = _indicators(groups, n)
+    intercepts = indicators(groups, n)
     needed = intercepts.shape[1] + 2
     if n < needed:
         return Estimate(n=n, note=_too_few(n, needed, groups is not None))
@@ -141,10 +144,10 @@ def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence: float =
     # Centring leaves the slope as it is and spares the digits a large offset would cost.
     fit = least_squares(np.column_stack([intercepts, x - x.mean()]), y)
     if fit is None or not _varies(x, intercepts):
-        return Estimate(n=n, note=f"the regressor is constant{within}")
+        return Estimate(n=n, note=f"{names[0]} is constant{within}")
     if not _varies(y, intercepts):
         return Estimate(estimate=0.0, df=float(fit.df), n=n,
-                        note=f"the response is constant{within}: no test")
+                        note=f"{names[1]} is constant{within}: no test")
     slope = float(fit.coefficients[-1])
     if fit.residual_sum == 0:
         return Estimate(estimate=slope, std_error=0.0, df=float(fit.df), n=n, r_squared=1.0,
@@ -171,7 +174,8 @@ def _varies(values: FloatArray, intercepts: FloatArray) -> bool:
     return _variation(values, intercepts) > rounding
 
 
-def _indicators(groups: npt.ArrayLike | None, n: int) -> FloatArray:
+def indicators(groups: npt.ArrayLike | None, n: int) -> FloatArray:
+    """One column of ones, or one indicator column per group, shape (n, number of groups)."""
     if groups is None:
         return np.ones((n, 1))
     labels, codes = np.unique(np.asarray(groups), return_inverse=True)

@@ -172,9 +172,9 @@ def test_what_cannot_be_had_says_why(x: list[float], y: list[float], note: str,
 
 def test_few_rows_in_strata() -> None:
     assert spearman([1, 2, 3, 4, 5], [1, 3, 2, 5, 4], strata=list("aabbc")).note == (
-        "5 rows in 3 strata: at least 6 are needed")
+        "5 rows in 3 groups: at least 6 are needed")
     flat = spearman([1, 1, 1, 2, 2, 2], [1, 3, 2, 5, 4, 6], strata=list("aaabbb"))
-    assert flat.note == "x is constant within every stratum"
+    assert flat.note == "x is constant within every group"
 
 
 def test_perfect_correlation_has_no_interval() -> None:

@@ -1,0 +1,84 @@
+"""What cubes must hold for an analysis, and what to say where they do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from saltrust.cache.schema import Status
+from saltrust.errors import DataError
+
+
+def source(cubes: xr.DataTree) -> str:
+    """Where cubes were opened from, for messages."""
+    return str(cubes.attrs.get("source", "the tree of cubes"))
+
+
+def require_masks(cubes: xr.DataTree, purpose: str) -> None:
+    """Refuse cubes in which no reference reader annotated anything.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    purpose : str
+        What cannot be done without, to end the sentence: "so `purpose`".
+
+    Raises
+    ------
+    DataError
+        Naming the cubes and the group.
+    """
+    if "reference" in cubes.children:
+        reference = cubes["reference"].to_dataset()
+        if {"mask", "mask_rle"} & set(reference.data_vars) and "annotated" in reference:
+            drawn = reference["annotated"]
+            if "reader_role" in reference.coords:
+                drawn = drawn.isel(reader=np.flatnonzero(
+                    reference["reader_role"].values.astype(str) == "reference"))
+            if drawn.values.any():
+                return
+    raise DataError(f"{source(cubes)} has no reference masks (/reference/mask is absent or empty), "
+                    f"so {purpose}; give the data set masks and generate the cubes again")
+
+
+def require_heatmaps(cubes: xr.DataTree, purpose: str) -> None:
+    """Refuse cubes without a stored heatmap; as :func:`require_masks`."""
+    if "saliency" in cubes.children:
+        saliency = cubes["saliency"].to_dataset()
+        if "heatmap" in saliency and (saliency["status"].values != Status.MISSING).any():
+            return
+    raise DataError(f"{source(cubes)} has no heatmaps (/saliency/heatmap is absent or empty), so "
+                    f"{purpose}; run `saltrust generate`")
+
+
+def probabilities(cubes: xr.DataTree, purpose: str) -> pd.DataFrame:
+    """Predicted probabilities as rows.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    purpose : str
+        As :func:`require_masks`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``image, finding, model, probability``; rows without a probability left out.
+
+    Raises
+    ------
+    DataError
+        If no probability is stored.
+    """
+    if "prediction" in cubes.children and "probability" in cubes["prediction"].data_vars:
+        stored = cubes["prediction"].to_dataset()["probability"].transpose(
+            "image", "finding", "model")
+        values = stored.values.astype(np.float64)
+        known = np.argwhere(np.isfinite(values))
+        if len(known):
+            columns = {dim: stored[dim].values.astype(str)[known[:, axis]].astype(object)
+                       for axis, dim in enumerate(("image", "finding", "model"))}
+            return pd.DataFrame({**columns, "probability": values[np.isfinite(values)]})
+    raise DataError(f"{source(cubes)} has no predictions (/prediction/probability is absent or "
+                    f"empty), so {purpose}; run `saltrust generate`")

@@ -1,0 +1,380 @@
+"""How localization depends on the shape of the finding: 24 simple regressions per map.
+
+Per explainer and model, two schemes (overlap, hit) times three responses (saliency, expert,
+expert - saliency) times four descriptors of the reference mask, each descriptor min-max
+normalised and the only regressor (protocol S, Table 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from saltrust.analysis.annotations import Resolution
+from saltrust.analysis.clustered import ROBUST_COLUMNS, robust_slope
+from saltrust.analysis.contents import require_heatmaps, require_masks, source
+from saltrust.analysis.descriptors import descriptors as descriptors_of
+from saltrust.analysis.estimate import (
+    STARS_LEGEND,
+    Estimate,
+    cell,
+    check_confidence,
+    estimates_table,
+)
+from saltrust.analysis.linear import simple_regression
+from saltrust.analysis.localization import score_maps
+from saltrust.analysis.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
+from saltrust.analysis.result import Result
+from saltrust.analysis.selection import (
+    EXPERT,
+    IOU_SLICES,
+    SCHEMES,
+    IouSlice,
+    Scheme,
+    check_columns,
+    check_scores,
+    check_slice,
+    maps,
+    one_of,
+    reference_reader,
+    response,
+    shared_exclusions,
+    why_nothing,
+)
+from saltrust.analysis.shape import Definition, check_definition
+from saltrust.errors import DataError, UsageError, nearest
+
+FloatArray = npt.NDArray[np.float64]
+Family = Literal["response", "scheme", "explainer", "study"]
+
+#: Descriptors of the reference mask, in the order of protocol S.
+DESCRIPTORS = ("n_instances", "area_ratio", "elongation", "irrectangularity")
+RESPONSES = ("saliency", "expert", "difference")
+#: What a family is, and how many regressions it has; 0: all of the table.
+FAMILIES: dict[Family, tuple[str, int]] = {
+    "response": ("explainer x model x scheme x response (4 descriptors)", 4),
+    "scheme": ("explainer x model x scheme", 12),
+    "explainer": ("explainer x model", 24),
+    "study": ("all regressions of the table", 0),
+}
+_TITLES = {"n_instances": "Number of instances", "area_ratio": "Area ratio",
+           "elongation": "Elongation", "irrectangularity": "Irrectangularity"}
+IDENTIFY = ("explainer", "model", "scheme", "response", "descriptor")
+EXTRA = ("estimate_raw", "estimate_per_sd", "r_squared", "descriptor_min", "descriptor_max",
+         "descriptor_sd", *ROBUST_COLUMNS)
+
+
+def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: str | None = None,
+                reader: str | None = None, explainers: Sequence[str] | None = None,
+                models: Sequence[str] | None = None,
+                definition: Definition = "default",
+                iou_slice: IouSlice | None = None, adjustment: Adjustment = "bonferroni",
+                family: Family = "response", confidence: float = 0.95) -> Result:
+    """Regress localization scores on the descriptors of the reference masks.
+
+    Rows are images x findings whose reference mask is not empty.  Within a scheme, saliency,
+    expert and difference use the same rows: those where both scores and all descriptors are
+    known, so that the slope of the difference is the difference of the slopes.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As :mod:`saltrust.analysis.localization` gives: one row per map or benchmark mask.
+    descriptors : pandas.DataFrame
+        Columns ``image, finding, reader`` and the four descriptors; rows of the reference
+        reader are used.
+    benchmark : str, optional
+        The one benchmark reader whose scores are the expert's; by default the mean over all
+        benchmark readers that scored the row.
+    reader : str, optional
+        Reference reader; needed where there are several.
+    explainers, models : sequence of str, optional
+        Only these.
+    definition : {"default", "peer"}
+        Sets the default of ``iou_slice``: ``positive``, or ``both_nonempty`` as the code
+        released with protocol S, which selects on the outcome.
+    iou_slice : {"positive", "both_nonempty", "all"}, optional
+        Which overlaps count (see :data:`saltrust.analysis.selection.IOU_SLICES`).  An empty
+        reference mask has no shape, so that ``all`` is ``positive`` here.
+    adjustment : {"bonferroni", "holm", "bh", "none"}
+        For multiplicity.
+    family : {"response", "scheme", "explainer", "study"}
+        Which regressions are adjusted for each other; 4, 12, 24 or all.
+    confidence : float
+        Level of the intervals, which are not adjusted for multiplicity.
+
+    Returns
+    -------
+    Result
+        Table ``estimates``: ``explainer, model, scheme, response, descriptor``, the uniform
+        columns (the slope per full range of the descriptor, with the classical t interval of
+        least squares), then the slope per raw unit (``estimate_raw``) and per standard
+        deviation (``estimate_per_sd``), ``r_squared``, the range and standard deviation of the
+        descriptor over the rows, and the CR2 error, interval and p-value of the slope clustered
+        by patient (by image where the patient is unknown).
+
+    Raises
+    ------
+    DataError
+        If a table lacks a column or repeats rows, or not one regression can be computed.
+    UsageError
+        If an option or a name is not known.
+
+    References
+    ----------
+    A. Saporta et al., "Deep learning saliency maps do not accurately highlight diagnostically
+    relevant regions for medical image interpretation" (2021), Table 2.
+    """
+    check_confidence(confidence)
+    iou_slice = _iou_slice(definition, iou_slice)
+    for value, known in ((family, FAMILIES), (adjustment, ADJUSTMENTS)):
+        if value not in known:
+            raise UsageError(f"{value!r} is not known; {nearest(value, known)}")
+    scores = check_scores(scores)
+    shapes = check_columns(descriptors, ("image", "finding", "reader"), DESCRIPTORS,
+                           "descriptors")
+    reference = reference_reader(scores, reader)
+    scores = scores[scores["reader"] == reference]
+    shapes = shapes[shapes["reader"] == reference].drop(columns="reader")
+    people = _people(scores, benchmark)
+    rows: list[dict[str, Any]] = []
+    excluded: dict[tuple[str, str, str], dict[str, int]] = {}
+    pairs = maps(scores, explainers, models)
+    for explainer, model in pairs:
+        stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
+        for scheme in SCHEMES:
+            joined = _join(stored, people, shapes, scheme, iou_slice)
+            complete, reasons = _complete(joined)
+            excluded[explainer, model, scheme] = reasons
+            rows += [{"explainer": explainer, "model": model, "scheme": scheme, **row}
+                     for row in _scheme_rows(complete, not people.empty, confidence)]
+    table = _adjust(estimates_table(rows, IDENTIFY, EXTRA), adjustment, family)
+    if table["estimate"].isna().all():
+        raise DataError(f"none of the {len(table)} regressions can be computed: "
+                        f"{why_nothing(table, excluded)}; add annotated positive images")
+    readers = sorted(people["model"].unique())
+    meta = {
+        "definition": definition, "slice": iou_slice, "slice_meaning": IOU_SLICES[iou_slice],
+        "rows": "images x findings with a non-empty reference mask; within a scheme the same "
+                "complete rows for saliency, expert and difference (expert - saliency)",
+        "descriptors": f"of {reference}, min-max normalised over the rows of the regression",
+        "expert": _expert(readers), "reference_readers": [reference],
+        "benchmark_readers": readers, "confidence": confidence,
+        "intervals": "classical t intervals of least squares, not adjusted for multiplicity; "
+                     "robust: CR2 clustered by patient (image where unknown)",
+        "multiplicity": {"method": adjustment, "family": FAMILIES[family][0],
+                         "factor": FAMILIES[family][1] or len(table),
+                         "planned tests without a p-value": "count in the factor"},
+        "stars": STARS_LEGEND,
+        "counts": {"regressions": len(table), "computed": int(table["estimate"].notna().sum())},
+        "exclusions": shared_exclusions(excluded),
+    }
+    return Result(meta, {"estimates": table})
+
+
+def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
+               split: str | None = None, findings: Sequence[str] | None = None,
+               explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
+               benchmark: str | None = None, reader: str | None = None,
+               definition: Definition = "default", iou_slice: IouSlice | None = None,
+               adjustment: Adjustment = "bonferroni", family: Family = "response",
+               confidence: float = 0.95, progress: bool = False) -> Result:
+    """Score the maps of cubes, describe their reference masks, and :func:`regressions`.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        As :func:`saltrust.open_cubes` gives, with saliency maps and reference masks.
+    resolution : {"native", "grid"}, optional
+        Size at which maps are scored and masks described; by default native where it is stored.
+    split : {"train", "val", "test", "none"}, optional
+        Only images of this split.
+    findings, explainers, models : sequence of str, optional
+        Only these.
+    definition : {"default", "peer"}
+        How maps are scored, shapes measured, and which slice is used.
+    benchmark, reader, iou_slice, adjustment, family, confidence
+        As :func:`regressions`.
+    progress : bool
+        Show bars on stderr.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    DataError
+        If the cubes hold no maps or no reference masks, or as :func:`regressions`.
+    UsageError
+        If an option or a name is not known.
+    """
+    purpose = "localization cannot be regressed on the shape of findings"
+    require_masks(cubes, purpose)
+    require_heatmaps(cubes, purpose)
+    iou_slice = _iou_slice(definition, iou_slice)
+    scores = score_maps(cubes, resolution=resolution, definition=definition, iou_slice=iou_slice,
+                        split=split, findings=findings, explainers=explainers, models=models,
+                        progress=progress)
+    shapes = descriptors_of(cubes, resolution=resolution, definition=definition, split=split,
+                            findings=findings, progress=progress)
+    try:
+        result = regressions(scores, shapes.tables["descriptors"], benchmark=benchmark,
+                             reader=reader, explainers=explainers, models=models,
+                             definition=definition, iou_slice=iou_slice, adjustment=adjustment,
+                             family=family, confidence=confidence)
+    except DataError as error:
+        raise DataError(f"{source(cubes)}: {error}") from None
+    meta = {"resolution": shapes.meta["resolution"], "split": split, **result.meta}
+    return Result(meta, result.tables)
+
+
+def table2(result: Result) -> pd.DataFrame:
+    """The estimates in the form of Table 2 of protocol S.
+
+    Parameters
+    ----------
+    result : Result
+        Of :func:`regressions`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One block of four descriptors per scheme (and per explainer and model, named where there
+        are several), one column per response.  Cells are ``slope (low, high)`` with stars by the
+        *adjusted* p-value (see :data:`STARS_LEGEND`; the intervals are not adjusted); ``n/a``
+        and the reason where there is no estimate.
+    """
+    found = result.tables["estimates"]
+    cells = {(*(getattr(row, name) for name in IDENTIFY[:3]), row.descriptor, row.response):
+             cell(row) for row in found.itertuples()}
+    heads = found[list(IDENTIFY[:3])].drop_duplicates()
+    table = pd.DataFrame(
+        [(*head, descriptor, *(cells[*head, descriptor, name] for name in RESPONSES))
+         for head in heads.itertuples(index=False) for descriptor in DESCRIPTORS],
+        columns=["explainer", "model", "scheme", "characteristic", *RESPONSES])
+    table["scheme"] = table["scheme"].map({"iou": "IoU", "hit": "Hit/Miss"})
+    table["characteristic"] = table["characteristic"].map(_TITLES)
+    constant = [name for name in ("explainer", "model") if len(found[name].unique()) == 1]
+    return table.drop(columns=constant).rename(
+        columns={"difference": "difference (expert - saliency)"})
+
+
+def _iou_slice(definition: Definition, iou_slice: IouSlice | None) -> IouSlice:
+    check_definition(definition)
+    if iou_slice is None:
+        return "positive" if definition == "default" else "both_nonempty"
+    check_slice(iou_slice)
+    return iou_slice
+
+
+def _expert(readers: Sequence[str]) -> str | None:
+    if len(readers) < 2:
+        return f"reader {readers[0]}" if readers else None
+    return "mean over the benchmark readers who scored the row: " + ", ".join(readers)
+
+
+def _people(scores: pd.DataFrame, benchmark: str | None) -> pd.DataFrame:
+    people = scores[scores["explainer"] == EXPERT]
+    if benchmark is None:
+        return people
+    there = list(dict.fromkeys(people["model"]))
+    if not there:
+        raise UsageError(f"there is no benchmark reader {benchmark!r}: the scores hold none at "
+                         "all")
+    one_of(benchmark, there, "benchmark reader")
+    return people[people["model"] == benchmark]
+
+
+def _join(stored: pd.DataFrame, people: pd.DataFrame, shapes: pd.DataFrame, scheme: Scheme,
+          iou_slice: IouSlice) -> pd.DataFrame:
+    """One row per map: both responses (NaN outside the slice), the descriptors, the cluster."""
+    key = ["image", "finding"]
+    joined = stored[[*key, "cluster", "area_reference"]].assign(
+        saliency=response(stored, scheme, iou_slice))
+    expert = people[key].assign(expert=response(people, scheme, iou_slice))
+    mean = expert.groupby(key, sort=False, as_index=False)["expert"].mean()
+    joined = joined.merge(mean, on=key, how="left", validate="one_to_one")
+    return joined.merge(shapes[[*key, *DESCRIPTORS]], on=key, how="left", validate="one_to_one")
+
+
+def _complete(joined: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Rows that all regressions of a scheme share, and how many others fell out, why.
+
+    What no row has (an expert, a descriptor) is not asked of any.
+    """
+    positive = joined[joined["area_reference"] > 0]
+    counts = {"an empty reference mask": int((joined["area_reference"] == 0).sum()),
+              "no reference annotation": int(joined["area_reference"].isna().sum())}
+    kept = positive
+    asked = {"saliency": ("saliency", "no score of the map in this slice"),
+             "expert": ("expert", "no score of a benchmark reader"),
+             **{name: (name, f"no {name}") for name in DESCRIPTORS}}
+    for column, reason in asked.values():
+        known = kept[column].notna()
+        if positive[column].notna().any() or column == "saliency":
+            counts[reason] = int((~known).sum())
+            kept = kept[known]
+    reasons = {reason: count for reason, count in counts.items() if count}
+    return kept.assign(difference=kept["expert"] - kept["saliency"]), reasons
+
+
+def _scheme_rows(complete: pd.DataFrame, experts: bool, confidence: float
+                 ) -> Iterator[dict[str, Any]]:
+    """The 12 rows of one scheme, response by response."""
+    clusters = complete["cluster"].to_numpy()
+    scales = {name: _min_max(complete[name].to_numpy()) for name in DESCRIPTORS}
+    for name in RESPONSES:
+        y = complete[name].to_numpy()
+        for descriptor, (x, scale) in scales.items():
+            row = {"response": name, "descriptor": descriptor, **dict.fromkeys(EXTRA, np.nan),
+                   **scale}
+            missing = ""
+            if name != "saliency" and not experts:
+                missing = "no benchmark reader"
+            elif len(y) and np.isnan(y).all():
+                missing = "no benchmark reader scored a row in this scheme"
+            elif len(x) and np.isnan(x).all():
+                missing = f"no row has {descriptor}"
+            if missing:
+                yield row | Estimate(note=missing).row(descriptor)
+            else:
+                yield row | _fit(x, y, clusters, scale, descriptor=descriptor,
+                                 confidence=confidence)
+
+
+def _min_max(values: FloatArray) -> tuple[FloatArray, dict[str, float]]:
+    """Values on [0, 1], with what takes slopes back to raw units; a constant becomes 0."""
+    if not len(values) or np.isnan(values).all():
+        return values, {}
+    low, high = float(values.min()), float(values.max())
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    scale = {"descriptor_min": low, "descriptor_max": high, "descriptor_sd": spread}
+    return (values - low) / (high - low if high > low else 1.0), scale
+
+
+def _fit(x: FloatArray, y: FloatArray, clusters: npt.NDArray[Any], scale: Mapping[str, float],
+         *, descriptor: str, confidence: float) -> dict[str, Any]:
+    fit = simple_regression(x, y, confidence=confidence, names=(descriptor, "the response"))
+    row = fit.row(descriptor)
+    if np.isnan(fit.estimate):
+        return row
+    width = scale["descriptor_max"] - scale["descriptor_min"]
+    return row | {"estimate_raw": fit.estimate / width,
+                  "estimate_per_sd": fit.estimate / width * scale["descriptor_sd"],
+                  "r_squared": fit.r_squared,
+                  **robust_slope(x, y, clusters, confidence=confidence)}
+
+
+def _adjust(table: pd.DataFrame, adjustment: Adjustment, family: Family) -> pd.DataFrame:
+    by = {"response": IDENTIFY[:4], "scheme": IDENTIFY[:3], "explainer": IDENTIFY[:2],
+          "study": ()}[family]
+    names = (table[list(by)].agg(", ".join, axis=1) if by
+             else pd.Series("study", index=table.index))
+    sizes = {str(name): int(count) for name, count in names.value_counts().items()}
+    return adjust_families(table, names, adjustment, sizes)
