@@ -8,23 +8,23 @@ left out for that column, and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy.special import ndtr, ndtri
 
+from saltrust.analysis.estimate import check_confidence
+from saltrust.analysis.resampling import cluster_codes, resample_blocks, resample_weights
 from saltrust.errors import DataError, UsageError, nearest
+
+__all__ = ["METHODS", "MeanInterval", "Method", "mean_interval", "percentile_interval",
+           "proportion_interval", "resample_weights", "resampled_means", "wilson_interval"]
 
 FloatArray = npt.NDArray[np.float64]
 Method = Literal["percentile", "bca"]
 METHODS: tuple[Method, ...] = ("percentile", "bca")
-
-#: Elements of one block of weights: bounds the memory whatever the number of resamples.
-_BLOCK = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -65,78 +65,6 @@ class MeanInterval:
     confidence: float
     resamples: int
     seed: int
-
-
-def resample_weights(clusters: npt.ArrayLike, resamples: int, seed: int) -> npt.NDArray[np.int64]:
-    """How often each row is drawn when whole clusters are drawn with replacement.
-
-    Parameters
-    ----------
-    clusters : array_like, shape (n,)
-        Label of the cluster of each row, such as its patient; ``np.arange(n)`` resamples rows.
-        A missing label (None, NaN or an empty string) makes the row its own cluster.
-    resamples : int
-        Number of resamples, at least 1.
-    seed : int
-        Not negative.  The same seed and clusters give the same weights.
-
-    Returns
-    -------
-    ndarray of int64, shape (resamples, n)
-        Weights; rows of the same cluster have the same one, and the weights of one row of each
-        cluster add up to the number of clusters.
-
-    Raises
-    ------
-    UsageError
-        If ``resamples`` or ``seed`` is out of range.
-
-    Examples
-    --------
-    >>> weights = resample_weights(["a", "a", "b"], resamples=4, seed=0)
-    >>> bool((weights[:, 0] == weights[:, 1]).all())
-    True
-    >>> weights[:, 0] + weights[:, 2]
-    array([2, 2, 2, 2])
-    """
-    codes, count = cluster_codes(clusters)
-    return cluster_weights(count, resamples, seed)[:, codes]
-
-
-def cluster_codes(clusters: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], int]:
-    """Number the clusters by first appearance.
-
-    Returns
-    -------
-    codes : ndarray of int64, shape (n,)
-    count : int
-        Number of clusters; a row without a label is one of its own.
-    """
-    labels = pd.Series(np.asarray(clusters).ravel())
-    if not pd.api.types.is_numeric_dtype(labels.dtype):
-        labels = labels.astype(object).where(labels.astype(str) != "", None)
-    codes, known = pd.factorize(labels)
-    codes = codes.astype(np.int64)
-    missing = np.flatnonzero(codes < 0)
-    codes[missing] = len(known) + np.arange(len(missing))
-    return codes, len(known) + len(missing)
-
-
-def cluster_weights(count: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
-    """Multinomial weights of ``count`` units, shape (resamples, count)."""
-    return np.concatenate(list(resample_blocks(count, resamples, seed)))
-
-
-def resample_blocks(count: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The same weights in blocks of rows, so that memory is bounded; blocks change no draw."""
-    check_resampling(resamples, seed)
-    generator = np.random.default_rng(seed)
-    step = max(1, _BLOCK // max(count, 1))
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        drawn = generator.integers(0, max(count, 1), size=(rows, count))
-        drawn += count * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
 
 
 def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
@@ -372,16 +300,8 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     return low, high
 
 
-def check_resampling(resamples: int, seed: int) -> None:
-    """Refuse a number of resamples below 1 and a negative seed with a UsageError."""
-    for name, value, least in (("resamples", resamples, 1), ("seed", seed, 0)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-            raise UsageError(f"{name} = {value!r} must be a whole number of at least {least}")
-
-
 def _tail(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise UsageError(f"confidence = {confidence} must lie between 0 and 1, such as 0.95")
+    check_confidence(confidence)
     return (1 - confidence) / 2
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from saltrust.analysis.bootstrap import cluster_codes
 from saltrust.analysis.estimate import check_confidence
 from saltrust.analysis.linear import LeastSquares, indicators, least_squares
+from saltrust.analysis.resampling import cluster_codes
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]

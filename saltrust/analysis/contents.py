@@ -31,7 +31,10 @@ def require_masks(cubes: xr.DataTree, purpose: str) -> None:
     """
     if "reference" in cubes.children:
         reference = cubes["reference"].to_dataset()
-        if {"mask", "mask_rle"} & set(reference.data_vars) and "annotated" in reference:
+        if {"mask", "mask_rle"} & set(reference.data_vars):
+            # Where the flags themselves are missing, reading the annotations says so.
+            if "annotated" not in reference:
+                return
             drawn = reference["annotated"]
             if "reader_role" in reference.coords:
                 drawn = drawn.isel(reader=np.flatnonzero(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from saltrust.analysis import bootstrap
+from saltrust.analysis import resampling
 from saltrust.analysis.bootstrap import (
     mean_interval,
     percentile_interval,
@@ -49,7 +49,7 @@ def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None
     values = np.random.default_rng(0).normal(size=(31, 3))
     whole = resample_weights(np.arange(31), 101, seed=9)
     means = resampled_means(values, resamples=101, seed=9)
-    monkeypatch.setattr(bootstrap, "_BLOCK", 70)
+    monkeypatch.setattr(resampling, "_BLOCK", 70)
     np.testing.assert_array_equal(whole, resample_weights(np.arange(31), 101, seed=9))
     np.testing.assert_allclose(means, resampled_means(values, resamples=101, seed=9), rtol=1e-13)
 
@@ -57,7 +57,7 @@ def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("missing", [None, float("nan"), ""])
 def test_unknown_patients_are_not_taken_for_one(missing: object) -> None:
     clusters = np.array(["a", missing, "a", missing], dtype=object)
-    codes, count = bootstrap.cluster_codes(clusters)
+    codes, count = resampling.cluster_codes(clusters)
     assert count == 3
     assert codes.tolist() == [0, 1, 0, 2]
 
