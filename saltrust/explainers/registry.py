@@ -22,14 +22,16 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from saltrust.errors import DataError, UsageError, nearest
+from saltrust.errors import DataError, SaltrustError, UsageError, nearest
 from saltrust.explainers.class_activation import gradcam
 from saltrust.explainers.forward import ForwardPass, frozen
 from saltrust.explainers.gradient import grad
@@ -155,12 +157,12 @@ class BoundExplainer:
         Raises
         ------
         DataError
-            If the method returns anything else.
+            If the method returns anything else, or, being a user's own, fails.
         """
         function = self.explainer.function
         asked = {item.name for item in _arguments(function)}
         shared = {"forward": forward} if "forward" in asked else {}
-        with frozen(forward.module):
+        with frozen(forward.module), self._own_errors():
             maps = function(
                 forward.module, forward.inputs.detach(), tuple(outputs),
                 **self.parameters, **shared,
@@ -174,6 +176,21 @@ class BoundExplainer:
                 f"{wanted}, as (images, findings, height, width)"
             )
         return maps.detach()
+
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """Put what a user's own function raises into a sentence; running out of memory is not
+        its fault.
+        """
+        try:
+            yield
+        except (SaltrustError, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if self.explainer is BUILT_IN.get(self.name):
+                raise
+            raise DataError(f"explainer {self.name!r} failed with {type(error).__name__}: {error}"
+                            ) from error
 
 
 def resolve(spec: ExplainerSpec) -> BoundExplainer:

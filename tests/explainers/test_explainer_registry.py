@@ -42,6 +42,9 @@ def open_ended(model, x, targets, **anything):
 def wrong_shape(model, x, targets):
     return x.sum()
 
+def failing(model, x, targets):
+    return x[:, 17]
+
 def two(model, x):
     return x
 
@@ -147,6 +150,14 @@ def test_another_shape_is_refused(own: str, network: nn.Module, images: Tensor) 
     bound = resolve(ExplainerSpec(f"{own}:wrong_shape"))
     with pytest.raises(DataError, match=r"must return a tensor of shape \(3, 2, 16, 20\)"):
         explain(network, images, [0, 1], [bound])
+
+
+def test_an_error_in_a_function_of_ones_own_is_put_in_a_sentence(
+    own: str, network: nn.Module, images: Tensor
+) -> None:
+    bound = resolve(ExplainerSpec(f"{own}:failing"))
+    with pytest.raises(DataError, match=f"explainer '{own}:failing' failed with IndexError: "):
+        explain(network, images, [0], [bound])
 
 
 def test_entry_points(

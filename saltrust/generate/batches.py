@@ -1,0 +1,192 @@
+"""One batch of one model: loaded from the data set, explained, stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from saltrust.cache.collection import Collection, Radiograph
+from saltrust.cache.schema import Status
+from saltrust.cache.writing import StoreWriter, disk_errors
+from saltrust.errors import DataError
+from saltrust.explainers.explain import explain
+from saltrust.generate.plan import PlannedModel, Positions
+from saltrust.generate.status import map_status
+from saltrust.models.preprocessing import to_input
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LoadedBatch:
+    """Pixels of a batch.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (B, y, x)
+    decoded : dict of int to Radiograph
+        Those that are not in the store yet, by position.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    decoded: dict[int, Radiograph]
+
+
+@dataclass(frozen=True)
+class ExplainedBatch:
+    """Results of a batch.
+
+    Attributes
+    ----------
+    decoded : dict of int to Radiograph
+        Still to be stored.
+    logits, probabilities : ndarray of float32, shape (B, finding)
+    heatmaps : list of ndarray of float32, shape (B, finding, y, x)
+        One per explainer, in the order of the cubes.
+    """
+
+    decoded: dict[int, Radiograph]
+    logits: Floats
+    probabilities: Floats
+    heatmaps: list[Floats]
+
+
+def explain_batch(model: PlannedModel, loaded: LoadedBatch,
+                  device: torch.device) -> ExplainedBatch:
+    """Run a model and its explainers on a batch; the model lies on the device already.
+
+    Raises
+    ------
+    DataError
+        If the device runs out of memory.
+    """
+    classifier = model.classifier
+    try:
+        inputs = to_input(loaded.pixels, classifier.preprocessing, device)
+        found = explain(classifier.module, inputs, classifier.output_index, model.explainers)
+        logits = found.logits[:, list(classifier.output_index)].to(torch.float32)
+        heatmaps = [_to_numpy(found.heatmaps[item.name]) for item in model.explainers]
+        return ExplainedBatch(
+            loaded.decoded, _to_numpy(logits), _to_numpy(logits.sigmoid()), heatmaps)
+    except torch.cuda.OutOfMemoryError as error:
+        raise DataError(
+            f"{device} ran out of memory explaining {len(loaded.pixels)} images at once with "
+            f"model {classifier.name!r}; lower batch_size of [generate] and start again with "
+            "--overwrite"
+        ) from error
+
+
+def _to_numpy(values: torch.Tensor) -> Floats:
+    array: Floats = values.to("cpu", torch.float32).numpy()
+    return array
+
+
+class ModelStore:
+    """The part of a store that belongs to one model: what is done, what is next.
+
+    Parameters
+    ----------
+    writer : StoreWriter
+    collection : Collection
+        Where radiographs come from that are not in the store yet.
+    model : int
+        Position of the model in the cubes.
+    n_explainers : int
+
+    Notes
+    -----
+    Maps are written first, then predictions, then status, so that a status other than missing
+    says that everything before it is in the store, whenever the job is killed.
+    """
+
+    def __init__(self, writer: StoreWriter, collection: Collection, model: int,
+                 n_explainers: int) -> None:
+        self._writer = writer
+        self._collection = collection
+        self._model = model
+        self._images = writer.labels("image")
+        self._pixels = writer.array("radiograph/pixels")
+        self._stored = np.asarray(writer.array("radiograph/stored")[:]).astype(bool)
+        self._heatmap = writer.array("saliency/heatmap") if n_explainers else None
+
+    def counts(self) -> dict[str, int]:
+        """How many maps of the model have which status, by its name."""
+        if self._heatmap is None:
+            return {}
+        status = np.asarray(self._writer.array("saliency/status")[..., self._model])
+        return {code.name: int((status == code).sum()) for code in Status}
+
+    def finished(self) -> npt.NDArray[np.bool_]:
+        """Whether each image of the store has all its results of this model."""
+        if self._heatmap is not None:
+            status = np.asarray(self._writer.array("saliency/status")[..., self._model])
+            done = (status != Status.MISSING).all(axis=(1, 2))
+        else:
+            probability = np.asarray(
+                self._writer.array("prediction/probability")[..., self._model])
+            done = np.isfinite(probability).all(axis=1)
+        return np.asarray(done & self._stored)
+
+    def load(self, positions: Positions) -> LoadedBatch:
+        """Read the pixels of a batch: from the store where they are, else from the data set.
+
+        Raises
+        ------
+        DataError
+            If a radiograph cannot be decoded; the message names its file.
+        """
+        _, height, width = self._pixels.shape
+        pixels = np.empty((len(positions), height, width), dtype=np.uint8)
+        decoded = {}
+        for row, position in enumerate(positions.tolist()):
+            if self._stored[position]:
+                pixels[row] = self._pixels[position]
+            else:
+                radiograph = self._collection.radiograph(self._images[position], (height, width))
+                decoded[position] = radiograph
+                pixels[row] = radiograph.pixels
+        return LoadedBatch(pixels, decoded)
+
+    def store(self, positions: Positions, batch: ExplainedBatch) -> None:
+        """Write all results of a batch.
+
+        Raises
+        ------
+        DataError
+            If the disk is full; the store stays as it is, unfinished.
+        """
+        with disk_errors(self._writer.partial):
+            if batch.decoded:
+                self._store_radiographs(batch.decoded)
+            if self._heatmap is not None:
+                for explainer, maps in enumerate(batch.heatmaps):
+                    for position, block in zip(positions.tolist(), maps, strict=True):
+                        # All findings of an image are one shard, so this is one file.
+                        self._heatmap[position, :, explainer, self._model] = block
+            self._store_small("prediction/logit", positions, batch.logits)
+            self._store_small("prediction/probability", positions, batch.probabilities)
+            if self._heatmap is not None:
+                status = np.stack([map_status(maps) for maps in batch.heatmaps], axis=-1)
+                self._store_small("saliency/status", positions, status)
+
+    def _store_radiographs(self, decoded: dict[int, Radiograph]) -> None:
+        for position, radiograph in decoded.items():
+            self._pixels[position] = radiograph.pixels
+        where = (np.array(list(decoded)),)
+        for name, values in (
+            ("native_height", [item.native_height for item in decoded.values()]),
+            ("native_width", [item.native_width for item in decoded.values()]),
+            ("radiograph/stored", [1 for _ in decoded]),
+        ):
+            array = self._writer.array(name)
+            array.set_orthogonal_selection(where, np.array(values, dtype=array.dtype))
+        self._stored[where] = True
+
+    def _store_small(self, name: str, positions: Positions, values: npt.NDArray[Any]) -> None:
+        # Selected with a list, the model stays a dimension.
+        where: Any = (positions, *[slice(None)] * (values.ndim - 1), np.array([self._model]))
+        self._writer.array(name).set_orthogonal_selection(where, values[..., None])

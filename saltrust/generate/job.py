@@ -1,0 +1,152 @@
+"""The generation stage: from a data set and trained models to cubes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from saltrust.cache.collection import Collection
+from saltrust.cache.reference import instance_counts, write_annotations
+from saltrust.cache.writing import StoreWriter, create_store
+from saltrust.generate.batches import ExplainedBatch, LoadedBatch, ModelStore, explain_batch
+from saltrust.generate.pipeline import overlap
+from saltrust.generate.plan import Plan, PlannedModel, Positions, make_plan
+from saltrust.generate.provenance import attributes, identity
+from saltrust.models.device import choose_device
+from saltrust.study import Study
+
+_log = logging.getLogger(__name__)
+
+
+def generate(
+    collection: Collection,
+    study: Study,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    device: str | None = None,
+    progress: bool = True,
+    command_line: str = "",
+) -> Path:
+    """Compute predictions and heatmaps of a study and write its cubes.
+
+    The store holds labels and annotations of every image, and pixels, predictions and heatmaps
+    of the images of the split that the study explains.  It grows at ``<output>.partial`` and
+    takes its name when it is whole.  A job that was interrupted, however hard, goes on with
+    ``resume`` and ends with the same cubes: bit by bit on the CPU of one kind of machine, since
+    batches and the number of threads are those of the first start.
+
+    Parameters
+    ----------
+    collection : Collection
+        The data set.
+    study : Study
+    output : path
+        Where the finished store will be.
+    overwrite, resume : bool
+        Replace what is there; go on with what is unfinished.
+    device : {'auto', 'cuda', 'mps', 'cpu'}, optional
+        Instead of the study's.
+    progress : bool
+        Whether to show bars on a terminal's stderr.
+    command_line : str
+        Recorded as provenance.
+
+    Returns
+    -------
+    pathlib.Path
+        The finished store.
+
+    Raises
+    ------
+    UsageError
+        If the output exists and neither ``overwrite`` nor ``resume`` was said; if the
+        unfinished store is of another study (what differs is named); and as in
+        :func:`saltrust.generate.plan.make_plan`, before anything is computed.
+    NothingToDo
+        If ``resume`` was said and the very store is there, finished.
+    DataError
+        If models or data do not fit, a radiograph cannot be decoded, or the disk is full; what
+        was finished stays in ``<output>.partial``.
+    """
+    plan = make_plan(collection, study, choose_device(device or study.generate.device))
+    n_points, n_boxes = instance_counts(collection)
+    explainers = plan.explainer_labels()
+    groups = ["radiograph", "reference", "prediction"]
+    writer = create_store(
+        output,
+        index=collection.index,
+        grid=plan.grid,
+        groups=groups if explainers is None else [*groups, "saliency"],
+        models=plan.model_labels(),
+        explainers=explainers,
+        n_points=n_points,
+        n_boxes=n_boxes,
+        identity=identity(plan, collection),
+        attributes=attributes(plan, collection, command_line),
+        overwrite=overwrite,
+        resume=resume,
+    )
+    _record_start(writer)
+    with _threads(int(writer.attributes["threads"])):
+        write_annotations(writer, collection, progress=progress)
+        for position, model in enumerate(plan.models):
+            _run_model(plan, model, ModelStore(writer, collection, position,
+                                               len(model.explainers)), progress=progress)
+    return writer.finish()
+
+
+def _record_start(writer: StoreWriter) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    writer.set_attributes({"starts": [*writer.attributes.get("starts", []), now]})
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with this number of threads: sums split otherwise differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, *, progress: bool) -> None:
+    finished = store.finished()
+    batches = [batch for batch in plan.batches() if not finished[batch].all()]
+    module = model.classifier.module.to(plan.device)
+
+    def compute(_batch: Positions, loaded: LoadedBatch) -> ExplainedBatch:
+        return explain_batch(model, loaded, plan.device)
+
+    bar = tqdm(
+        desc=model.classifier.name,
+        unit="image",
+        total=len(plan.images),
+        initial=len(plan.images) - sum(map(len, batches)),
+        disable=None if progress else True,
+    )
+    try:
+        with bar, closing(overlap(batches, store.load, compute, store.store)) as stored:
+            for batch in stored:
+                bar.update(len(batch))
+    finally:
+        module.to("cpu")
+    _warn_of_useless_maps(model.classifier.name, store.counts())
+
+
+def _warn_of_useless_maps(model: str, counts: dict[str, int]) -> None:
+    useless = {"flat": counts.get("FLAT", 0), "not finite": counts.get("NONFINITE", 0)}
+    found = [f"{count} {what}" for what, count in useless.items() if count]
+    if found:
+        computed = sum(counts.values()) - counts["MISSING"]
+        _log.warning("model %r: of %d heatmaps %s; their status says so", model, computed,
+                     " and ".join(found))

@@ -1,0 +1,169 @@
+"""What a generation job will compute, settled and checked before it computes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+
+from saltrust.cache.collection import Collection
+from saltrust.errors import DataError, UsageError
+from saltrust.explainers.explain import explain
+from saltrust.explainers.registry import BoundExplainer, describe_parameters, resolve
+from saltrust.models.classifier import Classifier, load_classifier
+from saltrust.models.preprocessing import to_input
+from saltrust.models.registry import importable_from
+from saltrust.study import Study
+
+Positions = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A classifier and the explainers as settled for it.
+
+    Attributes
+    ----------
+    classifier : Classifier
+    explainers : tuple of BoundExplainer
+        In the order of the cubes, their layers found.
+    """
+
+    classifier: Classifier
+    explainers: tuple[BoundExplainer, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a job needs to know.
+
+    Attributes
+    ----------
+    study : Study
+    images : ndarray of int, shape (n,)
+        Positions in the store of the images to explain.
+    models : tuple of PlannedModel
+        In the order of the cubes.
+    device : torch.device
+    """
+
+    study: Study
+    images: Positions
+    models: tuple[PlannedModel, ...]
+    device: torch.device
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of every map."""
+        return self.study.grid, self.study.grid
+
+    @property
+    def batch_size(self) -> int:
+        """Images per forward pass."""
+        return self.study.generate.batch_size
+
+    def batches(self) -> Iterator[Positions]:
+        """Positions of the images of each batch, the same at every start.
+
+        A resumed job computes a batch whole or not at all: the last bits of a result depend
+        on which images share its batch.
+        """
+        for start in range(0, len(self.images), self.batch_size):
+            yield self.images[start:start + self.batch_size]
+
+    def model_labels(self) -> xr.Dataset:
+        """Coordinates of the ``model`` dimension."""
+        classifiers = [model.classifier for model in self.models]
+        return xr.Dataset(coords={
+            "model": ("model", [item.name for item in classifiers]),
+            "model_role": ("model", ["member" for _ in classifiers]),
+            "model_architecture": ("model", [item.architecture for item in classifiers]),
+            "model_seed": ("model", [item.seed for item in classifiers]),
+            "model_checkpoint": ("model", [item.checkpoint_sha256 for item in classifiers]),
+        })
+
+    def explainer_parameters(self) -> dict[str, str]:
+        """Parameters of each explainer as JSON, in the order of the cubes."""
+        return {
+            spec.name: describe_parameters(
+                {model.classifier.name: model.explainers[position] for model in self.models})
+            for position, spec in enumerate(self.study.explainers)
+        }
+
+    def explainer_labels(self) -> xr.Dataset | None:
+        """Coordinates of the ``explainer`` dimension; None where there are predictions only."""
+        parameters = self.explainer_parameters()
+        if not parameters:
+            return None
+        return xr.Dataset(coords={
+            "explainer": ("explainer", list(parameters)),
+            "explainer_parameters": ("explainer", list(parameters.values())),
+        })
+
+
+def make_plan(collection: Collection, study: Study, device: torch.device) -> Plan:
+    """Load and check everything a job rests on.
+
+    Each model explains one finding of a black image by every explainer, so that whatever does
+    not fit together is found now.
+
+    Parameters
+    ----------
+    collection : Collection
+    study : Study
+    device : torch.device
+
+    Raises
+    ------
+    UsageError
+        If the study declares no models, names an explainer, a parameter or a layer that does
+        not exist, or weights that are not there.
+    DataError
+        If the data set has no radiographs, or none in the split to explain; if weights belong
+        to another architecture or lack a finding; if an explainer does not return heatmaps.
+    """
+    if not collection.has_radiographs:
+        raise DataError("the data set holds annotations but no radiographs, which heatmaps are "
+                        "made from; name a data set with images under [data]")
+    if not study.models:
+        raise UsageError("the study declares no [[models]]; add one with a name and an "
+                         "architecture")
+    images = _select_images(collection.index, study.generate.split)
+    findings = [str(name) for name in collection.index["finding"].values]
+    with importable_from(study.folder):
+        explainers = [resolve(spec) for spec in study.explainers]
+    models = []
+    for spec in study.models:
+        classifier = load_classifier(spec, study, findings)
+        models.append(PlannedModel(classifier, _fit(classifier, explainers, study.grid)))
+    return Plan(study, images, tuple(models), device)
+
+
+def _select_images(index: xr.Dataset, split: str) -> Positions:
+    if split == "all":
+        chosen = np.ones(index.sizes["image"], dtype=bool)
+    elif "split" in index:
+        chosen = index["split"].values.astype(str) == split
+    else:
+        chosen = np.zeros(index.sizes["image"], dtype=bool)
+    if not chosen.any():
+        names = sorted(set(index["split"].values.astype(str).tolist())) if "split" in index else []
+        raise DataError(f"the data set has no image in split {split!r}; set `split` of [generate] "
+                        f"to {', '.join(repr(name) for name in [*names, 'all'])}")
+    return np.flatnonzero(chosen)
+
+
+def _fit(classifier: Classifier, explainers: list[BoundExplainer],
+         grid: int) -> tuple[BoundExplainer, ...]:
+    black = torch.zeros(1, grid, grid, dtype=torch.uint8)
+    probe = to_input(black, classifier.preprocessing)
+    try:
+        fitted = [item.fit(classifier.module, probe) for item in explainers]
+        explain(classifier.module, probe, classifier.output_index[:1], fitted)
+    except (DataError, UsageError) as error:
+        raise type(error)(f"model {classifier.name!r}: {error}") from None
+    return tuple(fitted)

@@ -1,0 +1,85 @@
+"""What a store records of how it was made, and what must agree for a job to be resumed."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from saltrust.cache.collection import Collection
+from saltrust.generate.plan import Plan
+
+_PACKAGES = ("numpy", "xarray", "zarr", "torch", "torchvision", "captum")
+
+
+def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
+    """Everything that the contents of the cubes follow from, besides labels and grid.
+
+    Two jobs of equal identity give the same cubes, to the last bit on the CPU.  The keys are
+    written to be read: the message that refuses to resume names those that differ.
+    """
+    spec = plan.study.generate
+    return {
+        "data set": collection.fingerprint,
+        "seed": plan.study.seed,
+        "split": spec.split,
+        "batch size": spec.batch_size,
+        "device": plan.device.type,
+        "torch version": metadata.version("torch"),
+        **{f"model {name!r}": {key: facts[key] for key in ("checkpoint_sha256", "preprocessing")}
+           for name, facts in _describe_models(plan).items()},
+        **{f"set of parameters of explainer {name!r}": parameters
+           for name, parameters in plan.explainer_parameters().items()},
+    }
+
+
+def attributes(plan: Plan, collection: Collection, command_line: str) -> dict[str, Any]:
+    """Root attributes of the store: plain JSON values."""
+    models = _describe_models(plan)
+    return {
+        "command_line": command_line,
+        "study": plan.study.as_dict(),
+        "study_fingerprint": plan.study.fingerprint(),
+        "data": collection.description,
+        "data_fingerprint": collection.fingerprint,
+        "models": models,
+        "seeds": {"study": plan.study.seed,
+                  "models": {name: facts["seed"] for name, facts in models.items()}},
+        "versions": {"python": platform.python_version(), **_versions()},
+        "device": plan.device.type,
+        "device_name": _device_name(plan.device),
+        "batch_size": plan.batch_size,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _describe_models(plan: Plan) -> dict[str, dict[str, Any]]:
+    classifiers = [model.classifier for model in plan.models]
+    return {
+        item.name: {
+            "architecture": item.architecture,
+            "checkpoint_sha256": item.checkpoint_sha256,
+            "seed": item.seed,
+            "outputs": list(item.outputs),
+            "preprocessing": item.preprocessing.as_dict(),
+        }
+        for item in classifiers
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
