@@ -7,6 +7,7 @@ Everything here is for people.  Full precision is what JSON and CSV are for
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +122,8 @@ def interval(low: float, high: float) -> str:
     largest = max((abs(x) for x in (low, high) if math.isfinite(x)), default=0.0)
     if largest and (largest < 1e-4 or largest >= 1e7):
         return f"[{significant(low)}, {significant(high)}]"
-    places = decimals(largest)
+    # Shares keep three decimals even where a bound is 1.
+    places = decimals(min(largest, 0.9)) if largest <= 1 else decimals(largest)
     return f"[{_bound(low, places)}, {_bound(high, places)}]"
 
 
@@ -224,4 +226,5 @@ def _text(value: Any) -> str:
         return ""
     if value is True or value is False:
         return "yes" if value else "no"
-    return " ".join(str(value).split())
+    # Not str.split: it would take out the spaces that hold an interval together.
+    return re.sub(r"[ \t\r\n]+", " ", str(value)).strip(" ")

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from saltrust.analysis.result import Result, plain, records
@@ -61,12 +62,13 @@ def render(result: Result, format: str, *, tables: Sequence[str] | None = None) 
                              "name one of them, or take json")
         return "".join(render_frame(frame, "csv") for frame in list(chosen.values())[:1])
     headline = list(chosen.items())[:1]
+    level = confidence_level(result.meta)
     parts = []
     for name, frame in chosen.items() if tables is not None else headline:
         shown = frame if tables is not None else frame.head(PREVIEW_ROWS)
         note = (f"first {len(shown)} of {len(frame)} rows; json and csv have all"
                 if len(shown) < len(frame) else "")
-        parts.append(_WRITERS[format](lay_out(shown, level=_level(result.meta)), name, note))
+        parts.append(_WRITERS[format](lay_out(shown, level=level), name, note))
     facts = list(_facts(result.meta))
     if tables is None and len(chosen) > 1:
         facts.append("other tables: " + ", ".join(
@@ -93,7 +95,8 @@ def render_frame(frame: pd.DataFrame, format: str, *, title: str = "") -> str:
         return _json(records(frame))
     if format == "csv":
         indexed = any(name is not None for name in frame.index.names)
-        return frame.to_csv(index=indexed, lineterminator="\n")
+        finite = frame.replace([np.inf, -np.inf], np.nan)
+        return finite.to_csv(index=indexed, lineterminator="\n")
     return _WRITERS[format](lay_out(frame), title, "")
 
 
@@ -115,8 +118,9 @@ def _json(value: Any) -> str:
     return json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _level(meta: Mapping[str, Any]) -> float:
-    level = meta.get("level", meta.get("confidence_level", 0.95))
+def confidence_level(meta: Mapping[str, Any]) -> float:
+    """Confidence level of the intervals of a result; 0.95 where it does not say."""
+    level = meta.get("confidence", meta.get("confidence_level"))
     return float(level) if isinstance(level, int | float) and 0 < level < 1 else 0.95
 
 
@@ -314,7 +318,7 @@ def _latex(cells: Cells, title: str, note: str) -> str:
     for row in cells.rows:
         line = " & ".join(_NEGATIVE.sub("$-$", escape_latex(text)) for text in row)
         # After \\ a bracket or an asterisk would be taken for its argument.
-        lines.append((f"{{{line[0]}}}{line[1:]}" if line[0] in "[*" else line) + r" \\")
+        lines.append((f"{{{line[0]}}}{line[1:]}" if line[:1] in {"[", "*"} else line) + r" \\")
     lines += ["\\bottomrule", "\\end{tabular}"]
     return "\n".join([*lines, *([f"% {note}"] if note else []), ""])
 

@@ -1,0 +1,138 @@
+"""Choosing the cases that illustrate a study: by rule, never by eye.
+
+Per finding the best, the median and the worst IoU; where nothing was scored, the highest,
+the median and the lowest probability among the images labelled positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from saltrust.cache.schema import Label, Status
+
+BY_IOU = ("best IoU", "median IoU", "worst IoU")
+BY_PROBABILITY = ("highest probability", "median probability", "lowest probability")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One image and finding; ``why`` says by which rule it was chosen."""
+
+    image: str
+    finding: str
+    why: str
+    probability: float
+
+
+def headline_model(dataset: xr.Dataset) -> str:
+    """The ensemble where there is one, else the first model."""
+    names = [str(name) for name in dataset.coords["model"].values]
+    if "model_role" in dataset.coords:
+        roles = [str(role) for role in dataset.coords["model_role"].values]
+        if "ensemble" in roles:
+            return names[roles.index("ensemble")]
+    return names[0]
+
+
+def choose(cubes: xr.DataTree, scores: pd.DataFrame | None, *, explainer: str, model: str,
+           ) -> list[Choice]:
+    """Choose up to three cases per finding among the maps of one explainer and model.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        Needs ``/saliency``.
+    scores : pandas.DataFrame or None
+        Per-map scores; only rows of ``explainer`` and ``model`` with an IoU count, and of
+        these only positives (``area_reference`` above 0).
+    explainer, model : str
+        Whose maps decide.
+
+    Returns
+    -------
+    list of Choice
+        Findings in the order of the cubes; ties in the order of the images.
+    """
+    pairs = _mapped_pairs(cubes, explainer, model)
+    pairs["probability"] = probabilities(cubes, model, pairs)
+    names: tuple[str, str, str]
+    if scores is not None and _has_scores(scores, explainer, model):
+        ranked, by, names = _with_iou(pairs, scores, explainer, model), "iou", BY_IOU
+    else:
+        ranked, by, names = _positives(pairs, cubes), "probability", BY_PROBABILITY
+    choices: list[Choice] = []
+    for finding in dict.fromkeys(pairs["finding"].tolist()):
+        rows = ranked[ranked["finding"] == finding]
+        # Without probabilities all tie, and the order of the images decides.
+        rows = rows.sort_values(by, ascending=False, kind="stable", na_position="last")
+        for place, why in _places(len(rows), names):
+            row = rows.iloc[place]
+            choices.append(Choice(str(row["image"]), str(finding), why,
+                                  float(row["probability"])))
+    return choices
+
+
+def probabilities(cubes: xr.DataTree, model: str, pairs: pd.DataFrame,
+                  ) -> npt.NDArray[np.float64]:
+    """Predicted probability of each (image, finding) pair; NaN where there is none."""
+    if "prediction" in cubes.children:
+        array = cubes["prediction"].to_dataset()["probability"]
+        if model in array.coords["model"].values.tolist():
+            return at_pairs(array.sel(model=model), pairs).astype(np.float64)
+    return np.full(len(pairs), np.nan)
+
+
+def at_pairs(array: xr.DataArray, pairs: pd.DataFrame) -> npt.NDArray[np.generic]:
+    """Values of ``array(image, finding)`` at the pairs in the rows of ``pairs``."""
+    labels = {dim: xr.DataArray(np.asarray(pairs[dim].tolist(), dtype=object), dims="pair")
+              for dim in ("image", "finding")}
+    return np.asarray(array.sel(labels).values)
+
+
+def _mapped_pairs(cubes: xr.DataTree, explainer: str, model: str) -> pd.DataFrame:
+    status = cubes["saliency/status"].sel(explainer=explainer, model=model)
+    status = status.transpose("image", "finding")
+    images = [str(name) for name in status.coords["image"].values]
+    findings = [str(name) for name in status.coords["finding"].values]
+    where = np.argwhere(status.values != int(Status.MISSING))
+    return pd.DataFrame({"image": [images[i] for i, _ in where],
+                         "finding": [findings[f] for _, f in where]}, dtype=object)
+
+
+def _has_scores(scores: pd.DataFrame, explainer: str, model: str) -> bool:
+    return bool((_of(scores, explainer, model)["iou"].notna()).any())
+
+
+def _of(scores: pd.DataFrame, explainer: str, model: str) -> pd.DataFrame:
+    return scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
+
+
+def _with_iou(pairs: pd.DataFrame, scores: pd.DataFrame, explainer: str, model: str,
+              ) -> pd.DataFrame:
+    scored = _of(scores, explainer, model)
+    scored = scored[scored["iou"].notna() & (scored["area_reference"] > 0)]
+    scored = scored.drop_duplicates(["image", "finding"])[["image", "finding", "iou"]]
+    return pairs.merge(scored, on=["image", "finding"])
+
+
+def _positives(pairs: pd.DataFrame, cubes: xr.DataTree) -> pd.DataFrame:
+    if "reference" not in cubes.children or "label" not in cubes["reference"].data_vars:
+        return pairs
+    labels = at_pairs(cubes["reference"].to_dataset()["label"], pairs)
+    positive = pairs[labels == int(Label.POSITIVE)]
+    return positive if len(positive) else pairs
+
+
+def _places(count: int, names: Sequence[str]) -> Iterable[tuple[int, str]]:
+    """First, middle and last of ``count`` rows, without repetition."""
+    places: dict[int, str] = {}
+    if count:
+        for place, name in zip((0, (count - 1) // 2, count - 1), names, strict=True):
+            places.setdefault(place, name)
+    return places.items()

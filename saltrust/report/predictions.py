@@ -1,0 +1,100 @@
+"""Probabilities by label, and how well they tell positives from negatives."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from saltrust.analysis.auc import roc_auc
+from saltrust.analysis.bootstrap import percentile_interval, resample_weights
+from saltrust.cache.schema import Label
+
+_LABEL_NAMES = {Label.POSITIVE: "positive", Label.NEGATIVE: "negative",
+                Label.UNCERTAIN: "uncertain", Label.NOT_STATED: "not stated"}
+#: Pairs of a positive and a negative compared at once.
+_BLOCK = 4_000_000
+
+
+def labelled_probabilities(cubes: xr.DataTree, *, model: str) -> pd.DataFrame:
+    """Predicted probabilities of one model beside the labels.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``image, patient, finding, label, probability``; only pairs that were predicted.
+        Without a patient the image stands for it.
+    """
+    prediction = cubes["prediction"].to_dataset()["probability"].sel(model=model)
+    matrix = prediction.transpose("finding", "image")
+    images = np.array([str(name) for name in matrix.coords["image"].values], dtype=object)
+    patients = images
+    if "patient" in cubes.coords:
+        names = [str(name) for name in cubes.coords["patient"].sel(image=images).values]
+        patients = np.array([name or image for name, image in zip(names, images, strict=True)],
+                            dtype=object)
+    codes = np.full(matrix.shape, int(Label.NOT_STATED))
+    if "reference" in cubes.children:
+        labels = cubes["reference"].to_dataset()["label"]
+        codes = labels.sel(image=matrix.coords["image"]).transpose("finding", "image").values
+    parts = []
+    for k, finding in enumerate(matrix.coords["finding"].values):
+        known = np.isfinite(matrix.values[k])
+        parts.append(pd.DataFrame({
+            "image": images[known], "patient": patients[known], "finding": str(finding),
+            "label": [_LABEL_NAMES[Label(int(code))] for code in codes[k][known]],
+            "probability": matrix.values[k][known].astype(np.float64),
+        }))
+    return pd.concat(parts, ignore_index=True)
+
+
+def discrimination(table: pd.DataFrame, *, resamples: int = 1000, seed: int = 0,
+                   ) -> pd.DataFrame:
+    """Area under the ROC curve per finding, with a percentile bootstrap over patients.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As from :func:`labelled_probabilities`; uncertain and unstated labels are left out.
+    resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``finding, n_positive, n_negative, estimate, conf_low, conf_high``; null where a class
+        is absent, or where hardly any resample has both.
+    """
+    rows = []
+    for finding in dict.fromkeys(table["finding"].tolist()):
+        group = table[(table["finding"] == finding)
+                      & table["label"].isin(["positive", "negative"])]
+        truth = (group["label"] == "positive").to_numpy(bool)
+        scores = group["probability"].to_numpy(float)
+        low = high = float("nan")
+        if truth.any() and not truth.all():
+            weights = resample_weights(group["patient"].to_numpy(object), resamples, seed)
+            lows, highs, _ = percentile_interval(_resampled_auc(truth, scores, weights))
+            low, high = float(lows), float(highs)
+        rows.append({"finding": finding, "n_positive": int(truth.sum()),
+                     "n_negative": int((~truth).sum()),
+                     "estimate": roc_auc(truth, scores) if len(truth) else float("nan"),
+                     "conf_low": low, "conf_high": high})
+    return pd.DataFrame(rows)
+
+
+def _resampled_auc(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64],
+                   weights: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """AUC of every resample from the weights of its rows; NaN where a class is not drawn."""
+    drawn = weights.astype(np.float64)
+    positive, negative = drawn[:, truth], drawn[:, ~truth]
+    won = np.zeros(len(drawn))
+    step = max(1, _BLOCK // max(int(truth.sum()), 1))
+    for start in range(0, negative.shape[1], step):
+        below = scores[~truth][start:start + step]
+        wins = np.heaviside(scores[truth][:, None] - below[None, :], 0.5)
+        won += ((positive @ wins) * negative[:, start:start + step]).sum(axis=1)
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    missing = np.full(len(won), np.nan)
+    return np.asarray(np.divide(won, pairs, out=missing, where=pairs > 0))
