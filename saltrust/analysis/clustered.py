@@ -7,22 +7,19 @@ when every cluster is one row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from saltrust.analysis.estimate import check_confidence
+from saltrust.analysis.estimate import Estimate, check_confidence
 from saltrust.analysis.linear import LeastSquares, indicators, least_squares
 from saltrust.analysis.resampling import cluster_codes
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
-
-#: Columns that :func:`robust_slope` fills, after the uniform ones of a table of estimates.
-ROBUST_COLUMNS = ("robust_std_error", "robust_df", "robust_conf_low", "robust_conf_high",
-                  "robust_p_value", "clusters")
 
 
 @dataclass(frozen=True)
@@ -112,15 +109,16 @@ def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
                        float(2 * stats.t.sf(abs(estimate) / error, df)), count)
 
 
-def robust_slope(x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
-                 groups: npt.ArrayLike | None = None, confidence: float = 0.95
-                 ) -> dict[str, float]:
-    """CR2 precision of the slope of :func:`saltrust.analysis.linear.simple_regression`.
+def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
+                 groups: npt.ArrayLike | None = None, confidence: float = 0.95) -> Estimate:
+    """A slope with its CR2 error in the place of the classical one.
 
     Parameters
     ----------
+    fit : Estimate
+        Of :func:`saltrust.analysis.linear.simple_regression` with the same x, y and groups.
     x, y : array_like of float, shape (n,)
-        Finite.
+        Regressor and response.
     clusters : array_like, shape (n,)
         Patient of each row.
     groups : array_like, shape (n,), optional
@@ -130,20 +128,24 @@ def robust_slope(x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
 
     Returns
     -------
-    dict of str to float
-        :data:`ROBUST_COLUMNS`; NaN where there is no such error, ``clusters`` always.
+    Estimate
+        The same slope; without error and test, and with a note, where ``fit`` has none or the
+        rows are of one patient.
     """
+    untested = Estimate(estimate=fit.estimate, n=fit.n, note=fit.note, r_squared=fit.r_squared)
+    if math.isnan(fit.p_value):
+        return untested
     x = np.asarray(x, dtype=np.float64)
-    _, count = cluster_codes(clusters)
-    found = RobustError(clusters=count)
-    if len(x):
-        design = np.column_stack([indicators(groups, len(x)), x - x.mean()])
-        fit = least_squares(design, y)
-        if fit is not None and fit.df > 0:
-            found = cr2(design, fit, clusters, confidence=confidence)
-    values = (found.std_error, found.df, found.conf_low, found.conf_high, found.p_value,
-              float(found.clusters))
-    return dict(zip(ROBUST_COLUMNS, values, strict=True))
+    design = np.column_stack([indicators(groups, len(x)), x - x.mean()])
+    squares = least_squares(design, y)
+    found = (RobustError() if squares is None
+             else cr2(design, squares, clusters, confidence=confidence))
+    if math.isnan(found.std_error):
+        why = "1 patient" if found.clusters == 1 else "no variation between patients"
+        return replace(untested, note=f"{why}: no clustered error")
+    return Estimate(fit.estimate, found.std_error, found.conf_low, found.conf_high,
+                    fit.estimate / found.std_error, found.df, found.p_value, fit.n, fit.note,
+                    fit.r_squared)
 
 
 def _satterthwaite(scaled: FloatArray, loads: FloatArray, codes: npt.NDArray[np.int64],

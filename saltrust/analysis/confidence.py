@@ -16,12 +16,13 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.annotations import Resolution, read_annotations
-from saltrust.analysis.clustered import ROBUST_COLUMNS, robust_slope
+from saltrust.analysis.clustered import robust_slope
 from saltrust.analysis.contents import probabilities as stored_probabilities
 from saltrust.analysis.contents import require_heatmaps, require_masks, source
 from saltrust.analysis.correlation import INTERVALS, Interval, spearman
 from saltrust.analysis.estimate import (
     STARS_LEGEND,
+    Estimate,
     cell,
     check_confidence,
     estimates_table,
@@ -46,6 +47,8 @@ from saltrust.analysis.selection import (
 )
 from saltrust.analysis.shape import Definition, check_definition
 from saltrust.errors import DataError, UsageError, nearest
+
+FloatArray = npt.NDArray[np.float64]
 
 #: The pooled rows: within findings, and of all rows as if they were of one.
 WITHIN = "All findings (with finding fixed effects)"
@@ -94,13 +97,15 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
     Returns
     -------
     Result
-        Table ``estimates``: ``explainer, model, scheme, response`` (``saliency``)``, finding``,
-        the uniform columns, ``r_squared`` and the CR2 error of the slope clustered by patient.
-        Every finding has the term ``probability`` (slope per unit of probability) and the term
-        ``spearman`` (rho).  Two pooled rows follow: :data:`WITHIN`, with an intercept per
-        finding and with ranks taken within findings (see :mod:`saltrust.analysis.correlation`),
-        which differences between findings can neither make nor hide; and :data:`POOLED`, of
-        all rows as if they were of one finding, as protocol S.
+        Table ``estimates``: ``explainer, model, scheme, response`` (``saliency``),
+        ``finding``, the uniform columns and ``r_squared``.  Every finding has the term
+        ``probability`` (slope per unit of probability) and the term ``spearman`` (rho).  Two
+        pooled rows follow: :data:`WITHIN`, with an intercept per finding and with ranks taken
+        within findings (see :mod:`saltrust.analysis.correlation`), which differences between
+        findings can neither make nor hide; and :data:`POOLED`, of all rows as if they were of
+        one finding, as protocol S.  Table ``robust``: the same slopes with CR2 errors
+        clustered by patient (by image where the patient is unknown), and the number of
+        ``clusters``.
 
     Raises
     ------
@@ -128,16 +133,23 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
     options = {"interval": interval, "confidence": confidence, "resamples": resamples,
                "seed": seed}
     rows: list[dict[str, Any]] = []
+    robust_rows: list[dict[str, Any]] = []
     excluded: dict[tuple[str, str, str], dict[str, int]] = {}
     for explainer, model in maps(scores, explainers, models):
         stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
         findings = list(dict.fromkeys(stored["finding"]))
         for scheme in SCHEMES:
             complete, excluded[explainer, model, scheme] = _complete(stored, scheme, iou_slice)
-            rows += [{"explainer": explainer, "model": model, "scheme": scheme,
-                      "response": "saliency", **row}
-                     for row in _scheme_rows(complete, findings, normalise, options)]
-    table = _adjust(estimates_table(rows, IDENTIFY, ("r_squared", *ROBUST_COLUMNS)), adjustment)
+            name = {"explainer": explainer, "model": model, "scheme": scheme,
+                    "response": "saliency"}
+            for finding, slope, robust, rho, clusters in _estimates(complete, findings,
+                                                                    normalise, options):
+                full = {**name, "finding": finding}
+                rows += [{**full, **slope.row("probability"), "r_squared": slope.r_squared},
+                         {**full, **rho.row("spearman"), "r_squared": np.nan}]
+                robust_rows.append({**full, **robust.row("probability"), "clusters": clusters})
+    table = _adjust(estimates_table(rows, IDENTIFY, ("r_squared",)), adjustment)
+    clustered = estimates_table(robust_rows, IDENTIFY, ("clusters",)).astype({"clusters": "int64"})
     if table["estimate"].isna().all():
         raise DataError("no relation of probability and localization can be computed: "
                         f"{why_nothing(table, excluded)}; add annotated positive images and "
@@ -151,8 +163,8 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
                    POOLED: "all rows as if of one finding"},
         "reference_readers": [reference], "confidence": confidence,
         "spearman_interval": interval,
-        "intervals": "not adjusted for multiplicity; robust: CR2 clustered by patient (image "
-                     "where unknown)",
+        "intervals": "not adjusted for multiplicity; estimates: classical; robust: CR2 "
+                     "clustered by patient (image where unknown)",
         "multiplicity": {
             "method": adjustment,
             "family": "explainer x model x scheme x term: all findings; the pooled rows apart",
@@ -163,7 +175,7 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
         "counts": {"estimates": len(table), "computed": int(table["estimate"].notna().sum())},
         "exclusions": shared_exclusions(excluded),
     }
-    return Result(meta, {"estimates": table})
+    return Result(meta, {"estimates": table, "robust": _adjust(clustered, adjustment)})
 
 
 # Below, the keyword for the level of intervals hides the function's name.
@@ -282,35 +294,34 @@ def _complete(stored: pd.DataFrame, scheme: Scheme, iou_slice: IouSlice
     return kept, {reason: int(out.sum()) for reason, out in counts.items() if out.any()}
 
 
-def _scheme_rows(complete: pd.DataFrame, findings: Sequence[str], normalise: bool,
-                 options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Slope and correlation of every finding, then of the two ways to pool."""
+def _estimates(complete: pd.DataFrame, findings: Sequence[str], normalise: bool,
+               options: Mapping[str, Any]
+               ) -> Iterator[tuple[str, Estimate, Estimate, Estimate, int]]:
+    """Name, slope, slope with clustered error, correlation and number of clusters.
+
+    Of every finding, then of the two ways to pool.
+    """
     score, label = complete["score"].to_numpy(), complete["finding"].to_numpy(dtype=object)
     probability, cluster = complete["probability"].to_numpy(), complete["cluster"].to_numpy()
+    level, names = options["confidence"], ("the probability", "the score")
+
+    def both(x: FloatArray, y: FloatArray, clusters: npt.NDArray[Any],
+             groups: npt.NDArray[Any] | None) -> tuple[Estimate, Estimate, Estimate, int]:
+        slope = simple_regression(x, y, confidence=level, groups=groups, names=names)
+        robust = robust_slope(slope, x, y, clusters, groups=groups, confidence=level)
+        rho = spearman(x, y, strata=groups, clusters=clusters, names=names, **options)
+        return slope, robust, rho, len(np.unique(clusters))
+
     for finding in findings:
         own = label == finding
-        yield from _cell(finding, probability[own], score[own], cluster[own], groups=None,
-                         options=options)
+        yield finding, *both(probability[own], score[own], cluster[own], None)
     if normalise:
         by_finding = complete.groupby("finding", sort=False)["probability"]
         low, high = by_finding.transform("min"), by_finding.transform("max")
         width = (high - low).where(high > low, 1.0)
         probability = ((complete["probability"] - low) / width).to_numpy()
     for name, groups in ((WITHIN, label), (POOLED, None)):
-        yield from _cell(name, probability, score, cluster, groups=groups, options=options)
-
-
-def _cell(finding: str, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64],
-          clusters: npt.NDArray[Any], *, groups: npt.NDArray[Any] | None,
-          options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    extra: dict[str, Any] = dict.fromkeys(("r_squared", *ROBUST_COLUMNS), np.nan)
-    level, names = options["confidence"], ("the probability", "the score")
-    slope = simple_regression(x, y, confidence=level, groups=groups, names=names)
-    rho = spearman(x, y, strata=groups, clusters=clusters, names=names, **options)
-    yield {"finding": finding, **slope.row("probability"), **extra,
-           "r_squared": slope.r_squared,
-           **robust_slope(x, y, clusters, groups=groups, confidence=level)}
-    yield {"finding": finding, **rho.row("spearman"), **extra}
+        yield name, *both(probability, score, cluster, groups)
 
 
 def _adjust(table: pd.DataFrame, adjustment: Adjustment) -> pd.DataFrame:

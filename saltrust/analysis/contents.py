@@ -37,8 +37,8 @@ def require_masks(cubes: xr.DataTree, purpose: str) -> None:
                 return
             drawn = reference["annotated"]
             if "reader_role" in reference.coords:
-                drawn = drawn.isel(reader=np.flatnonzero(
-                    reference["reader_role"].values.astype(str) == "reference"))
+                roles = [str(role) for role in reference["reader_role"].values]
+                drawn = drawn.isel(reader=[role == "reference" for role in roles])
             if drawn.values.any():
                 return
     raise DataError(f"{source(cubes)} has no reference masks (/reference/mask is absent or empty), "
@@ -80,8 +80,10 @@ def probabilities(cubes: xr.DataTree, purpose: str) -> pd.DataFrame:
         values = stored.values.astype(np.float64)
         known = np.argwhere(np.isfinite(values))
         if len(known):
-            columns = {dim: stored[dim].values.astype(str)[known[:, axis]].astype(object)
-                       for axis, dim in enumerate(("image", "finding", "model"))}
+            names = {dim: np.array([str(name) for name in stored[dim].values], dtype=object)
+                     for dim in ("image", "finding", "model")}
+            columns = {dim: labels[known[:, axis]]
+                       for axis, (dim, labels) in enumerate(names.items())}
             return pd.DataFrame({**columns, "probability": values[np.isfinite(values)]})
     raise DataError(f"{source(cubes)} has no predictions (/prediction/probability is absent or "
                     f"empty), so {purpose}; run `saltrust generate`")

@@ -8,6 +8,7 @@ normalised and the only regressor (protocol S, Table 2).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.annotations import Resolution
-from saltrust.analysis.clustered import ROBUST_COLUMNS, robust_slope
+from saltrust.analysis.clustered import robust_slope
 from saltrust.analysis.contents import require_heatmaps, require_masks, source
 from saltrust.analysis.descriptors import descriptors as descriptors_of
 from saltrust.analysis.estimate import (
@@ -65,8 +66,7 @@ FAMILIES: dict[Family, tuple[str, int]] = {
 _TITLES = {"n_instances": "Number of instances", "area_ratio": "Area ratio",
            "elongation": "Elongation", "irrectangularity": "Irrectangularity"}
 IDENTIFY = ("explainer", "model", "scheme", "response", "descriptor")
-EXTRA = ("estimate_raw", "estimate_per_sd", "r_squared", "descriptor_min", "descriptor_max",
-         "descriptor_sd", *ROBUST_COLUMNS)
+EXTRA = ("estimate_raw", "estimate_per_sd", "r_squared")
 
 
 def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: str | None = None,
@@ -114,9 +114,9 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
         Table ``estimates``: ``explainer, model, scheme, response, descriptor``, the uniform
         columns (the slope per full range of the descriptor, with the classical t interval of
         least squares), then the slope per raw unit (``estimate_raw``) and per standard
-        deviation (``estimate_per_sd``), ``r_squared``, the range and standard deviation of the
-        descriptor over the rows, and the CR2 error, interval and p-value of the slope clustered
-        by patient (by image where the patient is unknown).
+        deviation of the descriptor (``estimate_per_sd``), and ``r_squared``.  Table
+        ``robust``: the same slopes with CR2 errors clustered by patient (by image where the
+        patient is unknown), and the number of ``clusters``.
 
     Raises
     ------
@@ -142,18 +142,16 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
     scores = scores[scores["reader"] == reference]
     shapes = shapes[shapes["reader"] == reference].drop(columns="reader")
     people = _people(scores, benchmark)
-    rows: list[dict[str, Any]] = []
+    rows: list[_Row] = []
     excluded: dict[tuple[str, str, str], dict[str, int]] = {}
-    pairs = maps(scores, explainers, models)
-    for explainer, model in pairs:
+    for explainer, model in maps(scores, explainers, models):
         stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
         for scheme in SCHEMES:
             joined = _join(stored, people, shapes, scheme, iou_slice)
-            complete, reasons = _complete(joined)
-            excluded[explainer, model, scheme] = reasons
-            rows += [{"explainer": explainer, "model": model, "scheme": scheme, **row}
-                     for row in _scheme_rows(complete, not people.empty, confidence)]
-    table = _adjust(estimates_table(rows, IDENTIFY, EXTRA), adjustment, family)
+            complete, excluded[explainer, model, scheme] = _complete(joined)
+            name = {"explainer": explainer, "model": model, "scheme": scheme}
+            rows += _scheme_rows(name, complete, not people.empty, confidence)
+    table, robust = _tables(rows, adjustment, family)
     if table["estimate"].isna().all():
         raise DataError(f"none of the {len(table)} regressions can be computed: "
                         f"{why_nothing(table, excluded)}; add annotated positive images")
@@ -165,8 +163,8 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
         "descriptors": f"of {reference}, min-max normalised over the rows of the regression",
         "expert": _expert(readers), "reference_readers": [reference],
         "benchmark_readers": readers, "confidence": confidence,
-        "intervals": "classical t intervals of least squares, not adjusted for multiplicity; "
-                     "robust: CR2 clustered by patient (image where unknown)",
+        "intervals": "not adjusted for multiplicity; estimates: classical t intervals of least "
+                     "squares; robust: CR2 clustered by patient (image where unknown)",
         "multiplicity": {"method": adjustment, "family": FAMILIES[family][0],
                          "factor": FAMILIES[family][1] or len(table),
                          "planned tests without a p-value": "count in the factor"},
@@ -174,7 +172,7 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
         "counts": {"regressions": len(table), "computed": int(table["estimate"].notna().sum())},
         "exclusions": shared_exclusions(excluded),
     }
-    return Result(meta, {"estimates": table})
+    return Result(meta, {"estimates": table, "robust": robust})
 
 
 def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
@@ -324,57 +322,68 @@ def _complete(joined: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     return kept.assign(difference=kept["expert"] - kept["saliency"]), reasons
 
 
-def _scheme_rows(complete: pd.DataFrame, experts: bool, confidence: float
-                 ) -> Iterator[dict[str, Any]]:
-    """The 12 rows of one scheme, response by response."""
+@dataclass(frozen=True)
+class _Row:
+    """One regression: what it is of, its slope with either error, slopes in other units."""
+
+    name: dict[str, str]
+    fit: Estimate
+    robust: Estimate
+    extra: dict[str, float]
+    clusters: int
+
+
+def _scheme_rows(name: Mapping[str, str], complete: pd.DataFrame, experts: bool,
+                 confidence: float) -> Iterator[_Row]:
+    """The 12 regressions of one scheme, response by response."""
     clusters = complete["cluster"].to_numpy()
-    scales = {name: _min_max(complete[name].to_numpy()) for name in DESCRIPTORS}
-    for name in RESPONSES:
-        y = complete[name].to_numpy()
-        for descriptor, (x, scale) in scales.items():
-            row = {"response": name, "descriptor": descriptor, **dict.fromkeys(EXTRA, np.nan),
-                   **scale}
+    for whose in RESPONSES:
+        y = complete[whose].to_numpy()
+        for descriptor in DESCRIPTORS:
+            x = complete[descriptor].to_numpy()
             missing = ""
-            if name != "saliency" and not experts:
+            if whose != "saliency" and not experts:
                 missing = "no benchmark reader"
             elif len(y) and np.isnan(y).all():
                 missing = "no benchmark reader scored a row in this scheme"
             elif len(x) and np.isnan(x).all():
                 missing = f"no row has {descriptor}"
+            full = {**name, "response": whose, "descriptor": descriptor}
             if missing:
-                yield row | Estimate(note=missing).row(descriptor)
+                nothing = Estimate(note=missing)
+                yield _Row(full, nothing, nothing, dict.fromkeys(EXTRA, np.nan), 0)
             else:
-                yield row | _fit(x, y, clusters, scale, descriptor=descriptor,
-                                 confidence=confidence)
+                yield _fit(full, x, y, clusters, confidence=confidence)
 
 
-def _min_max(values: FloatArray) -> tuple[FloatArray, dict[str, float]]:
-    """Values on [0, 1], with what takes slopes back to raw units; a constant becomes 0."""
-    if not len(values) or np.isnan(values).all():
-        return values, {}
-    low, high = float(values.min()), float(values.max())
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    scale = {"descriptor_min": low, "descriptor_max": high, "descriptor_sd": spread}
-    return (values - low) / (high - low if high > low else 1.0), scale
+def _fit(name: dict[str, str], raw: FloatArray, y: FloatArray, clusters: npt.NDArray[Any], *,
+         confidence: float) -> _Row:
+    width = float(np.ptp(raw)) if len(raw) else 0.0
+    # A constant becomes 0 everywhere and is told by its note.
+    x = (raw - raw.min()) / (width or 1.0) if len(raw) else raw
+    fit = simple_regression(x, y, confidence=confidence,
+                            names=(name["descriptor"], "the response"))
+    robust = robust_slope(fit, x, y, clusters, confidence=confidence)
+    in_raw_units = fit.estimate / width if width else float("nan")
+    spread = float(np.std(raw, ddof=1)) if len(raw) > 1 else float("nan")
+    return _Row(name, fit, robust,
+                dict(zip(EXTRA, (in_raw_units, in_raw_units * spread, fit.r_squared),
+                         strict=True)), len(np.unique(clusters)))
 
 
-def _fit(x: FloatArray, y: FloatArray, clusters: npt.NDArray[Any], scale: Mapping[str, float],
-         *, descriptor: str, confidence: float) -> dict[str, Any]:
-    fit = simple_regression(x, y, confidence=confidence, names=(descriptor, "the response"))
-    row = fit.row(descriptor)
-    if np.isnan(fit.estimate):
-        return row
-    width = scale["descriptor_max"] - scale["descriptor_min"]
-    return row | {"estimate_raw": fit.estimate / width,
-                  "estimate_per_sd": fit.estimate / width * scale["descriptor_sd"],
-                  "r_squared": fit.r_squared,
-                  **robust_slope(x, y, clusters, confidence=confidence)}
-
-
-def _adjust(table: pd.DataFrame, adjustment: Adjustment, family: Family) -> pd.DataFrame:
+def _tables(rows: Sequence[_Row], adjustment: Adjustment, family: Family
+            ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables, adjusted for multiplicity within the declared families."""
+    classical = estimates_table(
+        [{**row.name, **row.fit.row(row.name["descriptor"]), **row.extra} for row in rows],
+        IDENTIFY, EXTRA)
+    robust = estimates_table(
+        [{**row.name, **row.robust.row(row.name["descriptor"]), "clusters": row.clusters}
+         for row in rows], IDENTIFY, ("clusters",)).astype({"clusters": "int64"})
     by = {"response": IDENTIFY[:4], "scheme": IDENTIFY[:3], "explainer": IDENTIFY[:2],
           "study": ()}[family]
-    names = (table[list(by)].agg(", ".join, axis=1) if by
-             else pd.Series("study", index=table.index))
+    names = (classical[list(by)].agg(", ".join, axis=1) if by
+             else pd.Series("study", index=classical.index))
     sizes = {str(name): int(count) for name, count in names.value_counts().items()}
-    return adjust_families(table, names, adjustment, sizes)
+    return (adjust_families(classical, names, adjustment, sizes),
+            adjust_families(robust, names, adjustment, sizes))

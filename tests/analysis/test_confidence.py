@@ -13,7 +13,6 @@ import statsmodels.formula.api as smf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saltrust.analysis.clustered import ROBUST_COLUMNS
 from saltrust.analysis.confidence import IDENTIFY, POOLED, WITHIN, confidence, table3
 from saltrust.analysis.correlation import fisher_interval
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
@@ -68,7 +67,7 @@ def joined(scores: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
 
 def test_rows_and_columns() -> None:
     table = estimates(*study(models=("a", "b")))
-    assert list(table.columns) == [*IDENTIFY, *ESTIMATE_COLUMNS, "r_squared", *ROBUST_COLUMNS]
+    assert list(table.columns) == [*IDENTIFY, *ESTIMATE_COLUMNS, "r_squared"]
     # Two models, two schemes, three findings and two pooled rows, two terms.
     assert len(table) == 2 * 2 * 5 * 2
     assert set(table["response"]) == {"saliency"}
@@ -134,6 +133,20 @@ def test_every_correlation_uses_the_n_of_its_own_row(interval: Any) -> None:
                                        interval=interval)
         assert (row.conf_low, row.conf_high) == pytest.approx((low, high), rel=1e-12)
     assert one(table, scheme="iou", finding="Lung Lesion", term="spearman").n <= 8
+
+
+def test_robust_table_has_the_same_slopes_with_clustered_errors() -> None:
+    scores, predicted = study(60)
+    result = confidence(scores, predicted)
+    slopes = result.tables["estimates"]
+    slopes = slopes[slopes["term"] == "probability"].reset_index(drop=True)
+    robust = result.tables["robust"]
+    same = [*IDENTIFY, "term", "estimate", "n", "family"]
+    pd.testing.assert_frame_equal(robust[same], slopes[same])
+    assert (robust["clusters"] <= 30).all()
+    assert (robust["df"] < slopes["df"]).all()
+    # A factor of about one: the rows of a patient are made independently here.
+    np.testing.assert_allclose(robust["std_error"] / slopes["std_error"], 1, atol=0.5)
 
 
 def test_bootstrap_resamples_patients_and_is_seeded() -> None:

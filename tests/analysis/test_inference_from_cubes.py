@@ -25,6 +25,11 @@ def ellipse(centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarr
     return np.asarray(((y - centre[0]) / radii[0]) ** 2 + ((x - centre[1]) / radii[1]) ** 2 <= 1)
 
 
+def text(values: Any) -> np.ndarray:
+    """Text as a store gives it."""
+    return np.array(values, dtype=np.dtypes.StringDType())
+
+
 def tree(images: int = 24, seed: int = 0) -> xr.DataTree:
     """Reference ellipses, a shifted benchmark reader, maps that fit large masks better."""
     generator = np.random.default_rng(seed)
@@ -44,13 +49,13 @@ def tree(images: int = 24, seed: int = 0) -> xr.DataTree:
         for e, shift in enumerate((0.0, 5.0)):
             distance = (y - centre[0] - shift) ** 2 + (x - centre[1]) ** 2
             heat[i, f, e, 0] = np.exp(-distance / 100)
-    codes = np.array([[[rle.encode(masks[i, f, r]) for r in range(2)] for f in range(2)]
-                      for i in range(images)], dtype=object)
+    codes = text([[[rle.encode(masks[i, f, r]) for r in range(2)] for f in range(2)]
+                  for i in range(images)])
     area = masks[:, :, 0].mean(axis=(2, 3))
     probability = np.clip(0.3 + area + generator.normal(0, 0.02, shape), 0, 1)
     root = xr.Dataset(coords={
         "image": names, "finding": FINDINGS,
-        "patient": ("image", [f"patient{i // 2}" for i in range(images)]),
+        "patient": ("image", text([f"patient{i // 2}" for i in range(images)])),
         "native_height": ("image", np.full(images, SIZE, np.int32)),
         "native_width": ("image", np.full(images, SIZE, np.int32))})
     both = ("image", "finding")
@@ -61,8 +66,8 @@ def tree(images: int = 24, seed: int = 0) -> xr.DataTree:
          "mask_rle": ((*both, "reader"), codes),
          "point_y": ((*both, "reader", "instance"), points),
          "point_x": ((*both, "reader", "instance"), points)},
-        coords={"reader": ["truth", "expert1"], "reader_role": ("reader", ["reference",
-                                                                        "benchmark"])})
+        coords={"reader": ["truth", "expert1"],
+                "reader_role": ("reader", text(["reference", "benchmark"]))})
     saliency = xr.Dataset(
         {"heatmap": ((*both, "explainer", "model", "y", "x"), heat),
          "status": ((*both, "explainer", "model"), np.full((*shape, 2, 1), int(Status.OK),

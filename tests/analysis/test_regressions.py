@@ -134,7 +134,7 @@ def test_recovers_the_effects_built_in() -> None:
     table = pick(estimates(*study(600, seed=3)), scheme="iou", descriptor="area_ratio")
     for name, truth in (("saliency", 0.4), ("expert", 0.1), ("difference", -0.3)):
         row = pick(table, response=name).iloc[0]
-        width = row.descriptor_max - row.descriptor_min
+        width = row.estimate / row.estimate_raw
         assert row.conf_low <= truth * width <= row.conf_high
         assert row.estimate_raw == pytest.approx(truth, abs=0.03)
         assert row.p_adjusted < 0.001
@@ -332,12 +332,45 @@ def test_rows_are_joined_by_label_not_by_position() -> None:
 
 def test_images_without_a_patient_are_their_own_cluster() -> None:
     scores, shapes = study(30)
-    by_patient = estimates(scores, shapes)
-    by_image = estimates(scores.drop(columns="patient"), shapes)
-    assert (by_patient["clusters"] < by_image["clusters"]).all()
-    pd.testing.assert_frame_equal(by_image, estimates(scores.assign(patient=None), shapes))
-    np.testing.assert_array_equal(by_patient["std_error"], by_image["std_error"])
-    assert by_patient["robust_p_value"].between(0, 1).all()
+    by_patient = regressions(scores, shapes).tables["robust"]
+    by_image = regressions(scores.drop(columns="patient"), shapes).tables["robust"]
+    assert set(by_patient["clusters"]) == {15}
+    positive = scores[(scores["explainer"] == "gradcam") & (scores["area_reference"] > 0)]
+    assert set(by_image["clusters"]) == {len(positive["image"].unique())}
+    pd.testing.assert_frame_equal(
+        by_image, regressions(scores.assign(patient=None), shapes).tables["robust"])
+    assert not np.allclose(by_patient["std_error"], by_image["std_error"])
+
+
+def test_robust_table_has_the_same_slopes_with_clustered_errors() -> None:
+    scores, shapes = study(40, seed=2)
+    result = regressions(scores, shapes)
+    table, robust = result.tables["estimates"], result.tables["robust"]
+    assert list(robust.columns) == [*IDENTIFY, *ESTIMATE_COLUMNS, "clusters"]
+    pd.testing.assert_frame_equal(robust[[*IDENTIFY, "estimate", "n", "family"]],
+                                  table[[*IDENTIFY, "estimate", "n", "family"]])
+    np.testing.assert_allclose(robust["statistic"], robust["estimate"] / robust["std_error"])
+    np.testing.assert_allclose(robust["p_adjusted"], np.minimum(4 * robust["p_value"], 1))
+    assert (robust["df"] < table["df"]).all()
+    # One row per cluster: the error is HC2.
+    single = scores[scores["finding"] == "Edema"].assign(patient=None)
+    row = pick(regressions(single, shapes).tables["robust"], scheme="iou", response="saliency",
+               descriptor="area_ratio").iloc[0]
+    data = single[single["explainer"] == "gradcam"].merge(shapes, on=["image", "finding"])
+    data = data.dropna(subset=["iou"])
+    x = data["area_ratio"] / np.ptp(data["area_ratio"])
+    peer = sm.OLS(data["iou"], sm.add_constant(x)).fit(cov_type="HC2")
+    assert row.std_error == pytest.approx(peer.bse.iloc[1], rel=1e-9)
+
+
+def test_one_patient_has_no_clustered_error() -> None:
+    scores, shapes = study(20)
+    result = regressions(scores.assign(patient="p"), shapes)
+    robust = result.tables["robust"]
+    assert robust["estimate"].notna().all()
+    assert robust["std_error"].isna().all()
+    assert set(robust["note"]) == {"1 patient: no clustered error"}
+    strict(result)
 
 
 def test_selecting_explainers_and_models() -> None:
