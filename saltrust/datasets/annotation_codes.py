@@ -216,11 +216,13 @@ def parse_boxes(text: str, height: int, width: int) -> tuple[Box, ...]:
     for x, y, box_width, box_height in _number_groups(text, 4, "x y width height"):
         if box_width <= 0 or box_height <= 0:
             raise DataError(f"the box {x:g} {y:g} {box_width:g} {box_height:g} has no area")
-        if x < -1 or y < -1 or x + box_width > width + 1 or y + box_height > height + 1:
+        far_x, far_y = x + box_width, y + box_height
+        if (not -1 <= x < width or not -1 <= y < height
+                or not 0 < far_x <= width + 1 or not 0 < far_y <= height + 1):
             raise DataError(f"the box {x:g} {y:g} {box_width:g} {box_height:g} (x y width "
                             f"height) reaches outside the image of {height} x {width} pixels")
-        boxes.append((max(y, 0.0), max(x, 0.0), min(y + box_height, float(height)),
-                      min(x + box_width, float(width))))
+        boxes.append((max(y, 0.0), max(x, 0.0), min(far_y, float(height)),
+                      min(far_x, float(width))))
     return tuple(boxes)
 
 

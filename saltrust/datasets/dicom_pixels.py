@@ -55,7 +55,7 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
     The order is that of the standard (PS3.3 C.11 and PS3.4 N.2): modality LUT or rescale, then
     the first VOI LUT or window, then MONOCHROME1 inverted.  Where the file has no window, at
     most 8 stored bits keep their full range, and more are stretched from the minimum to the
-    maximum of the pixels that are not padding.  Colour becomes luma.
+    maximum.  Padding takes no part and becomes black; colour becomes luma.
 
     Returns
     -------
@@ -77,8 +77,11 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
         return _luma(colours / float(np.iinfo(colours.dtype).max))
     if stored.ndim == 3:
         return _luma(stored[..., :3] / float(2 ** int(dataset.get("BitsStored", 8)) - 1))
-    gray = _displayed(path, dataset, stored)
-    return np.asarray(255 - gray if photometric == "MONOCHROME1" else gray, dtype=np.uint8)
+    padding = _first_number(dataset.get("PixelPaddingValue"))
+    shown = np.ones(stored.shape, dtype=bool) if padding is None else stored != padding
+    gray = _displayed(path, dataset, stored, shown)
+    return np.where(shown, 255 - gray if photometric == "MONOCHROME1" else gray, 0
+                    ).astype(np.uint8)
 
 
 def stretch(values: npt.NDArray[Any], low: float | None = None, high: float | None = None,
@@ -118,7 +121,8 @@ def window(values: npt.NDArray[np.float64], center: float, width: float,
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def _displayed(path: Path, dataset: Dataset, stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def _displayed(path: Path, dataset: Dataset, stored: npt.NDArray[Any],
+               shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """Modality transformation and VOI transformation of one gray frame."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
@@ -141,11 +145,9 @@ def _displayed(path: Path, dataset: Dataset, stored: npt.NDArray[Any]) -> npt.ND
                          else [0, 2**bits - 1]])
         low, high = sorted(np.asarray(apply_modality_lut(ends, dataset)).ravel().tolist())
         return stretch(values, low, high)
-    padding = _first_number(dataset.get("PixelPaddingValue"))
-    shown = values if padding is None else values[stored != padding]
-    if not shown.size:
+    if not shown.any():
         return np.zeros(values.shape, dtype=np.uint8)
-    return stretch(values, float(shown.min()), float(shown.max()))
+    return stretch(values, float(values[shown].min()), float(values[shown].max()))
 
 
 def _read(path: Path, *, header_only: bool = False) -> Dataset:

@@ -66,7 +66,7 @@ class StoredCollection:
         return found
 
     def _position(self, image: str) -> int:
-        return int(self.index.indexes["image"].get_loc(image))
+        return int(np.flatnonzero(self.index["image"].values == image)[0])
 
     def _native_size(self, position: int, stored: tuple[int, int]) -> tuple[int, int]:
         if "native_height" not in self.index.coords:
@@ -107,7 +107,8 @@ def stored_cubes(path: str | Path, *, findings: Sequence[str] = ()) -> StoredCol
                            strict=True))
     sizes = None
     if "native_height" in root.coords and "native_width" in root.coords:
-        sizes = np.stack([root["native_height"].values, root["native_width"].values], axis=1)
+        sizes = list(zip(root["native_height"].values.tolist(),
+                         root["native_width"].values.tolist(), strict=True))
     labels = reference["label"].sel(finding=list(chosen.values())).transpose("image", "finding")
     of_image = {name: _texts(root[name]) if name in root.coords else None
                 for name in ("patient", "study", "view", "split")}

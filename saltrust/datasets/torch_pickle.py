@@ -120,7 +120,9 @@ class _TensorUnpickler(pickle.Unpickler):
         builders: dict[tuple[str, str], Callable[..., Any]] = {
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
             ("torch.storage", "_load_from_bytes"): self._storage,
-            ("_codecs", "encode"): _latin1,  # how bytes are written up to protocol 2
+            # How bytes are written up to protocol 2.
+            ("_codecs", "encode"): _latin1,
+            ("__builtin__", "bytes"): lambda: b"",
             ("numpy", "dtype"): _Dtype,
             ("numpy", "ndarray"): _refuse_call,
         }

@@ -1,0 +1,132 @@
+"""Plain folders as collections."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from saltrust.cache.collection import Collection
+from saltrust.datasets.folder import folder
+from saltrust.errors import DataError
+
+Make = Callable[..., Path]
+PIXELS = np.arange(30, dtype=np.uint8).reshape(5, 6)
+
+
+@pytest.fixture
+def films(tmp_path: Path, save_png: Make) -> Path:
+    for name in ("edema", "normal", "pneumonia"):
+        for i in range(10):
+            save_png(tmp_path / "films" / name / f"{i:03d}.png", PIXELS + i)
+    (tmp_path / "films" / "README.txt").write_text("not an image")
+    (tmp_path / "films" / "edema" / ".hidden.png").write_text("not an image either")
+    return tmp_path / "films"
+
+
+def test_one_finding_per_class_folder(films: Path) -> None:
+    found = folder(films)
+    assert isinstance(found, Collection)
+    assert found.index["finding"].values.tolist() == ["edema", "normal", "pneumonia"]
+    assert found.index.sizes["image"] == 30
+    assert found.index["image"].values[:2].tolist() == ["edema/000", "edema/001"]
+    label = found.index["label"]
+    assert label.sel(image="normal/003").values.tolist() == [0, 1, 0]
+    assert label.values.sum() == 30
+    assert found.index["patient"].values.tolist() == found.index["image"].values.tolist()
+    assert found.has_radiographs
+    assert found.index.sizes["reader"] == 0
+    assert found.annotations("edema/000") == {}
+
+
+def test_pixels_come_from_the_image_named(films: Path) -> None:
+    found = folder(films)
+    radiograph = found.radiograph("pneumonia/004", (5, 6))
+    np.testing.assert_array_equal(radiograph.pixels, PIXELS + 4)
+    assert (radiograph.native_height, radiograph.native_width) == (5, 6)
+
+
+def test_splits_are_stratified_and_seeded(films: Path) -> None:
+    found = folder(films, seed=1)
+    splits = found.index["split"].values.reshape(3, 10)
+    for row in splits:
+        assert Counter(row.tolist()) == {"train": 7, "val": 1, "test": 2}
+    assert folder(films, seed=1).fingerprint == found.fingerprint
+    assert folder(films, seed=2).fingerprint != found.fingerprint
+
+
+def test_asking_for_some_findings_leaves_the_others_as_negatives(films: Path) -> None:
+    found = folder(films, findings=["pneumonia", "edema"])
+    assert found.index["finding"].values.tolist() == ["pneumonia", "edema"]
+    assert found.index["label"].sel(image="normal/000").values.tolist() == [0, 0]
+    with pytest.raises(DataError, match=r"pneumonja.*did you mean 'pneumonia'"):
+        folder(films, findings=["pneumonja"])
+
+
+def test_split_folders_are_used(tmp_path: Path, save_png: Make,
+                                caplog: pytest.LogCaptureFixture) -> None:
+    for split, n in (("train", 4), ("valid", 2), ("test", 3)):
+        for i in range(n):
+            save_png(tmp_path / split / "edema" / f"{i}.png", PIXELS)
+            save_png(tmp_path / split / "none" / "deep" / f"{i}.png", PIXELS)
+    found = folder(tmp_path)
+    assert Counter(found.index["split"].values.tolist()) == {"train": 8, "val": 4, "test": 6}
+    assert "valid/none/deep/1" in found.index["image"].values
+    assert found.description["split"] == "given by folders"
+    save_png(tmp_path / "stray" / "x.png", PIXELS)
+    with pytest.raises(DataError, match="stray"):
+        folder(tmp_path)
+
+
+def test_a_patient_in_two_split_folders_is_said(tmp_path: Path, save_dicom: Make,
+                                                caplog: pytest.LogCaptureFixture) -> None:
+    for split in ("train", "test"):
+        for i in range(2):
+            save_dicom(tmp_path / split / "edema" / f"{i}.dcm", PIXELS, PatientID=f"p{i}")
+    found = folder(tmp_path)
+    assert found.index["patient"].values.tolist() == ["p0", "p1", "p0", "p1"]
+    assert "2 patients into more than one split" in caplog.text
+
+
+def test_images_without_class_folders_have_no_labels(tmp_path: Path, save_png: Make) -> None:
+    for i in range(3):
+        save_png(tmp_path / f"{i}.png", PIXELS)
+    found = folder(tmp_path, findings=["Edema", "Pneumothorax"])
+    assert (found.index["label"].values == -2).all()
+    assert found.index["image"].values.tolist() == ["0", "1", "2"]
+    with pytest.raises(DataError, match=r"no class folders.*findings"):
+        folder(tmp_path)
+
+
+def test_dicom_names_keep_their_dots(tmp_path: Path, save_dicom: Make) -> None:
+    save_dicom(tmp_path / "edema" / "1.2.840.113.dcm", PIXELS, PatientID="p")
+    assert folder(tmp_path).index["image"].values.tolist() == ["edema/1.2.840.113"]
+
+
+def test_folders_that_cannot_be_a_study(tmp_path: Path, save_png: Make) -> None:
+    with pytest.raises(DataError, match="not a folder"):
+        folder(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no PNG, JPEG or DICOM"):
+        folder(tmp_path / "empty")
+    save_png(tmp_path / "twice" / "edema" / "a.png", PIXELS)
+    save_png(tmp_path / "twice" / "edema" / "a.jpg", PIXELS)
+    with pytest.raises(DataError, match=r"'edema/a'.*a\.jpg.*a\.png"):
+        folder(tmp_path / "twice")
+    save_png(tmp_path / "mixed" / "edema" / "a.png", PIXELS)
+    save_png(tmp_path / "mixed" / "b.png", PIXELS)
+    with pytest.raises(DataError, match=r"b\.png.*beside class folders"):
+        folder(tmp_path / "mixed")
+
+
+@pytest.mark.real_data
+def test_the_real_radiographs(shared_data: Path) -> None:
+    found = folder(shared_data / "radiographs", seed=0)
+    assert found.index["finding"].values.tolist() == ["pneumonia", "pneumothorax"]
+    assert found.index["label"].values.sum(axis=0).tolist() == [100, 100]
+    assert len(set(found.index["image"].values.tolist())) == 200
+    assert Counter(found.index["split"].values.tolist()) == {"train": 140, "val": 20, "test": 40}
+    assert found.radiograph("pneumothorax/099", (64, 64)).native_height == 320
