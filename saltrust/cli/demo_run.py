@@ -1,0 +1,94 @@
+"""The steps of ``saltrust demo``, one after the other."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from saltrust.cli.output import write_files, write_text
+from saltrust.errors import UsageError
+
+if TYPE_CHECKING:
+    from saltrust.analysis.result import Result
+
+
+def run_demo(folder: Path, study_text: str, *, overwrite: bool, progress: bool,
+             command_line: str) -> None:
+    """Write a phantom study into ``folder``, run it to the report and print the headlines.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds a study already and ``overwrite`` was not said.
+    DataError
+        If a step needs a package that is not installed.
+    """
+    study_file, cubes_path = folder / "study.toml", folder / "study.zarr"
+    report, tables = folder / "report.html", folder / "tables"
+    if study_file.exists() and not overwrite:
+        raise UsageError(f"{study_file} exists; say --overwrite to run the demo there again, or "
+                         "choose another folder with -o")
+    start = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(study_file, study_text)
+    _train_and_generate(study_file, cubes_path, progress=progress, command_line=command_line)
+    results = _analyse(cubes_path, report, progress=progress)
+    for topic, result in results.items():
+        write_files(result, topic, tables, overwrite=True)
+    _print_headlines(results)
+    click.echo(f"\nDone in {time.monotonic() - start:.0f} s.  Written:")
+    for path, meaning in (
+        (study_file, "the study, to change and run again"),
+        (folder / "runs", "the trained model with its card and metrics"),
+        (cubes_path, "the cubes: radiographs, masks, predictions, heatmaps"),
+        (tables, "every table as CSV and JSON"),
+        (report, "the report, for a browser"),
+    ):
+        click.echo(f"  {path!s:<28} {meaning}")
+    click.echo(
+        "\nTry next:\n"
+        f"  saltrust info {cubes_path}\n"
+        f"  saltrust analyze regressions {cubes_path} --explainer gradcam --format markdown\n"
+        f"  python -c \"import saltrust; cubes = saltrust.open_cubes('{cubes_path}'); "
+        "print(cubes['saliency/heatmap'].sel(finding='Cardiomegaly', explainer='gradcam')"
+        ".mean('image'))\"")
+
+
+def _train_and_generate(study_file: Path, cubes_path: Path, *, progress: bool,
+                        command_line: str) -> None:
+    from saltrust.datasets.registry import open_collection
+    from saltrust.generate.job import generate
+    from saltrust.study import read_study
+    from saltrust.training.classifier import train
+
+    study = read_study(study_file)
+    collection = open_collection(study)
+    for model in study.models:
+        train(collection, study, model, device=study.generate.device, overwrite=True,
+              progress=progress)
+    generate(collection, study, cubes_path, overwrite=True, progress=progress,
+             command_line=command_line)
+
+
+def _analyse(cubes_path: Path, report: Path, *, progress: bool) -> dict[str, Result]:
+    from saltrust.cache.store import open_cubes
+    from saltrust.report.page import write_report
+    from saltrust.report.sections import analyse
+
+    cubes = open_cubes(cubes_path)
+    results = analyse(cubes, progress=progress)
+    write_report(cubes, report, results=results, overwrite=True)
+    return results
+
+
+def _print_headlines(results: dict[str, Result]) -> None:
+    from saltrust.report.tables import render
+
+    for topic, table in (("localization", "decrease"), ("regressions", "estimates"),
+                         ("confidence", "estimates")):
+        if topic in results:
+            click.echo(f"\n{topic}")
+            click.echo(render(results[topic], "table", tables=[table]))
