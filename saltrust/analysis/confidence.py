@@ -151,8 +151,10 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
     table = _adjust(estimates_table(rows, IDENTIFY, ("r_squared",)), adjustment)
     clustered = estimates_table(robust_rows, IDENTIFY, ("clusters",)).astype({"clusters": "int64"})
     if table["estimate"].isna().all():
+        # What the pooled rows lack, all rows lack.
+        notes = table.loc[(table["finding"] == POOLED) & (table["term"] == TERMS[0]), "note"]
         raise DataError("no relation of probability and localization can be computed: "
-                        f"{why_nothing(table, excluded)}; add annotated positive images and "
+                        f"{why_nothing(notes, excluded)}; add annotated positive images and "
                         "predictions")
     meta = {
         "definition": definition, "slice": iou_slice, "slice_meaning": IOU_SLICES[iou_slice],

@@ -92,7 +92,7 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: Interval = "bonett
     parts = _strata(strata, n)
     free = n - max(len(parts) - 1, 0)
     if free < 4:
-        return Estimate(n=n, note=_too_few(n, len(parts), strata is not None))
+        return Estimate(n=n, note=_too_few(n, len(parts)))
     within = " within every group" if strata is not None else ""
     for name, values in zip(names, (x, y), strict=True):
         if all(np.all(values[part] == values[part[0]]) for part in parts):
@@ -154,9 +154,9 @@ def fisher_interval(rho: float, n: int, confidence: float = 0.95,
             (1 - rho * rho) * error)
 
 
-def _too_few(n: int, strata: int, stratified: bool) -> str:
+def _too_few(n: int, strata: int) -> str:
     rows = "no rows" if n == 0 else "1 row" if n == 1 else f"{n} rows"
-    where = f" in {strata} groups" if stratified and strata else ""
+    where = f" in {strata} groups" if strata > 1 else ""
     return f"{rows}{where}: at least {max(strata, 1) + 3} are needed"
 
 

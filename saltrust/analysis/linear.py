@@ -139,7 +139,7 @@ def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence: float =
     intercepts = indicators(groups, n)
     needed = intercepts.shape[1] + 2
     if n < needed:
-        return Estimate(n=n, note=_too_few(n, needed, groups is not None))
+        return Estimate(n=n, note=_too_few(n, needed))
     within = " within every group" if groups is not None else ""
     # Centring leaves the slope as it is and spares the digits a large offset would cost.
     fit = least_squares(np.column_stack([intercepts, x - x.mean()]), y)
@@ -184,7 +184,7 @@ def indicators(groups: npt.ArrayLike | None, n: int) -> FloatArray:
     return (codes[:, None] == np.arange(max(len(labels), 1))).astype(np.float64)
 
 
-def _too_few(n: int, needed: int, grouped: bool) -> str:
+def _too_few(n: int, needed: int) -> str:
     rows = "no rows" if n == 0 else "1 row" if n == 1 else f"{n} rows"
-    groups = f" with {needed - 2} fixed effects" if grouped else ""
+    groups = f" with {needed - 2} fixed effects" if needed > 3 else ""
     return f"{rows}: at least {needed} are needed{groups}"

@@ -154,7 +154,7 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
     table, robust = _tables(rows, adjustment, family)
     if table["estimate"].isna().all():
         raise DataError(f"none of the {len(table)} regressions can be computed: "
-                        f"{why_nothing(table, excluded)}; add annotated positive images")
+                        f"{why_nothing(table['note'], excluded)}; add annotated positive images")
     readers = sorted(people["model"].unique())
     meta = {
         "definition": definition, "slice": iou_slice, "slice_meaning": IOU_SLICES[iou_slice],

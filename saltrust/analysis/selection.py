@@ -8,7 +8,7 @@ reader's name in ``model``), against one reference reader; see
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -180,13 +180,12 @@ def shared_exclusions(excluded: Mapping[tuple[str, str, str], Mapping[str, int]]
     return {", ".join(key): dict(reasons) for key, reasons in excluded.items()}
 
 
-def why_nothing(table: pd.DataFrame, excluded: Mapping[tuple[str, str, str], Mapping[str, int]]
+def why_nothing(notes: Iterable[str], excluded: Mapping[tuple[str, str, str], Mapping[str, int]]
                 ) -> str:
-    """Why a table has no estimate: its notes and the rows that fell out, each said once."""
-    notes = dict.fromkeys(note for note in table["note"] if note)
-    left_out = dict.fromkeys(f"{count} left out with {reason}" for reasons in excluded.values()
-                             for reason, count in reasons.items())
-    return ", ".join([*notes, *left_out])
+    """Why a table has no estimate: notes and the rows that fell out, each said once."""
+    left_out = [f"{count} left out with {reason}" for reasons in excluded.values()
+                for reason, count in reasons.items()]
+    return ", ".join(dict.fromkeys([*filter(None, notes), *left_out]))
 
 
 def response(rows: pd.DataFrame, scheme: Scheme, iou_slice: IouSlice
