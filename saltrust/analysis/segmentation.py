@@ -14,7 +14,6 @@ import numpy.typing as npt
 from saltrust.analysis import runs
 from saltrust.analysis.shape import Definition
 from saltrust.analysis.upsampling import BilinearMap, Peak
-from saltrust.errors import DataError
 
 Mask = npt.NDArray[np.bool_]
 
@@ -183,18 +182,11 @@ def segment(heatmap: BilinearMap, definition: Definition = "default") -> Segment
     Segmentation or None
         None where all pixels are equal, so that there is nothing to split.
 
-    Raises
-    ------
-    DataError
-        If the range of the map exceeds float32.
     """
     peak = heatmap.peak()
     low = heatmap.minimum()
     if low == peak.value:
         return None
-    if not np.isfinite(np.float64(peak.value) - np.float64(low)) or (
-            peak.value - low > np.finfo(np.float32).max):
-        raise DataError("the values of a heatmap span more than float32 can hold; scale it")
     levels = np.empty((heatmap.height, heatmap.width), dtype=np.uint8)
     for band in heatmap.bands():
         levels[band] = quantise(heatmap.rows(band), low, peak.value)

@@ -13,12 +13,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.errors import UsageError, nearest
+from saltrust.errors import DataError, UsageError, nearest
 
 Float32Array = npt.NDArray[np.float32]
 Arithmetic = Literal["lerp", "torch"]
 ARITHMETICS: tuple[Arithmetic, ...] = ("lerp", "torch")
 
+_LARGEST = float(np.finfo(np.float32).max)
 #: Pixels worked on at a time: few enough to stay in the processor's cache.
 _BAND_PIXELS = 1 << 16
 
@@ -104,7 +105,7 @@ class BilinearMap:
         A row cannot exceed the two rows it lies between, but for rounding.  Rows that were not
         computed have -inf; with ``ties``, every row that has the maximum is computed.
         """
-        limit = (sign * self._across).max(axis=1)
+        limit = (sign * self._across).max(axis=1).astype(np.float64)
         bound = np.maximum(limit[self._down.lower], limit[self._down.upper])
         largest = np.abs(self._across).max(axis=1)
         size = np.maximum(largest[self._down.lower], largest[self._down.upper])
@@ -131,7 +132,7 @@ def bilinear_map(values: npt.ArrayLike, height: int, width: int,
     Parameters
     ----------
     values : array_like of float, shape (rows, columns)
-        Finite.
+        Finite, with a range that float32 can hold (:func:`is_finite`).
     height, width : int
         New size in pixels, smaller or larger than the old one.
     arithmetic : {"lerp", "torch"}
@@ -148,6 +149,8 @@ def bilinear_map(values: npt.ArrayLike, height: int, width: int,
 
     Raises
     ------
+    DataError
+        If the values are not finite or their range exceeds float32.
     UsageError
         If an argument is out of range.
 
@@ -164,10 +167,19 @@ def bilinear_map(values: npt.ArrayLike, height: int, width: int,
         raise UsageError(f"a map must have the shape (rows, columns), not {source.shape}")
     if height < 1 or width < 1:
         raise UsageError(f"a map cannot be brought to {height} x {width} pixels")
+    if not is_finite(source):
+        raise DataError("a heatmap has values that are not finite, or that span more than float32 "
+                        "can hold")
     across = _axis(source.shape[1], width, arithmetic)
     wide = _interpolate(source[:, across.lower], source[:, across.upper], across.weight,
                         arithmetic)
     return BilinearMap(height, width, arithmetic, wide, _axis(source.shape[0], height, arithmetic))
+
+
+def is_finite(values: Float32Array) -> bool:
+    """Whether all values are finite and float32 can hold their range."""
+    # NaN makes both NaN, infinities make the difference one; the comparison is then false.
+    return bool(float(values.max()) - float(values.min()) <= _LARGEST)
 
 
 def _axis(n_from: int, n_to: int, arithmetic: Arithmetic) -> _Axis:

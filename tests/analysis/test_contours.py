@@ -86,10 +86,11 @@ def test_borders_count_and_fill_components(mask: Mask) -> None:
     filled = [int(ndimage.binary_fill_holes(labels == k + 1).sum()) for k in range(components)]
     assert sorted(borders.area[outer].tolist()) == sorted(filled)
     # Filled components less their holes are the mask, islands in holes counted again.
-    own = {int(labels[tuple(pixel_contours(borders).points(k)[0])]): int(borders.area[k])
-           for k in np.flatnonzero(outer)}
-    for k in np.flatnonzero(borders.hole):
-        own[int(labels[tuple(pixel_contours(borders).points(k)[0])])] -= int(borders.area[k])
+    contours = pixel_contours(borders)
+    own = {int(labels[tuple(contours.points(k)[0])]): int(borders.area[k])
+           for k in np.flatnonzero(outer).tolist()}
+    for k in np.flatnonzero(borders.hole).tolist():
+        own[int(labels[tuple(contours.points(k)[0])])] -= int(borders.area[k])
     assert sum(own.values()) == np.count_nonzero(mask)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,7 +77,8 @@ def test_no_direction_gives_a_smaller_rectangle(points: Points) -> None:
 @given(POINTS, st.integers(-1000, 1000), st.integers(-1000, 1000))
 def test_moving_turning_and_mirroring_change_nothing(points: Points, y: int, x: int) -> None:
     expected = minimum_area_rectangle(points)
-    for moved in (points + [y, x], points[:, ::-1], np.stack([-points[:, 1], points[:, 0]], 1)):
+    turned = np.stack([-points[:, 1], points[:, 0]], axis=1)
+    for moved in (points + np.array([y, x]), points[:, ::-1], turned):
         assert minimum_area_rectangle(moved) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
@@ -88,7 +90,7 @@ def test_an_acute_triangle_is_a_tie_that_goes_to_the_squarest() -> None:
     assert found.longer == pytest.approx(24 / math.sqrt(20))
 
 
-def _opencv_elongation(points: npt.NDArray[np.int32]) -> float:
+def _opencv_elongation(points: npt.NDArray[Any]) -> float:
     _, (width, height), _ = cv2.minAreaRect(points)
     return max(width, height) / min(width, height) if min(width, height) else math.inf
 
@@ -117,7 +119,7 @@ def test_elongation_of_contours_is_opencvs() -> None:
         contours = pixel_contours(trace_borders(canvas))
         longest = int(np.argmax(contours.n_points()))
         theirs = cv2.findContours(canvas, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
-        expected = _opencv_elongation(max(theirs, key=len))
+        expected = _opencv_elongation(np.asarray(max(theirs, key=len)))
         found = rotating_calipers_rectangle(contours.points(longest))
         assert found.longer / found.shorter == pytest.approx(expected, rel=1e-6)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from saltrust.analysis.upsampling import ARITHMETICS, bilinear_map
-from saltrust.errors import UsageError
+from saltrust.errors import DataError, UsageError
 
 SIZES = [(32, 32, 232, 283), (32, 32, 200, 170), (64, 48, 100, 90), (30, 20, 150, 151),
          (5, 9, 300, 200), (32, 32, 32, 320), (90, 80, 64, 70)]
@@ -60,7 +60,7 @@ def test_extremes_are_those_of_the_whole_map(arithmetic: str, size: tuple[int, i
         peak = found.peak()
         assert found.minimum() == whole.min()
         assert peak.value == whole.max()
-        assert (peak.row, peak.column) == np.unravel_index(whole.argmax(), whole.shape)
+        assert peak.row * width + peak.column == whole.argmax()
         assert peak.n == np.count_nonzero(whole == whole.max())
 
 
@@ -108,6 +108,12 @@ def test_refuses_what_is_not_a_map(values: npt.NDArray[np.float64], size: tuple[
                                    match: str) -> None:
     with pytest.raises(UsageError, match=match):
         bilinear_map(values, *size)
+
+
+@pytest.mark.parametrize("values", [[[0, np.nan]], [[np.inf, 1]], [[-3e38, 3e38]]])
+def test_refuses_what_float32_cannot_hold(values: list[list[float]]) -> None:
+    with pytest.raises(DataError, match="finite"):
+        bilinear_map(values, 1, 4)
 
 
 def test_refuses_unknown_arithmetic() -> None:

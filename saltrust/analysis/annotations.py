@@ -1,0 +1,322 @@
+"""Reading what people drew out of the cubes, at native size or on the grid, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from saltrust.analysis.scoring import MaskPixels
+from saltrust.cache import rle
+from saltrust.cache.schema import FINDING_ALIASES, SPLITS
+from saltrust.errors import DataError, UsageError, nearest
+
+Resolution = Literal["native", "grid"]
+RESOLUTIONS: tuple[Resolution, ...] = ("native", "grid")
+
+#: Images whose run-length codes are read at once: a chunk of the store.
+_BLOCK = 64
+
+
+@dataclass
+class Annotations:
+    """The annotations of some images and findings of a study.
+
+    Labels and flags are held for all images; masks are read one image at a time and dropped
+    when another image is asked for, so that memory does not grow with the study.
+
+    Attributes
+    ----------
+    images, findings, readers : list of str
+        Labels of what was selected, in the order of the cubes.
+    image_positions, finding_positions : ndarray of int
+        Where these are in the cubes.
+    roles : list of str
+        ``reference`` or ``benchmark`` for each reader.
+    patients : list of (str or None)
+        For each image.
+    resolution : {"native", "grid"}
+    annotated : ndarray of bool, shape (image, finding, reader)
+    labels : ndarray of int8, shape (image, finding)
+    n_polygons : ndarray of int64, shape (image, finding, reader)
+        -1 where unknown.
+    points : ndarray of float64, shape (image, finding, reader, instance, 2)
+        Row and column in native pixels, NaN-padded.
+    native_sizes : ndarray of int64, shape (image, 2)
+        Height and width, 0 where unknown.
+    grid : (int, int) or None
+        Height and width of the grid masks, where there are any.
+    """
+
+    images: list[str]
+    findings: list[str]
+    readers: list[str]
+    image_positions: npt.NDArray[np.intp]
+    finding_positions: npt.NDArray[np.intp]
+    roles: list[str]
+    patients: list[str | None]
+    resolution: Resolution
+    annotated: npt.NDArray[np.bool_]
+    labels: npt.NDArray[np.int8]
+    n_polygons: npt.NDArray[np.int64]
+    points: npt.NDArray[np.float64]
+    native_sizes: npt.NDArray[np.int64]
+    grid: tuple[int, int] | None
+    _reference: xr.Dataset
+    _held: dict[str, Any] = field(default_factory=dict)
+
+    def readers_with(self, role: str) -> list[int]:
+        """Positions of the readers of a role that annotated anything that was selected."""
+        return [r for r, name in enumerate(self.roles)
+                if name == role and self.annotated[:, :, r].any()]
+
+    def size(self, image: int) -> tuple[int, int]:
+        """Height and width at which an image is scored.
+
+        Raises
+        ------
+        DataError
+            If its native size is asked for and unknown.
+        """
+        if self.resolution == "native":
+            height, width = self.native_sizes[image].tolist()
+            if height <= 0 or width <= 0:
+                raise DataError(f"the native size of image {self.images[image]!r} is unknown; "
+                                "use --resolution grid")
+            return height, width
+        if self.grid is None:
+            raise DataError("the cubes have no reference/mask on the grid; use --resolution "
+                            "native")
+        return self.grid
+
+    def pixels(self, image: int, finding: int, reader: int) -> MaskPixels:
+        """The mask that a reader drew; empty where the reader drew nothing.
+
+        Raises
+        ------
+        DataError
+            If its run-length code is damaged or does not fit the image.
+        """
+        key = (finding, reader)
+        masks = self._of_image(image)
+        if key not in masks:
+            masks[key] = self._read(image, finding, reader)
+        return masks[key]
+
+    def point_pixels(self, image: int, finding: int, reader: int) -> list[tuple[int, int]]:
+        """Pixels of the most representative points at the resolution of the masks."""
+        points = self.points[image, finding, reader]
+        points = np.floor(points[~np.isnan(points).any(axis=1)])
+        if self.resolution == "grid" and len(points):
+            native = self.native_sizes[image]
+            if (native <= 0).any():
+                raise DataError(f"image {self.images[image]!r} has points in native pixels but "
+                                "its native size is unknown; state it and generate again")
+            points = np.floor((points + 0.5) * np.array(self.size(image)) / native)
+        return [(int(row), int(column)) for row, column in points]
+
+    def _of_image(self, image: int) -> dict[tuple[int, int], MaskPixels]:
+        if self._held.get("image") != image:
+            self._held["image"], self._held["masks"] = image, {}
+        return self._held["masks"]
+
+    def _read(self, image: int, finding: int, reader: int) -> MaskPixels:
+        if self.resolution == "grid":
+            mask = self._grid_masks(image)[finding, reader]
+        else:
+            height, width = self.size(image)
+            counts = str(self._codes(image)[self.finding_positions[finding], reader])
+            try:
+                if not rle.area(counts, height, width):
+                    return MaskPixels(0, None)
+                mask = np.ascontiguousarray(rle.decode(counts, height, width))
+            except DataError as error:
+                raise DataError(f"reference/mask_rle of {self.images[image]}, "
+                                f"{self.findings[finding]}, reader {self.readers[reader]}: "
+                                f"{error}") from None
+        area = int(np.count_nonzero(mask))
+        return MaskPixels(area, mask if area else None)
+
+    def _grid_masks(self, image: int) -> npt.NDArray[np.bool_]:
+        if self._held.get("grid image") != image:
+            self._held["grid image"] = image
+            chosen = self._reference["mask"].isel(
+                image=int(self.image_positions[image]), finding=self.finding_positions)
+            self._held["grid masks"] = chosen.transpose("finding", "reader", "y", "x").values
+        return self._held["grid masks"]
+
+    def _codes(self, image: int) -> npt.NDArray[Any]:
+        position = int(self.image_positions[image])
+        block = position // _BLOCK
+        if self._held.get("block") != block:
+            self._held["block"] = block
+            chosen = self._reference["mask_rle"].isel(
+                image=slice(block * _BLOCK, (block + 1) * _BLOCK))
+            self._held["codes"] = chosen.transpose("image", "finding", "reader").values
+        return self._held["codes"][position - block * _BLOCK]
+
+
+def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None,
+                     split: str | None = None, findings: Sequence[str] | None = None,
+                     mapped: npt.NDArray[np.bool_] | None = None) -> Annotations:
+    """Prepare the annotations of a study for reading.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        As :func:`saltrust.open_cubes` gives.
+    resolution : {"native", "grid"}, optional
+        By default native where native masks are stored and the native size of every image
+        that is annotated or ``mapped`` is known.
+    split : {"train", "val", "test", "none"}, optional
+        Only images of this split.
+    findings : sequence of str, optional
+        Only these.
+    mapped : ndarray of bool, shape (image,), optional
+        Which images of the cubes have something to be brought to the size of the masks.
+
+    Returns
+    -------
+    Annotations
+
+    Raises
+    ------
+    DataError
+        If the cubes hold no reference masks, or none at the resolution asked for.
+    UsageError
+        If a name is not known.
+    """
+    reference = _reference(cubes)
+    chosen_images = _image_positions(cubes, split)
+    chosen_findings = _finding_positions(reference, findings)
+    native_sizes = _native_sizes(cubes)[chosen_images]
+    readers = [str(name) for name in reference["reader"].values]
+    index = {"image": chosen_images, "finding": chosen_findings}
+    flags = reference["annotated"].transpose("image", "finding", "reader").isel(index).values
+    polygons = (reference["n_polygons"].transpose("image", "finding", "reader").isel(index).values
+                if "n_polygons" in reference else np.full(flags.shape, -1))
+    needed = flags.any(axis=(1, 2))
+    if mapped is not None:
+        needed |= mapped[chosen_images]
+    labels = reference["label"].transpose("image", "finding").isel(index).values
+    return Annotations(
+        images=[str(name) for name in reference["image"].values[chosen_images]],
+        findings=[str(name) for name in reference["finding"].values[chosen_findings]],
+        readers=readers,
+        image_positions=chosen_images, finding_positions=chosen_findings,
+        roles=([str(role) for role in reference["reader_role"].values]
+               if "reader_role" in reference.coords or "reader_role" in reference
+               else ["reference"] * len(readers)),
+        patients=_patients(cubes, chosen_images),
+        resolution=_resolution(reference, resolution, native_sizes[needed]),
+        annotated=flags.astype(bool), labels=labels.astype(np.int8),
+        n_polygons=polygons.astype(np.int64), points=_points(reference, index, flags.shape),
+        native_sizes=native_sizes,
+        grid=((reference.sizes["y"], reference.sizes["x"]) if "mask" in reference else None),
+        _reference=reference)
+
+
+def _reference(cubes: xr.DataTree) -> xr.Dataset:
+    way_out = ("give the data set masks (native RLE, PNG or boxes; `saltrust import` for "
+               "CheXlocalize) and generate the cubes again")
+    if "reference" not in cubes.children:
+        raise DataError(f"the cubes hold no reference masks (there is no group reference); "
+                        f"{way_out}")
+    reference = cubes["reference"].to_dataset()
+    if not reference.sizes.get("reader") or not {"mask", "mask_rle"} & set(reference.variables):
+        raise DataError(f"the cubes hold no reference masks (reference names no reader); {way_out}")
+    if "annotated" not in reference:
+        raise DataError("the cubes do not say which masks were drawn (reference/annotated is "
+                        "missing), and a missing annotation is not a negative; write it")
+    if not bool(reference["annotated"].values.any()):
+        raise DataError(f"the cubes hold no reference masks (no reader annotated any image); "
+                        f"{way_out}")
+    return reference
+
+
+def _image_positions(cubes: xr.DataTree, split: str | None) -> npt.NDArray[np.intp]:
+    root = cubes.to_dataset()
+    if split is None:
+        return np.arange(root.sizes["image"])
+    if split not in SPLITS:
+        raise UsageError(f"split {split!r} is not known; {nearest(split, SPLITS)}")
+    if "split" not in root.variables:
+        raise DataError("the cubes do not state which split an image is in; leave the split out")
+    chosen = np.flatnonzero(root["split"].values.astype(str) == split)
+    if not len(chosen):
+        raise DataError(f"no image of the cubes is in split {split!r}")
+    return chosen
+
+
+def _finding_positions(reference: xr.Dataset, wanted: Sequence[str] | None
+                       ) -> npt.NDArray[np.intp]:
+    names = [str(name) for name in reference["finding"].values]
+    return label_positions(names, wanted, "finding", FINDING_ALIASES)
+
+
+def label_positions(names: Sequence[str], wanted: Sequence[str] | None, what: str,
+                    aliases: dict[str, str] | None = None) -> npt.NDArray[np.intp]:
+    """Positions of the labels asked for, in the order of the cubes; all where None.
+
+    Raises
+    ------
+    UsageError
+        If a label is not there; the nearest is named.
+    """
+    if wanted is None:
+        return np.arange(len(names))
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    chosen = set()
+    for name in wanted:
+        known = name if name in names else (aliases or {}).get(name, name)
+        if known not in names:
+            raise UsageError(f"the cubes have no {what} {name!r}; {nearest(name, names)}")
+        chosen.add(list(names).index(known))
+    return np.array(sorted(chosen), dtype=np.intp)
+
+
+def _native_sizes(cubes: xr.DataTree) -> npt.NDArray[np.int64]:
+    root = cubes.to_dataset()
+    sizes = np.zeros((root.sizes["image"], 2), dtype=np.int64)
+    for column, name in enumerate(("native_height", "native_width")):
+        if name in root.variables:
+            sizes[:, column] = root[name].values
+    return sizes
+
+
+def _patients(cubes: xr.DataTree, chosen: npt.NDArray[np.intp]) -> list[str | None]:
+    root = cubes.to_dataset()
+    if "patient" not in root.variables:
+        return [None] * len(chosen)
+    return [str(name) or None for name in root["patient"].values[chosen]]
+
+
+def _resolution(reference: xr.Dataset, resolution: Resolution | None,
+                native_sizes: npt.NDArray[np.int64]) -> Resolution:
+    if resolution is not None and resolution not in RESOLUTIONS:
+        raise UsageError(f"resolution {resolution!r} is not known; "
+                         f"{nearest(resolution, RESOLUTIONS)}")
+    native, grid = "mask_rle" in reference, "mask" in reference
+    if resolution == "native" and not native:
+        raise DataError("the cubes have no masks at native size (reference/mask_rle is missing); "
+                        "use --resolution grid")
+    if resolution == "grid" and not grid:
+        raise DataError("the cubes have no masks on the grid (reference/mask is missing); use "
+                        "--resolution native")
+    if resolution is not None:
+        return resolution
+    return "native" if native and (not grid or bool((native_sizes > 0).all())) else "grid"
+
+
+def _points(reference: xr.Dataset, index: dict[str, npt.NDArray[np.intp]],
+            shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    if not {"point_y", "point_x"} <= set(reference.variables):
+        return np.full((*shape, 0, 2), np.nan)
+    return np.stack([
+        reference[name].transpose("image", "finding", "reader", "instance").isel(index).values
+        for name in ("point_y", "point_x")], axis=-1).astype(np.float64)

@@ -1,0 +1,98 @@
+"""Overlap of two masks: intersection over union and Dice, and which pairs count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from saltrust.analysis.selection import IouSlice, check_slice
+from saltrust.errors import UsageError
+
+
+def intersection_over_union(predicted: npt.NDArray[Any], reference: npt.NDArray[Any],
+                            iou_slice: IouSlice = "positive") -> float:
+    """Intersection over union (Jaccard index) of two masks.
+
+    Parameters
+    ----------
+    predicted, reference : ndarray of bool or 0/1, shape (height, width)
+    iou_slice : {"positive", "all", "both_nonempty"}
+        Which pairs have a value.  ``"positive"``: where the reference is not empty; an empty
+        prediction counts 0.  ``"all"``: where one of them is not empty.  ``"both_nonempty"``:
+        where both are not.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; NaN outside the slice.
+
+    Raises
+    ------
+    UsageError
+        If the shapes differ or the slice is unknown.
+
+    References
+    ----------
+    P. Jaccard (1912), New Phytol. 11, 37-50.
+
+    Examples
+    --------
+    >>> intersection_over_union(np.array([[1, 1, 0]]), np.array([[0, 1, 1]]))
+    0.3333333333333333
+    """
+    check_slice(iou_slice)
+    counts = _counts(predicted, reference)
+    return iou_of_counts(*counts, iou_slice)
+
+
+def dice(predicted: npt.NDArray[Any], reference: npt.NDArray[Any]) -> float:
+    """Dice coefficient of two masks.
+
+    Returns
+    -------
+    float
+        Twice the intersection over the sum of the areas; NaN where both masks are empty.
+
+    Raises
+    ------
+    UsageError
+        If the shapes differ.
+
+    References
+    ----------
+    L. R. Dice (1945), Ecology 26, 297-302.
+
+    Examples
+    --------
+    >>> dice(np.array([[1, 1, 0]]), np.array([[0, 1, 1]]))
+    0.5
+    """
+    intersection, first, second = _counts(predicted, reference)
+    if first + second == 0:
+        return float("nan")
+    return 2 * intersection / (first + second)
+
+
+def iou_of_counts(intersection: int, predicted: int, reference: int,
+                  iou_slice: IouSlice) -> float:
+    """Intersection over union from numbers of pixels (see :func:`intersection_over_union`)."""
+    if iou_slice == "all":
+        inside = predicted > 0 or reference > 0
+    elif iou_slice == "both_nonempty":
+        inside = predicted > 0 and reference > 0
+    else:
+        inside = reference > 0
+    if not inside:
+        return float("nan")
+    return intersection / (predicted + reference - intersection)
+
+
+def _counts(predicted: npt.NDArray[Any], reference: npt.NDArray[Any]) -> tuple[int, int, int]:
+    first, second = np.asarray(predicted, dtype=bool), np.asarray(reference, dtype=bool)
+    if first.shape != second.shape:
+        raise UsageError(f"masks of {first.shape} and {second.shape} pixels cannot be compared; "
+                         "bring them to one size")
+    return (int(np.count_nonzero(first & second)), int(np.count_nonzero(first)),
+            int(np.count_nonzero(second)))
