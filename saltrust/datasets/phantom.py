@@ -7,8 +7,6 @@ reproducible from its seed, and gives every analysis a known answer.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +18,8 @@ from PIL import Image
 
 from saltrust.cache.collection import Annotation, Radiograph
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS
-from saltrust.datasets.phantom_patients import ImageRecord, draw_records, draw_splits
+from saltrust.datasets.collection_index import collection_index, fingerprint
+from saltrust.datasets.phantom_patients import ImageRecord, draw_records
 from saltrust.datasets.phantom_readers import (
     BUILT_IN_EFFECTS,
     EXPERTS,
@@ -28,6 +27,7 @@ from saltrust.datasets.phantom_readers import (
     read_all,
 )
 from saltrust.datasets.phantom_scene import Scene, render
+from saltrust.datasets.splits import split_by_patient
 from saltrust.errors import DataError, UsageError, nearest
 
 __all__ = ["BUILT_IN_EFFECTS", "GENERATOR_VERSION", "PhantomCollection", "Scene", "phantom",
@@ -84,8 +84,8 @@ class PhantomCollection:
         if tuple(grid) != pixels.shape:
             height, width = grid
             resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(resized)
-        return Radiograph(pixels, self.size, self.size)
+            return Radiograph(np.array(resized), self.size, self.size)
+        return Radiograph(pixels.copy(), self.size, self.size)
 
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
         """Annotations of all findings by all readers, keyed by (finding, reader)."""
@@ -143,15 +143,26 @@ def phantom(*, patients: int = 300, size: int = 128, seed: int = 0,
                   "patients": patients, "size": size, "seed": seed, "findings": list(names),
                   "split_fractions": list(fractions)}
     records = draw_records(patients, seed)
-    index = _index(records, names, draw_splits(patients, fractions, seed), size)
+    labels = np.array([record.labels for record in records])
+    whose = [record.patient for record in records]
+    index = collection_index(
+        [record.name for record in records], names,
+        labels[:, [CHEXLOCALIZE_FINDINGS.index(name) for name in names]],
+        readers={REFERENCE: "reference"} | {expert.name: "benchmark" for expert in EXPERTS},
+        native_sizes=[(size, size)] * len(records),
+        patient=whose,
+        study=[record.study for record in records],
+        view=[record.view for record in records],
+        # All ten labels decide the split, so that it does not depend on which are listed.
+        split=split_by_patient(whose, labels, fractions, seed),
+    )
     description = parameters | {
         "source": "synthetic radiographs with known truth",
         "images": len(records),
         "built_in_effects": BUILT_IN_EFFECTS,
     }
-    text = json.dumps(parameters, sort_keys=True)
-    return PhantomCollection(index, hashlib.sha256(text.encode()).hexdigest(), description, size,
-                             seed, _records={record.name: record for record in records})
+    return PhantomCollection(index, fingerprint(parameters), description, size, seed,
+                             _records={record.name: record for record in records})
 
 
 def _checked(patients: int, size: int, seed: int, findings: tuple[str, ...],
@@ -174,26 +185,3 @@ def _checked(patients: int, size: int, seed: int, findings: tuple[str, ...],
         raise UsageError("split_fractions must be three shares (train, val, test) that add up "
                          f"to 1, not {list(fractions)}")
     return fractions[0], fractions[1], fractions[2]
-
-
-def _index(records: list[ImageRecord], findings: tuple[str, ...], splits: np.ndarray[Any, Any],
-           size: int) -> xr.Dataset:
-    columns = [CHEXLOCALIZE_FINDINGS.index(name) for name in findings]
-    labels = np.array([record.labels for record in records], dtype=np.int8)[:, columns]
-    native = np.full(len(records), size, dtype=np.int32)
-    readers = [REFERENCE, *(expert.name for expert in EXPERTS)]
-    return xr.Dataset(
-        {"label": (("image", "finding"), labels)},
-        coords={
-            "image": [record.name for record in records],
-            "finding": list(findings),
-            "reader": readers,
-            "reader_role": ("reader", ["reference"] + ["benchmark"] * len(EXPERTS)),
-            "patient": ("image", [record.patient for record in records]),
-            "study": ("image", [record.study for record in records]),
-            "view": ("image", [record.view for record in records]),
-            "split": ("image", [str(splits[record.numbers[0] - 1]) for record in records]),
-            "native_height": ("image", native),
-            "native_width": ("image", native.copy()),
-        },
-    )

@@ -59,8 +59,8 @@ def _pleural_effusion(anatomy: Anatomy, rng: np.random.Generator, strength: floa
     sides = (-1, 1) if rng.random() < 0.48 else ((-1,) if rng.random() < 0.5 else (1,))
     for side in sides:
         amount = rng.uniform(0.0, 1.0) ** 1.2
-        height = 0.095 + 0.17 * amount
-        meniscus = rng.uniform(0.03, 0.06)
+        height = 0.105 + 0.17 * amount
+        meniscus = rng.uniform(0.04, 0.08)
         inward = np.clip(anatomy.wall_level, 0, None)
         surface = height * (0.40 + 0.60 * np.exp(-inward / meniscus))
         level = np.maximum(level, np.where(side * X > 0, surface - (bottom - Y), -1.0))
@@ -76,8 +76,8 @@ def _pneumothorax(anatomy: Anatomy, rng: np.random.Generator, strength: float) -
     X, Y = anatomy.points
     side = -1 if rng.random() < 0.5 else 1
     apex = anatomy.body.apex
-    width = rng.uniform(0.07, 0.19) * (0.8 if strength < 1 else 1.0)
-    end, cap = rng.uniform(-0.10, 0.24), rng.uniform(0.035, 0.10)
+    width = rng.uniform(0.085, 0.20) * (0.8 if strength < 1 else 1.0)
+    end, cap = rng.uniform(-0.10, 0.24), rng.uniform(0.045, 0.11)
     # The lung keeps its shape as it falls away from the chest wall.
     rest = np.clip((end - Y) / (end - apex), 0, 1) ** 0.7
     level = -anatomy.wall(X * (1 + width * rest), Y - cap * rest) - 0.001
@@ -92,7 +92,7 @@ def _pneumothorax(anatomy: Anatomy, rng: np.random.Generator, strength: float) -
     slope = np.hypot(*np.gradient(level, anatomy.pixel))
     line = np.exp(-((level / np.maximum(slope, 1.0) / fine) ** 2)) * smooth_step(space, 0.004)
     shade = smooth_step(level, fine) * (space > 0)
-    attenuation = strength * (rng.uniform(0.34, 0.44) * line - 0.12 * shade)
+    attenuation = strength * (rng.uniform(0.42, 0.55) * line - 0.12 * shade)
     return Drawing(mask, 0.0, attenuation, 1 - shade)
 
 
@@ -127,8 +127,8 @@ def _chest_tube(anatomy: Anatomy, rng: np.random.Generator) -> list[tuple[float,
 _LINES: dict[str, tuple[Callable[[Anatomy, np.random.Generator], list[tuple[float, float]]],
                         float, float]] = {
     # drawer of the course, width, share of patients with devices
-    "central line": (_central_line, 0.0095, 0.50),
-    "feeding tube": (_feeding_tube, 0.0105, 0.30),
+    "central line": (_central_line, 0.0110, 0.50),
+    "feeding tube": (_feeding_tube, 0.0120, 0.30),
     "tracheal tube": (_tracheal_tube, 0.0150, 0.30),
     "chest tube": (_chest_tube, 0.0150, 0.22),
 }
@@ -149,7 +149,7 @@ def _support_devices(anatomy: Anatomy, rng: np.random.Generator, strength: float
     if pacemaker:
         _draw_pacemaker(anatomy, metal, outline, rng)
     mask: Mask = outline.coverage() > 0.5
-    amount = rng.uniform(0.40, 0.60) * strength
+    amount = rng.uniform(0.55, 0.85) * strength
     return Drawing(mask, 0.0, amount * metal.coverage())
 
 

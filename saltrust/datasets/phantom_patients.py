@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS, Label
 from saltrust.datasets.phantom_anatomy import VIEWS
@@ -23,7 +22,7 @@ UNCERTAIN_SHARE = 0.05
 #: Share of those that are drawn, faintly; of the others nothing is to be seen.
 UNCERTAIN_DRAWN = 0.5
 
-_LABELS, _SPLIT = 16, 17
+_LABELS = 16
 _LASTING = 0.75
 
 
@@ -154,19 +153,3 @@ def _labels(present: dict[str, bool],
                 labels[umbrella] = label
                 break
     return tuple(int(labels[finding]) for finding in CHEXLOCALIZE_FINDINGS), drawn
-
-
-def draw_splits(patients: int, fractions: tuple[float, float, float],
-                seed: int) -> npt.NDArray[np.str_]:
-    """Part of the data set of every patient: a random order cut at the fractions.
-
-    Returns
-    -------
-    ndarray of str, shape (patients,)
-    """
-    order = np.random.default_rng([seed, _SPLIT]).permutation(patients)
-    ends = np.round(np.cumsum(fractions) * patients).astype(int)
-    part = np.searchsorted(ends, np.arange(patients), side="right")
-    splits = np.empty(patients, dtype="<U5")
-    splits[order] = np.array(["train", "val", "test"])[np.minimum(part, 2)]
-    return splits
