@@ -25,7 +25,7 @@ from zarr.codecs import BloscCodec
 
 from saltrust import __version__
 from saltrust.cache.schema import GROUPS, LABELLED_DIMS, ROOT, SCHEMA_VERSION, Group, Variable
-from saltrust.cache.store import partial_path, root_attributes
+from saltrust.cache.store import PARTIAL_SUFFIX, partial_path, root_attributes
 from saltrust.errors import DataError, NothingToDo, UsageError
 
 #: Images per chunk of variables without pixels.
@@ -100,6 +100,8 @@ class StoreWriter:
         pathlib.Path
             The finished store.
         """
+        for leftover in _leftovers(self.partial):
+            leftover.unlink()
         self.set_attributes({**(attributes or {}), "complete": True, "finished": _now()})
         if self.path.exists():
             if not self.overwrite:
@@ -363,7 +365,7 @@ def _existing(path: Path, *, overwrite: bool, resume: bool) -> dict[str, Any] | 
 def _unfinished(partial: Path) -> dict[str, Any] | None:
     """Attributes of an unfinished store; None when it was never laid out completely."""
     if not (partial / "zarr.json").is_file():
-        if any(partial.iterdir()):
+        if not _is_empty(partial):
             raise UsageError(f"{partial} is in the way and is not a Zarr store; move it away")
         return None
     try:
@@ -389,8 +391,17 @@ def _is_store(path: Path) -> bool:
 
 
 def _remove_store(path: Path) -> None:
-    if path.exists() and (_is_store(path) or not any(path.iterdir())):
+    if path.exists() and (_is_store(path) or _is_empty(path)):
         shutil.rmtree(path)
+
+
+def _is_empty(path: Path) -> bool:
+    return {*path.rglob("*")} == {*_leftovers(path)}
+
+
+def _leftovers(path: Path) -> list[Path]:
+    """Files that Zarr was writing aside when it was killed; it renames them when whole."""
+    return list(path.rglob(f"*{PARTIAL_SUFFIX}"))
 
 
 def _now() -> str:

@@ -58,7 +58,25 @@ def test_killed_at_any_moment_and_resumed_the_cubes_are_the_same(
     # A store that was killed while it was laid out is begun again.
     assert 2 <= len(open_cubes(tmp_path / "killed.zarr").attrs["starts"]) <= kills + 1
     assert not partial_path(tmp_path / "killed.zarr").exists()
+    assert list((tmp_path / "killed.zarr").rglob("*.partial")) == []
     _assert_same(tmp_path / "whole.zarr", tmp_path / "killed.zarr")
+
+
+def test_killed_before_the_first_file_was_whole(
+    collection: Any, study: Study, tmp_path: Path
+) -> None:
+    """Zarr writes every file aside, under this name, and then renames it."""
+    path = tmp_path / "out.zarr"
+    partial_path(path).mkdir()
+    (partial_path(path) / "zarr.1f.partial").write_text("{")
+    generate(collection, study, path, resume=True, progress=False)
+    assert list(path.rglob("*.partial")) == []
+    partial_path(path).mkdir()
+    (partial_path(path) / "thesis.tex").write_text("not a store")
+    path.rename(tmp_path / "elsewhere.zarr")
+    with pytest.raises(UsageError, match="is in the way"):
+        generate(collection, study, path, resume=True, progress=False)
+    assert (partial_path(path) / "thesis.tex").exists()
 
 
 class Interruption(BaseException):
