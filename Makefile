@@ -9,8 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SALTRUST := $(BIN)/saltrust
 EXTRAS := generate,r,dask,test,dev
-R_PACKAGES := r-base-core r-cran-lme4 r-cran-lmertest r-cran-emmeans r-cran-multcomp r-cran-pbkrtest
-HAVE_R = Rscript -e 'for (p in c("lme4", "lmerTest", "emmeans", "multcomp", "pbkrtest")) loadNamespace(p)'
+R_PACKAGES := r-base-core r-cran-lme4 r-cran-lmertest r-cran-emmeans r-cran-multcomp r-cran-pbkrtest r-cran-sandwich r-cran-jsonlite
+HAVE_R = Rscript -e 'for (p in c("lme4", "lmerTest", "emmeans", "multcomp", "pbkrtest", "sandwich", "jsonlite")) loadNamespace(p)'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.

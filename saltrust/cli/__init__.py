@@ -22,7 +22,7 @@ from saltrust.errors import SaltrustError
 class _OrderedGroup(click.Group):
     """Commands in the order in which a study uses them; our errors become one sentence."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -39,7 +39,7 @@ class _OrderedGroup(click.Group):
 @click.option("-q", "--quiet", is_flag=True, help="No warnings or progress on stderr.")
 @click.pass_context
 def main(ctx: click.Context, quiet: bool) -> None:
-    """Find out whether the saliency maps of a radiograph classifier deserve trust.
+    r"""Find out whether the saliency maps of a radiograph classifier deserve trust.
 
     \b
     saltrust demo                            a whole study on synthetic radiographs

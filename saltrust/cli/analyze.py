@@ -11,6 +11,7 @@ from saltrust.cli.options import (
     bootstrap_options,
     choose_or_all,
     confidence_option,
+    confidence_slice_option,
     cubes_argument,
     definition_options,
     map_options,
@@ -36,7 +37,7 @@ def analyze() -> None:
 @definition_options
 @output_options
 @click.pass_context
-def descriptors(ctx: click.Context, cubes: Path, findings: tuple[str, ...], **options: Any,
+def descriptors(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...], **options: Any,
                 ) -> None:
     """Shape of every annotated mask: instances, area ratio, elongation, irrectangularity."""
     from saltrust.analysis.descriptors import descriptors as compute
@@ -57,7 +58,7 @@ def descriptors(ctx: click.Context, cubes: Path, findings: tuple[str, ...], **op
 @bootstrap_options
 @output_options
 @click.pass_context
-def localization(ctx: click.Context, cubes: Path, findings: tuple[str, ...],
+def localization(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
                  explainers: tuple[str, ...], models: tuple[str, ...], **options: Any) -> None:
     """Heatmaps against reference masks: IoU and hit rate, beside the expert benchmark.
 
@@ -93,7 +94,7 @@ _adjustment_option = click.option(
 @confidence_option
 @output_options
 @click.pass_context
-def regressions(ctx: click.Context, cubes: Path, findings: tuple[str, ...],
+def regressions(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
                 explainers: tuple[str, ...], models: tuple[str, ...], **options: Any) -> None:
     """Does shape explain localization?  24 linear regressions per explainer and model.
 
@@ -112,7 +113,8 @@ def regressions(ctx: click.Context, cubes: Path, findings: tuple[str, ...],
     printed = None
     if output["form"] in {"markdown", "latex"}:
         def printed() -> str:
-            return render_frame(analysis.table2(result), output["form"])
+            frame = render_frame(analysis.table2(result), output["form"])
+            return f"{frame}\n{result.meta['stars']}\n"
     emit(result, "regressions", printed=printed, **output)
 
 
@@ -121,16 +123,18 @@ def regressions(ctx: click.Context, cubes: Path, findings: tuple[str, ...],
 @selection_options
 @map_options
 @definition_options
-@slice_option
-@click.option("--normalise", is_flag=True,
-              help="Min-max normalise probabilities per finding before pooling, as the paper.")
+@confidence_slice_option
+@click.option("--normalise/--no-normalise", default=None,
+              help="Min-max normalise probabilities per finding before pooling, as the paper.  "
+                   "[default: no; yes under --definition peer]")
 @click.option("--interval", type=click.Choice(["bonett-wright", "fisher", "bootstrap"]),
-              default="bonett-wright", show_default=True, help="Of Spearman's correlation.")
+              default=None, help="Of Spearman's correlation.  [default: bonett-wright; fisher "
+                                 "under --definition peer]")
 @_adjustment_option
 @bootstrap_options
 @output_options
 @click.pass_context
-def confidence(ctx: click.Context, cubes: Path, findings: tuple[str, ...],
+def confidence(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
                explainers: tuple[str, ...], models: tuple[str, ...], **options: Any) -> None:
     """Does the model localise better where it is more confident?
 

@@ -61,11 +61,19 @@ definition_options = stack(
                       "[default: native where native masks are stored]"),
 )
 
-slice_option = click.option(
-    "--slice", "iou_slice", type=click.Choice(["positive", "all", "both_nonempty"]),
-    default=None,
-    help="Which image-finding pairs enter the IoU: reference non-empty; all but true negatives; "
-         "both masks non-empty.  [default: positive; both_nonempty under --definition peer]")
+
+
+def _slice_option(under_peer: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--slice", "iou_slice", type=click.Choice(["positive", "all", "both_nonempty"]),
+        default=None,
+        help="Which image-finding pairs enter the IoU: reference non-empty; all but true "
+             "negatives; both masks non-empty.  "
+             f"[default: positive; {under_peer} under --definition peer]")
+
+
+slice_option = _slice_option("both_nonempty")
+confidence_slice_option = _slice_option("all")
 
 bootstrap_options = stack(
     click.option("--resamples", type=click.IntRange(1, 1_000_000), default=1000,
