@@ -27,8 +27,8 @@ Point = tuple[float, float]
 EMPTY_CELLS = ("-1", "none")
 
 
-def kaggle_mask(code: str, height: int, width: int, *, relative: bool) -> Mask:
-    """Decode Kaggle's run-length code: pairs of numbers, pixels counted down the columns.
+def kaggle_counts(code: str, height: int, width: int, *, relative: bool) -> str:
+    """Turn Kaggle's run-length code into compressed COCO counts; both run down the columns.
 
     Parameters
     ----------
@@ -41,10 +41,6 @@ def kaggle_mask(code: str, height: int, width: int, *, relative: bool) -> Mask:
         of SIIM-ACR Pneumothorax: ``start`` is the distance from the end of the run before,
         the first from the first pixel.
 
-    Returns
-    -------
-    ndarray of bool, shape (height, width)
-
     Raises
     ------
     DataError
@@ -52,17 +48,49 @@ def kaggle_mask(code: str, height: int, width: int, *, relative: bool) -> Mask:
 
     Examples
     --------
-    >>> kaggle_mask("1 2 6 1", 3, 2, relative=False).astype(int)
+    >>> code = kaggle_counts("1 2 6 1", 3, 2, relative=False)
+    >>> rle.decode(code, 3, 2).astype(int)
     array([[1, 0],
            [1, 0],
            [0, 1]])
-    >>> bool((kaggle_mask("0 2 3 1", 3, 2, relative=True)
-    ...       == kaggle_mask("1 2 6 1", 3, 2, relative=False)).all())
+    >>> kaggle_counts("0 2 3 1", 3, 2, relative=True) == code
     True
     """
-    mask = np.zeros(height * width, dtype=bool)
+    starts, ends = _kaggle_runs(code, height * width, relative=relative)
+    inside = ends > starts
+    order = np.argsort(starts[inside], kind="stable")
+    starts, ends = starts[inside][order], np.maximum.accumulate(ends[inside][order])
+    # Runs that touch or overlap become one, so that equal masks have equal codes.
+    apart = np.ones(len(starts), dtype=bool)
+    apart[1:] = starts[1:] > ends[:-1]
+    last = np.append(apart[1:], True) if len(apart) else apart
+    edges = np.stack([starts[apart], ends[last]], axis=1).ravel()
+    runs = np.diff(np.concatenate([[0], edges, [height * width]]))
+    return _compressed(runs[:-1].tolist() if runs[-1] == 0 else runs.tolist(), height, width)
+
+
+def unite(codes: Sequence[str], height: int, width: int) -> str:
+    """Compressed COCO counts of the union of masks of one size.
+
+    Examples
+    --------
+    >>> first, second = (kaggle_counts(code, 3, 2, relative=False) for code in ("1 2", "2 3"))
+    >>> unite([first, second], 3, 2) == kaggle_counts("1 4", 3, 2, relative=False)
+    True
+    """
+    for code in codes:
+        rle.area(code, height, width)
+    merged = coco.merge([{"size": [height, width], "counts": code.encode("ascii")}
+                         for code in codes])
+    counts: bytes = merged["counts"]
+    return counts.decode("ascii")
+
+
+def _kaggle_runs(code: str, size: int, *, relative: bool,
+                 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First pixel and end of every run, counted from 0 down the columns."""
     if code.strip() == "-1":
-        return mask.reshape(width, height).T
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     try:
         numbers = np.array(code.split(), dtype=np.int64)
     except (ValueError, OverflowError):
@@ -75,17 +103,15 @@ def kaggle_mask(code: str, height: int, width: int, *, relative: bool) -> Mask:
         raise DataError("the run-length code holds a negative number or a start below 1"
                         + (" (starts counted from 0 are the relative kind)" if not relative
                            else ""))
-    if relative:
-        starts = np.cumsum(starts) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    else:
-        starts = starts - 1
+    if numbers.max() > size:
+        raise DataError(f"the run-length code holds {int(numbers.max())}, but the image has "
+                        f"{size} pixels")
+    starts = (np.cumsum(starts) + np.cumsum(lengths) - lengths) if relative else starts - 1
     ends = starts + lengths
-    if ends.max() > mask.size or ends.min() < 0 or starts.min() < 0:
-        raise DataError(f"the run-length code reaches pixel {int(ends.max())} of an image of "
-                        f"{height} x {width} = {mask.size} pixels")
-    for start, end in zip(starts, ends, strict=True):
-        mask[start:end] = True
-    return mask.reshape(width, height).T
+    if ends.max() > size:
+        raise DataError(f"the run-length code reaches pixel {int(ends.max())}, but the image has "
+                        f"{size}")
+    return starts, ends
 
 
 def coco_counts(code: str | dict[str, Any], height: int, width: int) -> str:

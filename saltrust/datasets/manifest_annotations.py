@@ -15,7 +15,7 @@ from saltrust.datasets.annotation_codes import (
     EMPTY_CELLS,
     boxes_mask,
     coco_counts,
-    kaggle_mask,
+    kaggle_counts,
     parse_boxes,
     parse_points,
 )
@@ -187,4 +187,4 @@ def _counts(kind: str, cell: str, folder: Path, size: tuple[int, int]) -> str:
     if kind == "mask":
         path = mask_file(cell, folder)
         return coco_counts(cell, *size) if path is None else rle.encode(read_mask(path))
-    return rle.encode(kaggle_mask(cell, *size, relative=kind == "siim_rle"))
+    return kaggle_counts(cell, *size, relative=kind == "siim_rle")

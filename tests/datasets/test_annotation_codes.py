@@ -16,10 +16,11 @@ from saltrust.cache import rle
 from saltrust.datasets.annotation_codes import (
     boxes_mask,
     coco_counts,
-    kaggle_mask,
+    kaggle_counts,
     parse_boxes,
     parse_points,
     polygons_mask,
+    unite,
     xy_points,
 )
 from saltrust.errors import DataError
@@ -46,29 +47,47 @@ def kaggle_code(mask: Mask, *, relative: bool) -> str:
 
 @settings(deadline=None, max_examples=50)
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))), st.booleans())
-def test_kaggle_codes_return_the_mask(mask: Mask, relative: bool) -> None:
-    found = kaggle_mask(kaggle_code(mask, relative=relative), *mask.shape, relative=relative)
-    np.testing.assert_array_equal(found, mask)
+def test_kaggle_codes_give_the_code_of_the_mask(mask: Mask, relative: bool) -> None:
+    found = kaggle_counts(kaggle_code(mask, relative=relative), *mask.shape, relative=relative)
+    assert found == rle.encode(mask)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 9)), min_size=1, max_size=8))
+def test_unordered_and_overlapping_runs_are_united(runs: list[tuple[int, int]]) -> None:
+    flat = np.zeros(40, dtype=bool)
+    for start, length in runs:
+        flat[start - 1:start - 1 + length] = True
+    code = " ".join(f"{start} {length}" for start, length in runs)
+    assert kaggle_counts(code, 8, 5, relative=False) == rle.encode(flat.reshape(5, 8).T)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(arrays(bool, (5, 7)), min_size=1, max_size=4))
+def test_the_union_of_masks(masks: list[Mask]) -> None:
+    found = rle.decode(unite([rle.encode(mask) for mask in masks], 5, 7), 5, 7)
+    np.testing.assert_array_equal(found, np.any(masks, axis=0))
 
 
 def test_kaggle_code_of_a_known_mask() -> None:
     # Columns first: the second column's rows 0 and 1 are pixels 4 and 5, counted from 1.
     mask = np.zeros((3, 3), dtype=bool)
     mask[0:2, 1] = True
-    np.testing.assert_array_equal(kaggle_mask("4 2", 3, 3, relative=False), mask)
-    np.testing.assert_array_equal(kaggle_mask("3 2", 3, 3, relative=True), mask)
-    assert not kaggle_mask("-1", 3, 3, relative=True).any()
+    assert kaggle_counts("4 2", 3, 3, relative=False) == rle.encode(mask)
+    assert kaggle_counts("3 2", 3, 3, relative=True) == rle.encode(mask)
+    assert kaggle_counts("-1", 3, 3, relative=True) == rle.encode(np.zeros((3, 3)))
 
 
 @pytest.mark.parametrize(("code", "relative", "words"), [
     ("1 2 3", False, "pairs"), ("", True, "pairs"), ("a b", False, "whole numbers"),
     ("1.5 2", False, "whole numbers"), ("0 2", False, "relative kind"),
-    ("8 3", False, "pixel 10"), ("0 10", True, "pixel 10"), ("5 3 1 1", True, "pixel 10"),
+    ("8 3", False, "pixel 10"), ("0 10", True, "10"),
+    ("99999999999 1", False, "99999999999"), ("5 3 1 1", True, "pixel 10"),
     ("1 -2", False, "negative"), ("-3 2", True, "negative"), ("9" * 30 + " 1", False, "whole"),
 ])
 def test_kaggle_codes_that_are_none(code: str, relative: bool, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        kaggle_mask(code, 3, 3, relative=relative)
+        kaggle_counts(code, 3, 3, relative=relative)
 
 
 @settings(deadline=None, max_examples=50)
