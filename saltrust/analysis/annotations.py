@@ -13,13 +13,11 @@ import xarray as xr
 from saltrust.analysis.scoring import MaskPixels
 from saltrust.cache import rle
 from saltrust.cache.schema import FINDING_ALIASES, SPLITS
+from saltrust.cache.writing import CODES_PER_CHUNK
 from saltrust.errors import DataError, UsageError, nearest
 
 Resolution = Literal["native", "grid"]
 RESOLUTIONS: tuple[Resolution, ...] = ("native", "grid")
-
-#: Images whose run-length codes are read at once: a chunk of the store.
-_BLOCK = 64
 
 
 @dataclass
@@ -151,13 +149,14 @@ class Annotations:
 
     def _codes(self, image: int) -> npt.NDArray[Any]:
         position = int(self.image_positions[image])
-        block = position // _BLOCK
+        # A chunk of the store at a time, since less is not read any faster.
+        block = position // CODES_PER_CHUNK
         if self._held.get("block") != block:
             self._held["block"] = block
             chosen = self._reference["mask_rle"].isel(
-                image=slice(block * _BLOCK, (block + 1) * _BLOCK))
+                image=slice(block * CODES_PER_CHUNK, (block + 1) * CODES_PER_CHUNK))
             self._held["codes"] = chosen.transpose("image", "finding", "reader").values
-        return self._held["codes"][position - block * _BLOCK]
+        return self._held["codes"][position - block * CODES_PER_CHUNK]
 
 
 def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None,

@@ -301,11 +301,13 @@ class _Maps:
         status = self.status[image]
         for e, m in np.argwhere((status != Status.MISSING).any(axis=0)).tolist():
             stored = np.flatnonzero(status[:, e, m] != Status.MISSING)
+            positions = annotations.finding_positions[stored]
+            # One slice of a shard is read several times faster than a list of findings.
             values = self.heatmap.isel(
                 image=int(annotations.image_positions[image]),
-                finding=annotations.finding_positions[stored],
+                finding=slice(positions[0], positions[-1] + 1),
                 explainer=int(self.explainer_positions[e]), model=int(self.model_positions[m]),
-            ).transpose("finding", "y", "x").values
+            ).transpose("finding", "y", "x").values[positions - positions[0]]
             for finding, plane in zip(stored.tolist(), values, strict=True):
                 yield finding, e, m, Status(status[finding, e, m]), plane
 
@@ -339,6 +341,9 @@ def _score_heatmaps(work: _Pass, maps: _Maps, image: int) -> Iterator[tuple[_Key
 def _score_experts(work: _Pass, image: int, experts: list[int]) -> Iterator[tuple[_Key, Score]]:
     annotations = work.annotations
     for expert in experts:
+        # A reader who was never asked for points did not miss.
+        asked = bool(np.isfinite(annotations.points[:, :, expert]).any())
+        definition = work.definition if asked else "default"
         for finding in np.flatnonzero(annotations.annotated[image, :, expert]).tolist():
             work.counts["benchmark_masks"] += 1
             points = annotations.point_pixels(image, finding, expert)
@@ -349,7 +354,7 @@ def _score_experts(work: _Pass, image: int, experts: list[int]) -> Iterator[tupl
                 yield (_Key(finding, True, (0, expert), reader, EXPERT,
                             annotations.readers[expert]),
                        score_expert(mask, points, work.reference(image, finding, reader),
-                                    work.iou_slice, work.definition))
+                                    work.iou_slice, definition))
 
 
 def _note_references(work: _Pass, image: int) -> None:

@@ -52,8 +52,8 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
     Returns
     -------
     pandas.DataFrame
-        ``finding, explainer, model, metric`` (``iou`` or ``hit``), the uniform columns with
-        ``term`` the metric, and ``chance`` (NaN for IoU).  Benchmark readers are rows with
+        ``finding, explainer, model, metric`` (``iou`` or ``hit``), the uniform columns (``term``
+        is ``mean``), and ``chance`` (NaN for IoU).  Benchmark readers are rows with
         explainer ``expert``.  A mean that cannot be had keeps its row, with a note.
 
     Raises
@@ -77,7 +77,7 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
                 conf_low=float(found.conf_low[k]), conf_high=float(found.conf_high[k]),
                 n=int(found.n[k]), note=found.notes[k] if found.n[k] else _no_rows(metric))
             expected = (chance or {}).get(column[0], np.nan) if metric == "hit" else np.nan
-            rows.append({**_identity(column, metric), **estimate.row(metric),
+            rows.append({**_identity(column, metric), **estimate.row("mean"),
                          "chance": expected})
     return estimates_table(rows, _IDENTIFY, extra=("chance",))
 
@@ -117,7 +117,7 @@ def decrease(scores: pd.DataFrame, *, paired: bool = True, resamples: int = 1000
     check_confidence(confidence)
     falls = _falls(_checked(scores), paired, resamples, seed)
     rows = [{**_identity(column, metric), "expert": fall.expert, "saliency": fall.saliency,
-             **fall.estimate(confidence).row(metric)}
+             **fall.estimate(confidence).row("decrease")}
             for (metric, column), fall in falls.items()]
     table = estimates_table(rows, (*_IDENTIFY, "expert", "saliency"))
     table = table.astype({"expert": "float64", "saliency": "float64"})
@@ -126,7 +126,7 @@ def decrease(scores: pd.DataFrame, *, paired: bool = True, resamples: int = 1000
         if metric == "iou":
             identity = dict(zip(_IDENTIFY, column, strict=False))
             change = fall.minus(falls["hit", column])
-            changes.append({**identity, **change.estimate(confidence).row("iou - hit")})
+            changes.append({**identity, **change.estimate(confidence).row("change")})
     return _sorted(table), _sorted(estimates_table(changes, _IDENTIFY[:3]))
 
 

@@ -220,6 +220,16 @@ def test_experts_are_scored_by_mask_and_point(study: xr.DataTree) -> None:
     assert _row(score_maps(study, definition="peer"), image="b", explainer="expert")["hit"] == 1
 
 
+def test_an_expert_never_asked_for_points_did_not_miss(build_cubes: BuildCubes) -> None:
+    masks = {("a", "Edema", "truth"): _disk(20, 25, 8), ("b", "Edema", "truth"): _disk(20, 25, 8),
+             ("a", "Edema", "expert one"): _disk(20, 25, 5),
+             ("b", "Edema", "expert one"): _disk(20, 25, 5)}
+    for points, hit in (({}, None), ({("a", "Edema", "expert one"): [(20, 25)]}, 0)):
+        cubes = build_cubes(masks, readers=READERS, points=points)
+        row = _row(score_maps(cubes, definition="peer"), image="b", explainer="expert")
+        assert _same(row["hit"], hit)
+
+
 def test_points_find_their_pixel_on_the_grid(build_cubes: BuildCubes) -> None:
     size = (80, 100)
     cubes = build_cubes({("a", "Edema", "truth"): _box(60, 80, 8, 8, size),
