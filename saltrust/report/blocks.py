@@ -58,9 +58,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Cases, grouped by finding."""
+    """Cases, grouped by finding; ``marks`` are the kinds of marks that need a key."""
 
     cases: dict[str, list[Case]]
+    marks: frozenset[str]
     kind: Literal["gallery"] = "gallery"
 
 

@@ -71,13 +71,13 @@ def _native_sizes(cubes: xr.DataTree) -> str:
 
 
 def _finding_table(cubes: xr.DataTree, description: Mapping[str, Any]) -> pd.DataFrame:
-    frame = pd.DataFrame([
-        {"finding": finding,
-         **{name.replace("_", " "): counts.get(name) for name in _LABEL_COLUMNS}}
-        for finding, counts in description["findings"].items()])
-    for name in ("uncertain", "not stated"):
-        if name in frame and not frame[name].fillna(0).astype(bool).any():
-            frame = frame.drop(columns=name)
+    labels = description["findings"]
+    table: dict[str, list[Any]] = {"finding": list(labels)}
+    for name in _LABEL_COLUMNS:
+        counts = [entry.get(name, 0) for entry in labels.values()]
+        if any(counts):
+            table[name.replace("_", " ")] = counts
+    frame = pd.DataFrame(table)
     reference = cubes["reference"].to_dataset() if "reference" in cubes.children else None
     if reference is not None and "annotated" in reference and "reader" in reference.coords:
         drawn = reference["annotated"].sum("image").transpose("finding", "reader")
@@ -185,14 +185,20 @@ def gallery(cases: list[Case], cubes: xr.DataTree, model: str) -> Section:
             "the highest, the median and the lowest probability among the images labelled "
             "positive, since nothing was scored")
     text = (f"Chosen by rule, not by eye: per finding {rule}. Maps are those of model {model}; "
-            "their opacity rises from nothing at the median of the map to its maximum. Of a "
-            f"mask in very many pieces the {MOST_CONTOURS} longest contours are drawn. ")
+            "their opacity rises from nothing at the median of the map to its maximum. ")
+    tiles = [tile for case in cases for tile in case.tiles]
+    if any(outline.fine for tile in tiles for outline in tile.outlines):
+        text += (f"Of a mask in very many pieces the {MOST_CONTOURS} longest contours are drawn, "
+                 "in thin lines. ")
     if len(explainers) > MOST_EXPLAINERS:
         text += f"The first {MOST_EXPLAINERS} of {len(explainers)} explainers are shown. "
+    marks = frozenset(
+        [f"{outline.kind} outline" for tile in tiles for outline in tile.outlines]
+        + [f"{marker.kind} point" for tile in tiles for marker in tile.markers])
     grouped: dict[str, list[Case]] = {}
     for case in cases:
         grouped.setdefault(case.choice.finding, []).append(case)
-    return Section("gallery", "Gallery", [Text(text.strip()), Gallery(grouped)])
+    return Section("gallery", "Gallery", [Text(text.strip()), Gallery(grouped, marks)])
 
 
 def provenance(description: Mapping[str, Any], source: str) -> Section:

@@ -181,5 +181,5 @@ def _analyses(cubes: xr.DataTree, results: Mapping[str, Result | str],
                                                   scores=scores))
         elif result is not None:
             sections.append(Section(topic, result_sections.TITLES[topic], missing=(
-                f"This study cannot give it: {result}.")))
+                f"Not available: {result}.")))
     return sections

@@ -19,8 +19,8 @@ from saltrust.report.tables import confidence_level
 TITLES = {
     "localization": "Localization",
     "descriptors": "Shapes of the reference masks",
-    "regressions": "Does shape explain localization?",
-    "confidence": "Does confidence go with localization?",
+    "regressions": "Localization and shape",
+    "confidence": "Localization and confidence",
 }
 METRICS = {"iou": "Mean IoU", "hit": "Hit rate"}
 #: What the localization tables call the mean over findings.
@@ -139,7 +139,8 @@ def averages(summary: pd.DataFrame, decrease: pd.DataFrame) -> pd.DataFrame:
                     "map": group["estimate"].mean(), "estimate": missing,
                     "conf_low": missing, "conf_high": missing}
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["metric", "explainer", "model", "n", "expert", "map",
+                                       "estimate", "conf_low", "conf_high"])
 
 
 def localization_table(summary: pd.DataFrame, decrease: pd.DataFrame, metric: str,
@@ -275,7 +276,7 @@ def regressions(result: Result, model: str) -> Section:
             f"Forest plot of regression coefficients for {explainer}"))
         frame = table2(Result(result.meta, {"estimates": rows}))
         blocks.append(table(f"{explainer}: coefficients with {100 * level:g}% intervals", frame,
-                            note=str(result.meta.get("stars", ""))))
+                            note=_estimate_note(result, "regressions")))
     return Section("regressions", TITLES["regressions"], blocks)
 
 
@@ -311,8 +312,16 @@ def confidence(result: Result, cubes: xr.DataTree, model: str,
         rows = shown[shown["explainer"] == explainer]
         frame = table3(Result(result.meta, {"estimates": rows}))
         blocks.append(table(f"{explainer}: score on probability, with {100 * level:g}% intervals",
-                            frame, note=str(result.meta.get("stars", ""))))
+                            frame, note=_estimate_note(result, "confidence")))
     return Section("confidence", TITLES["confidence"], blocks)
+
+
+def _estimate_note(result: Result, topic: str) -> str:
+    note = str(result.meta.get("stars", ""))
+    if "robust" in result.tables:
+        note += (". Standard errors that allow for several rows of one patient are in table "
+                 f"robust of `saltrust analyze {topic}`")
+    return note.removeprefix(". ") + "." if note else ""
 
 
 def methods(analyses: Mapping[str, Result | str]) -> Section:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.confidence import confidence
+from saltrust.analysis.contents import probabilities, require_heatmaps, require_masks
 from saltrust.analysis.descriptors import descriptors
 from saltrust.analysis.localization import localization
 from saltrust.analysis.regressions import regressions
 from saltrust.analysis.result import Result
 from saltrust.errors import DataError
 
-_log = logging.getLogger(__name__)
+#: One wording for all sections, so that the page can say it once.
+_WITHOUT_MASKS = "neither shapes nor localization can be measured"
+_WITHOUT_MAPS = "no heatmap can be compared with the masks"
 
 #: Analyses of a report, in its order.
 TOPICS = ("localization", "descriptors", "regressions", "confidence")
@@ -57,26 +59,41 @@ def attempt(cubes: xr.DataTree, *, seed: int = 0, progress: bool = False,
         except DataError as error:
             found[topic] = str(error)
 
-    run("localization", lambda: localization(cubes, seed=seed, progress=progress))
-    run("descriptors", lambda: descriptors(cubes, progress=progress))
-    scored, shaped = found["localization"], found["descriptors"]
-    for topic, missing in (("regressions", (scored, shaped)), ("confidence", (scored,))):
-        found[topic] = next((reason for reason in missing if isinstance(reason, str)), "")
-    if isinstance(scored, Result):
-        scores = scored.tables["scores"]
-        if isinstance(shaped, Result):
-            shapes = shaped.tables["descriptors"]
-            run("regressions", lambda: regressions(scores, shapes))
-        run("confidence", lambda: _confidence(cubes, scores, seed))
+    run("localization", lambda: _localize(cubes, seed=seed, progress=progress))
+    run("descriptors", lambda: _describe(cubes, progress=progress))
+    run("regressions", lambda: _regress(cubes, found))
+    run("confidence", lambda: _relate(cubes, found, seed))
     return {topic: found[topic] for topic in TOPICS}
 
 
-def _confidence(cubes: xr.DataTree, scores: pd.DataFrame, seed: int) -> Result:
-    if "prediction" not in cubes.children:
-        raise DataError("the cubes hold no predictions; `saltrust generate` makes them")
-    array = cubes["prediction"].to_dataset()["probability"].transpose(
-        "image", "finding", "model")
-    labels = [[str(name) for name in array.coords[dim].values] for dim in array.dims]
-    index = pd.MultiIndex.from_product(labels, names=["image", "finding", "model"])
-    table = pd.DataFrame({"probability": array.values.ravel()}, index=index).reset_index()
-    return confidence(scores, table, seed=seed)
+def _localize(cubes: xr.DataTree, *, seed: int, progress: bool) -> Result:
+    require_masks(cubes, _WITHOUT_MASKS)
+    return localization(cubes, seed=seed, progress=progress)
+
+
+def _describe(cubes: xr.DataTree, *, progress: bool) -> Result:
+    require_masks(cubes, _WITHOUT_MASKS)
+    return descriptors(cubes, progress=progress)
+
+
+def _regress(cubes: xr.DataTree, found: Mapping[str, Result | str]) -> Result:
+    require_masks(cubes, _WITHOUT_MASKS)
+    require_heatmaps(cubes, _WITHOUT_MAPS)
+    scores, shapes = (_table(found, topic, name) for topic, name in
+                      (("localization", "scores"), ("descriptors", "descriptors")))
+    return regressions(scores, shapes)
+
+
+def _relate(cubes: xr.DataTree, found: Mapping[str, Result | str], seed: int) -> Result:
+    require_masks(cubes, _WITHOUT_MASKS)
+    require_heatmaps(cubes, _WITHOUT_MAPS)
+    predicted = probabilities(cubes, "confidence cannot be related to localization")
+    return confidence(_table(found, "localization", "scores"), predicted, seed=seed)
+
+
+def _table(found: Mapping[str, Result | str], topic: str, name: str) -> pd.DataFrame:
+    """A table of an analysis that has been run; its reason where it failed."""
+    result = found[topic]
+    if isinstance(result, str):
+        raise DataError(result)
+    return result.tables[name]

@@ -228,9 +228,9 @@ def _equals(p: float) -> str:
 
 
 def _missing(analyses: Mapping[str, Result | str]) -> Iterator[str]:
-    reasons: dict[str, list[str]] = {}
+    titles: dict[str, list[str]] = {}
     for topic, result in analyses.items():
         if isinstance(result, str):
-            reasons.setdefault(result, []).append(result_sections.TITLES[topic].rstrip("?"))
-    for reason, titles in reasons.items():
-        yield f"Not available ({', '.join(titles)}): {reason}."
+            titles.setdefault(result, []).append(result_sections.TITLES[topic].lower())
+    for reason, names in titles.items():
+        yield f"Not available ({', '.join(names)}): {reason}."

@@ -211,7 +211,7 @@ def test_latex_sets_minus_signs_but_not_hyphens() -> None:
     frame = pd.DataFrame({"name": ["Bonett-Wright -0.5", "x"], "estimate": [-0.25, 1.5],
                           "conf_low": [-1.0, 1.0], "conf_high": [-0.125, 2.0]})
     text = render_frame(frame, "latex")
-    assert r"Bonett-Wright $-$0.5 & $-$0.250 & [$-$1.00, $-$0.12] \\" in text
+    assert r"Bonett-Wright $-$0.5 & $-$0.250 & [$-$1.000, $-$0.125] \\" in text
 
 
 def test_latex_rows_do_not_begin_with_an_argument() -> None:
