@@ -16,6 +16,8 @@ from saltrust.datasets.collection_index import choose_findings, collection_index
 from saltrust.datasets.radiograph_files import resample
 from saltrust.errors import DataError
 
+_ANNOTATION_VARIABLES = ("annotated", "mask_rle", "n_polygons", "point_y", "point_x", "box")
+
 
 @dataclass(frozen=True, eq=False)
 class StoredCollection:
@@ -57,12 +59,15 @@ class StoredCollection:
         found: dict[tuple[str, str], Annotation] = {}
         if not self.index.sizes["reader"]:
             return found
-        row = self.cubes["reference"].to_dataset().isel(image=self._position(image)).load()
+        group = self.cubes["reference"].to_dataset().isel(image=self._position(image))
+        names = [name for name in _ANNOTATION_VARIABLES if name in group]
+        arrays = {name: group[name].transpose("finding", "reader", ...).values for name in names}
+        at = {str(name): i for i, name in enumerate(group["finding"].values)}
         for finding, name in self.description["findings"].items():
-            for reader in self.index["reader"].values.tolist():
-                drawn = row.sel(finding=name, reader=reader)
-                if bool(drawn["annotated"]):
-                    found[finding, reader] = _annotation(drawn)
+            for j, reader in enumerate(self.index["reader"].values.tolist()):
+                if arrays["annotated"][at[name], j]:
+                    found[finding, reader] = _annotation(
+                        {key: values[at[name], j] for key, values in arrays.items()})
         return found
 
     def _position(self, image: str) -> int:
@@ -123,17 +128,17 @@ def stored_cubes(path: str | Path, *, findings: Sequence[str] = ()) -> StoredCol
         has_radiographs="radiograph" in cubes.children, path=Path(path), cubes=cubes)
 
 
-def _annotation(drawn: xr.Dataset) -> Annotation:
+def _annotation(drawn: Mapping[str, Any]) -> Annotation:
+    """One annotation from what the variables hold of it; NaN pads lists."""
     points: tuple[tuple[float, float], ...] = ()
     if "point_y" in drawn:
-        pairs = np.stack([drawn["point_y"].values, drawn["point_x"].values], axis=-1)
+        pairs = np.stack([drawn["point_y"], drawn["point_x"]], axis=-1)
         points = tuple((float(y), float(x)) for y, x in pairs[np.isfinite(pairs).all(axis=-1)])
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     if "box" in drawn:
-        corners = drawn["box"].values[np.isfinite(drawn["box"].values).all(axis=-1)]
+        corners = drawn["box"][np.isfinite(drawn["box"]).all(axis=-1)]
         boxes = tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in corners)
-    n_polygons = int(drawn["n_polygons"]) if "n_polygons" in drawn else -1
-    return Annotation(str(drawn["mask_rle"].values), n_polygons, points, boxes)
+    return Annotation(str(drawn["mask_rle"]), int(drawn.get("n_polygons", -1)), points, boxes)
 
 
 def _texts(array: xr.DataArray) -> list[str]:

@@ -155,10 +155,10 @@ class _TensorUnpickler(pickle.Unpickler):
                             "install saltrust[generate] to read it") from None
         if not isinstance(data, bytes):
             raise pickle.UnpicklingError("the data of a tensor are not bytes")
-        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > self._size_limit:
-                raise pickle.UnpicklingError("a tensor in it is too large for a heatmap")
         try:
+            with contextlib.suppress(zipfile.BadZipFile), _archive(data) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > self._size_limit:
+                    raise pickle.UnpicklingError("it is too large for a heatmap")
             storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:  # noqa: BLE001 (whatever a hostile file makes torch raise)
             forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -264,6 +264,10 @@ def _finished(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_finished(item) for item in value)
     return value
+
+
+def _archive(data: bytes) -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(data))
 
 
 def _latin1(text: Any, encoding: Any) -> bytes:

@@ -30,6 +30,12 @@ class Calls:
         return self.call
 
 
+def float_storage(*values: float) -> Any:
+    return torch.storage.TypedStorage(  # type: ignore[no-untyped-call]
+        wrap_storage=torch.tensor(values, dtype=torch.float32).untyped_storage(),
+        dtype=torch.float32, _internal=True)
+
+
 class StorageBytes:
     """Pickles as ``torch.storage._load_from_bytes(data)``, as every tensor storage does."""
 
@@ -167,11 +173,9 @@ def test_numpy_objects_are_refused(tmp_path: Path) -> None:
 def test_tensors_that_reach_past_their_storage_are_refused(tmp_path: Path) -> None:
     class Overreaching:
         def __reduce__(self) -> Any:
-            storage = torch.arange(4.0).untyped_storage()
-            typed = torch.storage.TypedStorage(  # type: ignore[no-untyped-call]
-                wrap_storage=storage, dtype=torch.float32, _internal=True)
             return torch._utils._rebuild_tensor_v2, (
-                typed, 0, self.size, self.stride, False, collections.OrderedDict())
+                float_storage(0, 1, 2, 3), 0, self.size, self.stride, False,
+                collections.OrderedDict())
 
         def __init__(self, size: Any, stride: Any) -> None:
             self.size, self.stride = size, stride
@@ -189,6 +193,27 @@ def test_truncated_pickles_are_refused(tmp_path: Path) -> None:
         path = tmp_path / "x.pkl"
         path.write_bytes(whole[:end])
         refuse(path, "truncated")
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_damaged_bytes_give_values_or_one_sentence(tmp_path: Path, zipped: bool) -> None:
+    inner = io.BytesIO()
+    torch.save(float_storage(1, 2, 3), inner, _use_new_zipfile_serialization=zipped)
+    whole = pickle.dumps({"map": torch.ones(2, 2), "more": StorageBytes(inner.getvalue()),
+                          "array": np.ones(2), "prob": 0.5}, protocol=3)
+    rng = np.random.default_rng(0)
+    path, refused = tmp_path / "x.pkl", 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for position in rng.integers(0, len(whole), rng.integers(1, 4)):
+            damaged[position] = rng.integers(0, 256)
+        path.write_bytes(bytes(damaged))
+        try:
+            read_pickle(path)
+        except DataError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 30
 
 
 def test_files_that_are_no_pickles_are_refused(tmp_path: Path) -> None:
