@@ -245,7 +245,7 @@ def _image_positions(cubes: xr.DataTree, split: str | None) -> npt.NDArray[np.in
         raise UsageError(f"split {split!r} is not known; {nearest(split, SPLITS)}")
     if "split" not in root.variables:
         raise DataError("the cubes do not state which split an image is in; leave the split out")
-    chosen = np.flatnonzero(root["split"].values.astype(str) == split)
+    chosen = np.flatnonzero(root["split"].values == split)
     if not len(chosen):
         raise DataError(f"no image of the cubes is in split {split!r}")
     return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +13,7 @@ from saltrust.cli.options import (
     refuse_both,
     resume_option,
     shows_progress,
+    stack,
 )
 
 
@@ -40,6 +42,50 @@ def chexlocalize(ctx: click.Context, directory: Path, output: Path, overwrite: b
     path = import_chexlocalize(directory, output, overwrite=overwrite, resume=resume,
                                progress=shows_progress(ctx))
     click.echo(str(path))
+
+
+_challenge_options = stack(
+    click.option("--splits", type=click.Path(path_type=Path), default=None,
+                 help="CSV of image ids and their split; images not in it get split none."),
+    click.option("--images", type=click.Path(path_type=Path), default=None,
+                 help="Folder of the radiographs (DICOM, PNG, JPEG); without it, annotations "
+                      "only."),
+    click.option("--size", type=click.IntRange(16, 4096), default=320, show_default=True,
+                 help="Height and width of the grid."),
+    click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+                 metavar="CUBES", help="Store to write."),
+    overwrite_option,
+    resume_option,
+)
+
+
+@import_.command(name="siim-acr")
+@click.option("--rle", "rle_csv", required=True, type=click.Path(path_type=Path),
+              help="train-rle.csv, plain or gzipped.")
+@_challenge_options
+@click.pass_context
+def siim_acr(ctx: click.Context, /, rle_csv: Path, output: Path, **options: Any) -> None:
+    """Read the masks of the SIIM-ACR Pneumothorax challenge (native size 1024)."""
+    from saltrust.datasets.siim_acr import import_siim_acr
+
+    refuse_both(overwrite=options["overwrite"], resume=options["resume"])
+    click.echo(str(import_siim_acr(rle_csv, output, progress=shows_progress(ctx), **options)))
+
+
+@import_.command()
+@click.option("--labels", "labels_csv", required=True, type=click.Path(path_type=Path),
+              help="stage_2_train_labels.csv, plain or gzipped.")
+@click.option("--classes", type=click.Path(path_type=Path), default=None,
+              help="stage_2_detailed_class_info.csv: images neither normal nor pneumonia are "
+                   "left out.")
+@_challenge_options
+@click.pass_context
+def rsna(ctx: click.Context, /, labels_csv: Path, output: Path, **options: Any) -> None:
+    """Read the boxes of the RSNA Pneumonia challenge (native size 1024)."""
+    from saltrust.datasets.rsna import import_rsna
+
+    refuse_both(overwrite=options["overwrite"], resume=options["resume"])
+    click.echo(str(import_rsna(labels_csv, output, progress=shows_progress(ctx), **options)))
 
 
 @import_.command()

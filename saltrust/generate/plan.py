@@ -147,11 +147,11 @@ def _select_images(index: xr.Dataset, split: str) -> Positions:
     if split == "all":
         chosen = np.ones(index.sizes["image"], dtype=bool)
     elif "split" in index:
-        chosen = index["split"].values.astype(str) == split
+        chosen = index["split"].values == split
     else:
         chosen = np.zeros(index.sizes["image"], dtype=bool)
     if not chosen.any():
-        names = sorted(set(index["split"].values.astype(str).tolist())) if "split" in index else []
+        names = sorted(set(map(str, index["split"].values.tolist()))) if "split" in index else []
         raise DataError(f"the data set has no image in split {split!r}; set `split` of [generate] "
                         f"to {', '.join(repr(name) for name in [*names, 'all'])}")
     return np.flatnonzero(chosen)

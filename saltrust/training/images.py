@@ -136,4 +136,4 @@ def _decode(collection: Collection, names: Sequence[str], grid: int,
 
 
 def _texts(values: npt.ArrayLike) -> npt.NDArray[np.str_]:
-    return np.asarray(values).astype(str)
+    return np.asarray(values, dtype=object).astype(str)

@@ -163,3 +163,14 @@ def test_outputs_that_exist_are_not_touched(run, study: Path, cubes: Path) -> No
 def test_the_test_auc_is_in_the_card(study: Path) -> None:
     card = json.loads((study.parent / "runs" / "net" / "model.json").read_text())
     assert math.isfinite(card["test_auc"]["mean"])
+
+
+def test_a_split_can_be_chosen(run, cubes: Path) -> None:
+    whole, test = (parsed(run("-q", "analyze", "descriptors", cubes, "--format", "json",
+                              *split).stdout)["tables"]["descriptors"]
+                   for split in ((), ("--split", "test")))
+    tree = saltrust.open_cubes(cubes)
+    images = {str(image) for image, split in zip(tree["image"].values, tree["split"].values,
+                                                 strict=True) if split == "test"}
+    assert {row["image"] for row in test} == images
+    assert len(test) < len(whole)
