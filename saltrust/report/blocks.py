@@ -39,11 +39,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: ``alt`` says in words what it shows, for those who cannot see it."""
+    """A figure: ``alt`` says in words what it shows, for those who cannot see it.
+
+    ``width`` is its largest width on the page in inches, so that letters are alike in all.
+    """
 
     uri: str
     caption: str
     alt: str
+    width: float
     kind: Literal["picture"] = "picture"
 
 
@@ -96,7 +100,7 @@ def table(caption: str, frame: pd.DataFrame, *, note: str = "", level: float = 0
 
 def picture(figure: Figure, caption: str, alt: str) -> Picture:
     """A figure block, encoded."""
-    return Picture(to_data_uri(figure), caption, alt)
+    return Picture(to_data_uri(figure), caption, alt, float(figure.get_size_inches()[0]))
 
 
 def facts(caption: str, meta: Mapping[str, Any]) -> Facts:

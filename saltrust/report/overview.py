@@ -13,7 +13,12 @@ from saltrust.report import distributions
 from saltrust.report.blocks import Block, Gallery, Section, Text, facts, picture, table
 from saltrust.report.gallery import MOST_CONTOURS, MOST_EXPLAINERS, Case
 from saltrust.report.maps import MOST_IMAGES, Survey, agreement, mean_maps
-from saltrust.report.predictions import discrimination, labelled_probabilities
+from saltrust.report.predictions import (
+    Discrimination,
+    discrimination,
+    held_out,
+    labelled_probabilities,
+)
 
 _LABEL_COLUMNS = ("positive", "negative", "uncertain", "not_stated")
 _STATUS_COLUMNS = ("ok", "flat", "nonfinite", "missing")
@@ -100,13 +105,13 @@ def _completeness(cubes: xr.DataTree) -> pd.DataFrame | None:
 
 
 def predictions(cubes: xr.DataTree, model: str, *, seed: int = 0,
-                ) -> tuple[Section, pd.DataFrame | None]:
+                ) -> tuple[Section, Discrimination | None]:
     """Probabilities of one model by label, with areas under the ROC curve.
 
     Returns
     -------
     Section
-    DataFrame or None
+    Discrimination or None
         The areas, for the summary; None without predictions.
     """
     title = "Predictions"
@@ -117,23 +122,24 @@ def predictions(cubes: xr.DataTree, model: str, *, seed: int = 0,
     if probabilities.empty:
         return Section("predictions", title, missing=(
             f"No probability of model {model} has been computed yet.")), None
-    aucs = discrimination(probabilities, seed=seed)
+    shown, which = held_out(cubes, probabilities)
+    aucs = discrimination(shown, seed=seed)
     known = aucs[aucs["estimate"].notna()]
-    figure = distributions.probabilities(probabilities, known)
+    figure = distributions.probabilities(shown, known)
     blocks: list[Block] = [picture(
         figure,
-        f"Predicted probability of model {model} by label; n counts "
-        "the labels in the order of the legend. Boxes hold the middle half, three quarters, "
+        f"Predicted probability of model {model} by label, {which}; n counts the labels in the "
+        "order of the legend. Boxes hold the middle half, three quarters, "
         "seven eighths and so on of the values, points lie outside the last box.",
         "Letter-value plots of predicted probability by label for each finding")]
     if len(known):
         blocks.append(table(
             "Area under the ROC curve, with 95% intervals from a bootstrap over patients "
             "(1,000 resamples)", aucs, note=(
-                "Uncertain and unstated labels are left out. It is shown because the maps of a "
-                "model that cannot tell the classes apart explain nothing; an interval of no "
-                "width only says that no resample mixed the classes up.")))
-    return Section("predictions", title, blocks), aucs
+                f"Of {which}. Uncertain and unstated labels are left out. It is shown because "
+                "the maps of a model that cannot tell the classes apart explain nothing; an "
+                "interval of no width only says that no resample mixed the classes up.")))
+    return Section("predictions", title, blocks), Discrimination(aucs, which)
 
 
 def heatmaps(cubes: xr.DataTree, model: str, found: Survey | None, *, seed: int = 0) -> Section:

@@ -15,6 +15,7 @@ import xarray as xr
 from saltrust import __version__
 from saltrust.analysis.result import Result
 from saltrust.cache.inspection import describe
+from saltrust.cache.schema import Status
 from saltrust.errors import DataError, UsageError
 from saltrust.report import gallery, overview, result_sections, summary
 from saltrust.report.blocks import Section
@@ -125,12 +126,12 @@ def build(cubes: xr.DataTree, *, title: str, source: str,
     str
         A complete HTML document.
     """
-    description = describe(cubes)
+    description = {**describe(cubes), "mapped_training_images": _mapped_training(cubes)}
     model = _model(cubes)
     localized = results.get("localization")
     scores = localized.tables["scores"] if isinstance(localized, Result) else None
     found = survey(cubes, model=model, progress=progress)
-    predictions, aucs = overview.predictions(cubes, model, seed=seed)
+    predictions, judged = overview.predictions(cubes, model, seed=seed)
     sections = [overview.study(cubes, description), predictions,
                 *_analyses(cubes, results, scores, model),
                 overview.heatmaps(cubes, model, found, seed=seed),
@@ -146,8 +147,8 @@ def build(cubes: xr.DataTree, *, title: str, source: str,
         byline=f"{source}, reported by saltrust {__version__}",
         version=__version__,
         style=folder.joinpath("style.css").read_text(encoding="utf-8"),
-        numbers=summary.numbers(description, results, model, aucs),
-        summary=summary.sentences(description, results, model, aucs),
+        numbers=summary.numbers(description, results, model, judged),
+        summary=summary.sentences(description, results, model, judged),
         sections=sections,
     )
 
@@ -169,6 +170,17 @@ def _model(cubes: xr.DataTree) -> str:
         if group in cubes.children and cubes[group].sizes.get("model"):
             return headline_model(cubes[group].to_dataset())
     return ""
+
+
+def _mapped_training(cubes: xr.DataTree) -> int:
+    """Images of the training split that have a heatmap."""
+    if "saliency" not in cubes.children or "split" not in cubes.coords:
+        return 0
+    status = cubes["saliency"].to_dataset()["status"]
+    mapped = (status != int(Status.MISSING)).any([dim for dim in status.dims if dim != "image"])
+    splits = cubes.coords["split"].sel(image=mapped.coords["image"].values).values
+    pairs = zip(splits, mapped.values, strict=True)
+    return sum(str(split) == "train" and bool(is_mapped) for split, is_mapped in pairs)
 
 
 def _analyses(cubes: xr.DataTree, results: Mapping[str, Result | str],

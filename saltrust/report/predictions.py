@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -15,6 +17,22 @@ _LABEL_NAMES = {Label.POSITIVE: "positive", Label.NEGATIVE: "negative",
                 Label.UNCERTAIN: "uncertain", Label.NOT_STATED: "not stated"}
 #: Pairs of a positive and a negative compared at once.
 _BLOCK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Discrimination:
+    """How well a model tells positives from negatives.
+
+    Attributes
+    ----------
+    aucs : pandas.DataFrame
+        As :func:`discrimination` gives.
+    images : str
+        On which images, in words (see :func:`held_out`).
+    """
+
+    aucs: pd.DataFrame
+    images: str
 
 
 def labelled_probabilities(cubes: xr.DataTree, *, model: str) -> pd.DataFrame:
@@ -47,6 +65,31 @@ def labelled_probabilities(cubes: xr.DataTree, *, model: str) -> pd.DataFrame:
             "probability": matrix.values[k][known].astype(np.float64),
         }))
     return pd.concat(parts, ignore_index=True)
+
+
+def held_out(cubes: xr.DataTree, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Rows whose images the model has not learned from, as far as the splits tell.
+
+    Returns
+    -------
+    DataFrame
+        Rows of the test split; without any, those outside the training split; without these
+        either, or without splits, all.
+    str
+        Which, in words.
+    """
+    if "split" not in cubes.coords:
+        return table, "all images; which of them the model was trained on is not stated"
+    pairs = zip(cubes.coords["image"].values, cubes.coords["split"].values, strict=True)
+    splits = {str(image): str(split) for image, split in pairs}
+    split = table["image"].map(splits)
+    for chosen, words in ((split == "test", "test split"),
+                          (split.isin(["val"]), "validation split")):
+        if chosen.any():
+            return table[chosen], f"images of the {words}"
+    if (split == "train").any():
+        return table, "all images, those the model was trained on included"
+    return table, "all images; which of them the model was trained on is not stated"
 
 
 def discrimination(table: pd.DataFrame, *, resamples: int = 1000, seed: int = 0,

@@ -13,6 +13,7 @@ from saltrust.analysis.result import Result
 from saltrust.report import result_sections
 from saltrust.report.cells import interval, p_value, significant
 from saltrust.report.figures import ALPHA
+from saltrust.report.predictions import Discrimination
 from saltrust.report.tables import confidence_level
 
 #: Explainers named in one sentence; the tables have all.
@@ -29,7 +30,7 @@ class Number:
 
 
 def numbers(description: Mapping[str, Any], analyses: Mapping[str, Result | str], model: str,
-            aucs: pd.DataFrame | None) -> list[Number]:
+            judged: Discrimination | None) -> list[Number]:
     """Headline numbers, each of them also in a table of the page.
 
     Parameters
@@ -40,13 +41,13 @@ def numbers(description: Mapping[str, Any], analyses: Mapping[str, Result | str]
         Results by topic.
     model : str
         Whose maps the page shows.
-    aucs : pandas.DataFrame or None
+    judged : Discrimination or None
         Areas under the ROC curve per finding.
     """
     patients = description["patients"]
     found = [Number("radiographs", str(description["images"]),
                     f"of {patients} patients" if patients else "")]
-    known = aucs["estimate"].dropna() if aucs is not None else pd.Series(dtype=float)
+    known = judged.aucs["estimate"].dropna() if judged else pd.Series(dtype=float)
     if len(known):
         found.append(Number("mean AUC", significant(float(known.mean())),
                             f"over {_findings(len(known))}"))
@@ -67,9 +68,9 @@ def numbers(description: Mapping[str, Any], analyses: Mapping[str, Result | str]
 
 
 def sentences(description: Mapping[str, Any], analyses: Mapping[str, Result | str], model: str,
-              aucs: pd.DataFrame | None) -> list[str]:
+              judged: Discrimination | None) -> list[str]:
     """What the page found, one sentence per point, with n and intervals."""
-    return [*_study(description), *_auc(aucs, model), *_localization(analyses, model),
+    return [*_study(description), *_auc(judged, model), *_localization(analyses, model),
             *_regressions(analyses, model), *_confidence(analyses, model),
             *_missing(analyses)]
 
@@ -104,6 +105,10 @@ def _study(description: Mapping[str, Any]) -> Iterator[str]:
     if names:
         text += f", {_listed('explainer', names)}"
     yield text + "."
+    seen = description["mapped_training_images"]
+    if seen:
+        yield (f"Beware: {seen} of the images with heatmaps are of the training split; what maps "
+               "and probabilities look like there says little about new images.")
     status = description["groups"].get("saliency", {}).get("complete", {})
     failed = status.get("flat", 0) + status.get("nonfinite", 0)
     if failed:
@@ -117,10 +122,10 @@ def _listed(what: str, names: list[str], most: int = 5) -> str:
     return f"{len(names)} {what}{'' if len(names) == 1 else 's'} ({shown})"
 
 
-def _auc(aucs: pd.DataFrame | None, model: str) -> Iterator[str]:
-    known = aucs[aucs["estimate"].notna()] if aucs is not None else pd.DataFrame()
-    if known.empty:
+def _auc(judged: Discrimination | None, model: str) -> Iterator[str]:
+    if judged is None or judged.aucs["estimate"].isna().all():
         return
+    known = judged.aucs[judged.aucs["estimate"].notna()]
     ordered = known.sort_values("estimate", kind="stable")
     low, high = ordered.iloc[0], ordered.iloc[-1]
     mean = significant(float(known["estimate"].mean()))
@@ -128,7 +133,7 @@ def _auc(aucs: pd.DataFrame | None, model: str) -> Iterator[str]:
     if len(known) > 1:
         text += (f" over {_findings(len(known))}, from {significant(low['estimate'])} "
                  f"({low['finding']}) to {significant(high['estimate'])} ({high['finding']})")
-    yield text + "."
+    yield f"{text} ({judged.images})."
 
 
 def _localization(analyses: Mapping[str, Result | str], model: str) -> Iterator[str]:

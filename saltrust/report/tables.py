@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saltrust.analysis.result import Result, plain, records
+from saltrust.analysis.result import ESTIMATE_COLUMNS, Result, plain, records
 from saltrust.errors import UsageError, nearest
-from saltrust.report.cells import UNDEFINED, Cells, lay_out
+from saltrust.report.cells import UNDEFINED, Cells, lay_out, significant
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
 
@@ -23,7 +23,9 @@ WIDTH = 120
 #: Rows that people are shown of a table they did not ask for by name.
 PREVIEW_ROWS = 50
 
-_MIN_WRAPPED = 16
+_MIN_WRAPPED = 20
+#: Columns of estimates that a table too wide for a line does without, in this order.
+_LEAST_READ = ("family", "statistic", "df", "std_error", "adjustment")
 
 
 def render(result: Result, format: str, *, tables: Sequence[str] | None = None) -> str:
@@ -66,7 +68,7 @@ def render(result: Result, format: str, *, tables: Sequence[str] | None = None) 
     parts = []
     for name, frame in chosen.items() if tables is not None else headline:
         shown = frame if tables is not None else frame.head(PREVIEW_ROWS)
-        note = (f"first {len(shown)} of {len(frame)} rows; json and csv have all"
+        note = (f"shown: the first {len(shown)} of {len(frame)} rows"
                 if len(shown) < len(frame) else "")
         parts.append(_WRITERS[format](lay_out(shown, level=level), name, note))
     facts = list(_facts(result.meta))
@@ -133,6 +135,8 @@ def _facts(meta: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         elif isinstance(value, list):
             if value:
                 yield f"{name} {', '.join(map(str, value))}"
+        elif isinstance(value, float):
+            yield f"{name} {significant(value)}"
         elif value is not None and value != "":
             yield f"{name} {value}"
 
@@ -146,13 +150,16 @@ def _plain_text(cells: Cells, title: str, note: str) -> str:
         return "\n".join([*lines, "(no rows)", ""])
     cells = _align_points(cells)
     if _total(cells) > WIDTH:
-        cells, constants = _lift_constants(cells)
+        cells, constants = _lift_constants(_without_repetitions(cells))
         lines += textwrap.wrap("; ".join(constants), WIDTH, initial_indent="every row: ",
                                subsequent_indent="           ")
+        cells, left_out = _leave_out(cells)
+        if left_out:
+            note = "; ".join([*([note] if note else []), f"not shown: {', '.join(left_out)}"])
     for number, block in enumerate(_fit(cells)):
         lines += [""] if number else []
         lines += _block(block, _widths(block))
-    return "\n".join([*lines, *([f"({note})"] if note else []), ""])
+    return "\n".join([*lines, *([f"({note}; json and csv have all)"] if note else []), ""])
 
 
 def _widths(cells: Cells) -> list[int]:
@@ -178,12 +185,45 @@ def _lift_constants(cells: Cells) -> tuple[Cells, list[str]]:
     return cells.select(kept), lifted
 
 
+def _without_repetitions(cells: Cells) -> Cells:
+    """Leave out texts that repeat another column row by row."""
+    seen: dict[tuple[str, ...], int] = {}
+    for i, column in enumerate(zip(*cells.rows, strict=True)):
+        if not cells.numeric[i]:
+            seen.setdefault(column, i)
+    return cells.select([i for i, numeric in enumerate(cells.numeric)
+                         if numeric or i in seen.values()])
+
+
+def _leave_out(cells: Cells) -> tuple[Cells, list[str]]:
+    """Leave out columns of a table of estimates until it fits, the least read first."""
+    if "estimate" not in cells.columns:
+        return cells, []
+    extra = [name for name in cells.columns[cells.columns.index("estimate"):]
+             if name not in ESTIMATE_COLUMNS]
+    left_out: list[str] = []
+    for name in [*_LEAST_READ, *reversed(extra)]:
+        if _total(cells) <= WIDTH:
+            break
+        if name in cells.columns:
+            place = cells.columns.index(name)
+            left_out.append(cells.headings[place])
+            cells = cells.select([i for i in range(len(cells.columns)) if i != place])
+    return cells, left_out
+
+
 def _fit(cells: Cells) -> Iterator[Cells]:
-    """Cut a table that is too wide into blocks that repeat the identifying columns."""
+    """Break texts until a table fits, else cut it into blocks that repeat its first columns."""
     first_number = cells.numeric.index(True) if any(cells.numeric) else len(cells.numeric)
     keys = list(range(min(first_number, len(cells.numeric) - 1)))
-    widths = [min(w, 40) if not numeric else w
-              for w, numeric in zip(_widths(cells), cells.numeric, strict=True)]
+    widths = _widths(cells)
+    least = [w if numeric else min(w, _MIN_WRAPPED)
+             for w, numeric in zip(widths, cells.numeric, strict=True)]
+    if sum(least) + 2 * (len(least) - 1) <= WIDTH:
+        yield _wrap(cells)
+        return
+    widths = [w if numeric else min(w, 40)
+              for w, numeric in zip(widths, cells.numeric, strict=True)]
     room = WIDTH - sum(widths[i] + 2 for i in keys)
     if room < 24:
         keys, room = keys[:1], WIDTH - sum(widths[i] + 2 for i in keys[:1])
@@ -282,7 +322,7 @@ def _markdown(cells: Cells, title: str, note: str) -> str:
         lines.append("| " + " | ".join(texts) + " |")
         if number == 0:
             lines.append("| " + " | ".join(rule) + " |")
-    return "\n".join([*lines, *(["", f"({note})"] if note else []), ""])
+    return "\n".join([*lines, *(["", f"({note}; json and csv have all)"] if note else []), ""])
 
 
 # LaTeX --------------------------------------------------------------------------------------
@@ -320,7 +360,7 @@ def _latex(cells: Cells, title: str, note: str) -> str:
         # After \\ a bracket or an asterisk would be taken for its argument.
         lines.append((f"{{{line[0]}}}{line[1:]}" if line[:1] in {"[", "*"} else line) + r" \\")
     lines += ["\\bottomrule", "\\end{tabular}"]
-    return "\n".join([*lines, *([f"% {note}"] if note else []), ""])
+    return "\n".join([*lines, *([f"% {note}; json and csv have all"] if note else []), ""])
 
 
 _WRITERS: dict[str, Callable[[Cells, str, str], str]] = {

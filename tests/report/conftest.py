@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,11 @@ GRID = (32, 32)
 NATIVE = (64, 48)
 FINDINGS = ("Cardiomegaly", "Edema & co", "Lung_Lesion")
 N_IMAGES = 12
+
+
+def texts(values: Sequence[str]) -> np.ndarray:
+    """Variable-length text, as stores hold it."""
+    return np.array(list(values), dtype=np.dtypes.StringDType())
 
 
 def rectangle(top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -42,7 +48,8 @@ def make_cubes(source: Path) -> xr.DataTree:
     label = np.zeros(shape, dtype=np.int8)
     label[:8] = 1
     label[11, 0] = -1
-    rle = np.full((*shape, 2), encode(np.zeros(NATIVE, dtype=bool)), dtype=object)
+    rle = np.full((*shape, 2), encode(np.zeros(NATIVE, dtype=bool)),
+                  dtype=np.dtypes.StringDType())
     mask = np.zeros((*shape, 2, *GRID), dtype=bool)
     point = np.full((*shape, 2, 1), np.nan, dtype=np.float32)
     heatmap = np.zeros((*shape, 2, 1, *GRID), dtype=np.float32)
@@ -67,9 +74,9 @@ def make_cubes(source: Path) -> xr.DataTree:
     status = np.ones((*shape, 2, 1), dtype=np.uint8)
     status[0, 2, 1, 0], heatmap[0, 2, 1, 0] = 2, 0.25
     root = xr.Dataset(coords={
-        "image": images, "finding": list(FINDINGS),
-        "patient": ("image", [f"p{i // 2}" for i in range(N_IMAGES)]),
-        "split": ("image", ["test"] * N_IMAGES),
+        "image": texts(images), "finding": texts(FINDINGS),
+        "patient": ("image", texts([f"p{i // 2}" for i in range(N_IMAGES)])),
+        "split": ("image", texts(["test"] * N_IMAGES)),
         "native_height": ("image", np.full(N_IMAGES, NATIVE[0], dtype=np.int32)),
         "native_width": ("image", np.full(N_IMAGES, NATIVE[1], dtype=np.int32)),
     })
@@ -82,9 +89,10 @@ def make_cubes(source: Path) -> xr.DataTree:
          "mask_rle": ((*over, "reader"), rle),
          "point_y": ((*over, "reader", "instance"), point),
          "point_x": ((*over, "reader", "instance"), point_x)},
-        coords={"reader": readers, "reader_role": ("reader", ["reference", "benchmark"])})
-    model = {"model": ["net"], "model_role": ("model", ["member"]),
-             "model_architecture": ("model", ["densenet121"])}
+        coords={"reader": texts(readers),
+                "reader_role": ("reader", texts(["reference", "benchmark"]))})
+    model = {"model": texts(["net"]), "model_role": ("model", texts(["member"])),
+             "model_architecture": ("model", texts(["densenet121"]))}
     tree = xr.DataTree.from_dict({
         "/": root,
         "/radiograph": xr.Dataset({"pixels": (("image", "y", "x"), pixels)}),
@@ -94,8 +102,8 @@ def make_cubes(source: Path) -> xr.DataTree:
         "/saliency": xr.Dataset(
             {"heatmap": ((*over, "explainer", "model", "y", "x"), heatmap),
              "status": ((*over, "explainer", "model"), status)},
-            coords={"explainer": explainers, "explainer_parameters":
-                    ("explainer", ["{}", '{"channels": "sum"}']), **model}),
+            coords={"explainer": texts(explainers), "explainer_parameters":
+                    ("explainer", texts(["{}", '{"channels": "sum"}'])), **model}),
     })
     tree.attrs = {"source": str(source), "saltrust_schema": 1, "saltrust_version": "0.1.0",
                   "command_line": "saltrust generate <study> -o \"study.zarr\"", "seed": 11}

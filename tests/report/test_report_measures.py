@@ -10,7 +10,12 @@ from sklearn.metrics import roc_auc_score
 
 from saltrust.report import maps
 from saltrust.report.maps import agreement, mean_maps, survey
-from saltrust.report.predictions import _resampled_auc, discrimination, labelled_probabilities
+from saltrust.report.predictions import (
+    _resampled_auc,
+    discrimination,
+    held_out,
+    labelled_probabilities,
+)
 
 
 def table_of(truth: np.ndarray, scores: np.ndarray, patients: list[str]) -> pd.DataFrame:
@@ -83,6 +88,24 @@ def test_without_patients_or_labels_images_stand_for_themselves(cubes: xr.DataTr
     assert table["patient"].tolist() == table["image"].tolist()
     assert set(table["label"]) == {"not stated"}
     assert discrimination(table)["estimate"].isna().all()
+
+
+@pytest.mark.parametrize(("splits", "expected", "words"), [
+    (["train"] * 6 + ["val"] * 3 + ["test"] * 3, {"test"}, "images of the test split"),
+    (["train"] * 6 + ["val"] * 6, {"val"}, "images of the validation split"),
+    (["train"] * 12, {"train"}, "all images, those the model was trained on included"),
+    (["none"] * 12, {"none"}, "all images; which of them the model was trained on is not stated"),
+])
+def test_discrimination_is_judged_on_images_the_model_has_not_seen(
+        cubes: xr.DataTree, splits: list[str], expected: set[str], words: str) -> None:
+    root = cubes.to_dataset(inherit=False).assign_coords(split=("image", splits))
+    tree = xr.DataTree.from_dict({
+        "/": root, "/prediction": cubes.children["prediction"].to_dataset(inherit=False)})
+    kept, which = held_out(tree, labelled_probabilities(tree, model="net"))
+    assert which == words
+    of_image = dict(zip(root["image"].values.tolist(), splits, strict=True))
+    assert {of_image[name] for name in kept["image"]} == expected
+    assert len(kept) == 3 * sum(split in expected for split in splits)
 
 
 def square_maps(tree: xr.DataTree) -> xr.DataTree:

@@ -133,6 +133,7 @@ def test_headline_numbers_are_those_of_the_tables(page: Page,
         assert interval(row["conf_low"], row["conf_high"]) in summary
     assert "12 radiographs and 3 findings, with 24 positive labels" in summary
     assert "Flat or non-finite heatmaps: 1 of 72" in summary
+    assert "Beware" not in summary
 
 
 def test_every_mean_of_the_summary_is_in_the_page(page: Page,
@@ -256,6 +257,17 @@ def test_a_failed_write_leaves_the_old_page_and_no_piece(
         write_report(bare, path, results={}, overwrite=True)
     assert path.read_text(encoding="utf-8") == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_training_images_among_the_maps_are_announced(cubes: xr.DataTree) -> None:
+    groups = {f"/{name}": cubes.children[name].to_dataset(inherit=False)
+              for name in ("prediction", "saliency")}
+    splits = ["train"] * 5 + ["test"] * 7
+    groups["/"] = cubes.to_dataset(inherit=False).assign_coords(split=("image", splits))
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = dict(cubes.attrs)
+    page = Page(build(tree, title="t", source="s", results={}))
+    assert "Beware: 5 of the images with heatmaps are of the training split" in page.text
 
 
 def test_several_models_show_the_ensemble(cubes: xr.DataTree, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_long_headline_is_cut_and_says_so() -> None:
     frame = pd.DataFrame({"image": [f"i{k}" for k in range(PREVIEW_ROWS + 7)]})
     long = Result({}, {"scores": frame})
     short = render(long, "table")
-    assert f"first {PREVIEW_ROWS} of {PREVIEW_ROWS + 7} rows" in short
+    assert f"(shown: the first {PREVIEW_ROWS} of {PREVIEW_ROWS + 7} rows; json" in short
     assert f"i{PREVIEW_ROWS}\n" not in short
     whole = render(long, "table", tables=["scores"])
     assert f"i{PREVIEW_ROWS + 6}\n" in whole
@@ -157,6 +157,27 @@ def test_wide_tables_stay_within_the_width_and_lose_nothing() -> None:
             assert significant(value) in text
     assert text.count("Enlarged Cardiomediastinum") >= 2  # each block says what its rows are
     assert all(word in text for word in ("phrase", "nobody", "keep", "width", "short"))
+
+
+def test_wide_estimates_do_without_what_is_least_read_and_say_so() -> None:
+    frame = pd.DataFrame({
+        "finding": ["Enlarged Cardiomediastinum", "Edema"], "descriptor": ["area", "length"],
+        "term": ["area", "length"], "estimate": [0.51, 0.52], "std_error": [0.111, 0.112],
+        "conf_low": [0.1, 0.2], "conf_high": [0.8, 0.9], "statistic": [1.51, 1.52],
+        "df": [31, 41], "p_value": [0.041, 0.042], "p_adjusted": [0.241, 0.242],
+        "family": ["a family with a long name, one", "a family with a long name, two"],
+        "n": [33, 43], "note": ["", "few rows"],
+        "r_squared": [0.61, 0.62], "estimate_raw": [0.0071, 0.0072]})
+    text = render_frame(frame, "table")
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert len(text.splitlines()) == 5  # one block: heading, rule, two rows, what is missing
+    assert "(not shown: family, statistic, " in text
+    assert text.endswith("; json and csv have all)\n")
+    assert "term" not in text  # says what descriptor says
+    for value in ("0.510", "0.241", "few rows", "[0.100, 0.800]", "33"):
+        assert value in text
+    assert "0.0072" in render_frame(frame, "markdown")
+    assert "term" in render_frame(frame, "csv")
 
 
 def test_empty_columns_are_left_out_and_intervals_joined() -> None:
