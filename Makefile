@@ -2,6 +2,7 @@
 # make demo      set up and run a whole study on synthetic radiographs
 # make test      set up (R too, where it may) and run the tests
 # make check     lint, types, import contracts
+# make evidence  recompute what the README promises (timed, so not part of the tests)
 # make wheel     build the wheel, check it, use it alone in a bare environment
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -16,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.
 export RPY2_CFFI_MODE := ABI
 
-.PHONY: install demo test r check lint types contracts counts wheel references clean
+.PHONY: install demo test r check lint types contracts counts wheel evidence references clean
 
 install: $(VENV)/installed
 
@@ -44,7 +45,7 @@ test: install r
 check: lint types contracts
 
 lint: install
-	$(BIN)/ruff check saltrust tests .ci
+	$(BIN)/ruff check saltrust tests evidence .ci
 
 types: install
 	$(BIN)/mypy
@@ -53,8 +54,8 @@ contracts: install
 	$(BIN)/lint-imports
 
 counts:
-	@echo "noqa: $$(grep -rn --include='*.py' 'noqa' saltrust tests .ci | wc -l)"
-	@echo "type: ignore: $$(grep -rn --include='*.py' 'type: ignore' saltrust tests .ci | wc -l)"
+	@echo "noqa: $$(grep -rn --include='*.py' 'noqa' saltrust tests evidence .ci | wc -l)"
+	@echo "type: ignore: $$(grep -rn --include='*.py' 'type: ignore' saltrust tests evidence .ci | wc -l)"
 
 wheel: install
 	rm -rf dist build
@@ -64,8 +65,11 @@ wheel: install
 	build/bare/bin/python -m pip install --quiet --upgrade dist/*.whl pandas
 	build/bare/bin/python .ci/bare_environment.py
 
+evidence: install
+	for script in evidence/*.py; do $(BIN)/python $$script || exit 1; done
+
 references: install r
-	for script in Rscripts/reference_*.R; do Rscript $$script; done
+	for script in Rscripts/reference_*.R; do Rscript $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist saltrust.egg-info saltrust-demo
