@@ -92,7 +92,7 @@ def _pneumothorax(anatomy: Anatomy, rng: np.random.Generator, strength: float) -
     slope = np.hypot(*np.gradient(level, anatomy.pixel))
     line = np.exp(-((level / np.maximum(slope, 1.0) / fine) ** 2)) * smooth_step(space, 0.004)
     shade = smooth_step(level, fine) * (space > 0)
-    attenuation = strength * (rng.uniform(0.42, 0.55) * line - 0.12 * shade)
+    attenuation = strength * (rng.uniform(0.48, 0.62) * line - 0.14 * shade)
     return Drawing(mask, 0.0, attenuation, 1 - shade)
 
 

@@ -88,14 +88,21 @@ def consolidation(anatomy: Anatomy, rng: np.random.Generator, strength: float) -
 
 def _bronchogram(canvas: Canvas, rng: np.random.Generator, centre: tuple[float, float],
                  reach: float) -> None:
+    """Air-filled bronchi that fan out from the hilum and fork in the patch."""
     hilum = np.array([np.sign(centre[0]) * 0.08, -0.02])
     away = np.array(centre) - hilum
     heading = float(np.arctan2(away[1], away[0]))
-    for turn in rng.uniform(-0.6, 0.6, 4):
-        angle = heading + turn
-        start = np.array(centre) - 0.7 * reach * np.array([np.cos(angle), np.sin(angle)])
-        end = start + rng.uniform(0.9, 1.5) * reach * np.array([np.cos(angle), np.sin(angle)])
-        canvas.line(np.array([start, end]), 0.009, 0.9)
+    for turn in rng.uniform(-0.5, 0.5, 3):
+        start = np.array(centre) - 0.6 * reach * _direction(heading + turn)
+        fork = start + rng.uniform(0.5, 0.8) * reach * _direction(heading + turn)
+        canvas.line(np.array([start, fork]), 0.008, 0.8)
+        for spread in (-0.4, 0.4):
+            end = fork + rng.uniform(0.4, 0.8) * reach * _direction(heading + turn + spread)
+            canvas.line(np.array([fork, end]), 0.005, 0.6)
+
+
+def _direction(angle: float) -> Field:
+    return np.array([np.cos(angle), np.sin(angle)])
 
 
 def edema(anatomy: Anatomy, rng: np.random.Generator, strength: float) -> Drawing:
@@ -137,7 +144,7 @@ def atelectasis(anatomy: Anatomy, rng: np.random.Generator, strength: float) -> 
             outline.line(plate, width + 0.008)
     mask = (outline.coverage() > 0.5) & (anatomy.lung_level > 0)
     band = ndimage.gaussian_filter(canvas.coverage(), 0.0035 * anatomy.size)
-    amount = rng.uniform(0.55, 0.80) * strength
+    amount = rng.uniform(0.70, 0.95) * strength
     return Drawing(mask, amount * band)
 
 
@@ -159,7 +166,7 @@ def lung_lesion(anatomy: Anatomy, rng: np.random.Generator, strength: float) -> 
                                p=[0.36, 0.20, 0.14, 0.11, 0.08, 0.06, 0.05]))
     lumps = 0.10 * smooth_noise(rng, anatomy.size, 20)
     for _ in range(n_nodules):
-        radius = float(np.clip(rng.lognormal(np.log(0.024), 0.35), 0.015, 0.06))
+        radius = float(np.clip(rng.lognormal(np.log(0.028), 0.33), 0.018, 0.065))
         centre = anatomy.place(rng, radius * 0.9)
         distance = np.hypot(X - centre[0], Y - centre[1]) / radius - lumps
         level = np.maximum(level, (1 - distance) * radius)
@@ -168,7 +175,7 @@ def lung_lesion(anatomy: Anatomy, rng: np.random.Generator, strength: float) -> 
             ball *= 1 - 0.8 * smooth_step(0.5 - distance, 0.1)
         dense = np.maximum(dense, ball)
     mask = np.minimum(level, anatomy.lung_level + 0.01) > 0
-    return Drawing(mask, 0.0, rng.uniform(0.34, 0.52) * strength * dense * mask)
+    return Drawing(mask, 0.0, rng.uniform(0.45, 0.65) * strength * dense * mask)
 
 
 def airspace_opacity(anatomy: Anatomy, rng: np.random.Generator, strength: float) -> Drawing:

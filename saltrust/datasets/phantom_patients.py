@@ -39,31 +39,31 @@ _ILLNESSES = (
     # Healthy, or nothing that shows.
     _Illness(0.14, 0.25, {}),
     # Heart disease without congestion.
-    _Illness(0.13, 0.40, {
+    _Illness(0.15, 0.40, {
         "Cardiomegaly": 0.75, "Pleural Effusion": 0.30, "Support Devices": 0.35,
         "Enlarged Cardiomediastinum": 0.30, "Pneumothorax": 0.05}),
     # Heart failure.
-    _Illness(0.15, 0.55, {
+    _Illness(0.14, 0.55, {
         "Edema": 0.90, "Cardiomegaly": 0.65, "Pleural Effusion": 0.60, "Atelectasis": 0.40,
         "Support Devices": 0.40, "Consolidation": 0.28, "Enlarged Cardiomediastinum": 0.15,
-        "Lung Lesion": 0.10, "Pneumothorax": 0.05}),
+        "Lung Lesion": 0.18, "Pneumothorax": 0.05}),
     # Pneumonia.
-    _Illness(0.11, 0.45, {
+    _Illness(0.10, 0.45, {
         "Consolidation": 0.90, "Atelectasis": 0.45, "Pleural Effusion": 0.35, "Edema": 0.35,
-        "Lung Lesion": 0.25, "Airspace Opacity": 0.25, "Support Devices": 0.20,
+        "Lung Lesion": 0.35, "Airspace Opacity": 0.25, "Support Devices": 0.20,
         "Cardiomegaly": 0.10, "Pneumothorax": 0.06}),
     # Malignancy.
-    _Illness(0.15, 0.35, {
+    _Illness(0.14, 0.35, {
         "Lung Lesion": 0.93, "Atelectasis": 0.45, "Consolidation": 0.40, "Edema": 0.12,
         "Pleural Effusion": 0.30, "Enlarged Cardiomediastinum": 0.35, "Support Devices": 0.25,
         "Pneumothorax": 0.12, "Cardiomegaly": 0.08}),
     # Intensive care.
-    _Illness(0.11, 0.80, {
+    _Illness(0.10, 0.80, {
         "Support Devices": 0.90, "Atelectasis": 0.80, "Edema": 0.50, "Consolidation": 0.50,
         "Pleural Effusion": 0.50, "Pneumothorax": 0.35, "Cardiomegaly": 0.30,
-        "Enlarged Cardiomediastinum": 0.25, "Lung Lesion": 0.12}),
+        "Enlarged Cardiomediastinum": 0.25, "Lung Lesion": 0.25}),
     # Pneumothorax and pleural disease.
-    _Illness(0.21, 0.45, {
+    _Illness(0.23, 0.45, {
         "Pneumothorax": 0.75, "Pleural Effusion": 0.35, "Support Devices": 0.35,
         "Enlarged Cardiomediastinum": 0.12, "Atelectasis": 0.08}),
 )

@@ -26,7 +26,8 @@ from saltrust.datasets.phantom_findings import DRAWERS
 REFERENCE = "reference"
 
 #: Sign of the slope of the experts' accuracy on each min-max normalised shape descriptor, over
-#: all positive pairs of image and finding: what an analysis of a large phantom must find.
+#: all positive pairs of image and finding: what an analysis of a large phantom must find.  Hits
+#: depend on the other two descriptors too weakly, or too much through size, to be promised.
 BUILT_IN_EFFECTS: dict[str, dict[str, int]] = {
     "iou": {"n_instances": -1, "area_ratio": 1, "elongation": -1, "irrectangularity": -1},
     "hit": {"area_ratio": 1, "elongation": -1},

@@ -12,7 +12,10 @@ import pytest
 from scipy import ndimage
 
 from saltrust.datasets.phantom import render
+from saltrust.datasets.phantom_anatomy import Anatomy
 from saltrust.datasets.phantom_fields import smooth_noise, smooth_step
+from saltrust.datasets.phantom_findings import DRAWERS
+from saltrust.datasets.phantom_opacities import Drawing
 from saltrust.datasets.phantom_scene import Scene
 
 EIGHT = np.ones((3, 3))
@@ -189,6 +192,17 @@ def test_findings_keep_their_shape_whatever_else_is_there() -> None:
         alone = render(["Consolidation"], size=64, patient=patient)
         among = render(["Consolidation", "Edema", "Support Devices"], size=64, patient=patient)
         assert np.array_equal(alone.masks["Consolidation"], among.masks["Consolidation"])
+
+
+def test_a_finding_that_would_leave_no_pixel_is_drawn_as_one(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(anatomy: Anatomy, _rng: np.random.Generator, _strength: float) -> Drawing:
+        return Drawing(np.zeros((anatomy.size, anatomy.size), dtype=bool))
+
+    monkeypatch.setitem(DRAWERS, "Lung Lesion", nothing)
+    scene = render(["Lung Lesion"], size=48)
+    assert scene.masks["Lung Lesion"].sum() == 1
+    assert scene.anatomy.lung_level[scene.masks["Lung Lesion"]] > 0
 
 
 def test_smooth_noise_has_about_unit_variance_and_one_picture_at_every_size() -> None:
