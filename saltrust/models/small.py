@@ -11,7 +11,7 @@ from saltrust.models.preprocessing import GRAY
 
 
 class PhantomNet(nn.Module):
-    """A convolutional network that two CPU cores train in about a minute.
+    """A convolutional network that two CPU cores train in half a minute.
 
     A stem that halves the image, then three residual stages, the first two of which halve it
     again, so that the last feature map is an eighth of the image: fine enough for a class
@@ -36,7 +36,7 @@ class PhantomNet(nn.Module):
 
     preprocessing = GRAY
 
-    def __init__(self, n_outputs: int, width: int = 24, sharpness: float = 4.0) -> None:
+    def __init__(self, n_outputs: int, width: int = 16, sharpness: float = 1.0) -> None:
         super().__init__()
         self.sharpness = sharpness
         self.features = nn.Sequential(
@@ -47,6 +47,8 @@ class PhantomNet(nn.Module):
             _Residual(2 * width, 4 * width, stride=1),
         )
         self.classifier = nn.Linear(4 * width, n_outputs)
+        # A third faster on CPUs than the other layout of the same numbers.
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits, shape (batch, n_outputs), of inputs of shape (batch, 1, H, W)."""

@@ -19,7 +19,7 @@ from saltrust.cache.collection import Collection
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_weights, save, write_card
-from saltrust.models.device import choose_device
+from saltrust.models.device import choose_device, sensible_threads
 from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.models.registry import build, check_forward, importable_from, preprocessing_of
 from saltrust.models.weights import fit_pretrained, fit_weights
@@ -90,7 +90,7 @@ def train(
     where = choose_device(device)
     check_splits(collection)
     seeds = derive_seeds(study.seed, model.seed)
-    with reproducible(seeds.network, where):
+    with sensible_threads(), reproducible(seeds.network, where):
         findings = tuple(str(name) for name in collection.index["finding"].values)
         network, card = _start(study, model, findings)
         if images is None:

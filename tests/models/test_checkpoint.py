@@ -62,7 +62,8 @@ def test_torch_files_as_training_scripts_leave_them(tmp_path: Path, wrap: Any) -
 
 def test_safetensors_of_a_wrapped_model(tmp_path: Path) -> None:
     trained, other, path = network(0), network(1), tmp_path / "weights.safetensors"
-    safetensors.torch.save_file({f"module.{n}": t for n, t in trained.state_dict().items()}, path)
+    state = {f"module.{n}": t.contiguous() for n, t in trained.state_dict().items()}
+    safetensors.torch.save_file(state, path)
     fit_weights(other, read_weights(path), path, "x")
     assert same(trained, other)
 

@@ -1,8 +1,11 @@
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
 from saltrust.errors import UsageError
-from saltrust.models.device import choose_device
+from saltrust.models.device import available_cores, choose_device, sensible_threads
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,41 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, name: str) 
 def test_an_unknown_device_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'cuda'"):
         choose_device("cudda")
+
+
+@pytest.mark.parametrize(("files", "cores"), [
+    ({}, 8),
+    ({"cpu.max": "max 100000"}, 8),
+    ({"cpu.max": "200000 100000"}, 2),
+    ({"cpu.max": "150000 100000"}, 2),
+    ({"cpu.max": "10000 100000"}, 1),
+    ({"cpu.max": "6400000 100000"}, 8),
+    ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+    ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+    ({"cpu.max": "nonsense"}, 8),
+])
+def test_a_container_has_the_cores_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available_cores(tmp_path) == cores
+
+
+def test_threads_are_limited_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        monkeypatch.setattr("saltrust.models.device.available_cores", lambda: 1)
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        with sensible_threads() as threads:
+            assert threads == torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        with sensible_threads() as threads:
+            assert threads == 3
+    finally:
+        torch.set_num_threads(before)
