@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 import xarray as xr
+from markupsafe import Markup, escape
 
 from saltrust import __version__
 from saltrust.analysis.result import Result
@@ -139,7 +140,7 @@ def build(cubes: xr.DataTree, *, title: str, source: str,
                 result_sections.methods(results), overview.provenance(description, source)]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined,
                                      trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"unbroken": _unbroken, "stacked": _stacked}
+    environment.filters |= {"unbroken": _unbroken, "stacked": _stacked, "code": _code}
     folder = resources.files("saltrust.report")
     template = folder.joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(
@@ -157,6 +158,11 @@ def _unbroken(text: str) -> str:
     """Hold intervals and ranges together where a cell breaks into lines."""
     text = re.sub(r"(?<=\d), (?=[-\d.]+[\])])", ",\N{NO-BREAK SPACE}", text)
     return re.sub(r"(?<=\d) to (?=\d)", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}", text)
+
+
+def _code(text: str) -> Markup:
+    """Escape a sentence and set what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def _stacked(text: str) -> str:

@@ -105,9 +105,12 @@ def localization(result: Result, model: str) -> Section:
 
 def _decrease_note(result: Result) -> str:
     slice_name = result.meta.get("slice", "")
+    split = result.meta.get("split")
     note = f"Decrease: {result.meta.get('decrease', '100 * (expert - saliency) / expert')}."
     if slice_name:
         note += f" IoU slice: {slice_name} ({result.meta.get('slice_meaning', '')})."
+    if split:
+        note += f" Images of the {split} split, which are those with heatmaps."
     return note
 
 
@@ -201,6 +204,7 @@ def _with_interval(rows: pd.DataFrame, finding: str) -> str:
 def descriptors(result: Result, cubes: xr.DataTree) -> Section:
     """Distribution of the shape descriptors of the reference masks."""
     shapes = result.tables["descriptors"]
+    split = result.meta.get("split")
     readers = reference_readers(cubes, shapes)
     shown = shapes[shapes["reader"].isin(readers) & (shapes["n_instances"] > 0)]
     shown = _in_order(shown, cubes)
@@ -208,8 +212,9 @@ def descriptors(result: Result, cubes: xr.DataTree) -> Section:
         return Section("descriptors", TITLES["descriptors"], missing=(
             "All reference masks of this study are empty, so they have no shape."))
     blocks: list[Block] = [
-        Text(f"Masks drawn by {', '.join(readers)}; empty masks have no shape and are left "
-             "out."),
+        Text(f"Masks drawn by {', '.join(readers)}"
+             + (f" on images of the {split} split" if split else "")
+             + "; empty masks have no shape and are left out."),
         picture(distributions.descriptors(shown),
                 "Shape of the reference masks per finding. Boxes hold the middle half, three "
                 "quarters, seven eighths and so on of the masks, the black line is the median, "

@@ -13,6 +13,7 @@ from saltrust.analysis.descriptors import descriptors
 from saltrust.analysis.localization import localization
 from saltrust.analysis.regressions import regressions
 from saltrust.analysis.result import Result
+from saltrust.cache.schema import Status
 from saltrust.errors import DataError
 
 #: One wording for all sections, so that the page can say it once.
@@ -59,21 +60,37 @@ def attempt(cubes: xr.DataTree, *, seed: int = 0, progress: bool = False,
         except DataError as error:
             found[topic] = str(error)
 
-    run("localization", lambda: _localize(cubes, seed=seed, progress=progress))
-    run("descriptors", lambda: _describe(cubes, progress=progress))
+    split = mapped_split(cubes)
+    run("localization", lambda: _localize(cubes, split=split, seed=seed, progress=progress))
+    run("descriptors", lambda: _describe(cubes, split=split, progress=progress))
     run("regressions", lambda: _regress(cubes, found))
     run("confidence", lambda: _relate(cubes, found, seed))
     return {topic: found[topic] for topic in TOPICS}
 
 
-def _localize(cubes: xr.DataTree, *, seed: int, progress: bool) -> Result:
-    require_masks(cubes, _WITHOUT_MASKS)
-    return localization(cubes, seed=seed, progress=progress)
+def mapped_split(cubes: xr.DataTree) -> str | None:
+    """The split that all images with heatmaps belong to; None without one.
+
+    Experts often annotated more images than were explained.  Their scores and the shapes are
+    to be of the images that have maps, or the two would not be comparable.
+    """
+    if "saliency" not in cubes.children or "split" not in cubes.coords:
+        return None
+    status = cubes["saliency"].to_dataset()["status"]
+    mapped = (status != int(Status.MISSING)).any([dim for dim in status.dims if dim != "image"])
+    splits = cubes.coords["split"].sel(image=mapped.coords["image"].values).values
+    found = {str(split) for split, known in zip(splits, mapped.values, strict=True) if known}
+    return found.pop() if len(found) == 1 else None
 
 
-def _describe(cubes: xr.DataTree, *, progress: bool) -> Result:
+def _localize(cubes: xr.DataTree, *, split: str | None, seed: int, progress: bool) -> Result:
     require_masks(cubes, _WITHOUT_MASKS)
-    return descriptors(cubes, progress=progress)
+    return localization(cubes, split=split, seed=seed, progress=progress)
+
+
+def _describe(cubes: xr.DataTree, *, split: str | None, progress: bool) -> Result:
+    require_masks(cubes, _WITHOUT_MASKS)
+    return descriptors(cubes, split=split, progress=progress)
 
 
 def _regress(cubes: xr.DataTree, found: Mapping[str, Result | str]) -> Result:

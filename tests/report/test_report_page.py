@@ -18,7 +18,7 @@ from saltrust.errors import DataError, UsageError
 from saltrust.report.cells import interval, significant
 from saltrust.report.page import build, write_report
 from saltrust.report.result_sections import AVERAGE
-from saltrust.report.sections import TOPICS, analyse, attempt
+from saltrust.report.sections import TOPICS, analyse, attempt, mapped_split
 
 VOID = {"meta", "img", "br", "image", "path", "circle", "link", "hr", "input"}
 
@@ -198,6 +198,23 @@ def test_analyse_leaves_out_what_cannot_be_had(plain_cubes: xr.DataTree,
     assert set(reasons) == set(TOPICS)
     assert all(isinstance(reason, str) and "masks" in reason for reason in reasons.values())
     assert tuple(analyse(cubes)) == TOPICS
+
+
+def test_experts_are_scored_on_the_images_that_have_maps(cubes: xr.DataTree) -> None:
+    groups = {f"/{name}": node.to_dataset(inherit=False).copy(deep=True)
+              for name, node in cubes.children.items()}
+    splits = ["train"] * 4 + ["test"] * 8
+    groups["/"] = cubes.to_dataset(inherit=False).assign_coords(split=("image", splits))
+    tree = xr.DataTree.from_dict(groups)
+    assert mapped_split(tree) is None
+    groups["/saliency"]["status"].values[:4] = 0
+    tree = xr.DataTree.from_dict(groups)
+    assert mapped_split(tree) == "test"
+    result = attempt(tree)["localization"]
+    assert isinstance(result, Result)
+    summary = result.tables["summary"]
+    assert set(summary.loc[summary["metric"] == "iou", "n"]) == {4}
+    assert mapped_split(xr.DataTree.from_dict({"/": groups["/"]})) is None
 
 
 def test_pixels_are_scored_once(cubes: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
