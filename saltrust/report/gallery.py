@@ -276,4 +276,4 @@ def _reader_caption(scores: pd.DataFrame | None, choice: Choice) -> str:
                   & (scores["explainer"] == "expert")]
     rows = rows.drop_duplicates("model")
     said = [(str(row["model"]), _outcome(row)) for _, row in rows.iterrows()]
-    return "; ".join(f"{name} {', '.join(words)}" for name, words in said if words)
+    return "\n".join(f"{name} {', '.join(words)}" for name, words in said if words)

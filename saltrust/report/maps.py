@@ -81,7 +81,7 @@ def survey(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Survey 
     overlaps: list[dict[str, object]] = []
     for image, findings in tqdm(wanted.items(), desc="maps", unit="image",
                                 disable=None if progress else True):
-        at = saliency[["heatmap", "status"]].sel(image=image).load()
+        at = saliency[["heatmap", "status"]].sel(image=image, finding=findings).load()
         ground = None if pixels is None else \
             pixels.sel(image=image).transpose("y", "x").values.astype(np.float64)
         for finding in findings:

@@ -49,7 +49,8 @@ def study(cubes: xr.DataTree, description: Mapping[str, Any]) -> Section:
     completeness = _completeness(cubes)
     if completeness is not None:
         blocks.append(table("Heatmaps by what became of them", completeness, note=(
-            "A flat or non-finite map is kept and counted; on a positive it scores as a failure."
+            "A flat or non-finite map is kept and counted; on a positive it scores as a failure. "
+            "A missing one was not asked for, or is not computed yet."
         )))
     if description["problems"]:
         blocks.append(Text("The cubes break their own schema: "

@@ -251,7 +251,8 @@ def quartiles(shapes: pd.DataFrame) -> pd.DataFrame:
             values = group[name].dropna()
             if len(values):
                 low, middle, high = values.quantile([0.25, 0.5, 0.75])
-                row[name] = f"{middle:.3g} [{low:.3g}, {high:.3g}]"
+                row[name] = (f"{middle:g} [{low:g}, {high:g}]" if name == "n_instances" else
+                             f"{significant(middle)} {interval(low, high)}")
             else:
                 row[name] = UNDEFINED
         rows.append(row)
