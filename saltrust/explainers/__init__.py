@@ -1,1 +1,1 @@
-"""TODO"""
+"""Saliency methods: from a trained network and radiographs to heatmaps."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
-from saltrust.explainers.forward import run_forward
+from saltrust.explainers.context import BatchContext
+from saltrust.explainers.forward import ForwardPass, run_forward
 from saltrust.explainers.registry import BoundExplainer
 
 
@@ -21,10 +23,14 @@ class Explanation:
         Detached.
     heatmaps : dict of str to Tensor, shape (B, F, H, W)
         By the name of the explainer; detached.
+    completeness : dict of str to Tensor, shape (B, F)
+        Of the explainers that promise their map to add up to the change of the logit from a
+        baseline image: by how much the sum misses it, in logits.  Sum minus change.
     """
 
     logits: Tensor
     heatmaps: Mapping[str, Tensor]
+    completeness: Mapping[str, Tensor]
 
 
 def explain(
@@ -32,6 +38,8 @@ def explain(
     inputs: Tensor,
     outputs: Sequence[int],
     explainers: Sequence[BoundExplainer],
+    *,
+    context: BatchContext | None = None,
 ) -> Explanation:
     """Explain some logits of a batch by several methods that share one forward pass.
 
@@ -45,6 +53,8 @@ def explain(
     explainers : sequence of BoundExplainer
         From :func:`saltrust.explainers.registry.resolve`; those that name layers are fitted
         to the network here, unless they have been.
+    context : BatchContext, optional
+        Names of the images, seed, black and white; without it, what the inputs tell.
 
     Raises
     ------
@@ -71,5 +81,25 @@ def explain(
         to_inputs=any(item.explainer.to_inputs for item in fitted),
         layers=tuple(dict.fromkeys(layer for item in fitted for layer in item.layers)),
     )
-    heatmaps = {item.name: item(forward, outputs) for item in fitted}
-    return Explanation(forward.logits.detach(), heatmaps)
+    context = BatchContext.of(forward.inputs.detach()) if context is None else context
+    heatmaps = {item.name: item(forward, outputs, context) for item in fitted}
+    completeness = {
+        item.name: _completeness(forward, outputs, context.level(item.baseline, forward.inputs),
+                                 heatmaps[item.name])
+        for item in fitted if item.baseline
+    }
+    return Explanation(forward.logits.detach(), heatmaps, completeness)
+
+
+def _completeness(forward: ForwardPass, outputs: Sequence[int], baseline: Tensor,
+                  heatmaps: Tensor) -> Tensor:
+    """By how much the sums of maps miss the change of the logits from a uniform image."""
+    def logits() -> Tensor:
+        empty = baseline.expand(-1, -1, *forward.inputs.shape[2:])
+        return run_forward(forward.module, empty, to_inputs=False).logits
+
+    # Values of the baseline, not its name, tell one from another.
+    of_baseline = forward.once(("logits", *baseline.flatten().tolist()), logits)
+    change = (forward.logits.detach() - of_baseline)[:, list(outputs)]
+    # The sum runs over 100,000 pixels that cancel each other.
+    return (heatmaps.sum(dim=(2, 3), dtype=torch.float64) - change).to(heatmaps.dtype)

@@ -8,9 +8,9 @@ where no explainer needs those, from the logits to the feature maps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -55,14 +55,31 @@ class ForwardPass:
     features : dict of str to Tensor
         What each layer asked for returned, by dotted name.  Operations that later worked in
         place on it (``relu(features, inplace=True)``) worked on a copy.
+    found : dict
+        What explainers of this batch computed and others may use (:meth:`once`).
     """
 
     module: nn.Module
     inputs: Tensor
     logits: Tensor
     features: Mapping[str, Tensor]
+    found: dict[Hashable, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def gradient(self, output: int, target: Tensor) -> Tensor:
+    def once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        """Compute something that several explainers of the batch need only once.
+
+        Parameters
+        ----------
+        key : hashable
+            Says all that the result depends on besides module and inputs.
+        compute : callable
+            Its result is kept as long as the pass.
+        """
+        if key not in self.found:
+            self.found[key] = compute().detach()
+        return self.found[key]
+
+    def gradient(self, output: int, target: Tensor, *, last: bool = False) -> Tensor:
         """Gradient of one logit, per image, with respect to ``inputs`` or a feature map.
 
         Parameters
@@ -71,6 +88,8 @@ class ForwardPass:
             Index of the logit.
         target : Tensor, shape (B, ...)
             ``inputs`` or one of ``features``.
+        last : bool
+            Whether the graph may be freed while it is walked; no gradient can be taken after.
 
         Returns
         -------
@@ -90,7 +109,7 @@ class ForwardPass:
             )
         # Images do not mix in evaluation mode, so the sum's gradient is each image's own.
         (gradient,) = torch.autograd.grad(
-            self.logits[:, output].sum(), target, retain_graph=True, allow_unused=True
+            self.logits[:, output].sum(), target, retain_graph=not last, allow_unused=True
         )
         return torch.zeros_like(target) if gradient is None else gradient
 

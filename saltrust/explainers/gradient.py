@@ -52,3 +52,45 @@ def grad(
     return torch.stack(
         [forward.gradient(output, forward.inputs).sum(dim=1) for output in outputs], dim=1
     )
+
+
+def input_x_gradient(
+    module: nn.Module,
+    inputs: Tensor,
+    outputs: Sequence[int],
+    *,
+    forward: ForwardPass | None = None,
+) -> Tensor:
+    """Input times gradient: the first-order share of each pixel in the logit.
+
+    ``heatmap[y, x] = sum over c of input[c, y, x] * d logit / d input[c, y, x]``
+
+    Of a network that is piecewise linear without biases, the map adds up to the logit.  The
+    inputs are those of the network, normalised: a pixel of the mean gray value gets 0.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Returns logits of shape (B, K).
+    inputs : Tensor, shape (B, C, H, W), floating
+    outputs : sequence of int
+        Indices of the F logits to explain.
+    forward : ForwardPass, optional
+        A pass over the same inputs that reaches back to them, to share.
+
+    Returns
+    -------
+    Tensor, shape (B, F, H, W), dtype of ``inputs``
+        Raw and signed, in logits, summed over channels.
+
+    References
+    ----------
+    Shrikumar, Greenside, Shcherbina, Kundaje 2016, "Not just a black box: learning important
+    features through propagating activation differences".
+    """
+    if forward is None or not forward.inputs.requires_grad:
+        forward = run_forward(module, inputs)
+    return torch.stack(
+        [(forward.gradient(output, forward.inputs) * inputs).sum(dim=1) for output in outputs],
+        dim=1,
+    )

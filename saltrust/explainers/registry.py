@@ -10,8 +10,10 @@ carry no gradient; ``outputs`` are the indices of F logits; the heatmaps are a t
 their defaults included, and are recorded with the maps.
 
 A function that has an argument ``forward`` is handed the
-:class:`~saltrust.explainers.forward.ForwardPass` that all explainers of a batch share.  What
-such a function needs of that pass is declared with it, as an :class:`Explainer`.
+:class:`~saltrust.explainers.forward.ForwardPass` that all explainers of a batch share, and one
+that has an argument ``context`` the :class:`~saltrust.explainers.context.BatchContext`: names of
+the images, seed, black and white.  What such a function needs of the pass is declared with it,
+as an :class:`Explainer`.
 
 A user's own method is named ``package.module:function`` in the study, or registered under an
 entry point of the group ``saltrust.explainers``; either may give a plain function or an
@@ -33,9 +35,13 @@ from torch import Tensor, nn
 
 from saltrust.errors import DataError, SaltrustError, UsageError, nearest
 from saltrust.explainers.class_activation import gradcam
+from saltrust.explainers.context import LEVELS, BatchContext
 from saltrust.explainers.forward import ForwardPass, frozen
-from saltrust.explainers.gradient import grad
+from saltrust.explainers.gradient import grad, input_x_gradient
+from saltrust.explainers.guided import deconvnet, guided_backprop, guided_gradcam
+from saltrust.explainers.integrated_gradients import QUADRATURES, ig, smooth_ig
 from saltrust.explainers.layers import feature_layer
+from saltrust.explainers.smoothgrad import smoothgrad
 from saltrust.models.registry import import_attribute
 from saltrust.study import ExplainerSpec
 
@@ -44,7 +50,7 @@ ENTRY_POINTS = "saltrust.explainers"
 # Arguments that are handed in, not parameters of the method: the first three by position ...
 _N_LEADING = 3
 # ... and these by name, to those that ask for them.
-_SHARED = ("forward",)
+_SHARED = ("forward", "context")
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,26 @@ class Explainer:
     layers : tuple of str
         Which of its parameters name a layer whose feature maps it takes from the shared
         forward pass.  An empty name stands for the last spatial layer.
+    baseline : str
+        Which of its parameters names the gray level (:data:`~saltrust.explainers.context.LEVELS`)
+        from which the change of the logit equals the sum of the map; empty: it promises no such
+        thing.
+    limits : dict of str to (low, high)
+        Range of numeric parameters, ends included.
+    choices : dict of str to sequence of str
+        What a parameter may be; of one that holds several, each of them.
+    trial : dict
+        Parameters that make it cheap, to try whether it works with a network at all.
     """
 
     name: str
     function: Callable[..., Tensor]
     to_inputs: bool = False
     layers: tuple[str, ...] = ()
+    baseline: str = ""
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    trial: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, module: nn.Module, inputs: Tensor, outputs: Sequence[int],
                  **parameters: Any) -> Tensor:
@@ -89,12 +109,26 @@ class Explainer:
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
 
+_COUNT = (1, 100_000)
+
 #: The methods that come with the package, in the order in which they are listed.
 BUILT_IN: dict[str, Explainer] = {
     explainer.name: explainer
     for explainer in (
         Explainer("grad", grad, to_inputs=True),
+        Explainer("smoothgrad", smoothgrad, limits={"samples": _COUNT, "noise": (0, 10)},
+                  trial={"samples": 1}),
+        Explainer("ig", ig, baseline="baseline", limits={"steps": _COUNT},
+                  choices={"baseline": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1}),
+        Explainer("smooth_ig", smooth_ig,
+                  limits={"steps": _COUNT, "samples": _COUNT, "noise": (0, 10)},
+                  choices={"baseline": LEVELS, "quadrature": QUADRATURES},
+                  trial={"steps": 1, "samples": 1}),
         Explainer("gradcam", gradcam, layers=("layer",)),
+        Explainer("guided_backprop", guided_backprop, to_inputs=True),
+        Explainer("guided_gradcam", guided_gradcam, to_inputs=True, layers=("layer",)),
+        Explainer("deconvnet", deconvnet, to_inputs=True),
+        Explainer("input_x_gradient", input_x_gradient, to_inputs=True),
     )
 }
 
@@ -123,6 +157,16 @@ class BoundExplainer:
         """Layers whose feature maps the shared forward pass must keep."""
         return tuple(self.parameters[name] for name in self.explainer.layers)
 
+    @property
+    def baseline(self) -> str:
+        """The gray level that its maps are complete to; empty where there is none."""
+        name = self.explainer.baseline
+        return str(self.parameters[name]) if name else ""
+
+    def for_trial(self) -> BoundExplainer:
+        """The same with parameters that make it cheap."""
+        return replace(self, parameters={**self.parameters, **self.explainer.trial})
+
     def fit(self, module: nn.Module, inputs: Tensor) -> BoundExplainer:
         """Settle the names of layers for one network.
 
@@ -146,7 +190,8 @@ class BoundExplainer:
             raise UsageError(f"explainer {self.name!r}: {error}") from None
         return replace(self, parameters={**self.parameters, **found})
 
-    def __call__(self, forward: ForwardPass, outputs: Sequence[int]) -> Tensor:
+    def __call__(self, forward: ForwardPass, outputs: Sequence[int],
+                 context: BatchContext | None = None) -> Tensor:
         """Explain the batch of a forward pass.
 
         Returns
@@ -161,7 +206,9 @@ class BoundExplainer:
         """
         function = self.explainer.function
         asked = {item.name for item in _arguments(function)}
-        shared = {"forward": forward} if "forward" in asked else {}
+        context = BatchContext.of(forward.inputs.detach()) if context is None else context
+        offered = {"forward": forward, "context": context}
+        shared = {key: value for key, value in offered.items() if key in asked}
         with frozen(forward.module), self._own_errors():
             maps = function(
                 forward.module, forward.inputs.detach(), tuple(outputs),
@@ -302,7 +349,23 @@ def _bind(explainer: Explainer, given: Mapping[str, Any]) -> dict[str, Any]:
                          "it under `parameters` in the study")
     for name, default in explainer.defaults.items():
         parameters[name] = _as_type(explainer.name, name, parameters[name], default)
+    _check_values(explainer, parameters)
     return parameters
+
+
+def _check_values(explainer: Explainer, parameters: Mapping[str, Any]) -> None:
+    for name, (low, high) in explainer.limits.items():
+        if not low <= parameters[name] <= high:
+            raise UsageError(f"explainer {explainer.name!r}: {name} must lie in {low:g} to "
+                             f"{high:g}, not {parameters[name]!r}")
+    for name, known in explainer.choices.items():
+        values = parameters[name]
+        values = [values] if isinstance(values, str) else values
+        wrong = [value for value in values if value not in known]
+        if wrong or not values:
+            what = f"not {wrong[0]!r}" if wrong else "and at least one"
+            raise UsageError(f"explainer {explainer.name!r}: {name} must be "
+                             f"{' or '.join(map(repr, known))}, {what}")
 
 
 def _as_type(explainer: str, name: str, value: Any, default: Any) -> Any:

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The generation stage: trained models and radiographs in, cubes out."""

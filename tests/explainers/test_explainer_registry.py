@@ -84,7 +84,7 @@ def test_parameters_are_complete_and_plain() -> None:
     ("name", "parameters", "message"),
     [
         ("gradcm", {}, "no explainer 'gradcm'; did you mean 'gradcam'?"),
-        ("zzz", {}, "known are: grad, gradcam"),
+        ("zzz", {}, "known are: grad, smoothgrad, ig"),
         ("grad", {"layer": "x"}, "'grad' has no parameter 'layer'; it has none"),
         ("gradcam", {"layr": "x"}, "did you mean 'layer'?"),
         ("gradcam", {"layer": 3}, "layer must be of type str, not 3"),
@@ -168,7 +168,7 @@ def test_entry_points(
         return EntryPoints([EntryPoint(name, f"{own}:{value}", group) for name, value in entries])
 
     monkeypatch.setattr(registry, "entry_points", installed)
-    assert explainer_names() == ["grad", "gradcam", "bright", "lost"]
+    assert explainer_names() == [*BUILT_IN, "bright", "lost"]
     bound = resolve(ExplainerSpec("bright", {"gain": 1.0}))
     maps = explain(network, images, [0], [bound]).heatmaps["bright"]
     torch.testing.assert_close(maps, images.mean(dim=1, keepdim=True))
