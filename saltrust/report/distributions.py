@@ -223,9 +223,12 @@ def _side_by_side(table: pd.DataFrame, value: str, group: str, colours: dict[str
 
 
 def _auc_margin(axes: Axes, findings: Sequence[str], aucs: pd.DataFrame) -> None:
-    texts = {str(row["finding"]): f"AUC {row['estimate']:.2f} [{row['conf_low']:.2f}, "
-                                  f"{row['conf_high']:.2f}]"
-             for row in aucs[aucs["estimate"].notna()].to_dict("records")}
+    texts = {}
+    for row in aucs[aucs["estimate"].notna()].to_dict("records"):
+        text = f"AUC {row['estimate']:.2f}"
+        if pd.notna(row["conf_low"]):
+            text += f" [{row['conf_low']:.2f}, {row['conf_high']:.2f}]"
+        texts[str(row["finding"])] = text
     margin = axes.secondary_yaxis("right")
     margin.set_yticks(range(len(findings)), [texts.get(name, "") for name in findings])
     margin.tick_params(length=0, labelsize=FONT_SIZE, colors=INK)

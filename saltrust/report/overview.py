@@ -14,6 +14,7 @@ from saltrust.report.blocks import Block, Gallery, Section, Text, facts, picture
 from saltrust.report.gallery import MOST_CONTOURS, MOST_EXPLAINERS, Case
 from saltrust.report.maps import MOST_IMAGES, Survey, agreement, mean_maps
 from saltrust.report.predictions import (
+    FEWEST_PER_CLASS,
     Discrimination,
     discrimination,
     held_out,
@@ -42,9 +43,8 @@ def study(cubes: xr.DataTree, description: Mapping[str, Any]) -> Section:
                             ("readers", "Readers")):
         rows = description[plural]
         if rows:
-            frame = pd.DataFrame(rows).replace("{}", "")
-            if "checkpoint" in frame:
-                frame["checkpoint"] = frame["checkpoint"].astype(str).str[:12]
+            frame = pd.DataFrame([{key: _known(key, value) for key, value in row.items()}
+                                  for row in rows])
             blocks.append(table(caption, frame))
     completeness = _completeness(cubes)
     if completeness is not None:
@@ -56,6 +56,13 @@ def study(cubes: xr.DataTree, description: Mapping[str, Any]) -> Section:
         blocks.append(Text("The cubes break their own schema: "
                            + "; ".join(map(str, description["problems"])) + "."))
     return Section("study", "The study", blocks)
+
+
+def _known(key: str, value: Any) -> Any:
+    """A coordinate of a model, explainer or reader as people read it; empty where unknown."""
+    if value == "{}" or (key == "seed" and value == -1):
+        return ""
+    return str(value)[:12] if key == "checkpoint" else value
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -137,9 +144,10 @@ def predictions(cubes: xr.DataTree, model: str, *, seed: int = 0,
         blocks.append(table(
             "Area under the ROC curve, with 95% intervals from a bootstrap over patients "
             "(1,000 resamples)", aucs, note=(
-                f"Of {which}. Uncertain and unstated labels are left out. It is shown because "
-                "the maps of a model that cannot tell the classes apart explain nothing; an "
-                "interval of no width only says that no resample mixed the classes up.")))
+                f"Of {which}. Uncertain and unstated labels are left out; intervals need "
+                f"{FEWEST_PER_CLASS} of each class, and one of no width only says that no "
+                "resample mixed the classes up. The maps of a model that cannot tell the classes "
+                "apart explain nothing.")))
     return Section("predictions", title, blocks), Discrimination(aucs, which)
 
 

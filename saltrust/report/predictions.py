@@ -15,6 +15,8 @@ from saltrust.cache.schema import Label
 
 _LABEL_NAMES = {Label.POSITIVE: "positive", Label.NEGATIVE: "negative",
                 Label.UNCERTAIN: "uncertain", Label.NOT_STATED: "not stated"}
+#: Of fewer positives or negatives a bootstrap says next to nothing.
+FEWEST_PER_CLASS = 5
 #: Pairs of a positive and a negative compared at once.
 _BLOCK = 4_000_000
 
@@ -107,7 +109,7 @@ def discrimination(table: pd.DataFrame, *, resamples: int = 1000, seed: int = 0,
     -------
     pandas.DataFrame
         ``finding, n_positive, n_negative, estimate, conf_low, conf_high``; null where a class
-        is absent, or where hardly any resample has both.
+        is absent, the interval also where a class has fewer than ``FEWEST_PER_CLASS`` rows.
     """
     rows = []
     for finding in dict.fromkeys(table["finding"].tolist()):
@@ -116,7 +118,7 @@ def discrimination(table: pd.DataFrame, *, resamples: int = 1000, seed: int = 0,
         truth = (group["label"] == "positive").to_numpy(bool)
         scores = group["probability"].to_numpy(float)
         low = high = float("nan")
-        if truth.any() and not truth.all():
+        if min(truth.sum(), (~truth).sum()) >= FEWEST_PER_CLASS:
             weights = resample_weights(group["patient"].to_numpy(object), resamples, seed)
             lows, highs, _ = percentile_interval(_resampled_auc(truth, scores, weights))
             low, high = float(lows), float(highs)

@@ -87,13 +87,17 @@ def localization(result: Result, model: str) -> Section:
     means["metric"] = means["metric"].map(METRICS)
     blocks.append(table("Averages over findings, each counting alike", means, level=level,
                         note=_decrease_note(result)))
+    compared = bool(falls["estimate"].notna().any())
     for metric, name in METRICS.items():
+        order = ("; findings sorted by the decrease from expert to the first explainer"
+                 if compared else "")
         blocks.append(picture(
             figures.localization(shown, metric, decrease=falls, level=level),
-            f"{name} per finding with {100 * level:g}% intervals from a bootstrap over patients; "
-            "findings sorted by the decrease from expert to the first explainer.",
+            f"{name} per finding with {100 * level:g}% intervals from a bootstrap over patients"
+            f"{order}.",
             f"Bars of {name.lower()} per finding for the expert and every explainer"))
-        blocks.append(table(f"{name} and percentage decrease from expert to map",
+        blocks.append(table(name + (" and percentage decrease from expert to map"
+                                    if compared else " per finding"),
                             localization_table(shown, falls, metric), stacked=True))
     change = result.tables.get("decrease_change")
     if change is not None and change["estimate"].notna().any():
@@ -106,12 +110,15 @@ def localization(result: Result, model: str) -> Section:
 def _decrease_note(result: Result) -> str:
     slice_name = result.meta.get("slice", "")
     split = result.meta.get("split")
-    note = f"Decrease: {result.meta.get('decrease', '100 * (expert - saliency) / expert')}."
+    note = ""
+    if result.tables["decrease"]["estimate"].notna().any():
+        meaning = result.meta.get("decrease", "100 * (expert - saliency) / expert")
+        note = f"Decrease: {meaning}."
     if slice_name:
         note += f" IoU slice: {slice_name} ({result.meta.get('slice_meaning', '')})."
     if split:
         note += f" Images of the {split} split, which are those with heatmaps."
-    return note
+    return note.strip()
 
 
 def averages(summary: pd.DataFrame, decrease: pd.DataFrame) -> pd.DataFrame:

@@ -130,7 +130,7 @@ def _auc(judged: Discrimination | None, model: str) -> Iterator[str]:
     low, high = ordered.iloc[0], ordered.iloc[-1]
     mean = significant(float(known["estimate"].mean()))
     text = f"Model {model} tells positives from negatives with a mean AUC of {mean}"
-    if len(known) > 1:
+    if len(known) > 1 and significant(low["estimate"]) != significant(high["estimate"]):
         text += (f" over {_findings(len(known))}, from {significant(low['estimate'])} "
                  f"({low['finding']}) to {significant(high['estimate'])} ({high['finding']})")
     yield f"{text} ({judged.images})."

@@ -177,3 +177,10 @@ def test_survey_without_labels_takes_all_maps_and_none_without_maps(cubes: xr.Da
     groups["/saliency"]["status"].values[:] = 0
     assert survey(xr.DataTree.from_dict(groups), model="net") is None
     assert survey(xr.DataTree.from_dict({"/": groups["/"]}), model="") is None
+
+
+def test_too_few_rows_of_a_class_get_no_interval() -> None:
+    truth = np.array([True] * 4 + [False] * 9)
+    found = discrimination(table_of(truth, np.linspace(1, 0, 13), [str(k) for k in range(13)]))
+    assert found["estimate"][0] == 1
+    assert np.isnan(found["conf_low"][0])
