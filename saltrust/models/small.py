@@ -48,7 +48,7 @@ class PhantomNet(nn.Module):
         )
         self.classifier = nn.Linear(4 * width, n_outputs)
         # A third faster on CPUs than the other layout of the same numbers.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits, shape (batch, n_outputs), of inputs of shape (batch, 1, H, W)."""
