@@ -34,13 +34,15 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import DataError, SaltrustError, UsageError, nearest
-from saltrust.explainers.class_activation import gradcam
+from saltrust.explainers.class_activation import eigencam, gradcam, gradcam_plus_plus
 from saltrust.explainers.context import LEVELS, BatchContext
+from saltrust.explainers.deeplift import deeplift
 from saltrust.explainers.forward import ForwardPass, frozen
 from saltrust.explainers.gradient import grad, input_x_gradient
 from saltrust.explainers.guided import deconvnet, guided_backprop, guided_gradcam
 from saltrust.explainers.integrated_gradients import QUADRATURES, ig, smooth_ig
 from saltrust.explainers.layers import feature_layer
+from saltrust.explainers.occlusion import occlusion
 from saltrust.explainers.smoothgrad import smoothgrad
 from saltrust.models.registry import import_attribute
 from saltrust.study import ExplainerSpec
@@ -128,6 +130,11 @@ BUILT_IN: dict[str, Explainer] = {
         Explainer("guided_backprop", guided_backprop, to_inputs=True),
         Explainer("guided_gradcam", guided_gradcam, to_inputs=True, layers=("layer",)),
         Explainer("deconvnet", deconvnet, to_inputs=True),
+        Explainer("gradcam_plus_plus", gradcam_plus_plus, layers=("layer",)),
+        Explainer("eigencam", eigencam, layers=("layer",)),
+        Explainer("occlusion", occlusion, limits={"window": _COUNT, "stride": _COUNT},
+                  choices={"fill": LEVELS}, trial={"window": 100_000, "stride": 100_000}),
+        Explainer("deeplift", deeplift, baseline="baseline", choices={"baseline": LEVELS}),
         Explainer("input_x_gradient", input_x_gradient, to_inputs=True),
     )
 }
