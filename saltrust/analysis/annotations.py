@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from saltrust.analysis.run_masks import RunMask, mask_of_pixels, mask_of_runs
 from saltrust.analysis.scoring import MaskPixels
 from saltrust.cache import rle
 from saltrust.cache.schema import FINDING_ALIASES, SPLITS
@@ -105,6 +106,23 @@ class Annotations:
             masks[key] = self._read(image, finding, reader)
         return masks[key]
 
+    def runs(self, image: int, finding: int, reader: int) -> RunMask:
+        """The mask that a reader drew, as runs: at native size it is never decoded.
+
+        Raises
+        ------
+        DataError
+            If its run-length code is damaged or does not fit the image.
+        """
+        if self.resolution == "grid":
+            return mask_of_pixels(self._grid_masks(image)[finding, reader])
+        height, width = self.size(image)
+        counts = str(self._codes(image)[self.finding_positions[finding], reader])
+        try:
+            return mask_of_runs(rle.checked_run_lengths(counts, height, width), height, width)
+        except DataError as error:
+            raise self._damaged(image, finding, reader, error) from None
+
     def point_pixels(self, image: int, finding: int, reader: int) -> list[tuple[int, int]]:
         """Pixels of the most representative points at the resolution of the masks."""
         points = self.points[image, finding, reader]
@@ -133,11 +151,13 @@ class Annotations:
                     return MaskPixels(0, None)
                 mask = np.ascontiguousarray(rle.decode(counts, height, width))
             except DataError as error:
-                raise DataError(f"reference/mask_rle of {self.images[image]}, "
-                                f"{self.findings[finding]}, reader {self.readers[reader]}: "
-                                f"{error}") from None
+                raise self._damaged(image, finding, reader, error) from None
         area = int(np.count_nonzero(mask))
         return MaskPixels(area, mask if area else None)
+
+    def _damaged(self, image: int, finding: int, reader: int, error: DataError) -> DataError:
+        return DataError(f"reference/mask_rle of {self.images[image]}, {self.findings[finding]}, "
+                         f"reader {self.readers[reader]}: {error}")
 
     def _grid_masks(self, image: int) -> npt.NDArray[np.bool_]:
         if self._held.get("grid image") != image:

@@ -28,7 +28,7 @@ from saltrust.analysis.estimate import (
     estimates_table,
 )
 from saltrust.analysis.linear import simple_regression
-from saltrust.analysis.localization import score_maps
+from saltrust.analysis.localization import Cut, score_maps
 from saltrust.analysis.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
 from saltrust.analysis.result import Result
 from saltrust.analysis.selection import (
@@ -191,7 +191,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
                iou_slice: IouSlice | None = None, normalise: bool | None = None,
                interval: Interval | None = None, adjustment: Adjustment = "bonferroni",
                confidence: float = 0.95, resamples: int = 1000, seed: int = 0,
-               progress: bool = False) -> Result:
+               threshold: Cut = None, cutoff: Cut = None, keep: bool = False,
+               workers: int = 1, scheduler: str | None = None, progress: bool = False) -> Result:
     """Score the maps of cubes and relate them to the stored probabilities.
 
     Parameters
@@ -206,6 +207,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
         Only these.
     reader, definition, iou_slice, normalise, interval, adjustment, confidence, resamples, seed
         As :func:`confidence`; ``definition`` also sets how maps are scored.
+    threshold, cutoff, keep, workers, scheduler
+        As :func:`saltrust.analysis.localization.score_maps`.
     progress : bool
         Show a bar on stderr.
 
@@ -227,7 +230,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
     iou_slice, normalise, interval = _by_definition(definition, iou_slice, normalise, interval)
     scores = score_maps(cubes, resolution=resolution, definition=definition, iou_slice=iou_slice,
                         split=split, findings=findings, explainers=explainers, models=models,
-                        progress=progress)
+                        threshold=threshold, cutoff=cutoff, keep=keep, workers=workers,
+                        scheduler=scheduler, progress=progress)
     try:
         result = _relate(scores, predicted, reader=reader, explainers=explainers, models=models,
                         definition=definition, iou_slice=iou_slice, normalise=normalise,

@@ -96,3 +96,35 @@ def _counts(predicted: npt.NDArray[Any], reference: npt.NDArray[Any]) -> tuple[i
                          "bring them to one size")
     return (int(np.count_nonzero(first & second)), int(np.count_nonzero(first)),
             int(np.count_nonzero(second)))
+
+
+def iou_array(shared: npt.ArrayLike, predicted: npt.ArrayLike, reference: npt.ArrayLike,
+              iou_slice: IouSlice) -> npt.NDArray[np.float64]:
+    """Intersection over union of many pairs of masks from their numbers of pixels.
+
+    Parameters
+    ----------
+    shared, predicted, reference : array_like of float
+        Numbers of pixels, broadcast against each other; NaN in ``reference`` where there is no
+        annotation.
+    iou_slice : {"positive", "all", "both_nonempty"}
+
+    Returns
+    -------
+    ndarray of float64
+        NaN outside the slice.
+
+    Examples
+    --------
+    >>> iou_array([2, 0, 0], [4, 3, 0], [2, 0, 0], "all")
+    array([0.5, 0. , nan])
+    """
+    check_slice(iou_slice)
+    shared, predicted, reference = (np.asarray(part, dtype=np.float64)
+                                    for part in (shared, predicted, reference))
+    inside = {"positive": reference > 0,
+              "all": (reference > 0) | ((reference == 0) & (predicted > 0)),
+              "both_nonempty": (reference > 0) & (predicted > 0)}[iou_slice]
+    union = predicted + reference - shared
+    return np.divide(shared, union, out=np.full(np.broadcast_shapes(
+        union.shape, inside.shape), np.nan), where=inside)

@@ -28,7 +28,7 @@ from saltrust.analysis.estimate import (
     estimates_table,
 )
 from saltrust.analysis.linear import simple_regression
-from saltrust.analysis.localization import score_maps
+from saltrust.analysis.localization import Cut, score_maps
 from saltrust.analysis.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
 from saltrust.analysis.result import Result
 from saltrust.analysis.selection import (
@@ -181,7 +181,9 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
                benchmark: str | None = None, reader: str | None = None,
                definition: Definition = "default", iou_slice: IouSlice | None = None,
                adjustment: Adjustment = "bonferroni", family: Family = "response",
-               confidence: float = 0.95, progress: bool = False) -> Result:
+               confidence: float = 0.95, threshold: Cut = None, cutoff: Cut = None,
+               keep: bool = False, workers: int = 1, scheduler: str | None = None,
+               progress: bool = False) -> Result:
     """Score the maps of cubes, describe their reference masks, and :func:`regressions`.
 
     Parameters
@@ -198,6 +200,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
         How maps are scored, shapes measured, and which slice is used.
     benchmark, reader, iou_slice, adjustment, family, confidence
         As :func:`regressions`.
+    threshold, cutoff, keep, workers, scheduler
+        As :func:`saltrust.analysis.localization.score_maps`.
     progress : bool
         Show bars on stderr.
 
@@ -218,7 +222,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
     iou_slice = _iou_slice(definition, iou_slice)
     scores = score_maps(cubes, resolution=resolution, definition=definition, iou_slice=iou_slice,
                         split=split, findings=findings, explainers=explainers, models=models,
-                        progress=progress)
+                        threshold=threshold, cutoff=cutoff, keep=keep, workers=workers,
+                        scheduler=scheduler, progress=progress)
     shapes = descriptors_of(cubes, resolution=resolution, definition=definition, split=split,
                             findings=findings, progress=progress)
     try:

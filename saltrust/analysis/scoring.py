@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,17 @@ class MaskPixels:
         return int(np.count_nonzero(self.mask & other.mask))
 
 
+class Region(Protocol):
+    """A mask as pixels (:class:`MaskPixels`) or as runs (`run_masks.RunMask`)."""
+
+    @property
+    def area(self) -> int: ...
+
+    def covers(self, row: int, column: int) -> bool: ...
+
+    def shared_with(self, other: Self) -> int: ...
+
+
 class Score(NamedTuple):
     """What one row of the scores table holds; NaN where there is nothing to say.
 
@@ -80,6 +91,9 @@ class Score(NamedTuple):
     n_peak: float
     area_predicted: float
     area_reference: float
+
+
+R = TypeVar("R", bound=Region)
 
 
 def segment_heatmap(values: npt.NDArray[np.float32], size: tuple[int, int],
@@ -142,19 +156,19 @@ def score_segmentation(segmentation: Segmentation | None, reference: MaskPixels 
     return _score(predicted, reference, float(hit), found, iou_slice)
 
 
-def score_expert(mask: MaskPixels, points: Sequence[tuple[int, int]],
-                 reference: MaskPixels | None, iou_slice: IouSlice = "positive",
+def score_expert(mask: R, points: Sequence[tuple[int, int]],
+                 reference: R | None, iou_slice: IouSlice = "positive",
                  definition: Definition = "default") -> Score:
     """Score a benchmark reader's mask and most representative point.
 
     Parameters
     ----------
-    mask : MaskPixels
+    mask : MaskPixels or RunMask
         What the benchmark reader drew.
     points : sequence of (row, column)
         Pixels of the most representative points; may be empty.
-    reference : MaskPixels or None
-        None where the reference reader did not annotate.
+    reference : MaskPixels, RunMask or None
+        Of the same kind; None where the reference reader did not annotate.
     iou_slice : {"positive", "all", "both_nonempty"}
     definition : {"default", "peer"}
         ``"default"``: the first point hits or misses, no point is no answer (NaN).
@@ -177,7 +191,7 @@ def score_expert(mask: MaskPixels, points: Sequence[tuple[int, int]],
     return _score(mask, reference, hit, (_NAN, float(row), float(column), _NAN), iou_slice)
 
 
-def _score(predicted: MaskPixels, reference: MaskPixels | None, hit: float,
+def _score(predicted: R, reference: R | None, hit: float,
            found: tuple[float, float, float, float], iou_slice: IouSlice) -> Score:
     area = float(predicted.area)
     if reference is None:

@@ -70,6 +70,20 @@ class BilinearMap:
         upper = self._across[self._down.upper[rows]]
         return _interpolate(lower, upper, self._down.weight[rows, None], self.arithmetic)
 
+    def parts(self) -> tuple[Float32Array, npt.NDArray[np.intp], npt.NDArray[np.intp],
+                             Float32Array]:
+        """What :meth:`rows` interpolates between, for a pass that does it elsewhere.
+
+        Returns
+        -------
+        across : ndarray of float32, shape (rows of the source, width)
+        lower, upper : ndarray of int, shape (height,)
+            Rows of ``across`` that each new row lies between.
+        weight : ndarray of float32, shape (height,)
+            Of the upper one.
+        """
+        return self._across, self._down.lower, self._down.upper, self._down.weight
+
     def bands(self) -> list[slice]:
         """Cut the rows into slices small enough to work on in the processor's cache."""
         step = max(1, _BAND_PIXELS // max(self.width, 1))

@@ -57,14 +57,14 @@ def decode(counts: str, height: int, width: int) -> Mask:
         If the runs do not add up to ``height * width`` pixels.
     """
     # Not coco.decode, which warns under NumPy 2; the code is already taken apart to check it.
-    runs = _checked_runs(counts, height, width)
+    runs = checked_run_lengths(counts, height, width)
     inside = np.arange(len(runs)) % 2 == 1
     return np.repeat(inside, runs).reshape(width, height).T
 
 
 def area(counts: str, height: int, width: int) -> int:
     """Count the pixels of a mask without decoding it."""
-    return int(_checked_runs(counts, height, width)[1::2].sum())
+    return int(checked_run_lengths(counts, height, width)[1::2].sum())
 
 
 def run_lengths(counts: str) -> npt.NDArray[np.int64]:
@@ -120,11 +120,18 @@ def intersection_over_union(first: Sequence[str], second: Sequence[str], height:
 
 
 def _code(counts: str, height: int, width: int) -> dict[str, Any]:
-    _checked_runs(counts, height, width)
+    checked_run_lengths(counts, height, width)
     return {"size": [height, width], "counts": counts.encode("ascii")}
 
 
-def _checked_runs(counts: str, height: int, width: int) -> npt.NDArray[np.int64]:
+def checked_run_lengths(counts: str, height: int, width: int) -> npt.NDArray[np.int64]:
+    """Return the runs of a code (:func:`run_lengths`) that is known to fit its mask.
+
+    Raises
+    ------
+    DataError
+        If the code is damaged or covers another number of pixels.
+    """
     # pycocotools trusts its input with memory, so a code of the wrong length is caught here.
     try:
         runs = run_lengths(counts)

@@ -15,11 +15,14 @@ from saltrust.cli.options import (
     cubes_argument,
     definition_options,
     map_options,
+    pass_options,
+    segmentation_options,
     selection_options,
     shows_progress,
     slice_option,
 )
 from saltrust.cli.output import emit, output_options
+from saltrust.errors import UsageError
 
 
 @click.group()
@@ -54,16 +57,18 @@ def descriptors(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...], *
 @selection_options
 @map_options
 @definition_options
+@segmentation_options
 @slice_option
 @bootstrap_options
+@pass_options
 @output_options
 @click.pass_context
 def localization(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
                  explainers: tuple[str, ...], models: tuple[str, ...], **options: Any) -> None:
     """Heatmaps against reference masks: IoU and hit rate, beside the expert benchmark.
 
-    Every heatmap is brought to the scoring resolution, binarised by Otsu's threshold and
-    compared with the reference mask; a hit is a peak inside the reference.
+    Every heatmap is brought to the scoring resolution, cut by Otsu's threshold (or --threshold)
+    and compared with the reference mask; a hit is a peak inside the reference.
     """
     from saltrust.analysis.localization import localization as compute
     from saltrust.cache.store import open_cubes
@@ -73,6 +78,60 @@ def localization(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
                      explainers=choose_or_all(explainers), models=choose_or_all(models),
                      progress=shows_progress(ctx), **options)
     emit(result, "localization", **output)
+
+
+def _steps(default: str) -> Any:
+    def parse(_ctx: click.Context, parameter: click.Parameter, text: str) -> list[float]:
+        try:
+            return [float(part) for part in text.split(",")]
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not a list of numbers such as {default}",
+                                     param=parameter) from None
+    return parse
+
+
+_GRID, _CUTOFFS = "0.2,0.3,0.4,0.5,0.6,0.7", "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"
+
+
+@analyze.command()
+@cubes_argument
+@selection_options
+@map_options
+@definition_options
+@click.option("--grid", default=_GRID, show_default=True, callback=_steps(_GRID),
+              help="Thresholds to search, shares of the range of a map.")
+@click.option("--cutoffs", default=_CUTOFFS, show_default=True, callback=_steps(_CUTOFFS),
+              help="Probability cut-offs to search.")
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write what was found as CSV, for --threshold and --cutoff.")
+@pass_options
+@output_options
+@click.pass_context
+def thresholds(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
+               explainers: tuple[str, ...], models: tuple[str, ...], save: Path | None,
+               **options: Any) -> None:
+    r"""Tune where maps are cut, and below which probability they stay empty, per finding.
+
+    The threshold with the largest mean IoU (slice both_nonempty, as released), and the cut-off
+    with the largest mean IoU of Otsu's segmentations (slice all).  Tune on one split and apply
+    to another:
+
+    \b
+    saltrust analyze thresholds C.zarr --split val --save tuned.csv
+    saltrust analyze localization C.zarr --split test --threshold tuned.csv --cutoff tuned.csv
+    """
+    from saltrust.analysis.thresholds import save_thresholds, tune
+    from saltrust.cache.store import open_cubes
+
+    output = _split_off_output(options)
+    if save is not None and save.exists() and not output["overwrite"]:
+        raise UsageError(f"{save} exists; say --overwrite to replace it, or choose another name")
+    result = tune(open_cubes(cubes), findings=choose_or_all(findings),
+                  explainers=choose_or_all(explainers), models=choose_or_all(models),
+                  progress=shows_progress(ctx), **options)
+    if save is not None:
+        save_thresholds(result, save)
+    emit(result, "thresholds", **output)
 
 
 _benchmark_option = click.option(
@@ -88,10 +147,12 @@ _adjustment_option = click.option(
 @selection_options
 @map_options
 @definition_options
+@segmentation_options
 @slice_option
 @_benchmark_option
 @_adjustment_option
 @confidence_option
+@pass_options
 @output_options
 @click.pass_context
 def regressions(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
@@ -123,6 +184,7 @@ def regressions(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
 @selection_options
 @map_options
 @definition_options
+@segmentation_options
 @confidence_slice_option
 @click.option("--normalise/--no-normalise", default=None,
               help="Min-max normalise probabilities per finding before pooling, as the paper.  "
@@ -132,6 +194,7 @@ def regressions(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
                                  "under --definition peer]")
 @_adjustment_option
 @bootstrap_options
+@pass_options
 @output_options
 @click.pass_context
 def confidence(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],

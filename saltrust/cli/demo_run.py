@@ -79,7 +79,7 @@ def _analyse(cubes_path: Path, report: Path, *, progress: bool) -> dict[str, Res
     from saltrust.report.sections import analyse
 
     cubes = open_cubes(cubes_path)
-    results = analyse(cubes, progress=progress)
+    results = analyse(cubes, keep=True, progress=progress)
     write_report(cubes, report, results=results, overwrite=True)
     return results
 

@@ -75,6 +75,26 @@ def _slice_option(under_peer: str) -> Callable[[Any], Any]:
 slice_option = _slice_option("both_nonempty")
 confidence_slice_option = _slice_option("all")
 
+segmentation_options = stack(
+    click.option("--threshold", default=None, metavar="otsu|NUMBER|FILE",
+                 help="Where a map is cut: Otsu's threshold of each map, a share of its range such "
+                      "as 0.3, or a CSV with one per finding, as `saltrust analyze thresholds` "
+                      "writes and as released with CheXlocalize.  [default: otsu]"),
+    click.option("--cutoff", default=None, metavar="NUMBER|FILE",
+                 help="Leave the segmentation empty unless the predicted probability exceeds "
+                      "this.  [default: none]"),
+)
+
+pass_options = stack(
+    click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
+                 help="Processes for the pass over the pixels; the result is the same."),
+    click.option("--scheduler", default=None, metavar="tcp://HOST:PORT",
+                 help="Dask scheduler for it in their place; its workers must see CUBES."),
+    click.option("--keep/--no-keep", default=True, show_default=True,
+                 help="Keep what was found in the pixels in CUBES, under /scores, and use what "
+                      "is kept there."),
+)
+
 bootstrap_options = stack(
     click.option("--resamples", type=click.IntRange(1, 1_000_000), default=1000,
                  show_default=True, help="Bootstrap resamples."),

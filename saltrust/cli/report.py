@@ -19,8 +19,14 @@ from saltrust.cli.options import cubes_argument, overwrite_option, seed_option, 
 def report(ctx: click.Context, cubes: Path, output: Path, seed: int, overwrite: bool) -> None:
     """Write one self-contained HTML page: tables, figures and a gallery of heatmaps."""
     from saltrust.cache.store import open_cubes
-    from saltrust.report.page import write_report
+    from saltrust.report.page import check_output, write_report
+    from saltrust.report.sections import attempt
 
-    path = write_report(open_cubes(cubes), output, seed=seed, overwrite=overwrite,
-                        progress=shows_progress(ctx))
+    progress = shows_progress(ctx)
+    tree = open_cubes(cubes)
+    # Before minutes of work.
+    check_output(output, overwrite=overwrite)
+    results = attempt(tree, seed=seed, keep=True, progress=progress)
+    path = write_report(tree, output, results=results, seed=seed, overwrite=overwrite,
+                        progress=progress)
     click.echo(str(path))

@@ -63,12 +63,7 @@ def write_report(cubes: xr.DataTree, output: str | Path, *,
         If the disk is full.
     """
     output = Path(output)
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; name the HTML file to write, such as "
-                         f"{output / 'report.html'}")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists; say --overwrite to replace it, or choose another "
-                         "name")
+    check_output(output, overwrite=overwrite)
     if results is None:
         results = attempt(cubes, seed=seed, progress=progress)
     source = str(cubes.attrs.get("source", "cubes in memory"))
@@ -76,6 +71,16 @@ def write_report(cubes: xr.DataTree, output: str | Path, *,
                  seed=seed, progress=progress)
     _write(output, text)
     return output
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Refuse a page that cannot be written or must not be replaced, with a UsageError."""
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; name the HTML file to write, such as "
+                         f"{output / 'report.html'}")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists; say --overwrite to replace it, or choose another "
+                         "name")
 
 
 def _title(cubes: xr.DataTree, source: str) -> str:

@@ -24,7 +24,8 @@ _WITHOUT_MAPS = "no heatmap can be compared with the masks"
 TOPICS = ("localization", "descriptors", "regressions", "confidence")
 
 
-def analyse(cubes: xr.DataTree, *, seed: int = 0, progress: bool = False) -> dict[str, Result]:
+def analyse(cubes: xr.DataTree, *, seed: int = 0, keep: bool = False, progress: bool = False,
+            ) -> dict[str, Result]:
     """Run every analysis that the cubes allow.
 
     Parameters
@@ -33,6 +34,8 @@ def analyse(cubes: xr.DataTree, *, seed: int = 0, progress: bool = False) -> dic
         As :func:`saltrust.open_cubes` gives.
     seed : int
         Of the bootstraps.
+    keep : bool
+        Whether to read and keep scores in the store; only for cubes as they were opened.
     progress : bool
         Whether to show bars on stderr.
 
@@ -41,11 +44,11 @@ def analyse(cubes: xr.DataTree, *, seed: int = 0, progress: bool = False) -> dic
     dict of str to Result
         By the names in ``TOPICS``; what the cubes cannot give is left out.
     """
-    attempted = attempt(cubes, seed=seed, progress=progress)
+    attempted = attempt(cubes, seed=seed, keep=keep, progress=progress)
     return {topic: result for topic, result in attempted.items() if isinstance(result, Result)}
 
 
-def attempt(cubes: xr.DataTree, *, seed: int = 0, progress: bool = False,
+def attempt(cubes: xr.DataTree, *, seed: int = 0, keep: bool = False, progress: bool = False,
             ) -> dict[str, Result | str]:
     """As :func:`analyse`, with the reason as a text in the place of a missing result.
 
@@ -61,7 +64,8 @@ def attempt(cubes: xr.DataTree, *, seed: int = 0, progress: bool = False,
             found[topic] = str(error)
 
     split = mapped_split(cubes)
-    run("localization", lambda: _localize(cubes, split=split, seed=seed, progress=progress))
+    run("localization", lambda: _localize(cubes, split=split, seed=seed, keep=keep,
+                                           progress=progress))
     run("descriptors", lambda: _describe(cubes, split=split, progress=progress))
     run("regressions", lambda: _regress(cubes, found))
     run("confidence", lambda: _relate(cubes, found, seed))
@@ -83,9 +87,10 @@ def mapped_split(cubes: xr.DataTree) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _localize(cubes: xr.DataTree, *, split: str | None, seed: int, progress: bool) -> Result:
+def _localize(cubes: xr.DataTree, *, split: str | None, seed: int, keep: bool,
+              progress: bool) -> Result:
     require_masks(cubes, _WITHOUT_MASKS)
-    return localization(cubes, split=split, seed=seed, progress=progress)
+    return localization(cubes, split=split, seed=seed, keep=keep, progress=progress)
 
 
 def _describe(cubes: xr.DataTree, *, split: str | None, progress: bool) -> Result:

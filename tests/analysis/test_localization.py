@@ -249,7 +249,7 @@ def test_meta_counts_what_was_met(study: xr.DataTree) -> None:
     assert meta["slice"] == "positive"
     assert meta["counts"] == {
         "images": 4, "rows": 12, "maps": 9, "flat": 1, "nonfinite": 1, "missing": 7,
-        "benchmark_masks": 3, "benchmark_masks_without_point": 1}
+        "tied_peaks": 7, "benchmark_masks": 3, "benchmark_masks_without_point": 1}
     # c: Edema is positive since the expert drew something.
     assert meta["exclusions"] == {"positive label but not annotated": 1,
                                   "positive label but empty reference mask": 1,
@@ -463,7 +463,8 @@ def test_an_expert_without_overlap_has_no_decrease() -> None:
 
 def test_scores_of_one_study_are_summarised_once_per_map(study: xr.DataTree) -> None:
     result = localization(study, resamples=50)
-    assert list(result.tables) == ["summary", "decrease", "decrease_change", "scores"]
+    assert list(result.tables) == ["summary", "decrease", "decrease_change", "scores",
+                                   "overlap"]
     summary = result.tables["summary"]
     assert not summary.duplicated(["finding", "explainer", "model", "metric"]).any()
     row = _row(summary, finding="Edema", explainer="grad", metric="iou")

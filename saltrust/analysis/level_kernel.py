@@ -1,0 +1,107 @@
+"""The compiled pass over the pixels of one map: upsample, stretch and count, column by column.
+
+Imported only where Numba is installed; what it was compiled to is kept on disk.  Nothing is
+contracted or reordered, so that every pixel is the float32 that NumPy computes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Float32Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def count(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array, fused: bool,
+          low: np.float32, span: np.float32, first: IntArray, cuts: Float32Array,
+          bounds: IntArray, offsets: IntArray, plane: npt.NDArray[np.uint8],
+          ) -> tuple[IntArray, IntArray]:
+    """Count the bins of a map and of its parts inside masks.
+
+    Parameters
+    ----------
+    wide : ndarray of float32, shape (width, rows)
+        The map interpolated across, column by column.
+    lower, upper : ndarray of int, shape (height,)
+        Rows between which each new row lies.
+    weight : ndarray of float32, shape (height,)
+    fused : bool
+        Whether interpolation rounds as a fused multiply-add.
+    low, span : float32
+        Minimum and range of the map.
+    first, cuts : ndarray
+        As :class:`saltrust.analysis.levels.Levels`.
+    bounds, offsets : ndarray of int64
+        Runs of all masks, and where those of each begin.
+    plane : ndarray of uint8, shape (width, height) or (0, 0)
+        Receives the level of every pixel.
+
+    Returns
+    -------
+    total : ndarray of int64, shape (bins,)
+    inside : ndarray of int64, shape (masks, bins)
+    """
+    width, height = wide.shape[0], len(lower)
+    n_bins, n_masks = len(cuts), len(offsets) - 1
+    # Neighbours fall into the same bin; four tables let them be counted side by side.
+    tables = np.zeros((4, n_bins), dtype=np.int32)
+    inside = np.zeros((n_masks, n_bins), dtype=np.int64)
+    share = np.empty(height, dtype=np.float32)
+    level = np.empty(height, dtype=np.int32)
+    place = np.empty(height, dtype=np.int32)
+    run = offsets[:-1].copy()
+    scale = np.float32(255)
+    one = np.float32(1)
+    keep = plane.shape[0] > 0
+    for x in range(width):
+        source = wide[x]
+        if fused:
+            for y in range(height):
+                above = source[upper[y]] * weight[y]
+                below = np.float64(source[lower[y]]) * np.float64(one - weight[y])
+                value = np.float32(below + np.float64(above))
+                share[y] = (value - low) / span
+        else:
+            for y in range(height):
+                below32 = source[lower[y]]
+                value = (source[upper[y]] - below32) * weight[y] + below32
+                share[y] = (value - low) / span
+        for y in range(height):
+            level[y] = np.int32(share[y] * scale)
+        if keep:
+            for y in range(height):
+                plane[x, y] = np.uint8(level[y])
+        for y in range(height):
+            bin_ = first[level[y]]
+            end = first[level[y] + 1]
+            while bin_ + 1 < end and share[y] > cuts[bin_ + 1]:
+                bin_ += 1
+            place[y] = bin_
+        whole = height // 4 * 4
+        for y in range(0, whole, 4):
+            tables[0, place[y]] += 1
+            tables[1, place[y + 1]] += 1
+            tables[2, place[y + 2]] += 1
+            tables[3, place[y + 3]] += 1
+        for y in range(whole, height):
+            tables[0, place[y]] += 1
+        start, stop = x * height, (x + 1) * height
+        for r in range(n_masks):
+            while run[r] < offsets[r + 1] and bounds[run[r]] < stop:
+                begin = max(bounds[run[r]], start)
+                end = min(bounds[run[r] + 1], stop)
+                for y in range(begin - start, end - start):
+                    inside[r, place[y]] += 1
+                if bounds[run[r] + 1] > stop:
+                    break
+                run[r] += 2
+    total = np.zeros(n_bins, dtype=np.int64)
+    for k in range(4):
+        for b in range(n_bins):
+            total[b] += tables[k, b]
+    return total, inside

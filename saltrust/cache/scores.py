@@ -1,0 +1,138 @@
+"""What analyses found in the pixels, kept in the store at ``/scores/<topic>/<key>``.
+
+The key is a digest of everything the content was made from, so that another definition, or a
+store that was generated again, never meets old numbers.  A group is written beside the store
+and renamed into it: it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from saltrust.cache.schema import SCORES
+from saltrust.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+
+def scores_key(attributes: Mapping[str, Any], made_from: Mapping[str, Any]) -> str:
+    """Digest of what scores are made from.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Root attributes of the store; its identity and the time it was finished count.
+    made_from : mapping
+        Definitions and options, as JSON values.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+
+    Examples
+    --------
+    >>> scores_key({"finished": "today"}, {"definition": "peer"}) == scores_key(
+    ...     {"finished": "tomorrow"}, {"definition": "peer"})
+    False
+    """
+    facts = {"store": {name: attributes.get(name) for name in ("finished", "identity")},
+             "made_from": made_from}
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_scores(store: str | Path, topic: str, key: str) -> xr.Dataset | None:
+    """Read what was kept, into memory.
+
+    Returns
+    -------
+    xarray.Dataset or None
+        None where nothing is kept under this key, or where it cannot be read, which is said.
+    """
+    place = Path(store) / SCORES / topic / key
+    if not (place / "zarr.json").is_file():
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*consolidated.*")
+            return xr.open_zarr(place, consolidated=False, chunks=None).load()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        _log.warning("the scores kept at %s cannot be read (%s); they are computed again", place,
+                     type(error).__name__)
+        return None
+
+
+def write_scores(store: str | Path, topic: str, key: str, found: xr.Dataset,
+                 made_from: Mapping[str, Any]) -> bool:
+    """Keep scores in the store, in the place of those under the same key.
+
+    Parameters
+    ----------
+    store : path
+        Folder of a finished store.
+    topic, key : str
+        Names of the groups.
+    found : xarray.Dataset
+    made_from : mapping
+        Kept as the attribute ``made_from``, for people who look.
+
+    Returns
+    -------
+    bool
+        False where the store cannot be written to, which is said and is no error.
+
+    Raises
+    ------
+    DataError
+        If ``store`` is not a store.
+    """
+    store = Path(store)
+    if not (store / "zarr.json").is_file():
+        raise DataError(f"{store} is not a Zarr store, so no scores can be kept in it")
+    aside: Path | None = None
+    try:
+        if not os.access(store, os.W_OK):
+            raise PermissionError(f"{store} is read-only")
+        aside = Path(tempfile.mkdtemp(prefix=f".{store.name}.{SCORES}.", dir=store.parent))
+        _write(found.assign_attrs(made_from=json.dumps(made_from, sort_keys=True, default=str)),
+               aside / key)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*consolidated.*")
+            for group in (SCORES, f"{SCORES}/{topic}"):
+                if not (store / group / "zarr.json").is_file():
+                    zarr.open_group(store / group, mode="a")
+        place = store / SCORES / topic / key
+        if place.exists():
+            place.rename(aside / "replaced")
+        (aside / key).rename(place)
+    except OSError as error:
+        _log.warning("%s cannot be written to (%s): what was found in the pixels is not kept, and "
+                     "will be computed again next time", store, error.strerror or error)
+        return False
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+    return True
+
+
+def _write(found: xr.Dataset, place: Path) -> None:
+    text = np.dtypes.StringDType()
+    converted = found.assign({name: array.astype(text) for name, array in found.data_vars.items()
+                              if array.dtype.kind in "UO"})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*consolidated.*")
+        converted.to_zarr(place, mode="w", consolidated=False, zarr_format=3)
