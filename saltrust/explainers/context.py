@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from saltrust.errors import UsageError
+from saltrust.explainers.segmentation import SegmentStore
 
 #: Names of gray levels, from which baselines and occluding patches are made.
 LEVELS = ("black", "gray", "white")
@@ -66,6 +67,8 @@ class BatchContext:
         inputs.
     passes : PassSize
         Shared by all batches of a job.
+    segments : SegmentStore
+        Shared by all batches of a job.
     """
 
     images: tuple[str, ...]
@@ -74,6 +77,7 @@ class BatchContext:
     seed: int = 0
     pixels: npt.NDArray[np.generic] | None = None
     passes: PassSize = field(default_factory=PassSize)
+    segments: SegmentStore = field(default_factory=SegmentStore)
 
     @classmethod
     def of(cls, inputs: Tensor, *, images: Sequence[str] = (), seed: int = 0) -> BatchContext:

@@ -44,6 +44,7 @@ from saltrust.explainers.integrated_gradients import QUADRATURES, ig, smooth_ig
 from saltrust.explainers.layers import feature_layer
 from saltrust.explainers.occlusion import occlusion
 from saltrust.explainers.smoothgrad import smoothgrad
+from saltrust.explainers.xrai import xrai
 from saltrust.models.registry import import_attribute
 from saltrust.study import ExplainerSpec
 
@@ -127,6 +128,8 @@ BUILT_IN: dict[str, Explainer] = {
                   choices={"baseline": LEVELS, "quadrature": QUADRATURES},
                   trial={"steps": 1, "samples": 1}),
         Explainer("gradcam", gradcam, layers=("layer",)),
+        Explainer("xrai", xrai, limits={"steps": _COUNT, "min_pixels": _COUNT},
+                  choices={"baselines": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1}),
         Explainer("guided_backprop", guided_backprop, to_inputs=True),
         Explainer("guided_gradcam", guided_gradcam, to_inputs=True, layers=("layer",)),
         Explainer("deconvnet", deconvnet, to_inputs=True),
