@@ -10,6 +10,7 @@ import click
 
 from saltrust import __version__
 from saltrust.cli.analyze import analyze
+from saltrust.cli.criteria import add_criteria
 from saltrust.cli.demo import demo
 from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
@@ -60,3 +61,5 @@ def main(ctx: click.Context, quiet: bool) -> None:
 
 for _command in (demo, import_, train, generate, info, analyze, report):
     main.add_command(_command)
+
+add_criteria(analyze)

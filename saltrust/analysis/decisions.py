@@ -1,0 +1,361 @@
+"""Pass, did not pass or uncertain: every explainer against its baselines, in three ways.
+
+The decision is that of a mixed model on the scores per image (protocol A).  Since explainers'
+variances differ several-fold, which that model does not know, a paired bootstrap of patients
+and Wilcoxon's signed-rank test with Holm's correction stand beside it, and decisions that
+change with the method are flagged.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from saltrust.analysis.bootstrap import percentile_interval, resampled_means
+from saltrust.analysis.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.mixed.model import mixed_model
+from saltrust.analysis.multiplicity import adjust
+from saltrust.analysis.resampling import check_resampling
+from saltrust.analysis.result import records
+from saltrust.errors import DataError, UsageError
+
+Posthoc = Literal["tukey", "control"]
+PASS, FAIL, UNCERTAIN, UNKNOWN = "pass", "did not pass", "uncertain", "not decided"
+METHODS = ("mixed model", "paired bootstrap", "Wilcoxon")
+
+#: Columns after the uniform ones of :func:`decide`'s headline.
+DECISION_COLUMNS = ("decision", "bootstrap_decision", "wilcoxon_decision", "changes",
+                    "effect_size", "effect_low", "effect_high", "tost_p", "equivalent")
+
+FloatArray = npt.NDArray[np.float64]
+#: A level and its baseline.
+Pair = tuple[str, str]
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class DecisionOptions:
+    """How explainers are compared with their baselines.
+
+    Attributes
+    ----------
+    posthoc : {"tukey", "control"}
+        Tukey's correction over all pairs of levels, as the paper; or contrasts against each
+        baseline alone with Dunnett's.
+    alpha : float
+        Level of the decisions; intervals have level 1 - alpha.
+    margin : float
+        Means closer than this, by two one-sided tests, are called equivalent.
+    resamples, seed : int
+        Of the paired bootstrap.
+    """
+
+    posthoc: Posthoc = "tukey"
+    alpha: float = 0.05
+    margin: float = 0.05
+    resamples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_confidence(1 - self.alpha)
+        check_resampling(self.resamples, self.seed)
+        if not self.margin > 0:
+            raise UsageError(f"margin = {self.margin} must be positive, such as 0.05")
+
+    def describe(self) -> dict[str, Any]:
+        """The options as plain values for the metadata of a result."""
+        return {"alpha": self.alpha, "posthoc": self.posthoc, "confidence": 1 - self.alpha,
+                "equivalence_margin": self.margin, "resamples": self.resamples,
+                "seed": self.seed,
+                "effect_size": "mean difference per image / its standard deviation",
+                "decision": "pass: significantly above the baseline by the mixed model; did not "
+                            "pass: below; else uncertain"}
+
+
+def verdict(estimate: float, p_value: float, alpha: float, *, high_is_good: bool = True) -> str:
+    """The paper's rule for one comparison.
+
+    Examples
+    --------
+    >>> verdict(0.1, 0.001, 0.05), verdict(-0.1, 0.001, 0.05), verdict(0.1, 0.2, 0.05)
+    ('pass', 'did not pass', 'uncertain')
+    """
+    if np.isnan(estimate) or np.isnan(p_value):
+        return UNKNOWN
+    if p_value >= alpha:
+        return UNCERTAIN
+    return PASS if (estimate > 0) == high_is_good else FAIL
+
+
+def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
+           identify: Mapping[str, str], options: DecisionOptions, random: str = "",
+           constants: Mapping[str, float] | None = None
+           ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Compare levels with baselines, or with constants, on the images they share.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        ``image, patient, level, value``, and the column ``random`` names; missing values are
+        left out.
+    contrasts : sequence of (str, str)
+        Level and baseline; a baseline that is no level must be among the constants.
+    identify : mapping of str to str
+        What the rows are about; put before the other columns.
+    options : DecisionOptions
+    random : str
+        A further random intercept, such as the model's seed.
+    constants : mapping of str to float, optional
+        Baselines that are numbers: the marginal mean is tested against them, they are no level.
+
+    Returns
+    -------
+    decisions : list of dict
+        One row per contrast: the identifying columns, ``explainer``, ``baseline``, the uniform
+        ones of the mixed model, :data:`DECISION_COLUMNS`.
+    methods : list of dict
+        One row per contrast and method, with ``method`` and ``decision``.
+    """
+    constants = constants or {}
+    complete = scores[scores["value"].notna()]
+    wide = _wide(complete)
+    mixed = _mixed(complete, contrasts, options, random, constants)
+    paired = [_paired(wide, level, baseline, options, constants.get(baseline))
+              for level, baseline in contrasts]
+    size = len(contrasts)
+    holm = {key: adjust([pair[key].p_value for pair in paired], "holm", size=size)
+            for key in ("bootstrap", "wilcoxon")}
+    decisions, methods = [], []
+    for i, (level, baseline) in enumerate(contrasts):
+        named = {**identify, "explainer": level, "baseline": baseline}
+        family = f"explainers x baselines ({size} tests)"
+        rows: list[dict[str, Any]] = [{**named, **mixed[i], "method": METHODS[0]}]
+        for method, key in zip(METHODS[1:], ("bootstrap", "wilcoxon"), strict=True):
+            rows.append({**named, **paired[i][key].row(f"{level} - {baseline}"),
+                         "p_adjusted": holm[key][i], "adjustment": "holm", "family": family,
+                         "method": method})
+        for row in rows:
+            row["decision"] = verdict(row["estimate"], row["p_adjusted"], options.alpha)
+        methods += rows
+        verdicts = [row["decision"] for row in rows]
+        effect = paired[i]["effect"]
+        tost = paired[i]["tost"].p_value
+        headline = rows[0]
+        if verdicts[0] == UNKNOWN and rows[0]["n"]:
+            # Without a fit, such as where all differences are zero, the bootstrap decides.
+            headline = {**rows[1], "note": f"by paired bootstrap, no mixed model: {rows[0]['note']}"}
+        decisions.append({
+            **headline, "bootstrap_decision": verdicts[1], "wilcoxon_decision": verdicts[2],
+            "changes": len({v for v in verdicts if v != UNKNOWN}) > 1,
+            "effect_size": effect.estimate, "effect_low": effect.conf_low,
+            "effect_high": effect.conf_high, "tost_p": tost,
+            "equivalent": "" if np.isnan(tost) else ("yes" if tost < options.alpha else "no")})
+    return decisions, methods
+
+
+def decision_tables(decisions: Sequence[Mapping[str, Any]], methods: Sequence[Mapping[str, Any]],
+                    identify: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Rows of several calls of :func:`decide` as tables.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        ``decisions``, whose last column ``p_study`` is Holm's correction over all its rows, and
+        ``methods``.
+    """
+    names = [*identify, "explainer", "baseline"]
+    kinds = {"decision": "object", "bootstrap_decision": "object", "wilcoxon_decision": "object",
+             "changes": "bool", "equivalent": "object"}
+    text = [{name: row[name] for name in kinds} for row in decisions]
+    numbers = [name for name in DECISION_COLUMNS if name not in kinds]
+    table = estimates_table([{**row, **dict.fromkeys(kinds, _NAN)} for row in decisions], names,
+                            [*DECISION_COLUMNS, "p_study"])
+    for name, kind in kinds.items():
+        table[name] = pd.Series([row[name] for row in text], dtype=kind, index=table.index)
+    table["p_study"] = adjust(table["p_value"], "holm")
+    table[numbers] = table[numbers].astype("float64")
+    both = estimates_table(methods, [*names, "method"], [])
+    both["decision"] = pd.Series([row["decision"] for row in methods], dtype="object",
+                                 index=both.index)
+    return {"decisions": table, "methods": both}
+
+
+def _wide(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean value of every image (rows, with its patient) and level (columns)."""
+    return scores.pivot_table(index=["patient", "image"], columns="level", values="value",
+                              aggfunc="mean", sort=False)
+
+
+def _mixed(scores: pd.DataFrame, contrasts: Sequence[Pair], options: DecisionOptions,
+           random: str, constants: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Uniform columns of the mixed model for every contrast; a note where it cannot be had."""
+    several = scores["patient"].nunique() < scores["image"].nunique()
+    formula = "value ~ level + (1|image)" + (" + (1|patient)" if several else "")
+    if random and len(set(scores[random])) > 1:
+        formula += f" + (1|{random})"
+    rows: dict[Pair, dict[str, Any]] = {}
+    for wanted in _families(contrasts, options, constants):
+        try:
+            rows.update(_contrast_rows(scores, wanted, formula, options, constants))
+        except (DataError, UsageError) as error:
+            note = str(error).splitlines()[0]
+            rows.update({pair: Estimate(n=len(scores), note=note).row(" - ".join(pair))
+                         for pair in wanted})
+    return [rows[pair] for pair in contrasts]
+
+
+def _families(contrasts: Sequence[Pair], options: DecisionOptions,
+              constants: Mapping[str, float]) -> list[list[Pair]]:
+    """Contrasts that one fit gives: all pairs of levels, or those with one baseline."""
+    levels = [pair for pair in contrasts if pair[1] not in constants]
+    families = [levels] if options.posthoc == "tukey" and levels else [
+        [pair for pair in levels if pair[1] == baseline]
+        for baseline in dict.fromkeys(b for _, b in levels)]
+    return families + [[pair for pair in contrasts if pair[1] == name]
+                       for name in constants if any(b == name for _, b in contrasts)]
+
+
+def _contrast_rows(scores: pd.DataFrame, wanted: Sequence[Pair], formula: str,
+                   options: DecisionOptions, constants: Mapping[str, float]
+                   ) -> dict[Pair, dict[str, Any]]:
+    baseline = wanted[0][1]
+    fit = partial(mixed_model, scores, formula, over="level", engine="builtin",
+                  seed=options.seed, confidence=1 - options.alpha, where="the scores")
+    with _muted():
+        if baseline in constants:
+            fitted = fit(against_value=constants[baseline])
+        elif options.posthoc == "tukey":
+            fitted = fit(posthoc="tukey")
+        else:
+            fitted = fit(control=baseline)
+    notes = "; ".join(fitted.meta["notes"])
+    if baseline in constants:
+        return _against_value(fitted.tables["means"], wanted, constants[baseline], notes)
+    found: dict[Pair, dict[str, Any]] = {}
+    for record in records(fitted.tables["contrasts"]):
+        row = {name: _NAN if value is None else value for name, value in record.items()}
+        a, b = str(row.pop("level_a")), str(row.pop("level_b"))
+        row |= {"note": row["note"] or notes}
+        del row["contrast"]
+        found[a, b] = {**row, "term": f"{a} - {b}"}
+        # A pair is estimated in one direction only.
+        found[b, a] = {**row, "term": f"{b} - {a}", "estimate": -row["estimate"],
+                       "statistic": -row["statistic"], "conf_low": -row["conf_high"],
+                       "conf_high": -row["conf_low"]}
+    return {pair: found.get(pair) or Estimate(
+        n=0, note="no scores of one of the two").row(" - ".join(pair)) for pair in wanted}
+
+
+def _against_value(means: pd.DataFrame, wanted: Sequence[Pair], value: float, notes: str
+                   ) -> dict[Pair, dict[str, Any]]:
+    """Marginal means minus a constant, which has no error and is no level of the factor."""
+    by_level = {str(row["level"]): row for row in records(means)}
+    known = [pair for pair in wanted if by_level.get(pair[0], {}).get("p_value") is not None]
+    p_values = adjust([by_level[a]["p_value"] for a, _ in known], "holm", size=len(wanted))
+    rows = {pair: Estimate(note="no scores of this level").row(" - ".join(pair))
+            for pair in wanted}
+    for (a, b), p in zip(known, p_values.tolist(), strict=True):
+        row = by_level[a]
+        rows[a, b] = {
+            **{name: row[name] for name in ("std_error", "statistic", "df", "p_value", "n")},
+            "term": f"{a} - {b}", "estimate": row["estimate"] - value,
+            "conf_low": row["conf_low"] - value, "conf_high": row["conf_high"] - value,
+            "p_adjusted": p, "adjustment": "holm", "note": notes,
+            "family": f"marginal means against {value:g} ({len(wanted)} tests)"}
+    return rows
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Keep quiet what every fit would log; the rows' notes say it once."""
+    logger = logging.getLogger("saltrust.analysis.mixed.model")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _paired(wide: pd.DataFrame, level: str, baseline: str, options: DecisionOptions,
+            constant: float | None) -> dict[str, Estimate]:
+    """Bootstrap, signed-rank test, effect size and equivalence of the differences per image."""
+    nothing = Estimate(note="no scores of one of the two")
+    if level not in wide or (constant is None and baseline not in wide):
+        return dict.fromkeys(("bootstrap", "wilcoxon", "effect", "tost"), nothing)
+    difference = (wide[level] - (wide[baseline] if constant is None else constant)).dropna()
+    n = len(difference)
+    if n < 2:
+        few = replace(nothing, n=n, note="fewer than 2 images have both")
+        return dict.fromkeys(("bootstrap", "wilcoxon", "effect", "tost"), few)
+    patients = difference.index.get_level_values("patient").to_numpy()
+    values = difference.to_numpy(dtype=np.float64)
+    return {"bootstrap": _bootstrap(values, patients, options), "wilcoxon": _wilcoxon(values),
+            "effect": _effect(values, patients, options), "tost": _tost(values, options.margin)}
+
+
+def _bootstrap(values: FloatArray, patients: npt.NDArray[Any], options: DecisionOptions
+               ) -> Estimate:
+    """Mean difference with a percentile interval and the p-value that inverts it."""
+    drawn = resampled_means(values, patients, resamples=options.resamples, seed=options.seed)
+    low, high, _ = percentile_interval(drawn, 1 - options.alpha)
+    tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
+    p_value = min(1.0, 2 * (float(tail) + 1) / (len(drawn) + 1))
+    return Estimate(estimate=float(values.mean()), std_error=float(np.std(drawn, ddof=1)),
+                    conf_low=float(low), conf_high=float(high), p_value=p_value, n=len(values))
+
+
+def _wilcoxon(values: FloatArray) -> Estimate:
+    """Signed-rank test, zeros dropped; the estimate is the Hodges-Lehmann pseudomedian's sign."""
+    median = float(np.median(values))
+    nonzero = values[values != 0]
+    if not len(nonzero):
+        return Estimate(estimate=median, p_value=1.0, n=len(values),
+                        note="all differences are zero")
+    with warnings.catch_warnings():
+        # Ties and few values make the test approximate, not wrong.
+        warnings.simplefilter("ignore")
+        found = stats.wilcoxon(nonzero)
+    ranks = stats.rankdata(np.abs(nonzero))
+    positive = float(ranks[nonzero > 0].sum())
+    total = float(ranks.sum())
+    # Where the median is zero the ranks still say on which side the values lie.
+    side = median if median else (2 * positive - total) / total
+    return Estimate(estimate=side, statistic=positive, p_value=float(found.pvalue), n=len(values),
+                    note="" if median else "the median is zero; estimate is the rank correlation")
+
+
+def _effect(values: FloatArray, patients: npt.NDArray[Any], options: DecisionOptions) -> Estimate:
+    """Cohen's d of the differences with a bootstrap interval."""
+    spread = float(np.std(values, ddof=1))
+    if spread == 0:
+        return Estimate(n=len(values), note="all differences are equal")
+    moments = resampled_means(np.column_stack([values, values**2]), patients,
+                              resamples=options.resamples, seed=options.seed)
+    variance = np.maximum(moments[:, 1] - moments[:, 0] ** 2, 0) * len(values) / (len(values) - 1)
+    drawn = np.divide(moments[:, 0], np.sqrt(variance), out=np.full(len(moments), np.nan),
+                      where=variance > 0)
+    low, high, _ = percentile_interval(drawn, 1 - options.alpha)
+    return Estimate(estimate=float(values.mean()) / spread, conf_low=float(low),
+                    conf_high=float(high), n=len(values))
+
+
+def _tost(values: FloatArray, margin: float) -> Estimate:
+    """Two one-sided t tests that the mean difference lies within the margin."""
+    n = len(values)
+    mean, error = float(values.mean()), float(np.std(values, ddof=1)) / np.sqrt(n)
+    if error == 0:
+        return Estimate(estimate=mean, p_value=0.0 if abs(mean) < margin else 1.0, n=n)
+    p_value = max(float(stats.t.sf((mean + margin) / error, n - 1)),
+                  float(stats.t.cdf((mean - margin) / error, n - 1)))
+    return Estimate(estimate=mean, p_value=p_value, n=n)

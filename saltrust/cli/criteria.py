@@ -1,0 +1,85 @@
+"""``saltrust analyze utility | randomization | repeatability | reproducibility``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saltrust.cli.options import (
+    choose_or_all,
+    cubes_argument,
+    map_options,
+    seed_option,
+    selection_options,
+    shows_progress,
+    stack,
+)
+from saltrust.cli.output import emit, output_options
+
+#: Names that the output options take.
+_OUTPUT = ("form", "tables", "folder", "overwrite")
+_DECISION = ("posthoc", "alpha", "margin", "resamples", "seed")
+
+decision_options = stack(
+    click.option("--posthoc", type=click.Choice(["tukey", "control"]), default="tukey",
+                 show_default=True,
+                 help="Contrasts of the mixed model: all pairs of levels with Tukey's correction, "
+                      "as the paper, or each baseline as control with Dunnett's."),
+    click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), default=0.05,
+                 show_default=True, help="Level of significance of the decisions."),
+    click.option("--margin", type=click.FloatRange(0, min_open=True), default=0.05,
+                 show_default=True, help="Differences within it count as none (TOST)."),
+    click.option("--resamples", type=click.IntRange(100, 1_000_000), default=2000,
+                 show_default=True, help="Bootstrap resamples of patients."),
+    seed_option,
+)
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@click.option("--baseline", type=click.Choice(["average-mask", "none"]), default=None,
+              help="Mean mask of the training and validation positives.  [default: average-mask "
+                   "where there are any]")
+@click.option("--reader", default=None, metavar="NAME",
+              help="Reference reader that maps are scored against.  [default: the first]")
+@click.option("--failures", type=click.Choice(["score", "drop"]), default="score",
+              show_default=True,
+              help="Flat or non-finite maps: scored as no information, or their images left out "
+                   "for every explainer.")
+@decision_options
+@output_options
+@click.pass_context
+def utility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Do heatmaps rank the pixels of the finding first?  AUPRC and AUROC per positive image.
+
+    Against the average mask, against localizers, and against the same explainer on the model
+    with random weights where the cubes have them.  Annotations alone give the average mask's
+    own scores.
+    """
+    from saltrust.analysis.utility import utility as compute
+
+    _run(ctx, "utility", compute, cubes, options)
+
+
+def _run(ctx: click.Context, topic: str, compute: Callable[..., Any], cubes: Path,
+         options: dict[str, Any]) -> None:
+    from saltrust.analysis.decisions import DecisionOptions
+    from saltrust.cache.store import open_cubes
+
+    output = {name: options.pop(name) for name in _OUTPUT}
+    chosen = DecisionOptions(**{name: options.pop(name) for name in _DECISION})
+    for name in ("findings", "explainers", "models"):
+        options[name] = choose_or_all(options[name])
+    result = compute(open_cubes(cubes), options=chosen, progress=shows_progress(ctx), **options)
+    emit(result, topic, **output)
+
+
+def add_criteria(group: click.Group) -> None:
+    """Add the four criteria to ``saltrust analyze``."""
+    for command in (utility,):
+        group.add_command(command)
