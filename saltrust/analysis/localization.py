@@ -20,7 +20,10 @@ import xarray as xr
 
 from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
 from saltrust.analysis.counted_maps import CountedMaps, Scan, counted_maps, known_areas
-from saltrust.analysis.localization_summary import decrease, summarise
+from saltrust.analysis.hit_baselines import NO_MODEL, baseline_hits
+from saltrust.analysis.localization_contrasts import map_differences, paired_differences
+from saltrust.analysis.localization_summary import decrease, on_shared_positives, summarise
+from saltrust.analysis.reader_agreement import agreement, pairwise_scores, share_of_agreement
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores_table import (
     SCORE_COLUMNS,
@@ -33,7 +36,7 @@ from saltrust.analysis.scores_table import (
     segmentations,
 )
 from saltrust.analysis.segmentation_rules import Choice, cutoff_choice, threshold_choice
-from saltrust.analysis.selection import IOU_SLICES, IouSlice, check_slice
+from saltrust.analysis.selection import EXPERT, IOU_SLICES, IouSlice, check_slice
 from saltrust.analysis.shape import Definition, check_definition
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError
@@ -142,7 +145,11 @@ cutoff, keep, workers, scheduler, progress
         ``summary`` and ``decrease`` (:mod:`saltrust.analysis.localization_summary`),
         ``decrease_change``, ``scores`` (:func:`score_maps`), and ``overlap``: Dice, precision,
         recall, specificity, average precision and area under the ROC curve of every map on a
-        positive (:func:`saltrust.analysis.scores_table.overlap_rows`).
+        positive (:func:`saltrust.analysis.scores_table.overlap_rows`).  Context:
+        ``decrease_shared`` (on positives that everyone drew), ``differences`` between maps
+        (:mod:`saltrust.analysis.localization_contrasts`), ``hit_baselines`` and
+        ``hit_above_baseline`` (:mod:`saltrust.analysis.hit_baselines`), ``agreement`` of readers
+        and ``agreement_share`` (:mod:`saltrust.analysis.reader_agreement`).
 
     Raises
     ------
@@ -159,22 +166,63 @@ cutoff, keep, workers, scheduler, progress
                     scan=Scan(keep, workers, scheduler, progress))
     # The released code takes each mean over its own images, whichever the other has.
     paired = definition != "peer"
+    drawing = {"resamples": resamples, "confidence": confidence, "seed": seed}
     summary = summarise(scored.table, chance=scored.chance, resamples=resamples,
                         confidence=confidence, seed=seed)
     falls, change = decrease(scored.table, paired=paired, resamples=resamples,
                              confidence=confidence, seed=seed)
-    meta = {**scored.meta, "resamples": resamples, "confidence": confidence, "seed": seed,
+    shared, _ = decrease(on_shared_positives(scored.table), resamples=resamples,
+                         confidence=confidence, seed=seed)
+    meta = {**scored.meta, **drawing,
             "interval": "percentile bootstrap by patient; Wilson where all are hits or all misses",
             "decrease": "100 * (expert - saliency) / expert, on "
-            + ("images that both have" if paired else "the images that each has")}
-    return Result(meta, {"summary": summary, "decrease": falls, "decrease_change": change,
-                         "scores": scored.table, "overlap": scored.overlap})
+            + ("images that both have" if paired else "the images that each has"),
+            "decrease_shared": "the same on images where the reference and every benchmark reader "
+                               "drew something",
+            "differences": "paired by image, percentile bootstrap by patient; p from the "
+                           "resamples, Holm over the contrasts of a metric and finding",
+            "hit_baselines": "the image centre; the peak of the mean reference mask of all other "
+                             "patients; chance is the mean area ratio",
+            "agreement": "every pair of readers, on positives that both annotated"}
+    tables = {"summary": summary, "decrease": falls, "decrease_change": change,
+              "scores": scored.table, "overlap": scored.overlap, "decrease_shared": shared,
+              "differences": map_differences(scored.table, resamples=resamples,
+                                             confidence=confidence, seed=seed),
+              **_hit_baselines(scored, resamples, confidence, seed),
+              "agreement": agreement(scored.pairs, resamples=resamples, confidence=confidence,
+                                     seed=seed),
+              "agreement_share": share_of_agreement(scored.table, scored.pairs,
+                                                    resamples=resamples, confidence=confidence,
+                                                    seed=seed)}
+    return Result(meta, tables)
+
+
+def _hit_baselines(scored: _Scored, resamples: int, confidence: float, seed: int
+                   ) -> dict[str, pd.DataFrame]:
+    """Hit rates of the baselines, and how far every map is above them."""
+    own = [name for name in scored.baselines.columns if name in scored.table.columns]
+    together = pd.concat([part[own] for part in (scored.table, scored.baselines) if len(part)],
+                         ignore_index=True)
+    series = list(dict.fromkeys(zip(together["explainer"], together["model"], strict=True)))
+    maps = [(str(e), str(m)) for e, m in series if e != EXPERT and m != NO_MODEL]
+    baselines = [(str(e), str(m)) for e, m in series if m == NO_MODEL]
+    rates = summarise(scored.baselines, chance=scored.chance, resamples=resamples,
+                      confidence=confidence, seed=seed)
+    rates = rates[rates["metric"] == "hit"].reset_index(drop=True)
+    above = paired_differences(together, [(one, two) for one in maps for two in baselines],
+                               metrics=("hit",), resamples=resamples, confidence=confidence,
+                               seed=seed)
+    return {"hit_baselines": rates, "hit_above_baseline": above}
 
 
 @dataclass
 class _Scored:
     table: pd.DataFrame
     overlap: pd.DataFrame
+    #: Hits of the image centre and of the average mask.
+    baselines: pd.DataFrame
+    #: Readers against each other.
+    pairs: pd.DataFrame
     meta: dict[str, Any]
     #: Mean area ratio of the reference masks that are not empty, by finding.
     chance: dict[str, float]
@@ -227,7 +275,9 @@ def _score(cubes: xr.DataTree, *, resolution: Resolution | None, definition: Def
                       for name in ("benchmark_masks", "benchmark_masks_without_point")}},
         "exclusions": dict(exclusions), "hit_chance": chance,
     }
-    return _Scored(table, overlap, meta, chance)
+    readers = [r for r in range(len(annotations.readers)) if annotations.annotated[..., r].any()]
+    return _Scored(table, overlap, baseline_hits(annotations, references, areas),
+                   pairwise_scores(annotations, readers, areas), meta, chance)
 
 
 def _pass_counts(maps: CountedMaps | None, cut: Segmentations | None, limit: Choice

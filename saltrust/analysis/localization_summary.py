@@ -64,11 +64,11 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
         If an option is out of range.
     """
     check_confidence(confidence)
-    scores = _checked(scores)
-    clusters = _clusters(scores)
+    scores = checked(scores)
+    clusters = unit_clusters(scores)
     rows = []
     for metric in SCHEMES:
-        values, columns = _matrix(scores, metric)
+        values, columns = score_matrix(scores, metric)
         interval = proportion_interval if metric == "hit" else mean_interval
         found = interval(values, clusters, resamples=resamples, confidence=confidence, seed=seed)
         for k, column in enumerate(columns):
@@ -115,7 +115,7 @@ def decrease(scores: pd.DataFrame, *, paired: bool = True, resamples: int = 1000
         If an option is out of range.
     """
     check_confidence(confidence)
-    falls = _falls(_checked(scores), paired, resamples, seed)
+    falls = _falls(checked(scores), paired, resamples, seed)
     rows = [{**_identity(column, metric), "expert": fall.expert, "saliency": fall.saliency,
              **fall.estimate(confidence).row("decrease")}
             for (metric, column), fall in falls.items()]
@@ -186,10 +186,10 @@ def _percent(expert: Any, saliency: Any) -> Any:
 def _falls(scores: pd.DataFrame, paired: bool, resamples: int, seed: int
            ) -> dict[tuple[Scheme, _Column], _Fall]:
     """Decrease by metric and (finding, explainer, model); the average among the findings."""
-    clusters = _clusters(scores)
+    clusters = unit_clusters(scores)
     falls: dict[tuple[Scheme, _Column], _Fall] = {}
     for metric in SCHEMES:
-        values, columns = _matrix(scores, metric)
+        values, columns = score_matrix(scores, metric)
         chosen = [k for k, column in enumerate(columns) if column[1] != EXPERT]
         if not chosen:
             continue
@@ -254,21 +254,22 @@ def _expert(values: FloatArray, columns: list[_Column], finding: str) -> FloatAr
                      out=np.full(len(values), np.nan), where=known.any(axis=1))
 
 
-def _checked(scores: pd.DataFrame) -> pd.DataFrame:
+def checked(scores: pd.DataFrame) -> pd.DataFrame:
+    """The table of scores with its columns checked (:func:`check_columns`)."""
     return check_columns(scores, _NAMES, SCHEMES, "scores")
 
 
-def _clusters(scores: pd.DataFrame) -> npt.NDArray[Any]:
-    """Patient of each unit, else its image, in the order of :func:`_matrix`."""
+def unit_clusters(scores: pd.DataFrame) -> npt.NDArray[Any]:
+    """Patient of each unit, else its image, in the order of :func:`score_matrix`."""
     units = scores.drop_duplicates(["image", "reader"])
     patient = (text(units["patient"]) if "patient" in units.columns
                else pd.Series("", units.index))
     return np.where(patient == "", "image " + units["image"], "patient " + patient)
 
 
-def _matrix(scores: pd.DataFrame, metric: Scheme) -> tuple[FloatArray, list[_Column]]:
+def score_matrix(scores: pd.DataFrame, metric: Scheme) -> tuple[FloatArray, list[_Column]]:
     """Scores as units (image and reference reader) x columns (finding, explainer, model)."""
-    unit = pd.factorize(pd.MultiIndex.from_frame(scores[["image", "reader"]]))[0]
+    unit = scores.groupby(["image", "reader"], sort=False).ngroup().to_numpy()
     keys = scores[["finding", "explainer", "model"]].drop_duplicates()
     columns = [(str(f), str(e), str(m)) for f, e, m in keys.itertuples(index=False)]
     # By map, then by finding, both in order of appearance, people last.
@@ -304,3 +305,27 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
                        table["finding"].iloc[i] == AVERAGE,
                        -np.nan_to_num(table["estimate"].iloc[i], nan=-np.inf)))
     return table.iloc[ranked].reset_index(drop=True)
+
+
+def on_shared_positives(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of images on which the reference and every benchmark reader drew something.
+
+    Experts were told which findings an image has, and a map is made for every finding: whoever
+    drew nothing where the reference did is a miss of another kind than a wrong place.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As :func:`saltrust.analysis.localization.score_maps` gives.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    person = scores["explainer"] == EXPERT
+    own = list(zip(scores["image"], scores["finding"], scores["reader"], strict=True))
+    asked = {unit for unit, expert in zip(own, person, strict=True) if expert}
+    missed = {unit for unit, empty in zip(own, person & (scores["area_predicted"] == 0),
+                                          strict=True) if empty}
+    kept = np.array([unit in asked and unit not in missed for unit in own], dtype=bool)
+    return scores[kept & (scores["area_reference"] > 0)].reset_index(drop=True)

@@ -1,0 +1,151 @@
+"""What makes the numbers mean something: baselines, readers, paired differences, shared cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+import xarray as xr
+from scipy import stats
+
+from saltrust.analysis.hit_baselines import AVERAGE_MASK, CENTRE
+from saltrust.analysis.localization import localization
+from saltrust.analysis.localization_contrasts import map_differences
+from saltrust.analysis.localization_summary import AVERAGE, decrease, on_shared_positives
+
+Mask = npt.NDArray[np.bool_]
+BuildCubes = Callable[..., xr.DataTree]
+SIZE = (64, 64)
+READERS = {"truth": "reference", "one": "benchmark", "two": "benchmark"}
+
+
+def _box(top: int, left: int, height: int, width: int) -> Mask:
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[top:top + height, left:left + width] = True
+    return mask
+
+
+def _scores(values: dict[str, npt.NDArray[np.float64]], metric: str = "iou") -> pd.DataFrame:
+    return pd.DataFrame([
+        {"image": f"i{k}", "patient": f"p{k}", "finding": "Edema", "explainer": name,
+         "model": "net", "reader": "truth", "iou": np.nan, "hit": np.nan, metric: value}
+        for name, column in values.items() for k, value in enumerate(column)])
+
+
+def test_paired_differences_agree_with_the_paired_t_test() -> None:
+    generator = np.random.default_rng(4)
+    one = generator.uniform(size=200)
+    two = np.clip(one + generator.normal(0.02, 0.1, 200), 0, 1)
+    row = map_differences(_scores({"grad": two, "cam": one}), resamples=4000).iloc[0]
+    test = stats.ttest_rel(two, one)
+    interval = test.confidence_interval()
+    assert row["contrast"] == "grad - cam"
+    assert row["estimate"] == pytest.approx(np.mean(two - one))
+    assert (row["conf_low"], row["conf_high"]) == pytest.approx(interval, abs=0.002)
+    assert row["p_value"] == pytest.approx(test.pvalue, abs=0.01)
+    assert row["n"] == 200
+
+
+def test_a_difference_takes_common_images_and_is_adjusted() -> None:
+    values = {"a": np.array([0.1, 0.2, np.nan]), "b": np.array([0.3, np.nan, 0.5]),
+              "c": np.array([0.2, 0.3, 0.4])}
+    found = map_differences(_scores(values), resamples=200)
+    overlap = found[found["metric"] == "iou"].set_index("contrast")
+    assert overlap.loc["a - b", "n"] == 1
+    assert "no interval" in overlap.loc["a - b", "note"]
+    assert overlap.loc["a - c", "estimate"] == pytest.approx(-0.1)
+    assert (overlap["family"] == "iou, Edema (3 tests)").all()
+    hits = found[found["metric"] == "hit"]
+    assert (hits["note"] == "no image that both have").all()
+
+
+def test_null_differences_are_seldom_significant() -> None:
+    generator = np.random.default_rng(0)
+    p_values = [map_differences(_scores({"a": generator.uniform(size=40),
+                                         "b": generator.uniform(size=40)}),
+                                resamples=200, seed=k).iloc[0]["p_value"] for k in range(100)]
+    assert np.mean(np.array(p_values) < 0.05) < 0.14
+    assert min(p_values) >= 2 / 201
+
+
+@pytest.fixture(scope="module")
+def study(build_cubes: BuildCubes) -> xr.DataTree:
+    """Four patients; the mask of the last lies elsewhere; reader two misses image b."""
+    place = {"a": _box(40, 4, 10, 10), "b": _box(40, 4, 10, 10), "c": _box(40, 4, 10, 10),
+             "d": _box(28, 28, 10, 10)}
+    masks: dict[tuple[str, str, str], Mask] = {}
+    for image, mask in place.items():
+        masks[image, "Edema", "truth"] = mask
+        masks[image, "Edema", "one"] = np.roll(mask, 5, axis=1)
+        masks[image, "Edema", "two"] = mask if image != "b" else np.zeros(SIZE, dtype=bool)
+    points = {(image, "Edema", "one"): [(np.argwhere(mask)[0] + 0.5).tolist()]
+              for image, mask in place.items()}
+    return build_cubes(
+        masks, readers=READERS, points=points, patients=list("pqrs"),
+        heatmaps={(image, "Edema", "oracle", "net"): mask for image, mask in place.items()})
+
+
+def test_baselines_hit_where_they_must(study: xr.DataTree) -> None:
+    result = localization(study, resamples=100)
+    rates = result.tables["hit_baselines"].set_index("explainer")
+    # The centre is in d alone; the others' average is in a, b and c and never in d.
+    assert rates.loc[CENTRE, "estimate"] == 0.25
+    assert rates.loc[AVERAGE_MASK, "estimate"] == 0.75
+    assert rates.loc[CENTRE, "chance"] == pytest.approx(100 / 64**2)
+    above = result.tables["hit_above_baseline"].set_index("contrast")
+    assert above.loc[f"oracle - {CENTRE}", "estimate"] == 0.75
+    assert above.loc[f"oracle - {AVERAGE_MASK}", "estimate"] == 0.25
+
+
+def test_without_other_patients_there_is_no_average_mask(build_cubes: BuildCubes) -> None:
+    cubes = build_cubes({(image, "Edema", "truth"): _box(28, 28, 10, 10) for image in "ab"},
+                        patients=["p", "p"],
+                        heatmaps={("a", "Edema", "cam", "net"): np.eye(8)})
+    rates = localization(cubes, resamples=20).tables["hit_baselines"].set_index("explainer")
+    assert math.isnan(rates.loc[AVERAGE_MASK, "estimate"])
+    assert rates.loc[AVERAGE_MASK, "note"] != ""
+    assert rates.loc[CENTRE, "estimate"] == 1
+
+
+def test_readers_agree_as_their_masks_do(study: xr.DataTree) -> None:
+    result = localization(study, resamples=100)
+    found = result.tables["agreement"].set_index(["reader_a", "reader_b", "metric"])
+    # Shifted by half its width: 50 of 150 pixels are shared.
+    assert found.loc[("truth", "one", "iou"), "estimate"] == pytest.approx(1 / 3)
+    assert found.loc[("truth", "one", "dice"), "estimate"] == pytest.approx(0.5)
+    assert found.loc[("truth", "two", "iou"), "estimate"] == pytest.approx(0.75)
+    assert found.loc[("truth", "one", "hit"), "estimate"] == 1
+    assert "Wilson" in found.loc[("truth", "one", "hit"), "note"]
+    # The point of one lies outside its own shifted mask, inside the mask of two where that is.
+    assert found.loc[("one", "two", "hit"), "estimate"] == 1
+    assert found.loc[("one", "two", "hit"), "n"] == 3
+    share = result.tables["agreement_share"].set_index(["finding", "metric"])
+    readers = np.mean([(1 / 3 + 1 + 1 / 3) / 3] * 3 + [(1 / 3 + 0 + 0) / 3])
+    assert share.loc[("Edema", "iou"), "readers"] == pytest.approx(readers)
+    assert share.loc[("Edema", "iou"), "estimate"] == pytest.approx(100 / readers)
+    assert share.loc[(AVERAGE, "iou"), "estimate"] == pytest.approx(100 / readers)
+
+
+def test_shared_positives_leave_out_what_an_expert_missed(study: xr.DataTree) -> None:
+    scores = localization(study, resamples=20).tables["scores"]
+    shared = on_shared_positives(scores)
+    assert set(shared["image"]) == {"a", "c", "d"}
+    whole, part = (decrease(table, resamples=20)[0].set_index(["finding", "metric"])
+                   for table in (scores, shared))
+    assert whole.loc[("Edema", "iou"), "expert"] == pytest.approx((4 / 3 + 3) / 8)
+    assert part.loc[("Edema", "iou"), "expert"] == pytest.approx((1 / 3 + 1) / 2)
+    pd.testing.assert_frame_equal(
+        part, localization(study, resamples=20).tables["decrease_shared"].set_index(
+            ["finding", "metric"]))
+
+
+def test_studies_without_readers_or_second_maps_have_empty_tables(build_cubes: BuildCubes) -> None:
+    cubes = build_cubes({("a", "Edema", "truth"): _box(28, 28, 10, 10)},
+                        heatmaps={("a", "Edema", "cam", "net"): np.eye(8)})
+    tables = localization(cubes, resamples=20).tables
+    for name in ("differences", "agreement", "agreement_share"):
+        assert tables[name].empty
