@@ -58,10 +58,14 @@ def start_run(folder: Path, study: Study, device: torch.device) -> None:
         If the folder cannot be written.
     """
     weights = folder / WEIGHTS_FILE
-    earlier = [folder / name for name in (METRICS_FILE, CONFIG_FILE, ENVIRONMENT_FILE)]
+    earlier = [card_path(weights), weights,
+               *(folder / name for name in (METRICS_FILE, CONFIG_FILE, ENVIRONMENT_FILE))]
     try:
-        for path in (card_path(weights), weights, *earlier):
+        for path in earlier:
             path.unlink(missing_ok=True)
+            # What a killed process was writing.
+            for unfinished in folder.glob(f".{path.name}.*.tmp"):
+                unfinished.unlink()
     except OSError as error:
         raise DataError(f"run folder {folder} cannot be emptied: {error}") from error
     _write_json(folder / CONFIG_FILE, study.as_dict())

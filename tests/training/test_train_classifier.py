@@ -261,8 +261,10 @@ def test_an_interrupted_run_is_usable_and_starts_again_unasked(
     with caplog.at_level(logging.WARNING):
         load_classifier(model, plan, ["Left Square"])
     assert "cut short" in caplog.text
+    (folder / ".model.safetensors.abc.tmp").write_bytes(b"of a killed process")
     run(data, plan)
     assert card_of(folder)["complete"] is True
+    assert not list(folder.glob(".*"))
 
 
 def test_a_full_disk_keeps_the_epoch_before(
