@@ -240,6 +240,9 @@ SALIENCY = Group(
         Variable("heatmap", ("image", "finding", "explainer", "model", "y", "x"), "float32",
                  "Attribution per pixel of the grid.", fill=_NAN, required=True),
         _status(("image", "finding", "explainer", "model")),
+        Variable("completeness", ("image", "finding", "explainer", "model"), "float32",
+                 "Sum of the map minus the change of the logit from the explainer's baseline; "
+                 "NaN where the explainer promises no such sum.", "logit", fill=_NAN),
     ),
 )
 

@@ -76,7 +76,8 @@ class Explainer:
         from which the change of the logit equals the sum of the map; empty: it promises no such
         thing.
     limits : dict of str to (low, high)
-        Range of numeric parameters, ends included.
+        Range of numeric parameters, ends included; the higher end may be the name of another
+        parameter.
     choices : dict of str to sequence of str
         What a parameter may be; of one that holds several, each of them.
     trial : dict
@@ -88,7 +89,7 @@ class Explainer:
     to_inputs: bool = False
     layers: tuple[str, ...] = ()
     baseline: str = ""
-    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    limits: Mapping[str, tuple[float, float | str]] = field(default_factory=dict)
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     trial: Mapping[str, Any] = field(default_factory=dict)
 
@@ -135,7 +136,7 @@ BUILT_IN: dict[str, Explainer] = {
         Explainer("deconvnet", deconvnet, to_inputs=True),
         Explainer("gradcam_plus_plus", gradcam_plus_plus, layers=("layer",)),
         Explainer("eigencam", eigencam, layers=("layer",)),
-        Explainer("occlusion", occlusion, limits={"window": _COUNT, "stride": _COUNT},
+        Explainer("occlusion", occlusion, limits={"window": _COUNT, "stride": (1, "window")},
                   choices={"fill": LEVELS}, trial={"window": 100_000, "stride": 100_000}),
         Explainer("deeplift", deeplift, baseline="baseline", choices={"baseline": LEVELS}),
         Explainer("input_x_gradient", input_x_gradient, to_inputs=True),
@@ -365,9 +366,10 @@ def _bind(explainer: Explainer, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_values(explainer: Explainer, parameters: Mapping[str, Any]) -> None:
     for name, (low, high) in explainer.limits.items():
-        if not low <= parameters[name] <= high:
+        highest, of = (parameters[high], f", the {high}") if isinstance(high, str) else (high, "")
+        if not low <= parameters[name] <= highest:
             raise UsageError(f"explainer {explainer.name!r}: {name} must lie in {low:g} to "
-                             f"{high:g}, not {parameters[name]!r}")
+                             f"{highest:g}{of}, not {parameters[name]!r}")
     for name, known in explainer.choices.items():
         values = parameters[name]
         values = [values] if isinstance(values, str) else values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,12 @@ from saltrust.cache.collection import Collection, Radiograph
 from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter, disk_errors
 from saltrust.errors import DataError
+from saltrust.explainers.context import BatchContext, PassSize
 from saltrust.explainers.explain import explain
+from saltrust.explainers.segmentation import SegmentStore
 from saltrust.generate.plan import PlannedModel, Positions
 from saltrust.generate.status import map_status
-from saltrust.models.preprocessing import to_input
+from saltrust.models.preprocessing import Preprocessing, to_input
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,13 +29,41 @@ class LoadedBatch:
 
     Attributes
     ----------
+    images : tuple of str
+        Names.
     pixels : ndarray of uint8, shape (B, y, x)
     decoded : dict of int to Radiograph
         Those that are not in the store yet, by position.
     """
 
+    images: tuple[str, ...]
     pixels: npt.NDArray[np.uint8]
     decoded: dict[int, Radiograph]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What all batches of a job share, whatever the model.
+
+    Attributes
+    ----------
+    device : torch.device
+    seed : int
+        Of the noise that explainers add.
+    passes : PassSize
+    segments : SegmentStore
+    """
+
+    device: torch.device
+    seed: int
+    passes: PassSize = field(default_factory=PassSize)
+    segments: SegmentStore = field(default_factory=SegmentStore)
+
+    def context(self, loaded: LoadedBatch, preprocessing: Preprocessing) -> BatchContext:
+        """What explainers may know of a batch."""
+        ends = to_input(np.array([[[0, 255]]], np.uint8), preprocessing, self.device)
+        return BatchContext(loaded.images, ends[..., :1], ends[..., 1:], self.seed,
+                            loaded.pixels, self.passes, self.segments)
 
 
 @dataclass(frozen=True)
@@ -47,16 +77,19 @@ class ExplainedBatch:
     logits, probabilities : ndarray of float32, shape (B, finding)
     heatmaps : list of ndarray of float32, shape (B, finding, y, x)
         One per explainer, in the order of the cubes.
+    completeness : list of ndarray of float32, shape (B, finding)
+        Likewise; NaN where the explainer's maps promise no sum.
     """
 
     decoded: dict[int, Radiograph]
     logits: Floats
     probabilities: Floats
     heatmaps: list[Floats]
+    completeness: list[Floats]
 
 
 def explain_batch(model: PlannedModel, loaded: LoadedBatch,
-                  device: torch.device) -> ExplainedBatch:
+                  resources: Resources) -> ExplainedBatch:
     """Run a model and its explainers on a batch; the model lies on the device already.
 
     Raises
@@ -66,16 +99,20 @@ def explain_batch(model: PlannedModel, loaded: LoadedBatch,
     """
     classifier = model.classifier
     try:
-        inputs = to_input(loaded.pixels, classifier.preprocessing, device)
-        found = explain(classifier.module, inputs, classifier.output_index, model.explainers)
+        inputs = to_input(loaded.pixels, classifier.preprocessing, resources.device)
+        found = explain(classifier.module, inputs, classifier.output_index, model.explainers,
+                        context=resources.context(loaded, classifier.preprocessing))
         logits = found.logits[:, list(classifier.output_index)].to(torch.float32)
         heatmaps = [_to_numpy(found.heatmaps[item.name]) for item in model.explainers]
-        return ExplainedBatch(
-            loaded.decoded, _to_numpy(logits), _to_numpy(logits.sigmoid()), heatmaps)
+        unknown = torch.full_like(logits, torch.nan)
+        completeness = [_to_numpy(found.completeness.get(item.name, unknown))
+                        for item in model.explainers]
+        return ExplainedBatch(loaded.decoded, _to_numpy(logits), _to_numpy(logits.sigmoid()),
+                              heatmaps, completeness)
     except torch.cuda.OutOfMemoryError as error:
         raise DataError(
-            f"{device} ran out of memory explaining {len(loaded.pixels)} images at once with "
-            f"model {classifier.name!r}; lower batch_size of [generate] and start again with "
+            f"{resources.device} ran out of memory explaining {len(loaded.pixels)} images at once "
+            f"with model {classifier.name!r}; lower batch_size of [generate] and start again with "
             "--overwrite"
         ) from error
 
@@ -149,7 +186,8 @@ class ModelStore:
                 radiograph = self._collection.radiograph(self._images[position], (height, width))
                 decoded[position] = radiograph
                 pixels[row] = radiograph.pixels
-        return LoadedBatch(pixels, decoded)
+        return LoadedBatch(tuple(self._images[position] for position in positions.tolist()),
+                           pixels, decoded)
 
     def store(self, positions: Positions, batch: ExplainedBatch) -> None:
         """Write all results of a batch.
@@ -171,6 +209,8 @@ class ModelStore:
             self._store_small("prediction/probability", positions, batch.probabilities)
             if self._heatmap is not None:
                 status = np.stack([map_status(maps) for maps in batch.heatmaps], axis=-1)
+                completeness = np.stack(batch.completeness, axis=-1)
+                self._store_small("saliency/completeness", positions, completeness)
                 self._store_small("saliency/status", positions, status)
 
     def _store_radiographs(self, decoded: dict[int, Radiograph]) -> None:

@@ -14,7 +14,14 @@ from tqdm import tqdm
 from saltrust.cache.collection import Collection
 from saltrust.cache.reference import instance_counts, write_annotations
 from saltrust.cache.writing import StoreWriter, create_store
-from saltrust.generate.batches import ExplainedBatch, LoadedBatch, ModelStore, explain_batch
+from saltrust.generate.batches import (
+    ExplainedBatch,
+    LoadedBatch,
+    ModelStore,
+    Resources,
+    explain_batch,
+)
+from saltrust.generate.completeness import CompletenessCheck
 from saltrust.generate.pipeline import overlap
 from saltrust.generate.plan import Plan, PlannedModel, Positions, make_plan
 from saltrust.generate.provenance import attributes, identity
@@ -97,9 +104,10 @@ def generate(
     _record_start(writer)
     with _threads(int(writer.attributes["threads"])):
         write_annotations(writer, collection, progress=progress)
+        resources = Resources(plan.device, study.seed)
         for position, model in enumerate(plan.models):
-            _run_model(plan, model, ModelStore(writer, collection, position,
-                                               len(model.explainers)), progress=progress)
+            store = ModelStore(writer, collection, position, len(model.explainers))
+            _run_model(plan, model, store, resources, progress=progress)
     return writer.finish()
 
 
@@ -119,13 +127,18 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, *, progress: bool) -> None:
+def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, resources: Resources, *,
+               progress: bool) -> None:
     finished = store.finished()
     batches = [batch for batch in plan.batches() if not finished[batch].all()]
     module = model.classifier.module.to(plan.device)
 
+    completeness = CompletenessCheck(tuple(item.name for item in model.explainers))
+
     def compute(_batch: Positions, loaded: LoadedBatch) -> ExplainedBatch:
-        return explain_batch(model, loaded, plan.device)
+        batch = explain_batch(model, loaded, resources)
+        completeness.add(batch)
+        return batch
 
     bar = tqdm(
         desc=model.classifier.name,
@@ -141,6 +154,10 @@ def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, *, progress: 
     finally:
         module.to("cpu")
     _warn_of_useless_maps(model.classifier.name, store.counts())
+    for explainer, missed in completeness.missed().items():
+        _log.warning("model %r: maps of %r should add up to the change of the logit from the "
+                     "baseline and miss it by %.0f %% of its size; give it more `steps` or "
+                     "another `quadrature`", model.classifier.name, explainer, 100 * missed)
 
 
 def _warn_of_useless_maps(model: str, counts: dict[str, int]) -> None:

@@ -163,7 +163,8 @@ def _fit(classifier: Classifier, explainers: list[BoundExplainer],
     probe = to_input(black, classifier.preprocessing)
     try:
         fitted = [item.fit(classifier.module, probe) for item in explainers]
-        explain(classifier.module, probe, classifier.output_index[:1], fitted)
+        explain(classifier.module, probe, classifier.output_index[:1],
+                [item.for_trial() for item in fitted])
     except (DataError, UsageError) as error:
         raise type(error)(f"model {classifier.name!r}: {error}") from None
     return tuple(fitted)
