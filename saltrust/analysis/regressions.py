@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ from saltrust.analysis.estimate import (
 from saltrust.analysis.linear import simple_regression
 from saltrust.analysis.localization import Cut, score_maps
 from saltrust.analysis.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
+from saltrust.analysis.regression_fits import FITS, Design, Fit, logit_table, mixed_table
 from saltrust.analysis.result import Result
 from saltrust.analysis.selection import (
     EXPERT,
@@ -48,6 +50,7 @@ from saltrust.analysis.selection import (
     why_nothing,
 )
 from saltrust.analysis.shape import Definition, check_definition
+from saltrust.analysis.tidy_scores import read_tidy_scores
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
@@ -74,7 +77,8 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
                 models: Sequence[str] | None = None,
                 definition: Definition = "default",
                 iou_slice: IouSlice | None = None, adjustment: Adjustment = "bonferroni",
-                family: Family = "response", confidence: float = 0.95) -> Result:
+                family: Family = "response", fits: Sequence[Fit] = (),
+                confidence: float = 0.95) -> Result:
     """Regress localization scores on the descriptors of the reference masks.
 
     Rows are images x findings whose reference mask is not empty.  Within a scheme, saliency,
@@ -105,6 +109,8 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
         For multiplicity.
     family : {"response", "scheme", "explainer", "study"}
         Which regressions are adjusted for each other; 4, 12, 24 or all.
+    fits : sequence of {"ols", "cluster", "mixed", "logit"}
+        Further models beside least squares: :data:`saltrust.analysis.regression_fits.FITS`.
     confidence : float
         Level of the intervals, which are not adjusted for multiplicity.
 
@@ -116,7 +122,9 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
         least squares), then the slope per raw unit (``estimate_raw``) and per standard
         deviation of the descriptor (``estimate_per_sd``), and ``r_squared``.  Table
         ``robust``: the same slopes with CR2 errors clustered by patient (by image where the
-        patient is unknown), and the number of ``clusters``.
+        patient is unknown), and the number of ``clusters``.  Tables ``mixed`` and ``logit``
+        (:mod:`saltrust.analysis.regression_fits`) where asked for, adjusted in the same
+        families.
 
     Raises
     ------
@@ -135,6 +143,9 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
     for value, known in ((family, FAMILIES), (adjustment, ADJUSTMENTS)):
         if value not in known:
             raise UsageError(f"{value!r} is not known; {nearest(value, known)}")
+    for fit in fits:
+        if fit not in FITS:
+            raise UsageError(f"fit {fit!r} is not known; {nearest(fit, FITS)}")
     scores = check_scores(scores)
     shapes = check_columns(descriptors, ("image", "finding", "reader"), DESCRIPTORS,
                            "descriptors")
@@ -152,6 +163,10 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
             name = {"explainer": explainer, "model": model, "scheme": scheme}
             rows += _scheme_rows(name, complete, not people.empty, confidence)
     table, robust = _tables(rows, adjustment, family)
+    designs = [row.design for row in rows]
+    further = {name: _adjusted(make(designs, IDENTIFY, confidence), adjustment, family)
+               for name, make in (("mixed", mixed_table), ("logit", logit_table))
+               if name in fits}
     if table["estimate"].isna().all():
         raise DataError(f"none of the {len(table)} regressions can be computed: "
                         f"{why_nothing(table['note'], excluded)}; add annotated positive images")
@@ -168,11 +183,12 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
         "multiplicity": {"method": adjustment, "family": FAMILIES[family][0],
                          "factor": FAMILIES[family][1] or len(table),
                          "planned tests without a p-value": "count in the factor"},
+        "fits": {name: FITS[name] for name in FITS if name in (*fits, "ols", "cluster")},
         "stars": STARS_LEGEND,
         "counts": {"regressions": len(table), "computed": int(table["estimate"].notna().sum())},
         "exclusions": shared_exclusions(excluded),
     }
-    return Result(meta, {"estimates": table, "robust": robust})
+    return Result(meta, {"estimates": table, "robust": robust, **further})
 
 
 def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
@@ -181,7 +197,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
                benchmark: str | None = None, reader: str | None = None,
                definition: Definition = "default", iou_slice: IouSlice | None = None,
                adjustment: Adjustment = "bonferroni", family: Family = "response",
-               confidence: float = 0.95, threshold: Cut = None, cutoff: Cut = None,
+               fits: Sequence[Fit] = (), confidence: float = 0.95, threshold: Cut = None,
+               cutoff: Cut = None,
                keep: bool = False, workers: int = 1, scheduler: str | None = None,
                progress: bool = False) -> Result:
     """Score the maps of cubes, describe their reference masks, and :func:`regressions`.
@@ -198,7 +215,7 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
         Only these.
     definition : {"default", "peer"}
         How maps are scored, shapes measured, and which slice is used.
-    benchmark, reader, iou_slice, adjustment, family, confidence
+    benchmark, reader, iou_slice, adjustment, family, fits, confidence
         As :func:`regressions`.
     threshold, cutoff, keep, workers, scheduler
         As :func:`saltrust.analysis.localization.score_maps`.
@@ -230,11 +247,40 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
         result = regressions(scores, shapes.tables["descriptors"], benchmark=benchmark,
                              reader=reader, explainers=explainers, models=models,
                              definition=definition, iou_slice=iou_slice, adjustment=adjustment,
-                             family=family, confidence=confidence)
+                             family=family, fits=fits, confidence=confidence)
     except DataError as error:
         raise DataError(f"{source(cubes)}: {error}") from None
     meta = {"resolution": shapes.meta["resolution"], "split": split, **result.meta}
     return Result(meta, result.tables)
+
+
+def from_table(path: str | Path, *, findings: Sequence[str] | None = None, **options: Any
+               ) -> Result:
+    """:func:`regressions` of scores from a tidy CSV (:mod:`saltrust.analysis.tidy_scores`).
+
+    Parameters
+    ----------
+    path : path
+    findings : sequence of str, optional
+        Only these.
+    **options
+        As :func:`regressions`.
+
+    Raises
+    ------
+    DataError, UsageError
+        As :func:`regressions` and :func:`saltrust.analysis.tidy_scores.read_tidy_scores`.
+    """
+    scores, shapes = read_tidy_scores(path)
+    for name in findings or ():
+        one_of(name, list(dict.fromkeys(scores["finding"])), "finding")
+    if findings:
+        scores = scores[scores["finding"].isin(findings)]
+    try:
+        result = regressions(scores, shapes, **options)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return Result({"scores": str(path), **result.meta}, result.tables)
 
 
 def table2(result: Result) -> pd.DataFrame:
@@ -336,12 +382,12 @@ class _Row:
     robust: Estimate
     extra: dict[str, float]
     clusters: int
+    design: Design
 
 
 def _scheme_rows(name: Mapping[str, str], complete: pd.DataFrame, experts: bool,
                  confidence: float) -> Iterator[_Row]:
     """The 12 regressions of one scheme, response by response."""
-    clusters = complete["cluster"].to_numpy()
     for whose in RESPONSES:
         y = complete[whose].to_numpy()
         for descriptor in DESCRIPTORS:
@@ -356,16 +402,25 @@ def _scheme_rows(name: Mapping[str, str], complete: pd.DataFrame, experts: bool,
             full = {**name, "response": whose, "descriptor": descriptor}
             if missing:
                 nothing = Estimate(note=missing)
-                yield _Row(full, nothing, nothing, dict.fromkeys(EXTRA, np.nan), 0)
+                design = _design(full, x, y, complete, missing)
+                yield _Row(full, nothing, nothing, dict.fromkeys(EXTRA, np.nan), 0, design)
             else:
-                yield _fit(full, x, y, clusters, confidence=confidence)
+                yield _fit(full, x, y, complete, confidence=confidence)
 
 
-def _fit(name: dict[str, str], raw: FloatArray, y: FloatArray, clusters: npt.NDArray[Any], *,
+def _design(name: dict[str, str], raw: FloatArray, y: FloatArray, complete: pd.DataFrame,
+            missing: str = "") -> Design:
+    # A constant becomes 0 everywhere and is told by its note.
+    x = raw if missing or not len(raw) else (raw - raw.min()) / (float(np.ptp(raw)) or 1.0)
+    return Design(name, x, y, complete["image"].to_numpy(), complete["finding"].to_numpy(),
+                  complete["cluster"].to_numpy(), missing)
+
+
+def _fit(name: dict[str, str], raw: FloatArray, y: FloatArray, complete: pd.DataFrame, *,
          confidence: float) -> _Row:
     width = float(np.ptp(raw)) if len(raw) else 0.0
-    # A constant becomes 0 everywhere and is told by its note.
-    x = (raw - raw.min()) / (width or 1.0) if len(raw) else raw
+    design = _design(name, raw, y, complete)
+    x, clusters = design.x, design.clusters
     fit = simple_regression(x, y, confidence=confidence,
                             names=(name["descriptor"], "the response"))
     robust = robust_slope(fit, x, y, clusters, confidence=confidence)
@@ -373,7 +428,7 @@ def _fit(name: dict[str, str], raw: FloatArray, y: FloatArray, clusters: npt.NDA
     spread = float(np.std(raw, ddof=1)) if len(raw) > 1 else float("nan")
     return _Row(name, fit, robust,
                 dict(zip(EXTRA, (in_raw_units, in_raw_units * spread, fit.r_squared),
-                         strict=True)), len(np.unique(clusters)))
+                         strict=True)), len(np.unique(clusters)), design)
 
 
 def _tables(rows: Sequence[_Row], adjustment: Adjustment, family: Family
@@ -385,10 +440,15 @@ def _tables(rows: Sequence[_Row], adjustment: Adjustment, family: Family
     robust = estimates_table(
         [{**row.name, **row.robust.row(row.name["descriptor"]), "clusters": row.clusters}
          for row in rows], IDENTIFY, ("clusters",)).astype({"clusters": "int64"})
+    return (_adjusted(classical, adjustment, family), _adjusted(robust, adjustment, family))
+
+
+def _adjusted(table: pd.DataFrame, adjustment: Adjustment, family: Family) -> pd.DataFrame:
     by = {"response": IDENTIFY[:4], "scheme": IDENTIFY[:3], "explainer": IDENTIFY[:2],
           "study": ()}[family]
-    names = (classical[list(by)].agg(", ".join, axis=1) if by
-             else pd.Series("study", index=classical.index))
+    if table.empty:
+        return table
+    names = (table[list(by)].agg(", ".join, axis=1) if by
+             else pd.Series("study", index=table.index))
     sizes = {str(name): int(count) for name, count in names.value_counts().items()}
-    return (adjust_families(classical, names, adjustment, sizes),
-            adjust_families(robust, names, adjustment, sizes))
+    return adjust_families(table, names, adjustment, sizes)

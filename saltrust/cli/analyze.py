@@ -143,7 +143,13 @@ _adjustment_option = click.option(
 
 
 @analyze.command()
-@cubes_argument
+@click.argument("cubes", type=click.Path(path_type=Path), metavar="[CUBES]", required=False)
+@click.option("--scores", type=click.Path(path_type=Path), metavar="FILE.csv",
+              help="Take scores from a tidy CSV in the place of CUBES: image, finding, explainer "
+                   "(`expert` for a person, whose name stands in model), iou and/or hit, and "
+                   "descriptors of the reference mask (n_instances, area_ratio, elongation, "
+                   "irrectangularity); optional patient, model, reader, area_predicted, "
+                   "area_reference.")
 @selection_options
 @map_options
 @definition_options
@@ -151,12 +157,21 @@ _adjustment_option = click.option(
 @slice_option
 @_benchmark_option
 @_adjustment_option
+@click.option("--family", type=click.Choice(["response", "scheme", "explainer", "study"]),
+              default="response", show_default=True,
+              help="Regressions that are corrected for each other: 4, 12, 24, or all.")
+@click.option("--fit", "fits", multiple=True,
+              type=click.Choice(["ols", "cluster", "mixed", "logit"]),
+              help="Print further models beside least squares; may be repeated.  cluster: errors "
+                   "clustered by patient; mixed: random intercepts for image and finding; logit: "
+                   "log odds of a hit.  (--model selects whose maps.)")
 @confidence_option
 @pass_options
 @output_options
 @click.pass_context
-def regressions(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
-                explainers: tuple[str, ...], models: tuple[str, ...], **options: Any) -> None:
+def regressions(ctx: click.Context, /, cubes: Path | None, scores: Path | None,
+                findings: tuple[str, ...], explainers: tuple[str, ...], models: tuple[str, ...],
+                fits: tuple[str, ...], **options: Any) -> None:
     """Does shape explain localization?  24 linear regressions per explainer and model.
 
     For IoU and hit: saliency, expert, and expert - saliency, each on one min-max normalised
@@ -167,11 +182,23 @@ def regressions(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
     from saltrust.report.tables import render_frame
 
     output = _split_off_output(options)
-    result = analysis.from_cubes(open_cubes(cubes), findings=choose_or_all(findings),
-                                 explainers=choose_or_all(explainers),
-                                 models=choose_or_all(models), progress=shows_progress(ctx),
-                                 **options)
+    options |= {"explainers": choose_or_all(explainers), "models": choose_or_all(models),
+                "fits": fits}
+    if (cubes is None) == (scores is None):
+        raise UsageError("give either CUBES or --scores FILE.csv" if cubes is None else
+                         "CUBES and --scores exclude each other; leave one of them out")
+    if cubes is not None:
+        result = analysis.from_cubes(open_cubes(cubes), findings=choose_or_all(findings),
+                                     progress=shows_progress(ctx), **options)
+    else:
+        assert scores is not None
+        result = analysis.from_table(scores, findings=choose_or_all(findings),
+                                     **_without_cubes(ctx, options))
     printed = None
+    further = [name for name in ("cluster", "mixed", "logit") if name in fits]
+    if further and not output["tables"] and output["form"] == "table":
+        output["tables"] = ("estimates", *("robust" if name == "cluster" else name
+                                           for name in further))
     if output["form"] in {"markdown", "latex"}:
         def printed() -> str:
             frame = render_frame(analysis.table2(result), output["form"])
@@ -213,6 +240,18 @@ def confidence(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
                                  models=choose_or_all(models), progress=shows_progress(ctx),
                                  **options)
     emit(result, "confidence", **output)
+
+
+def _without_cubes(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that a table of scores can obey; others, where given, are refused."""
+    kept = dict(options)
+    for name in ("split", "resolution", "threshold", "cutoff", "keep", "workers", "scheduler"):
+        given = ctx.get_parameter_source(name)
+        if given is not None and given.name == "COMMANDLINE":
+            raise UsageError(f"--{name} needs CUBES; with --scores the scores are as they stand "
+                             "in the file")
+        kept.pop(name)
+    return kept
 
 
 def _split_off_output(options: dict[str, Any]) -> dict[str, Any]:

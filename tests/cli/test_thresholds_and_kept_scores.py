@@ -60,3 +60,24 @@ def test_bad_thresholds_are_named(run, cubes: Path) -> None:
         assert result.exit_code == 2
         assert word in result.stderr
     assert run("-q", "analyze", "thresholds", cubes, "--grid", "a,b").exit_code == 2
+
+
+def test_regressions_of_a_csv_need_no_cubes(run, cubes: Path, tmp_path: Path) -> None:
+    rows = ["image,finding,explainer,iou,hit,area_ratio"]
+    rows += [f"i{k},Edema,{who},{(k * 7 % 11) / (11 + bonus)},{k % 2},{(k * 3 % 13) / 13}"
+             for k in range(30) for who, bonus in (("cam", 0), ("expert", 5))]
+    table = tmp_path / "scores.csv"
+    table.write_text("\n".join(rows))
+    result = run("-q", "analyze", "regressions", "--scores", table, "--fit", "logit", "--fit",
+                 "cluster", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    tables = json.loads(result.stdout)["tables"]
+    assert {"estimates", "robust", "logit"} <= set(tables)
+    # Beside least squares the models asked for are printed.
+    printed = run("-q", "analyze", "regressions", "--scores", table, "--fit", "logit").stdout
+    assert "odds ratio" in printed.replace("_", " ")
+    for arguments in ((), (cubes, "--scores", table), ("--scores", table, "--split", "test"),
+                      ("--scores", tmp_path / "none.csv")):
+        refused = run("-q", "analyze", "regressions", *arguments)
+        assert refused.exit_code == 2
+        assert refused.stdout == ""

@@ -1,0 +1,144 @@
+"""The regressions of protocol S once more, by models that know which rows belong together.
+
+Least squares takes every row for independent.  Beside it, on the same rows and with the same
+min-max normalised descriptor: random intercepts for image and finding, and log odds of a hit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from saltrust.analysis.estimate import Estimate, estimates_table
+from saltrust.analysis.logistic import logistic_regression
+from saltrust.errors import DataError
+
+FloatArray = npt.NDArray[np.float64]
+Fit = Literal["ols", "cluster", "mixed", "logit"]
+FITS: dict[Fit, str] = {
+    "ols": "least squares with classical errors (table estimates)",
+    "cluster": "least squares with CR2 errors clustered by patient (table robust)",
+    "mixed": "random intercepts for image and finding, REML, Satterthwaite (table mixed)",
+    "logit": "log odds of a hit, Wald; Firth where hits and misses are separated (table logit)",
+}
+
+
+@dataclass(frozen=True)
+class Design:
+    """One regression before it is fitted.
+
+    Attributes
+    ----------
+    name : dict of str to str
+        What identifies the row.
+    x, y : ndarray of float64, shape (n,)
+        Descriptor, min-max normalised, and response.
+    image, finding : ndarray of str, shape (n,)
+    clusters : ndarray, shape (n,)
+        Patients.
+    missing : str
+        Why there is nothing to fit, else empty.
+    """
+
+    name: dict[str, str]
+    x: FloatArray
+    y: FloatArray
+    image: npt.NDArray[Any]
+    finding: npt.NDArray[Any]
+    clusters: npt.NDArray[Any]
+    missing: str
+
+
+def mixed_table(designs: Iterable[Design], identify: tuple[str, ...], confidence: float
+                ) -> pd.DataFrame:
+    """Slopes with random intercepts for image and finding.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The identifying columns, the uniform ones (t with Satterthwaite's degrees of freedom),
+        and the standard deviations ``sd_image``, ``sd_finding`` and ``sd_residual``.
+    """
+    extra = ("sd_image", "sd_finding", "sd_residual")
+    rows = []
+    for design in designs:
+        estimate, deviations = (Estimate(note=design.missing), {}) if design.missing else _mixed(
+            design, confidence)
+        rows.append({**design.name, **estimate.row(design.name["descriptor"]),
+                     **{f"sd_{name}": deviations.get(name, np.nan)
+                        for name in ("image", "finding", "residual")}})
+    return estimates_table(rows, identify, extra)
+
+
+def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence: float
+                ) -> pd.DataFrame:
+    """Slopes of the log odds of a hit.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the scheme ``hit`` whose response is a person's or a map's: the identifying
+        columns, the uniform ones, ``odds_ratio, odds_low, odds_high`` per full range of the
+        descriptor, and ``std_error_clustered``.
+    """
+    extra = ("odds_ratio", "odds_low", "odds_high", "std_error_clustered")
+    rows = []
+    for design in designs:
+        if design.name["scheme"] != "hit" or design.name["response"] == "difference":
+            continue
+        clustered = float("nan")
+        if design.missing:
+            estimate = Estimate(note=design.missing)
+        elif not np.isin(design.y, (0.0, 1.0)).all():
+            estimate = Estimate(n=len(design.y), note="a mean over several readers is neither "
+                                                      "hit nor miss: name one benchmark reader")
+        else:
+            fit = logistic_regression(design.x, design.y, clusters=design.clusters,
+                                      confidence=confidence)
+            estimate, clustered = fit.slope, fit.clustered_error
+        odds = np.exp(np.clip([estimate.estimate, estimate.conf_low, estimate.conf_high],
+                              -700, 700)).tolist()
+        rows.append({**design.name, **estimate.row(design.name["descriptor"]),
+                     **dict(zip(extra, [*odds, clustered], strict=True))})
+    return estimates_table(rows, identify, extra)
+
+
+def _mixed(design: Design, confidence: float) -> tuple[Estimate, dict[str, float]]:
+    from saltrust.analysis.mixed.model import mixed_model
+
+    n = len(design.y)
+    if n < 4 or np.ptp(design.x) == 0 or np.ptp(design.y) == 0:
+        return Estimate(n=n, note="too few rows, or nothing varies"), {}
+    frame = pd.DataFrame({"image": design.image, "finding": design.finding, "x": design.x,
+                          "y": design.y})
+    # With one level, or one row per level, an intercept cannot be told from another term.
+    groups = [name for name in ("image", "finding") if 1 < frame[name].nunique() < n]
+    if not groups:
+        return Estimate(n=n, note="no image and no finding has several rows: use ols"), {}
+    formula = "y ~ x + " + " + ".join(f"(1 | {name})" for name in groups)
+    # What it warns of stands in the note of the row.
+    logger = logging.getLogger("saltrust.analysis.mixed.model")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        found = mixed_model(frame, formula, engine="builtin", confidence=confidence)
+    except DataError as error:
+        return Estimate(n=n, note=str(error)), {}
+    finally:
+        logger.disabled = disabled
+    effects = found.tables["fixed_effects"]
+    row = effects[effects["term"] == "x"].to_dict("records")[0]
+    deviations = {str(name).lower(): float(sd) for name, sd in zip(
+        found.tables["random_effects"]["group"], found.tables["random_effects"]["sd"],
+        strict=True)}
+    left_out = [name for name in ("image", "finding") if name not in groups]
+    notes = [*found.meta.get("notes", []),
+             *(f"no random intercept for {name}: it does not repeat" for name in left_out)]
+    return Estimate(float(row["estimate"]), float(row["std_error"]), float(row["conf_low"]),
+                    float(row["conf_high"]), float(row["statistic"]), float(row["df"]),
+                    float(row["p_value"]), n, "; ".join(map(str, notes))), deviations
