@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,6 +40,8 @@ DECISION_COLUMNS = ("decision", "bootstrap_decision", "wilcoxon_decision", "chan
 FloatArray = npt.NDArray[np.float64]
 #: A level and its baseline.
 Pair = tuple[str, str]
+#: Estimate, adjusted p-value and alpha to a decision.
+Judge = Callable[[float, float, float], str]
 _NAN = float("nan")
 
 
@@ -82,8 +84,8 @@ class DecisionOptions:
                             "pass: below; else uncertain"}
 
 
-def verdict(estimate: float, p_value: float, alpha: float, *, high_is_good: bool = True) -> str:
-    """The paper's rule for one comparison.
+def verdict(estimate: float, p_value: float, alpha: float) -> str:
+    """The paper's rule for one comparison of scores of which high ones are good.
 
     Examples
     --------
@@ -94,12 +96,12 @@ def verdict(estimate: float, p_value: float, alpha: float, *, high_is_good: bool
         return UNKNOWN
     if p_value >= alpha:
         return UNCERTAIN
-    return PASS if (estimate > 0) == high_is_good else FAIL
+    return PASS if estimate > 0 else FAIL
 
 
 def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
            identify: Mapping[str, str], options: DecisionOptions, random: str = "",
-           constants: Mapping[str, float] | None = None
+           constants: Mapping[str, float] | None = None, judge: Judge | None = None
            ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Compare levels with baselines, or with constants, on the images they share.
 
@@ -117,6 +119,8 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
         A further random intercept, such as the model's seed.
     constants : mapping of str to float, optional
         Baselines that are numbers: the marginal mean is tested against them, they are no level.
+    judge : callable, optional
+        Estimate, adjusted p-value and alpha to decision; :func:`verdict` when left out.
 
     Returns
     -------
@@ -126,7 +130,7 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
     methods : list of dict
         One row per contrast and method, with ``method`` and ``decision``.
     """
-    constants = constants or {}
+    constants, judge = constants or {}, judge or verdict
     complete = scores[scores["value"].notna()]
     wide = _wide(complete)
     mixed = _mixed(complete, contrasts, options, random, constants)
@@ -145,7 +149,7 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
                          "p_adjusted": holm[key][i], "adjustment": "holm", "family": family,
                          "method": method})
         for row in rows:
-            row["decision"] = verdict(row["estimate"], row["p_adjusted"], options.alpha)
+            row["decision"] = judge(row["estimate"], row["p_adjusted"], options.alpha)
         methods += rows
         verdicts = [row["decision"] for row in rows]
         effect = paired[i]["effect"]
@@ -153,7 +157,8 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
         headline = rows[0]
         if verdicts[0] == UNKNOWN and rows[0]["n"]:
             # Without a fit, such as where all differences are zero, the bootstrap decides.
-            headline = {**rows[1], "note": f"by paired bootstrap, no mixed model: {rows[0]['note']}"}
+            why = f"by paired bootstrap, no mixed model: {rows[0]['note']}"
+            headline = {**rows[1], "note": why}
         decisions.append({
             **headline, "bootstrap_decision": verdicts[1], "wilcoxon_decision": verdicts[2],
             "changes": len({v for v in verdicts if v != UNKNOWN}) > 1,

@@ -66,6 +66,88 @@ def utility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     _run(ctx, "utility", compute, cubes, options)
 
 
+_image_options = stack(
+    click.option("--images", type=click.Choice(["all", "positive"]), default="all",
+                 show_default=True, help="All that have maps, or as the paper those that show "
+                                         "the finding."),
+    click.option("--ssim", type=click.Choice(["default", "paper", "raw"]), default="default",
+                 show_default=True,
+                 help="default: Gaussian window (sigma 1.5), each map scaled to [0, 1], data "
+                      "range 1; paper: uniform 7 x 7, scaled to [0, 1], data range 2, as the "
+                      "released scripts; raw: maps in their own units, data range of the pair."),
+    click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True,
+                 help="Random pairs of different images; the paper took 50."),
+    click.option("--failures", type=click.Choice(["score", "drop"]), default="score",
+                 show_default=True, help="Flat or non-finite maps: SSIM 0, or left out."),
+)
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@_image_options
+@click.option("--rule", type=click.Choice(["table", "text", "preprint"]), default="table",
+              show_default=True,
+              help="Pass where the randomised maps are significantly below the baseline (table), "
+                   "not significantly above (text), or below on average (preprint).")
+@decision_options
+@output_options
+@click.pass_context
+def randomization(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Do maps degrade as the model is randomised from the top layer down?
+
+    SSIM of every stage's map to the trained model's, against that of maps of different images.
+    """
+    from saltrust.analysis.randomization import randomization as compute
+
+    options["positives"] = options.pop("images") == "positive"
+    _run(ctx, "randomization", compute, cubes, options)
+
+
+_against_option = click.option(
+    "--against-value", type=float, default=0.5, show_default=True,
+    help="Low baseline: the marginal means are tested against it.")
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@_image_options
+@_against_option
+@decision_options
+@output_options
+@click.pass_context
+def repeatability(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Do models of one architecture, trained from different seeds, give the same maps?
+
+    SSIM of their maps of each image, against a constant and against two localizers; beside it
+    the SSIM of different images, and that of models of another architecture where there are any.
+    """
+    from saltrust.analysis.repeatability import repeatability as compute
+
+    options["positives"] = options.pop("images") == "positive"
+    _run(ctx, "repeatability", compute, cubes, options)
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@_image_options
+@_against_option
+@decision_options
+@output_options
+@click.pass_context
+def reproducibility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Do models of different architectures give the same maps?  As `repeatability`."""
+    from saltrust.analysis.repeatability import reproducibility as compute
+
+    options["positives"] = options.pop("images") == "positive"
+    _run(ctx, "reproducibility", compute, cubes, options)
+
+
 def _run(ctx: click.Context, topic: str, compute: Callable[..., Any], cubes: Path,
          options: dict[str, Any]) -> None:
     from saltrust.analysis.decisions import DecisionOptions
@@ -81,5 +163,5 @@ def _run(ctx: click.Context, topic: str, compute: Callable[..., Any], cubes: Pat
 
 def add_criteria(group: click.Group) -> None:
     """Add the four criteria to ``saltrust analyze``."""
-    for command in (utility,):
+    for command in (utility, randomization, repeatability, reproducibility):
         group.add_command(command)

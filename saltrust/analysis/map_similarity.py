@@ -1,0 +1,175 @@
+"""SSIM between maps of the same image, and by chance, between maps of different images.
+
+Two maps of different images share what every map of an explainer has in common: the borders of
+the lungs, the centre of the field, the texture of the method.  How similar they are is what a
+similarity of two maps of one image has to be measured against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from saltrust.analysis.ssim import SsimSettings, ssim
+from saltrust.errors import UsageError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+#: Positions of images to their maps, (n, y, x).
+Read = Callable[[Sequence[int]], npt.NDArray[np.float32]]
+
+#: Pairs whose maps are held at a time.
+_BLOCK = 64
+#: More possible pairs than this are not listed to be drawn from.
+_LISTED = 2_000_000
+
+
+@dataclass(frozen=True)
+class DifferentImages:
+    """Similarity of maps of different images.
+
+    Attributes
+    ----------
+    left, right : ndarray of int64, shape (pairs,)
+        Positions in the list of images.
+    ssim : ndarray of float64, shape (pairs,)
+    possible : int
+        Number of pairs there are.
+    """
+
+    left: IntArray
+    right: IntArray
+    ssim: FloatArray
+    possible: int
+
+    @property
+    def mean(self) -> float:
+        """Mean over the pairs; NaN without any."""
+        return float(self.ssim.mean()) if len(self.ssim) else float("nan")
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over the pairs (n - 1)."""
+        return float(self.ssim.std(ddof=1)) if len(self.ssim) > 1 else float("nan")
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Standard error of the mean that is due to drawing pairs; 0 where all were taken."""
+        if len(self.ssim) >= self.possible:
+            return 0.0
+        share = 1 - len(self.ssim) / self.possible
+        return self.sd * float(np.sqrt(share / len(self.ssim)))
+
+
+def same_images(first: Read, second: Read, images: Sequence[int], settings: SsimSettings
+                ) -> FloatArray:
+    """SSIM of two maps of each image.
+
+    Parameters
+    ----------
+    first, second : callable
+        Positions of images to maps, such as :meth:`StoredMaps.read` with a position bound.
+    images : sequence of int
+        Positions in the cubes.
+    settings : SsimSettings
+
+    Returns
+    -------
+    ndarray of float64, shape (len(images),)
+    """
+    found = np.empty(len(images))
+    for start in range(0, len(images), _BLOCK):
+        block = images[start:start + _BLOCK]
+        found[start:start + len(block)] = ssim(first(block), second(block), settings)
+    return found
+
+
+def different_images(first: Read, second: Read, images: Sequence[int], settings: SsimSettings, *,
+                     pairs: int = 1000, seed: int = 0, ordered: bool = True) -> DifferentImages:
+    """SSIM of maps of random pairs of different images.
+
+    Parameters
+    ----------
+    first, second : callable
+        As :func:`same_images`; the same one for maps of one model.
+    images : sequence of int
+        Positions in the cubes.
+    settings : SsimSettings
+    pairs : int
+        Pairs to draw without repetition, at least 1; all where there are no more.
+    seed : int
+    ordered : bool
+        Whether (i, j) and (j, i) differ: they do for maps of two models.
+
+    Returns
+    -------
+    DifferentImages
+
+    Raises
+    ------
+    UsageError
+        If ``pairs`` is less than 1.
+    """
+    if pairs < 1:
+        raise UsageError(f"pairs = {pairs} must be at least 1, such as 1000")
+    n = len(images)
+    possible = n * (n - 1) // (1 if ordered else 2)
+    left, right = draw_pairs(n, pairs, np.random.default_rng(seed), ordered=ordered)
+    found = np.empty(len(left))
+    places = np.asarray(images, dtype=np.intp)
+    for start in range(0, len(left), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        a, at_a = np.unique(left[block], return_inverse=True)
+        b, at_b = np.unique(right[block], return_inverse=True)
+        found[block] = ssim(first(places[a].tolist())[at_a], second(places[b].tolist())[at_b],
+                            settings)
+    return DifferentImages(left, right, found, possible)
+
+
+def draw_pairs(n: int, pairs: int, generator: np.random.Generator, *, ordered: bool
+               ) -> tuple[IntArray, IntArray]:
+    """Pairs of different numbers below n, none twice, in ascending order.
+
+    Returns
+    -------
+    left, right : ndarray of int64, shape (min(pairs, possible),)
+        ``left < right`` where pairs are not ordered.
+
+    Examples
+    --------
+    >>> left, right = draw_pairs(3, 10, np.random.default_rng(0), ordered=False)
+    >>> list(zip(left.tolist(), right.tolist()))
+    [(0, 1), (0, 2), (1, 2)]
+    """
+    possible = n * (n - 1) // (1 if ordered else 2)
+    if pairs >= possible:
+        number = np.arange(possible)
+    elif possible <= _LISTED:
+        number = generator.choice(possible, size=pairs, replace=False)
+    else:
+        # Repetitions are so rare that drawing a few more and keeping the first is enough.
+        number = np.unique(generator.integers(0, possible, size=2 * pairs))
+        number = generator.choice(number, size=pairs, replace=False)
+    number = np.sort(number)
+    if ordered:
+        left, other = number // max(n - 1, 1), number % max(n - 1, 1)
+        return left, other + (other >= left)
+    # Row by row of the triangle above the diagonal.
+    ends = np.cumsum(np.arange(n - 1, 0, -1)) if n > 1 else np.zeros(0, dtype=np.int64)
+    left = np.searchsorted(ends, number, side="right")
+    before = np.concatenate([[0], ends])[left]
+    return left.astype(np.int64), number - before + left + 1
+
+
+def chance_corrected(similarity: float, chance: float) -> float:
+    """Share of the way from chance to identity: 0 as similar as different images, 1 identical.
+
+    Examples
+    --------
+    >>> chance_corrected(0.64, 0.64), chance_corrected(0.82, 0.64)
+    (0.0, 0.5)
+    """
+    return (similarity - chance) / (1 - chance) if chance < 1 else float("nan")
