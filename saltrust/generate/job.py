@@ -156,8 +156,9 @@ def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, resources: Re
     _warn_of_useless_maps(model.classifier.name, store.counts())
     for explainer, missed in completeness.missed().items():
         _log.warning("model %r: maps of %r should add up to the change of the logit from the "
-                     "baseline and miss it by %.0f %% of its size; give it more `steps` or "
-                     "another `quadrature`", model.classifier.name, explainer, 100 * missed)
+                     "baseline and miss it by %s; give it more `steps` or another `quadrature`",
+                     model.classifier.name, explainer,
+                     f"{missed:.0%} of its size" if missed < 1 else "more than its own size")
 
 
 def _warn_of_useless_maps(model: str, counts: dict[str, int]) -> None:
