@@ -40,9 +40,12 @@ DECISION_COLUMNS = ("decision", "bootstrap_decision", "wilcoxon_decision", "chan
 FloatArray = npt.NDArray[np.float64]
 #: A level and its baseline.
 Pair = tuple[str, str]
+#: Rows of decisions, and rows of every method, three for each decision.
+Decided = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 #: Estimate, adjusted p-value and alpha to a decision.
 Judge = Callable[[float, float, float], str]
 _NAN = float("nan")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def verdict(estimate: float, p_value: float, alpha: float) -> str:
 def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
            identify: Mapping[str, str], options: DecisionOptions, random: str = "",
            constants: Mapping[str, float] | None = None, judge: Judge | None = None
-           ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+           ) -> Decided:
     """Compare levels with baselines, or with constants, on the images they share.
 
     Parameters
@@ -137,6 +140,10 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
     paired = [_paired(wide, level, baseline, options, constants.get(baseline))
               for level, baseline in contrasts]
     size = len(contrasts)
+    if 2 * size / (options.resamples + 1) >= options.alpha:
+        _log.warning("%d resamples cannot give a p-value small enough for %d contrasts at alpha "
+                     "%g; say --resamples %d or more", options.resamples, size, options.alpha,
+                     int(2 * size / options.alpha) + 1)
     holm = {key: adjust([pair[key].p_value for pair in paired], "holm", size=size)
             for key in ("bootstrap", "wilcoxon")}
     decisions, methods = [], []
@@ -161,11 +168,48 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
             headline = {**rows[1], "note": why}
         decisions.append({
             **headline, "bootstrap_decision": verdicts[1], "wilcoxon_decision": verdicts[2],
-            "changes": len({v for v in verdicts if v != UNKNOWN}) > 1,
+            "changes": _changes(verdicts),
             "effect_size": effect.estimate, "effect_low": effect.conf_low,
             "effect_high": effect.conf_high, "tost_p": tost,
             "equivalent": "" if np.isnan(tost) else ("yes" if tost < options.alpha else "no")})
     return decisions, methods
+
+
+def adjust_together(found: Sequence[Decided], what: str, options: DecisionOptions,
+                    judge: Judge | None = None) -> Decided:
+    """Take contrasts that were fitted apart as one family, by Holm's correction.
+
+    Parameters
+    ----------
+    found : sequence of (decisions, methods)
+        As :func:`decide` gives, one contrast each.
+    what : str
+        Name of the family.
+    options : DecisionOptions
+    judge : callable, optional
+
+    Returns
+    -------
+    decisions, methods : list of dict
+    """
+    judge = judge or verdict
+    decisions = [dict(row) for rows, _ in found for row in rows]
+    methods = [dict(row) for _, rows in found for row in rows]
+    family = f"{what} ({len(decisions)} tests)"
+    for rows in (decisions, *([row for row in methods if row["method"] == m] for m in METHODS)):
+        p_values = adjust([row["p_value"] for row in rows], "holm", size=len(decisions))
+        for row, p in zip(rows, p_values.tolist(), strict=True):
+            row |= {"p_adjusted": p, "adjustment": "holm", "family": family,
+                    "decision": judge(row["estimate"], p, options.alpha)}
+    for i, row in enumerate(decisions):
+        verdicts = [methods[3 * i + k]["decision"] for k in range(3)]
+        row |= {"bootstrap_decision": verdicts[1], "wilcoxon_decision": verdicts[2],
+                "changes": _changes(verdicts)}
+    return decisions, methods
+
+
+def _changes(verdicts: Sequence[str]) -> bool:
+    return len(set(verdicts) - {UNKNOWN}) > 1
 
 
 def decision_tables(decisions: Sequence[Mapping[str, Any]], methods: Sequence[Mapping[str, Any]],

@@ -21,7 +21,13 @@ from tqdm import tqdm
 
 from saltrust.analysis.annotations import label_positions
 from saltrust.analysis.contents import require_heatmaps, source
-from saltrust.analysis.decisions import DecisionOptions, decide, decision_tables
+from saltrust.analysis.decisions import (
+    Decided,
+    DecisionOptions,
+    adjust_together,
+    decide,
+    decision_tables,
+)
 from saltrust.analysis.image_auc import TRAINED, architectures, image_aucs
 from saltrust.analysis.map_similarity import (
     DifferentImages,
@@ -306,9 +312,10 @@ def _compare(scores: pd.DataFrame, criterion: Criterion, plan: Sequence[_Compari
                            constants={constant: against_value})
             decisions += found[0]
             methods += found[1]
-        for found in _other_criterion(of_finding, criterion, str(finding), options):
-            decisions += found[0]
-            methods += found[1]
+        other = adjust_together(list(_other_criterion(of_finding, criterion, str(finding),
+                                                      options)), "explainers", options)
+        decisions += other[0]
+        methods += other[1]
     return decision_tables(decisions, methods, ["finding", "models"])
 
 
@@ -322,8 +329,7 @@ def _pair_groups(scores: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _other_criterion(scores: pd.DataFrame, criterion: Criterion, finding: str,
-                     options: DecisionOptions
-                     ) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+                     options: DecisionOptions) -> Iterator[Decided]:
     """Each explainer's SSIM under this criterion against that under the other, image by image."""
     for explainer, group in scores.groupby("explainer", sort=False):
         if group["criterion"].nunique() < 2:

@@ -14,7 +14,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.decisions import DecisionOptions, decide, decision_tables
+from saltrust.analysis.decisions import (
+    Decided,
+    DecisionOptions,
+    adjust_together,
+    decide,
+    decision_tables,
+)
 from saltrust.analysis.image_auc import RANDOMISED, TRAINED, architectures, image_aucs
 from saltrust.analysis.result import Result
 from saltrust.analysis.stored_maps import select_images
@@ -136,8 +142,7 @@ def _groups(trained: pd.DataFrame, cubes: xr.DataTree) -> dict[str, list[str]]:
 
 
 def _decide(trained: pd.DataFrame, fixed: pd.DataFrame, randomised: pd.DataFrame, metric: str,
-            identify: dict[str, str], options: DecisionOptions
-            ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+            identify: dict[str, str], options: DecisionOptions) -> Decided:
     explainers = list(dict.fromkeys(trained["explainer"]))
     baselines = list(dict.fromkeys(fixed["explainer"]))
     decisions: list[dict[str, Any]] = []
@@ -147,6 +152,7 @@ def _decide(trained: pd.DataFrame, fixed: pd.DataFrame, randomised: pd.DataFrame
         pairs = [(e, b) for b in baselines for e in explainers]
         decisions, methods = decide(table, pairs, identify=identify, options=options,
                                     random="model")
+    against_random = []
     for explainer in explainers:
         other = randomised[randomised["explainer"] == explainer]
         if other.empty:
@@ -156,11 +162,10 @@ def _decide(trained: pd.DataFrame, fixed: pd.DataFrame, randomised: pd.DataFrame
             metric].mean()
         both = pd.concat([trained[trained["explainer"] == explainer],
                           other.assign(explainer=RANDOM_MODEL)])
-        found = decide(_levels(both, metric), [(explainer, RANDOM_MODEL)], identify=identify,
-                       options=options, random="model")
-        decisions += found[0]
-        methods += found[1]
-    return decisions, methods
+        against_random.append(decide(_levels(both, metric), [(explainer, RANDOM_MODEL)],
+                                     identify=identify, options=options, random="model"))
+    more = adjust_together(against_random, "explainers", options)
+    return [*decisions, *more[0]], [*methods, *more[1]]
 
 
 def _levels(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
