@@ -126,13 +126,17 @@ def _mixed(design: Design, confidence: float) -> tuple[Estimate, dict[str, float
     logger = logging.getLogger("saltrust.analysis.mixed.model")
     disabled, logger.disabled = logger.disabled, True
     try:
-        found = mixed_model(frame, formula, engine="builtin", confidence=confidence)
+        # Trial steps of the search may leave the region where the likelihood is defined.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = mixed_model(frame, formula, engine="builtin", confidence=confidence)
     except DataError as error:
         return Estimate(n=n, note=str(error)), {}
     finally:
         logger.disabled = disabled
     effects = found.tables["fixed_effects"]
     row = effects[effects["term"] == "x"].to_dict("records")[0]
+    if not np.isfinite([row["estimate"], row["std_error"]]).all():
+        return Estimate(n=n, note="the mixed model does not converge"), {}
     deviations = {str(name).lower(): float(sd) for name, sd in zip(
         found.tables["random_effects"]["group"], found.tables["random_effects"]["sd"],
         strict=True)}

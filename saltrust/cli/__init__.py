@@ -15,6 +15,7 @@ from saltrust.cli.demo import demo
 from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
+from saltrust.cli.protocol import protocol
 from saltrust.cli.report import report
 from saltrust.cli.train import train
 from saltrust.errors import SaltrustError
@@ -47,6 +48,7 @@ def main(ctx: click.Context, quiet: bool) -> None:
     saltrust train STUDY.toml                train the models of a study
     saltrust generate STUDY.toml -o C.zarr   store heatmaps and predictions, once
     saltrust analyze regressions C.zarr      statistics from the cubes, any time
+    saltrust protocol localization C.zarr -o DIR   tables, figures, methods
 
     Exit status: 0 done, 1 the data cannot give the result (and why), 2 wrong usage.
     """
@@ -59,7 +61,7 @@ def main(ctx: click.Context, quiet: bool) -> None:
     logger.setLevel(logging.ERROR if quiet else logging.WARNING)
 
 
-for _command in (demo, import_, train, generate, info, analyze, report):
+for _command in (demo, import_, train, generate, info, analyze, protocol, report):
     main.add_command(_command)
 
 add_criteria(analyze)

@@ -1,0 +1,95 @@
+"""The whole protocol from the command line, on a study of two models of saliency."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def folder(run, cubes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("protocol") / "out"
+    result = run("-q", "protocol", "localization", cubes, "-o", place, "--resamples", "100",
+                 "--resolution", "grid")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip() == str(place / "methods.md")
+    return place
+
+
+def test_everything_is_written(folder: Path) -> None:
+    tables = ("table1", "table2", "table3", "table3_paper", "data_summary", "auc",
+              "descriptor_means")
+    for name in tables:
+        for suffix in ("md", "tex", "csv", "json"):
+            assert (folder / "tables" / f"{name}.{suffix}").stat().st_size > 0, name
+    for name in ("bars_iou", "bars_hit", "descriptors", "coefficients_grad",
+                 "coefficients_gradcam", "confidence_grad", "confidence_gradcam"):
+        with Image.open(folder / "figures" / f"{name}.png") as image:
+            assert min(image.size) > 200
+        assert "<svg" in (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+    for name in ("localization", "descriptors", "regressions", "confidence"):
+        content = json.loads((folder / "results" / f"{name}.json").read_text(),
+                             parse_constant=pytest.fail)
+        assert content["meta"]
+    assert not [path for path in folder.parent.iterdir() if "partial" in path.name]
+
+
+def test_table_1_says_what_the_analysis_found(folder: Path) -> None:
+    with (folder / "tables" / "table1.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    falls = pd.read_csv(folder / "results" / "localization_decrease.csv")
+    assert len(rows) == len(falls)
+    for row, (_, fall) in zip(rows, falls.iterrows(), strict=True):
+        assert row["finding"] == fall["finding"]
+        if pd.notna(fall["estimate"]):
+            assert row["decrease (%)"].split(" ")[0] == f"{fall['estimate']:.1f}"
+    assert {row["metric"] for row in rows} == {"mIoU", "hit rate"}
+    hits = [row for row in rows if row["metric"] == "hit rate" and row["finding"] == "average"]
+    assert all(row["decrease in mIoU - in hit rate (points)"] for row in hits)
+
+
+def test_methods_state_every_definition(folder: Path) -> None:
+    text = (folder / "methods.md").read_text()
+    for words in ("bilinearly", "Otsu's threshold", "slice `positive`", "first in row order",
+                  "percentile", "100 bootstrap resamples of patients (seed 0)", "Wilson",
+                  "min-max normalised", "8-connected", "CR2", "random intercepts", "Firth",
+                  "Bonferroni", "factor 4", "Spearman", "expert-1", "saltrust"):
+        assert words in text, words
+    assert "None" not in text
+    assert "nan" not in text.split()
+
+
+def test_peer_definitions_are_said(run, cubes: Path, tmp_path: Path) -> None:
+    place = tmp_path / "peer"
+    result = run("-q", "protocol", "localization", cubes, "-o", place, "--definition", "peer",
+                 "--resamples", "20", "--finding", "Cardiomegaly", "--finding", "Edema",
+                 "--explainer", "gradcam", "--cutoff", "0.1", "--threshold", "0.4",
+                 "--resolution", "grid")
+    assert result.exit_code == 0, result.stderr
+    text = (place / "methods.md").read_text()
+    for words in ("`peer`", "as PyTorch rounds", "slice `both_nonempty`", "0.4 for every map",
+                  "cut-off: 0.1", "contours"):
+        assert words in text, words
+    again = run("-q", "protocol", "localization", cubes, "-o", place)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+
+
+def test_what_is_missing_is_said(run, tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text("grid = 64\nseed = 2\n[data]\nkind = 'phantom'\npatients = 12\nsize = 64\n")
+    assert run("-q", "import", "study", study, "-o", tmp_path / "s.zarr").exit_code == 0
+    # Without maps the readers alone are scored.
+    result = run("protocol", "localization", tmp_path / "s.zarr", "-o", tmp_path / "out",
+                 "--resamples", "20")
+    assert result.exit_code == 0, result.stderr
+    assert "regressions: " in result.stderr
+    assert "Not computed" in (tmp_path / "out" / "methods.md").read_text()
+    missing = run("-q", "protocol", "localization", tmp_path / "none.zarr", "-o", tmp_path / "x")
+    assert missing.exit_code == 2
+    assert not (tmp_path / "x").exists()
