@@ -1,0 +1,1 @@
+"""Linear mixed-effects models with random intercepts, and comparisons of marginal means."""

@@ -1,0 +1,1 @@
+"""Engines that fit a mixed model and compare its means, with the same answer."""

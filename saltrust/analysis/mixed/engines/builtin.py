@@ -1,0 +1,104 @@
+"""The built-in engine: NumPy and SciPy alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from saltrust.analysis.mixed.asymptotic import Asymptotic
+from saltrust.analysis.mixed.fitted import Inference, MixedFit, fit
+from saltrust.analysis.mixed.frame import FloatArray
+from saltrust.analysis.mixed.kenward_roger import KenwardRoger
+from saltrust.analysis.mixed.marginal_means import mean_rows
+from saltrust.analysis.mixed.request import Answer, DfMethod, Estimates, Family, Request
+from saltrust.analysis.mixed.satterthwaite import Satterthwaite
+from saltrust.analysis.mixed.simultaneous import adjust, critical, two_sided
+from saltrust.analysis.mixed.term_tests import term_tests
+
+
+def answer(request: Request) -> Answer:
+    """Fit the model and compare the means.
+
+    Raises
+    ------
+    DataError
+        If the data cannot give the fit.
+    """
+    fitted = fit(request.frame, request.formula, reml=request.reml)
+    inference = inference_of(fitted, request.df)
+    code = fitted.design.coding
+    columns = np.eye(len(code.names()))
+    # Coefficients beside dropped columns are those of a model without these, as in lme4.
+    fixed, _ = estimate(fitted, inference, columns[fitted.design.kept], request.level,
+                        check=False)
+    means, contrasts, notes = None, [], []
+    if request.over is not None:
+        rows = mean_rows(code, request.frame, request.over)
+        means, _ = estimate(fitted, inference, rows, request.level, null=request.null)
+        for family in request.families:
+            first, second = family.pairs
+            compared, note = estimate(fitted, inference, rows[first] - rows[second],
+                                      request.level, family=family, seed=request.seed)
+            contrasts.append(compared)
+            notes += [note] if note else []
+    return Answer(
+        engine="builtin", names=fitted.design.names, dropped=fitted.design.dropped, fixed=fixed,
+        variances=fitted.variances, residual_variance=fitted.residual_variance,
+        deviance=fitted.deviance, singular=fitted.singular,
+        terms=term_tests(fitted, inference), means=means, contrasts=tuple(contrasts),
+        notes=notes)
+
+
+def inference_of(fitted: MixedFit, method: DfMethod) -> Inference:
+    """Standard errors and degrees of freedom by the method named."""
+    if method == "kenward-roger":
+        return KenwardRoger(fitted)
+    return Satterthwaite(fitted) if method == "satterthwaite" else Asymptotic(fitted)
+
+
+def estimate(fitted: MixedFit, inference: Inference, rows: FloatArray, level: float, *,
+             null: float = 0.0, family: Family | None = None, seed: int = 0,
+             check: bool = True) -> tuple[Estimates, str]:
+    """Estimate combinations of the fixed effects.
+
+    Parameters
+    ----------
+    fitted : MixedFit
+    inference : Inference
+    rows : ndarray of float64, shape (m, columns)
+        Coefficients of all columns of the model matrix.
+    level : float
+        Of the intervals: each by itself, or jointly within a family.
+    null : float
+        Value tested against.
+    family : Family, optional
+        Of contrasts, whose p-values and intervals are adjusted together.
+    seed : int
+        Of sampling, where the adjustment needs it.
+    check : bool
+        Whether combinations that the data do not determine become NaN.
+
+    Returns
+    -------
+    Estimates
+        NaN where a combination is not estimable.
+    note : str
+        Of the adjustment.
+    """
+    in_basis = fitted.in_basis(rows)
+    root = in_basis @ np.linalg.cholesky(inference.covariance)
+    effects = in_basis @ fitted.basis_coefficients
+    errors = np.linalg.norm(root, axis=1)
+    df = inference.degrees(in_basis)
+    if check:
+        unknown = ~fitted.design.estimable(rows)
+        for values in (effects, errors, df):
+            values[unknown] = np.nan
+    statistic = (effects - null) / errors
+    p_value = two_sided(statistic, df)
+    if family is None:
+        adjusted, width, note = np.full(len(rows), np.nan), critical(level, df), ""
+    else:
+        adjusted, width, note = adjust(family, statistic, df, root, level, seed=seed)
+    return Estimates(estimate=effects, std_error=errors, df=df, statistic=statistic,
+                     p_value=p_value, p_adjusted=adjusted, conf_low=effects - width * errors,
+                     conf_high=effects + width * errors), note

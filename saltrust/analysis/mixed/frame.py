@@ -1,0 +1,260 @@
+"""The data of a mixed model: complete rows of the columns that a formula names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from saltrust.analysis.mixed.formula import Formula, Grouping
+from saltrust.errors import DataError, UsageError, nearest
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+#: Cells of a CSV file that stand for a missing value.
+MISSING = ("", "NA", "NaN", "nan")
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A categorical fixed effect: levels in order of first appearance, a code per row."""
+
+    levels: tuple[str, ...]
+    codes: IntArray
+
+
+@dataclass(frozen=True)
+class Groups:
+    """One grouping factor: its name, a code per row, and how many groups there are."""
+
+    name: str
+    codes: IntArray
+    size: int
+
+
+@dataclass(frozen=True)
+class ModelFrame:
+    """Complete rows, ready for a model matrix.
+
+    Attributes
+    ----------
+    response : ndarray of float64, shape (n,)
+    factors : dict of str to Factor
+        Categorical fixed effects by column.
+    covariates : dict of str to ndarray of float64, shape (n,)
+        Numeric fixed effects by column.
+    groups : tuple of Groups
+        Grouping factors, the one with most groups first, as lme4 orders them.
+    rows_read : int
+        Rows of the table before incomplete ones were dropped.
+    missing : dict of str to int
+        Missing values by column, where there are any.
+    """
+
+    response: FloatArray
+    factors: dict[str, Factor]
+    covariates: dict[str, FloatArray]
+    groups: tuple[Groups, ...]
+    rows_read: int
+    missing: dict[str, int]
+
+    @property
+    def n(self) -> int:
+        """Number of complete rows."""
+        return len(self.response)
+
+
+def read_scores(path: str | Path, formula: Formula) -> pd.DataFrame:
+    """Read the columns that a formula needs from a CSV file, as text.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        UTF-8, comma-separated, with a header; compressed if the suffix says so.
+    formula : Formula
+
+    Returns
+    -------
+    pandas.DataFrame
+        Text columns; empty cells and NA are missing.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty or no CSV.
+    UsageError
+        If the formula names a column that the file lacks.
+    """
+    path = Path(path)
+    try:
+        header = pd.read_csv(path, nrows=0, encoding="utf-8-sig")
+        require_columns(formula, [str(name) for name in header.columns], str(path))
+        return pd.read_csv(path, usecols=list(formula.columns), dtype="object",
+                           keep_default_na=False, na_values=list(MISSING),
+                           encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        raise DataError(f"{path} is not a file; check the path") from None
+    except pd.errors.EmptyDataError:
+        raise DataError(f"{path} is empty; it needs a header and a row per score") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8"
+                        ) from None
+    except (pd.errors.ParserError, OSError, EOFError, ValueError) as error:
+        reason = str(error).strip().replace("\n", " ")
+        raise DataError(f"{path} cannot be read as CSV ({reason})") from None
+
+
+def require_columns(formula: Formula, columns: Collection[str], where: str) -> None:
+    """Refuse a formula that names a column which is not there."""
+    for name in formula.columns:
+        if name not in columns:
+            raise UsageError(f"formula {formula.text!r} names {name!r}, which is no column of "
+                             f"{where}; {nearest(name, columns)}")
+
+
+def model_frame(table: pd.DataFrame, formula: Formula, *, categorical: Collection[str] = (),
+                where: str = "the table") -> ModelFrame:
+    """Keep the complete rows and encode them.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row per score.
+    formula : Formula
+    categorical : collection of str
+        Fixed effects that are categorical even where they look like numbers, beside those
+        written ``factor(x)`` and those that also group.
+    where : str
+        Name of the table in errors.
+
+    Returns
+    -------
+    ModelFrame
+        Other fixed effects are numeric where every value is a number, else categorical.
+
+    Raises
+    ------
+    DataError
+        If no complete row is left, the response or a covariate is not a finite number, or a
+        factor has one level only.
+    UsageError
+        If the formula names a column that the table lacks.
+    """
+    require_columns(formula, [str(name) for name in table.columns], where)
+    if not len(table):
+        raise DataError(f"{where} has a header but no rows")
+    grouping = {name for group in formula.groupings for name in group.variables}
+    forced = {*categorical, *formula.categorical, *grouping}
+    blank = {name: table[name].isna().to_numpy() for name in formula.columns}
+    complete = ~np.logical_or.reduce(list(blank.values()))
+    missing = {name: int(cells.sum()) for name, cells in blank.items() if cells.any()}
+    if not complete.any():
+        counts = ", ".join(f"{name} {count}" for name, count in missing.items())
+        raise DataError(f"{where} has no complete row: of {len(table)} rows, missing are {counts}")
+    column = table[formula.response]
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column.dtype):
+        column = column.astype(object)  # a hit may be true or false: 1 or 0
+    response = _numbers(column, formula.response, where)
+    if response is None:
+        raise _not_numeric(table[formula.response], formula.response, where)
+    encoded: dict[str, tuple[IntArray, npt.NDArray[np.object_]]] = {}
+
+    def codes_of(name: str) -> tuple[IntArray, npt.NDArray[np.object_]]:
+        if name not in encoded:
+            encoded[name] = _encode(table[name], complete)
+        return encoded[name]
+
+    factors, covariates = {}, {}
+    for name in formula.fixed:
+        values = None if name in forced else _numbers(table[name], name, where)
+        if values is not None:
+            covariates[name] = _finite(values[complete], name, where)
+            continue
+        factor = _factor(*codes_of(name))
+        if len(factor.levels) < 2:
+            raise DataError(f"{name} has one level only ({factor.levels[0]}) in the "
+                            f"{len(factor.codes)} complete rows of {where}: there is nothing to "
+                            "compare")
+        factors[name] = factor
+    groups = [_groups(group, [codes_of(name) for name in group.variables], where)
+              for group in formula.groupings]
+    return ModelFrame(
+        response=_finite(response[complete], formula.response, where), factors=factors,
+        covariates=covariates, groups=tuple(sorted(groups, key=lambda group: -group.size)),
+        rows_read=len(table), missing=missing)
+
+
+def _numbers(column: pd.Series[Any], name: str, where: str) -> FloatArray | None:
+    """The column as floats, NaN where missing; None where it is not numeric."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column.dtype):
+        return None
+    if pd.api.types.is_complex_dtype(column.dtype):
+        raise DataError(f"{name} of {where} holds complex numbers")
+    try:
+        return pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ValueError, TypeError):
+        return None
+
+
+def _not_numeric(column: pd.Series[Any], name: str, where: str) -> DataError:
+    parsed = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(dtype=np.float64)
+    rows = np.flatnonzero(np.isnan(parsed) & column.notna().to_numpy())
+    example = f", such as {column.iloc[rows[0]]!r} in data row {rows[0] + 1}" if len(rows) else ""
+    return DataError(f"{name} of {where} has {len(rows)} values that are not numbers{example}: "
+                     "the response must be numeric")
+
+
+def _finite(values: FloatArray, name: str, where: str) -> FloatArray:
+    infinite = np.flatnonzero(~np.isfinite(values))
+    if len(infinite):
+        raise DataError(f"{name} of {where} has {len(infinite)} infinite values; remove these "
+                        "rows or make them empty")
+    return values
+
+
+def _encode(column: pd.Series[Any], complete: npt.NDArray[np.bool_],
+            ) -> tuple[IntArray, npt.NDArray[np.object_]]:
+    """Codes of the complete rows, and levels in order of first appearance in the whole column."""
+    codes, levels = pd.factorize(column.astype(object), sort=False, use_na_sentinel=True)
+    kept = np.asarray(codes[complete], dtype=np.int64)
+    present = np.bincount(kept, minlength=len(levels)) > 0
+    if not present.all():
+        kept = (np.cumsum(present) - 1)[kept]
+    return kept, np.asarray(levels, dtype=object)[present]
+
+
+def _factor(codes: IntArray, levels: npt.NDArray[np.object_]) -> Factor:
+    """Name the levels; two that are written alike, such as 1 and "1", are one."""
+    merged, names = pd.factorize(np.array([_as_text(level) for level in levels], dtype=object))
+    return Factor(tuple(names), np.asarray(merged, dtype=np.int64)[codes])
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _groups(grouping: Grouping, parts: list[tuple[IntArray, npt.NDArray[np.object_]]],
+            where: str) -> Groups:
+    codes, levels = parts[0]
+    size = len(levels)
+    for more, more_levels in parts[1:]:
+        joint = codes * len(more_levels) + more
+        combined, distinct = pd.factorize(joint)
+        codes, size = np.asarray(combined, dtype=np.int64), len(distinct)
+    if size < 2:
+        raise DataError(f"the grouping factor {grouping.name} has one level only in the "
+                        f"{len(codes)} complete rows of {where}; a random intercept needs "
+                        "several")
+    if size == len(codes):
+        raise DataError(f"the grouping factor {grouping.name} has {size} levels in {size} "
+                        f"complete rows of {where}: with one row per group its variance cannot "
+                        "be told from the residual's")
+    return Groups(grouping.name, codes, size)

@@ -1,0 +1,121 @@
+"""The tables of a mixed model: the same whatever the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saltrust.analysis.estimate import estimates_table
+from saltrust.analysis.mixed.request import Answer, Estimates, Request
+
+_NAN = float("nan")
+
+
+def tables(request: Request, answer: Answer) -> dict[str, pd.DataFrame]:
+    """All tables of an answer, the headline first.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        ``contrasts`` (where there are any) and ``means``, ``fixed_effects``, ``anova``,
+        ``random_effects`` and ``fit``.
+    """
+    made = {
+        "contrasts": _contrasts(request, answer),
+        "means": _means(request, answer),
+        "fixed_effects": _fixed_effects(request, answer),
+        "anova": _terms(answer),
+        "random_effects": _random_effects(request, answer),
+        "fit": _fit(request, answer),
+    }
+    # The first table is what people are shown: not an empty one.
+    if not len(made["contrasts"]):
+        made = {name: made[name] for name in ("fixed_effects", *made)}
+    return made
+
+
+def _rows(estimates: Estimates, terms: Sequence[str], identify: Sequence[dict[str, Any]],
+          n: Sequence[int], *, adjustment: str = "none", family: str = "",
+          missing: str = "") -> list[dict[str, Any]]:
+    return [{
+        **named, "term": term, "estimate": estimates.estimate[i],
+        "std_error": estimates.std_error[i], "conf_low": estimates.conf_low[i],
+        "conf_high": estimates.conf_high[i], "statistic": estimates.statistic[i],
+        "df": estimates.df[i], "p_value": estimates.p_value[i],
+        "p_adjusted": estimates.p_adjusted[i], "adjustment": adjustment, "family": family,
+        "n": int(n[i]), "note": missing if np.isnan(estimates.estimate[i]) else "",
+    } for i, (term, named) in enumerate(zip(terms, identify, strict=True))]
+
+
+def _fixed_effects(request: Request, answer: Answer) -> pd.DataFrame:
+    n = request.frame.n
+    rows = _rows(answer.fixed, answer.names, [{}] * len(answer.names), [n] * len(answer.names))
+    unknown = Estimates(*(np.full(len(answer.dropped), _NAN) for _ in range(8)))
+    rows += _rows(unknown, answer.dropped, [{}] * len(answer.dropped), [n] * len(answer.dropped),
+                  missing="not estimable: a combination of other columns")
+    return estimates_table(rows, [])
+
+
+def _means(request: Request, answer: Answer) -> pd.DataFrame:
+    identify = ["factor", "level"]
+    if request.over is None or answer.means is None:
+        return estimates_table([], identify)
+    levels = request.frame.factors[request.over].levels
+    rows = _rows(answer.means, levels,
+                 [{"factor": request.over, "level": level} for level in levels],
+                 _level_counts(request).tolist(), missing=_NO_ROWS)
+    return estimates_table(rows, identify)
+
+
+_NO_ROWS = "not estimable: some combinations of levels have no rows"
+
+
+def _contrasts(request: Request, answer: Answer) -> pd.DataFrame:
+    identify = ["contrast", "level_a", "level_b"]
+    rows: list[dict[str, Any]] = []
+    for family, estimates in zip(request.families, answer.contrasts, strict=True):
+        counts = _level_counts(request)
+        first, second = family.pairs
+        named = [{"contrast": f"{family.levels[a]} - {family.levels[b]}",
+                  "level_a": family.levels[a], "level_b": family.levels[b]}
+                 for a, b in zip(first, second, strict=True)]
+        rows += _rows(estimates, [name["contrast"] for name in named], named,
+                      (counts[first] + counts[second]).tolist(), adjustment=family.adjustment,
+                      family=family.name, missing=_NO_ROWS)
+    return estimates_table(rows, identify)
+
+
+def _level_counts(request: Request) -> np.ndarray[Any, np.dtype[np.int64]]:
+    assert request.over is not None
+    factor = request.frame.factors[request.over]
+    return np.bincount(factor.codes, minlength=len(factor.levels))
+
+
+def _terms(answer: Answer) -> pd.DataFrame:
+    columns = ["term", "statistic", "df_numerator", "df_denominator", "p_value", "note"]
+    return pd.DataFrame([[test.term, test.statistic, test.df_numerator, test.df_denominator,
+                          test.p_value, test.note] for test in answer.terms], columns=columns)
+
+
+def _random_effects(request: Request, answer: Answer) -> pd.DataFrame:
+    variances = [*answer.variances.tolist(), answer.residual_variance]
+    return pd.DataFrame({
+        "group": [*(group.name for group in request.frame.groups), "Residual"],
+        "variance": variances,
+        "sd": np.sqrt(variances),
+        "n_groups": [*(group.size for group in request.frame.groups), request.frame.n],
+    })
+
+
+def _fit(request: Request, answer: Answer) -> pd.DataFrame:
+    parameters = len(answer.names) + len(answer.variances) + 1
+    return pd.DataFrame([{
+        "n": request.frame.n, "log_likelihood": -answer.deviance / 2, "reml": request.reml,
+        "singular": answer.singular, "engine": answer.engine, "criterion": answer.deviance,
+        "aic": answer.deviance + 2 * parameters,
+        "bic": answer.deviance + np.log(request.frame.n) * parameters,
+        "parameters": parameters, "fixed_effects": len(answer.names),
+    }])
