@@ -33,6 +33,7 @@ from torch.nn import functional
 
 from saltrust.explainers.context import BatchContext
 from saltrust.explainers.explain import explain
+from saltrust.explainers.forward import run_forward
 from saltrust.explainers.registry import resolve
 from saltrust.explainers.sampling import gaussian_noise
 from saltrust.models.registry import build
@@ -108,12 +109,13 @@ def _ours(name: str, network: nn.Module, inputs: Tensor, findings: int,
           context: BatchContext) -> tuple[float, Tensor]:
     outputs = range(findings)
     method = resolve(ExplainerSpec(name, METHODS[name])).fit(network, inputs)
-    methods = [resolve(ExplainerSpec("ig")), method] if name == "xrai" else [method]
-    before = 0.0
     if name == "xrai":
-        before, _ = timed(lambda: explain(network, inputs, outputs, methods[:1], context=context))
-    seconds, found = timed(lambda: explain(network, inputs, outputs, methods, context=context))
-    return max(seconds - before, 1e-9), found.heatmaps[name]
+        # The run's own maps of `ig` are there already, as in a study that asks for both.
+        forward = run_forward(network, inputs)
+        resolve(ExplainerSpec("ig"))(forward, outputs, context)
+        return timed(lambda: method(forward, outputs, context))
+    seconds, found = timed(lambda: explain(network, inputs, outputs, [method], context=context))
+    return seconds, found.heatmaps[name]
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:

@@ -81,11 +81,11 @@ def gradcam_plus_plus(
     ``w[k] = sum over y, x of a[k, y, x] * max(g[k, y, x], 0)`` and
     ``a[k, y, x] = g**2 / (2 g**2 + g**3 * sum over y, x of A[k])``, 0 where ``g`` is.
 
-    The score is the exponential of the logit, as in the paper, whose higher derivatives are
-    then powers of ``g`` times the score.  The formula is meant for feature maps of at least 0,
-    where it lies between 0 and 1/2; choose a layer that rectifies.  The score itself, one positive number per image and
-    finding that may exceed the range of floats, is left out of ``w``: maps have their shape,
-    and keep their scale within one finding of one image only.
+    The formula is meant for feature maps of at least 0, where ``a`` lies between 0 and 1/2:
+    choose a layer that rectifies.  The score is the exponential of the logit, as in the paper,
+    whose higher derivatives are then powers of ``g`` times the score.  The score itself, one
+    positive number per image and finding that may exceed the range of floats, is left out of
+    ``w``: maps have their shape, and a scale that holds within one finding of one image only.
 
     Parameters
     ----------

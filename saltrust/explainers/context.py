@@ -27,7 +27,15 @@ class PassSize:
         Lowered when the device runs out of memory, and kept low afterwards.
     """
 
-    rows: int = 16
+    rows: int = 8
+
+    @classmethod
+    def on(cls, device: torch.device) -> PassSize:
+        """Eight images on the CPU, whatever its memory, as the last bits of results depend on it.
+
+        On other devices as many as fit, from 64 down.
+        """
+        return cls() if device.type == "cpu" else cls(64)
 
     def slices(self, total: int) -> Iterator[slice]:
         """Cut ``total`` rows into parts of nearly equal size, none above ``rows``.
@@ -137,5 +145,5 @@ class BatchContext:
         if self.pixels is not None:
             return self.pixels.astype(np.float64)
         values: npt.NDArray[np.float64] = (
-            inputs.detach().mean(dim=1).to("cpu", torch.float64).numpy())
+            inputs.detach().mean(dim=1).cpu().double().numpy())
         return values

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from saltrust.errors import DataError
 from saltrust.explainers.context import BatchContext
 from saltrust.explainers.differences import Differences
 from saltrust.explainers.forward import run_forward
@@ -52,12 +53,20 @@ def deeplift(
         Raw and signed, in logits: positive where the pixel, being as it is and not as in the
         baseline, raises the logit.  Summed over channels.
 
+    Raises
+    ------
+    DataError
+        If a part of the network was compiled by ``torch.jit``, where no rule can act.
+
     References
     ----------
     Shrikumar, Greenside, Kundaje 2017, "Learning important features through propagating
     activation differences", section 3.5.1; as a modified gradient in Ancona et al. 2018,
     "Towards better understanding of gradient-based attribution methods", table 1.
     """
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise DataError(f"{type(module).__name__} was compiled by torch.jit, which hides its "
+                        "operations from deeplift; use the network as it was before")
     context = BatchContext.of(inputs) if context is None else context
     level = context.level(baseline, inputs).expand_as(inputs)
     maps = []

@@ -102,4 +102,5 @@ def _completeness(forward: ForwardPass, outputs: Sequence[int], baseline: Tensor
     of_baseline = forward.once(("logits", *baseline.flatten().tolist()), logits)
     change = (forward.logits.detach() - of_baseline)[:, list(outputs)]
     # The sum runs over 100,000 pixels that cancel each other.
-    return (heatmaps.sum(dim=(2, 3), dtype=torch.float64) - change).to(heatmaps.dtype)
+    total = heatmaps.cpu().sum(dim=(2, 3), dtype=torch.float64)
+    return (total - change.cpu()).to(heatmaps)

@@ -95,7 +95,14 @@ class Explainer:
 
     def __call__(self, module: nn.Module, inputs: Tensor, outputs: Sequence[int],
                  **parameters: Any) -> Tensor:
-        """Call the method on its own, without a shared forward pass."""
+        """Call the method on its own, without a shared forward pass.
+
+        Raises
+        ------
+        UsageError
+            If a parameter is out of range.
+        """
+        _check_values(self, {**self.defaults, **parameters})
         return self.function(module, inputs, outputs, **parameters)
 
     @property

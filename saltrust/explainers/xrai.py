@@ -73,7 +73,7 @@ def xrai(
     attribution = torch.stack([
         ig(module, inputs, outputs, steps=steps, baseline=baseline, quadrature=quadrature,
            forward=forward, context=context) for baseline in baselines]).mean(dim=0)
-    values = attribution.detach().to("cpu", torch.float64).numpy()
+    values = attribution.detach().cpu().double().numpy()
     maps = np.empty_like(values)
     height, width = values.shape[2:]
     for image, gray in enumerate(context.gray(inputs)):

@@ -56,7 +56,7 @@ class Resources:
 
     device: torch.device
     seed: int
-    passes: PassSize = field(default_factory=PassSize)
+    passes: PassSize
     segments: SegmentStore = field(default_factory=SegmentStore)
 
     def context(self, loaded: LoadedBatch, preprocessing: Preprocessing) -> BatchContext:

@@ -31,7 +31,7 @@ class CompletenessCheck:
         for position, (maps, gap) in enumerate(
                 zip(batch.heatmaps, batch.completeness, strict=True)):
             usable = np.isfinite(gap)
-            total = maps.sum(axis=(2, 3), dtype=np.float64)[usable]
+            total = maps[usable].sum(axis=(-2, -1), dtype=np.float64)
             self._gap[position] += np.abs(gap[usable]).sum()
             self._change[position] += np.abs(total - gap[usable]).sum()
 

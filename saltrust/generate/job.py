@@ -14,6 +14,7 @@ from tqdm import tqdm
 from saltrust.cache.collection import Collection
 from saltrust.cache.reference import instance_counts, write_annotations
 from saltrust.cache.writing import StoreWriter, create_store
+from saltrust.explainers.context import PassSize
 from saltrust.generate.batches import (
     ExplainedBatch,
     LoadedBatch,
@@ -104,7 +105,7 @@ def generate(
     _record_start(writer)
     with _threads(int(writer.attributes["threads"])):
         write_annotations(writer, collection, progress=progress)
-        resources = Resources(plan.device, study.seed)
+        resources = Resources(plan.device, study.seed, PassSize.on(plan.device))
         for position, model in enumerate(plan.models):
             store = ModelStore(writer, collection, position, len(model.explainers))
             _run_model(plan, model, store, resources, progress=progress)
@@ -132,7 +133,6 @@ def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, resources: Re
     finished = store.finished()
     batches = [batch for batch in plan.batches() if not finished[batch].all()]
     module = model.classifier.module.to(plan.device)
-
     completeness = CompletenessCheck(tuple(item.name for item in model.explainers))
 
     def compute(_batch: Positions, loaded: LoadedBatch) -> ExplainedBatch:
@@ -154,11 +154,7 @@ def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, resources: Re
     finally:
         module.to("cpu")
     _warn_of_useless_maps(model.classifier.name, store.counts())
-    for explainer, missed in completeness.missed().items():
-        _log.warning("model %r: maps of %r should add up to the change of the logit from the "
-                     "baseline and miss it by %s; give it more `steps` or another `quadrature`",
-                     model.classifier.name, explainer,
-                     f"{missed:.0%} of its size" if missed < 1 else "more than its own size")
+    _warn_of_incomplete_maps(model, completeness.missed())
 
 
 def _warn_of_useless_maps(model: str, counts: dict[str, int]) -> None:
@@ -168,3 +164,16 @@ def _warn_of_useless_maps(model: str, counts: dict[str, int]) -> None:
         computed = sum(counts.values()) - counts["MISSING"]
         _log.warning("model %r: of %d heatmaps %s; their status says so", model, computed,
                      " and ".join(found))
+
+
+def _warn_of_incomplete_maps(model: PlannedModel, missed: dict[str, float]) -> None:
+    for explainer in model.explainers:
+        part = missed.get(explainer.name)
+        if part is None:
+            continue
+        reason = ("give it more `steps` or another `quadrature`"
+                  if "steps" in explainer.parameters
+                  else "the network has operations that its rules do not cover")
+        _log.warning("model %r: maps of %r should add up to the change of the logit from the "
+                     "baseline and miss it by %s; %s", model.classifier.name, explainer.name,
+                     f"{part:.0%} of its size" if part < 1 else "more than its own size", reason)

@@ -12,6 +12,7 @@ from captum.attr import DeepLift
 from torch import Tensor, nn
 from torch.nn import functional
 
+from saltrust.errors import DataError
 from saltrust.explainers.context import BatchContext, PassSize
 from saltrust.explainers.deeplift import deeplift
 from saltrust.explainers.explain import explain
@@ -140,6 +141,15 @@ def test_what_is_not_known_is_reported_as_missing(images: Tensor) -> None:
 
     missed, change = gap(Softmax(), images.double())
     assert missed.abs().max() > 0.01 * change.abs().max()
+
+
+def test_a_compiled_network_is_refused(images: Tensor) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.trace(network, images)
+    with pytest.raises(DataError, match=r"was compiled by torch\.jit"):
+        deeplift(scripted, images, [0])
 
 
 def test_a_pass_may_be_small_and_leaves_nothing_behind(network: nn.Module, images: Tensor) -> None:
