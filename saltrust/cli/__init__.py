@@ -15,6 +15,7 @@ from saltrust.cli.demo import demo
 from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
+from saltrust.cli.mixed import mixed
 from saltrust.cli.protocol import protocol
 from saltrust.cli.report import report
 from saltrust.cli.train import train
@@ -64,4 +65,5 @@ def main(ctx: click.Context, quiet: bool) -> None:
 for _command in (demo, import_, train, generate, info, analyze, protocol, report):
     main.add_command(_command)
 
-add_criteria(analyze)
+add_criteria(analyze, protocol)
+analyze.add_command(mixed)

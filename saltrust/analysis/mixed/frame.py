@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +94,24 @@ def read_scores(path: str | Path, formula: Formula) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        header = pd.read_csv(path, nrows=0, encoding="utf-8-sig")
-        require_columns(formula, [str(name) for name in header.columns], str(path))
-        return pd.read_csv(path, usecols=list(formula.columns), dtype="object",
-                           keep_default_na=False, na_values=list(MISSING),
-                           encoding="utf-8-sig")
+        first = pd.read_csv(path, header=None, nrows=1, dtype="object", keep_default_na=False,
+                            encoding="utf-8-sig")
+        header = [str(name).strip() for name in first.iloc[0]]
+        require_columns(formula, header, str(path))
+        for name in formula.columns:
+            if header.count(name) > 1:
+                raise DataError(f"{path} has the column {name!r} more than once; rename one")
+        # Numbers stand for names, which may repeat.  All columns are read, so that a row with
+        # too many cells is seen.
+        numbers = [header.index(name) for name in formula.columns]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, header=0, names=range(len(header)), index_col=False,
+                                dtype=dict.fromkeys(numbers, "object"), keep_default_na=False,
+                                na_values=list(MISSING), low_memory=False, encoding="utf-8-sig")
+    except pd.errors.ParserWarning:
+        raise DataError(f"{path} has rows with more cells than the header; check its commas and "
+                        "quotes") from None
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"{path} is not a file; check the path") from None
     except pd.errors.EmptyDataError:
@@ -108,6 +122,7 @@ def read_scores(path: str | Path, formula: Formula) -> pd.DataFrame:
     except (pd.errors.ParserError, OSError, EOFError, ValueError) as error:
         reason = str(error).strip().replace("\n", " ")
         raise DataError(f"{path} cannot be read as CSV ({reason})") from None
+    return table[numbers].set_axis(list(formula.columns), axis="columns")
 
 
 def require_columns(formula: Formula, columns: Collection[str], where: str) -> None:

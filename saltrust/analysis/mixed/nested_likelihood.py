@@ -8,6 +8,7 @@ so that they can be eliminated one by one too.  Few levels of other, crossed fac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -66,7 +67,7 @@ class NestedSchurComplement:
             (np.ones(len(self.parent)), (self.parent, np.arange(len(self.parent)))))
         ends = np.cumsum([0] + [data.groups[index].size for index in rest])
         self.blocks = [slice(int(start), int(end))
-                       for start, end in zip(ends[:-1], ends[1:], strict=True)]
+                       for start, end in pairwise(ends)]
         width = data.rank + 1
         self.inner_shared = _beside([data.shared(0, index).toarray() for index in rest],
                                     data.groups[0].size)

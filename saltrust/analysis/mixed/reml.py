@@ -90,7 +90,8 @@ def profile(data: Sufficient, evaluate: Likelihood, ratios: FloatArray, *, reml:
     inverse = np.linalg.inv(information)
     coefficients = inverse @ pieces.form[:p, p]
     residual = np.append(-coefficients, 1.0)  # M @ residual is y - X b
-    quadratic = float(residual @ pieces.form @ residual)
+    # Where the residual vanishes, rounding may leave it negative.
+    quadratic = max(float(residual @ pieces.form @ residual), np.finfo(float).tiny)
     pulls = pieces.form_1 @ residual
     quadratic_1 = pulls @ residual
     quadratic_2 = (np.einsum("a,jkab,b->jk", residual, pieces.form_2, residual)
@@ -227,13 +228,16 @@ def _newton(data: Sufficient, evaluate: Likelihood, start: FloatArray, weight: F
             reml: bool) -> Profile:
     """Projected Newton in ``f = log(g + w)``, bounded below by ``log(w)``."""
 
-    def at(place: FloatArray) -> Profile:
+    def at(place: FloatArray) -> Profile | None:
         ratios = np.where(place <= floor, 0.0, np.maximum(np.exp(place) - weight, 0.0))
-        return profile(data, evaluate, ratios, reml=reml)
+        try:
+            return profile(data, evaluate, ratios, reml=reml)
+        except np.linalg.LinAlgError:
+            return None  # a trial step to where rounding is all that is left
 
     floor = np.log(weight)
     place = np.log(start + weight)
-    here = at(place)
+    here = profile(data, evaluate, start, reml=reml)
     for _ in range(_STEPS):
         rate = here.ratios + weight  # d g / d f
         gradient = here.gradient * rate
@@ -265,7 +269,7 @@ def _descent(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
 
 
 def _line_search(here: Profile, gradient: FloatArray, step: FloatArray, place: FloatArray,
-                 floor: FloatArray, at: Callable[[FloatArray], Profile],
+                 floor: FloatArray, at: Callable[[FloatArray], Profile | None],
                  ) -> tuple[FloatArray, Profile] | None:
     """Halve the step until the deviance falls enough; None where it does not."""
     rounding = _ROUNDING * max(1.0, abs(here.deviance))
@@ -274,7 +278,7 @@ def _line_search(here: Profile, gradient: FloatArray, step: FloatArray, place: F
         there = np.maximum(place + scale * step, floor)
         moved = at(there)
         expected = min(float(gradient @ (there - place)), 0.0)
-        if moved.deviance <= here.deviance + 1e-4 * expected + rounding:
+        if moved is not None and moved.deviance <= here.deviance + 1e-4 * expected + rounding:
             return there, moved
         scale /= 2
     return None

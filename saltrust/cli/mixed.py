@@ -1,0 +1,61 @@
+"""``saltrust analyze mixed``: linear mixed models of a table of scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saltrust.cli.options import confidence_option, seed_option
+from saltrust.cli.output import emit, output_options
+
+
+@click.command()
+@click.option("--scores", type=click.Path(path_type=Path), required=True, metavar="FILE.csv",
+              help="One row per score, with the columns that the formula names.")
+@click.option("--formula", required=True, metavar="FORMULA",
+              help="Such as 'auprc ~ explainer + (1|image)'; also a*b, a:b, factor(x), "
+                   "(1|a) + (1|b), (1|a/b), (1|a:b).")
+@click.option("--over", default=None, metavar="FACTOR",
+              help="Factor whose marginal means are compared; categorical even where its levels "
+                   "are numbers.  [default: the formula's only factor]")
+@click.option("--posthoc", type=click.Choice(["tukey"]), default=None,
+              help="Compare all pairs of levels.  [default without --control]")
+@click.option("--control", default=None, metavar="LEVEL",
+              help="Compare every other level with this one.")
+@click.option("--df", type=click.Choice(["satterthwaite", "kenward-roger", "asymptotic"]),
+              default="satterthwaite", show_default=True, help="Degrees of freedom.")
+@click.option("--adjust",
+              type=click.Choice(["tukey", "bonferroni", "holm", "sidak", "dunnett",
+                                 "single-step", "none"]), default=None,
+              help="Of p-values and intervals within a family; single-step is multcomp's test.  "
+                   "[default: tukey for all pairs, dunnett against a control]")
+@click.option("--ml", is_flag=True, help="Maximum likelihood instead of REML.")
+@click.option("--against-value", type=float, default=0.0, show_default=True, metavar="VALUE",
+              help="Constant that the marginal means are tested against.")
+@click.option("--engine", type=click.Choice(["auto", "builtin", "pymer4"]), default="auto",
+              show_default=True,
+              help="builtin needs no R; pymer4 goes through lme4, lmerTest and emmeans; auto "
+                   "takes pymer4 where all of it is found, up to 20,000 rows.")
+@click.option("--verify", is_flag=True,
+              help="Run both engines and say how far apart they are.")
+@confidence_option
+@seed_option
+@output_options
+def mixed(scores: Path, formula: str, ml: bool, verify: bool, form: str,
+          tables: tuple[str, ...], folder: Path | None, overwrite: bool, **options: Any) -> None:
+    r"""Do scores differ between explainers, given that they come from the same images?
+
+    A linear mixed model with random intercepts, crossed or nested, by REML: fixed effects,
+    variance components, marginal means, and their contrasts with adjusted p-values.
+
+    \b
+    saltrust analyze mixed --scores scores.csv --formula "auprc ~ explainer + (1|image)"
+    """
+    from saltrust.analysis.mixed.model import mixed_model_of_file
+
+    result = mixed_model_of_file(scores, formula, reml=not ml, verify=verify, **options)
+    if verify:
+        click.echo(result.meta["verification"], err=True)
+    emit(result, "mixed", form=form, tables=tables, folder=folder, overwrite=overwrite)
