@@ -15,7 +15,9 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.analysis.run_masks import RunMask
+from saltrust.analysis.run_masks import RunMask, bounds_of
+from saltrust.analysis.runs import Runs, filled
+from saltrust.analysis.segmentation import fill_contours
 from saltrust.analysis.upsampling import BilinearMap
 from saltrust.errors import UsageError
 
@@ -179,11 +181,45 @@ def count_levels(heatmap: BilinearMap, low: float, high: float, levels: Levels,
         bounds = np.concatenate([np.zeros(0, dtype=np.int64), *(mask.bounds for mask in masks)])
         plane = np.empty((heatmap.width, heatmap.height) if columns else (0, 0), dtype=np.uint8)
         total, inside = count(
-            np.ascontiguousarray(wide.T), lower, upper, weight, heatmap.arithmetic == "torch",
-            np.float32(low), np.float32(high) - np.float32(low), levels.first, levels.cuts,
+            np.ascontiguousarray(wide.T), lower.astype(np.uint32), upper.astype(np.uint32),
+            weight, heatmap.arithmetic == "torch", np.float32(low),
+            np.float32(high) - np.float32(low), levels.first.astype(np.uint32), levels.cuts,
             bounds, offsets, plane)
         return LevelCounts(total, inside, plane if columns else None)
     return _count_in_bands(heatmap, low, high, levels, masks, columns)
+
+
+def filled_above(columns: npt.NDArray[np.uint8], threshold: int, *,
+                 use_compiled: bool | None = None) -> RunMask:
+    """Pixels above a threshold, without single pixels and with holes filled.
+
+    Parameters
+    ----------
+    columns : ndarray of uint8, shape (width, height)
+        Of :class:`LevelCounts`.
+    threshold : int
+    use_compiled : bool, optional
+        By default where Numba is installed.
+
+    Returns
+    -------
+    RunMask
+        As :func:`saltrust.analysis.segmentation.fill_contours` of ``columns > threshold``.
+    """
+    width, height = columns.shape
+    if use_compiled is None:
+        use_compiled = compiled()
+    if not use_compiled:
+        mask = np.ascontiguousarray(fill_contours(columns > threshold))
+        return RunMask(height, width, bounds_of(mask))
+    from saltrust.analysis.level_kernel import runs_above
+
+    found = filled(Runs(*runs_above(columns, threshold), height + 2), width + 2)
+    # From the framed plane back to the mask: a row and a column less on every side.
+    bounds = np.stack([found.start, found.stop - 1], axis=1)
+    bounds = (bounds // found.pitch - 1) * height + bounds % found.pitch - 1
+    bounds[:, 1] += 1
+    return RunMask(height, width, bounds.reshape(-1))
 
 
 def _count_in_bands(heatmap: BilinearMap, low: float, high: float, levels: Levels,

@@ -21,9 +21,9 @@ import xarray as xr
 from tqdm import tqdm
 
 from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
-from saltrust.analysis.levels import Levels, count_levels, levels_for
-from saltrust.analysis.run_masks import RunMask, bounds_of
-from saltrust.analysis.segmentation import fill_contours, otsu_threshold
+from saltrust.analysis.levels import Levels, count_levels, filled_above, levels_for
+from saltrust.analysis.run_masks import RunMask
+from saltrust.analysis.segmentation import otsu_threshold
 from saltrust.analysis.shape import Definition
 from saltrust.analysis.upsampling import Arithmetic, bilinear_map, is_finite
 from saltrust.cache.schema import Status
@@ -163,8 +163,7 @@ def count_map(values: npt.NDArray[np.float32], size: tuple[int, int], definition
     area = int(counts.total[above].sum())
     filled = None
     if counts.columns is not None:
-        bounds = bounds_of(np.ascontiguousarray(fill_contours(counts.columns > threshold)))
-        filled = RunMask(*size, bounds)
+        filled = filled_above(counts.columns, threshold)
         area = filled.area
     for row, (r, mask) in zip(counts.inside, known, strict=True):
         inside[r] = row

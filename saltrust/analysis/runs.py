@@ -96,13 +96,45 @@ def components(runs: Runs, *, diagonal: bool) -> tuple[int, IntArray]:
     return int(count), labels.astype(np.int64)
 
 
-def isolated_pixels(runs: Runs) -> IntArray:
-    """Flat positions of foreground pixels without any of their eight neighbours."""
+def isolated(runs: Runs) -> npt.NDArray[np.bool_]:
+    """Which runs are one pixel without any of its eight neighbours."""
     upper, lower = touching(runs, diagonal=True)
     alone = runs.stop - runs.start == 1
     alone[upper] = False
     alone[lower] = False
-    return runs.start[alone]
+    return alone
+
+
+def isolated_pixels(runs: Runs) -> IntArray:
+    """Flat positions of foreground pixels without any of their eight neighbours."""
+    return runs.start[isolated(runs)]
+
+
+def filled(foreground: Runs, rows: int) -> Runs:
+    """Drop single pixels, then fill holes, as `segmentation.fill_contours` does with pixels.
+
+    Parameters
+    ----------
+    foreground : Runs
+        Of a framed mask.
+    rows : int
+        Of the frame.
+
+    Returns
+    -------
+    Runs
+        In ascending order; a filled hole is a run of its own between its neighbours.
+    """
+    kept = ~isolated(foreground)
+    foreground = Runs(foreground.start[kept], foreground.stop[kept], foreground.pitch)
+    gaps = background_runs(foreground, rows)
+    count, component = components(gaps, diagonal=False)
+    if count == 1:
+        return foreground
+    # The first gap is the frame itself: everything it reaches is outside.
+    holes = component != component[0]
+    return Runs(np.sort(np.concatenate([foreground.start, gaps.start[holes]])),
+                np.sort(np.concatenate([foreground.stop, gaps.stop[holes]])), foreground.pitch)
 
 
 def positions(runs: Runs, which: npt.NDArray[np.bool_]) -> IntArray:

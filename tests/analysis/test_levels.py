@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from saltrust.analysis.histogram_curves import area_under_roc, average_precision
-from saltrust.analysis.levels import THRESHOLDS, count_levels, levels_for
+from saltrust.analysis.levels import THRESHOLDS, count_levels, filled_above, levels_for
 from saltrust.analysis.run_masks import RunMask, mask_of_pixels, mask_of_runs
-from saltrust.analysis.segmentation import otsu_threshold, quantise
+from saltrust.analysis.segmentation import fill_contours, otsu_threshold, quantise
 from saltrust.analysis.upsampling import BilinearMap, bilinear_map
 from saltrust.cache import rle
 from saltrust.errors import UsageError
@@ -58,6 +58,18 @@ def test_every_threshold_is_exact(seed: int, arithmetic: str, use_compiled: bool
     expected = np.bincount(stretched.ravel(), minlength=256)
     assert (levels.of_level(counts.total) == expected).all()
     assert otsu_threshold(levels.of_level(counts.total)) == otsu_threshold(expected)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(1, 14), st.integers(0, 254))
+@settings(deadline=None, max_examples=50)
+def test_filling_runs_is_filling_pixels(seed: int, height: int, width: int, threshold: int) -> None:
+    plane = np.random.default_rng(seed).integers(0, 256, (width, height), dtype=np.uint8)
+    expected = fill_contours((plane > threshold).T)
+    for use_compiled in (False, True):
+        found = filled_above(plane, threshold, use_compiled=use_compiled)
+        pixels = found.inside(np.arange(width * height)).reshape(width, height).T
+        assert (pixels == expected).all()
+        assert found.area == expected.sum()
 
 
 def test_thresholds_out_of_range_are_refused() -> None:
