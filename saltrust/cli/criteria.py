@@ -66,7 +66,7 @@ def utility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     _run(ctx, "utility", compute, cubes, options)
 
 
-_image_options = stack(
+image_options = stack(
     click.option("--images", type=click.Choice(["all", "positive"]), default="all",
                  show_default=True, help="All that have maps, or as the paper those that show "
                                          "the finding."),
@@ -78,19 +78,26 @@ _image_options = stack(
     click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True,
                  help="Random pairs of different images; the paper took 50."),
     click.option("--failures", type=click.Choice(["score", "drop"]), default="score",
-                 show_default=True, help="Flat or non-finite maps: SSIM 0, or left out."),
+                 show_default=True, help="Flat or non-finite maps: scored as nothing shared and "
+                                         "no information, or left out."),
 )
+
+rule_option = click.option(
+    "--rule", type=click.Choice(["table", "text", "preprint"]), default="table",
+    show_default=True,
+    help="Pass where the randomised maps are significantly below the baseline (table), not "
+         "significantly above (text), or below on average (preprint).")
+against_option = click.option(
+    "--against-value", type=float, default=0.5, show_default=True,
+    help="Low baseline: the marginal means are tested against it.")
 
 
 @click.command()
 @cubes_argument
 @selection_options
 @map_options
-@_image_options
-@click.option("--rule", type=click.Choice(["table", "text", "preprint"]), default="table",
-              show_default=True,
-              help="Pass where the randomised maps are significantly below the baseline (table), "
-                   "not significantly above (text), or below on average (preprint).")
+@image_options
+@rule_option
 @decision_options
 @output_options
 @click.pass_context
@@ -105,17 +112,12 @@ def randomization(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     _run(ctx, "randomization", compute, cubes, options)
 
 
-_against_option = click.option(
-    "--against-value", type=float, default=0.5, show_default=True,
-    help="Low baseline: the marginal means are tested against it.")
-
-
 @click.command()
 @cubes_argument
 @selection_options
 @map_options
-@_image_options
-@_against_option
+@image_options
+@against_option
 @decision_options
 @output_options
 @click.pass_context
@@ -135,8 +137,8 @@ def repeatability(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
 @cubes_argument
 @selection_options
 @map_options
-@_image_options
-@_against_option
+@image_options
+@against_option
 @decision_options
 @output_options
 @click.pass_context
@@ -161,7 +163,11 @@ def _run(ctx: click.Context, topic: str, compute: Callable[..., Any], cubes: Pat
     emit(result, topic, **output)
 
 
-def add_criteria(group: click.Group) -> None:
-    """Add the four criteria to ``saltrust analyze``."""
+def add_criteria(analyze: click.Group, protocol: click.Group | None = None) -> None:
+    """Add the four criteria to ``saltrust analyze``, and all of them to ``saltrust protocol``."""
     for command in (utility, randomization, repeatability, reproducibility):
-        group.add_command(command)
+        analyze.add_command(command)
+    if protocol is not None:
+        from saltrust.cli.trustworthiness import trustworthiness
+
+        protocol.add_command(trustworthiness)

@@ -73,12 +73,22 @@ def localization(ctx: click.Context, /, cubes: Path, folder: Path, overwrite: bo
     from saltrust.report.protocol_localization import ProtocolOptions, run_protocol
 
     tree = open_cubes(cubes)
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
-        raise UsageError(f"{folder} exists and is not empty; say --overwrite to replace its "
-                         "files, or choose another folder")
+    refuse_to_replace(folder, overwrite=overwrite)
     found = run_protocol(tree, ProtocolOptions(
         findings=choose_or_all(findings), explainers=choose_or_all(explainers),
         models=choose_or_all(models), progress=shows_progress(ctx), **options))
+    deliver(found, folder)
+
+
+def refuse_to_replace(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds something, before anything is computed."""
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise UsageError(f"{folder} exists and is not empty; say --overwrite to replace its "
+                         "files, or choose another folder")
+
+
+def deliver(found: Protocol, folder: Path) -> None:
+    """Write what a protocol found, warn of what is missing, and say where it is."""
     try:
         count = _write(found, folder)
     except OSError as error:

@@ -44,7 +44,7 @@ def utility_table(result: Result, metric: str) -> pd.DataFrame:
             rows[f"against {baseline}"] = [
                 cells.get((row.finding, row.model, row.explainer), "")
                 if row.condition == "trained" else "" for row in rows.itertuples()]
-    return _without_constants(rows, ("finding", "model"))
+    return _without_constants(rows.assign(failed=summary["failed"]), ("finding", "model"))
 
 
 def randomization_table(result: Result) -> pd.DataFrame:
@@ -75,6 +75,7 @@ def similarity_table(result: Result) -> pd.DataFrame:
         "chance-corrected": summary["ssim_corrected"],
         "model AUC": [" / ".join(_number(v) for v in pair) for pair in
                       zip(summary["image_auc_a"], summary["image_auc_b"], strict=True)]})
+    rows["failed"] = summary["failed"]
     own = result.tables["decisions"]
     low = f"{result.meta['low_baseline']:g}"
     for baseline in dict.fromkeys(own["baseline"]):
@@ -134,7 +135,9 @@ def _spread(mean: Iterable[float], sd: Iterable[float]) -> list[str]:
 
 
 def _without_constants(table: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
-    """Leave out identifying columns that hold one value only."""
+    """Leave out identifying columns that hold one value only, and failures where none is."""
+    if "failed" in table and not table["failed"].any():
+        table = table.drop(columns="failed")
     constant = [name for name in names if name in table
                 and len(set(table[name]) - {""}) <= 1]
     return table.drop(columns=constant)

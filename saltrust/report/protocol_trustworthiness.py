@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 import xarray as xr
-from matplotlib.figure import Figure
 
 from saltrust import __version__
 from saltrust.analysis.contents import source
@@ -17,6 +15,7 @@ from saltrust.analysis.randomization import randomization
 from saltrust.analysis.repeatability import repeatability, reproducibility
 from saltrust.analysis.result import Result
 from saltrust.analysis.utility import METRICS, utility
+from saltrust.analysis.utility_scores import Failures
 from saltrust.errors import DataError
 from saltrust.report import criteria_figures
 from saltrust.report.criteria_tables import (
@@ -25,51 +24,30 @@ from saltrust.report.criteria_tables import (
     similarity_table,
     utility_table,
 )
+from saltrust.report.protocol_localization import Protocol
 
 CRITERIA = ("utility", "randomization", "repeatability", "reproducibility")
-
-
-@dataclass
-class Trustworthiness:
-    """What a run of the protocol found.
-
-    Attributes
-    ----------
-    results : dict of str to Result
-        Every criterion that the cubes allow, with all digits.
-    tables : dict of str to pandas.DataFrame
-        In the form in which they are printed.
-    figures : dict of str to Figure
-    methods : str
-        Markdown.
-    missing : dict of str to str
-        Criteria that could not be judged, and why.
-    """
-
-    results: dict[str, Result] = field(default_factory=dict)
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    figures: dict[str, Figure] = field(default_factory=dict)
-    methods: str = ""
-    missing: dict[str, str] = field(default_factory=dict)
 
 
 def run_trustworthiness(
     cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str] | None = None,
     explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
     positives: bool = False, ssim: str = "default", rule: str = "table", pairs: int = 1000,
-    against_value: float = 0.5, options: DecisionOptions | None = None, progress: bool = False,
-) -> Trustworthiness:
+    against_value: float = 0.5, failures: Failures = "score",
+    options: DecisionOptions | None = None, progress: bool = False,
+) -> Protocol:
     """Judge every criterion that the cubes allow.
 
     Parameters
     ----------
     cubes, split, findings, explainers, models, positives, ssim, rule, pairs, against_value, \
-options, progress
+failures, options, progress
         As the criteria of :mod:`saltrust.analysis` take them.
 
     Returns
     -------
-    Trustworthiness
+    Protocol
+        Criteria that the cubes cannot give are among ``missing``.
 
     Raises
     ------
@@ -79,14 +57,15 @@ options, progress
         If an option or a name is not known.
     """
     shared: dict[str, Any] = {"split": split, "findings": findings, "explainers": explainers,
-                              "models": models, "options": options, "progress": progress}
+                              "models": models, "failures": failures, "options": options,
+                              "progress": progress}
     maps = {**shared, "positives": positives, "ssim": ssim, "pairs": pairs}
     runs: dict[str, Callable[[], Result]] = {
         "utility": lambda: utility(cubes, **shared),
         "randomization": lambda: randomization(cubes, **maps, rule=rule),
         "repeatability": lambda: repeatability(cubes, **maps, against_value=against_value),
         "reproducibility": lambda: reproducibility(cubes, **maps, against_value=against_value)}
-    found = Trustworthiness()
+    found = Protocol()
     for name, run in runs.items():
         try:
             found.results[name] = run()
@@ -101,7 +80,7 @@ options, progress
     return found
 
 
-def _tabulate(found: Trustworthiness) -> None:
+def _tabulate(found: Protocol) -> None:
     found.tables["decisions"] = marks_table(found.results)
     for name, result in found.results.items():
         if name == "utility":
@@ -117,7 +96,7 @@ def _tabulate(found: Trustworthiness) -> None:
         del found.tables["decisions"]
 
 
-def _draw(found: Trustworthiness, cubes: xr.DataTree, low: float) -> None:
+def _draw(found: Protocol, cubes: xr.DataTree, low: float) -> None:
     if "utility" in found.results:
         scores = found.results["utility"].tables["scores"]
         for finding, own in _by(scores, "finding"):
@@ -149,7 +128,7 @@ def _by(table: pd.DataFrame, name: str) -> list[tuple[str, pd.DataFrame]]:
             for label in labels]
 
 
-def _methods(found: Trustworthiness, cubes: xr.DataTree) -> str:
+def _methods(found: Protocol, cubes: xr.DataTree) -> str:
     """How every number was had, in Markdown, from the metadata of the results."""
     lines = ["# Methods", "",
              f"Computed by saltrust {__version__} from `{source(cubes)}`.  The protocol is that "

@@ -83,6 +83,27 @@ def test_similarity_commands(run, trusted: Path, tmp_path: Path, command: str, p
     assert json.loads((tmp_path / "out" / f"{command}.json").read_text()) == found
 
 
+def test_the_protocol_writes_everything_once(run, trusted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    call = ("protocol", "trustworthiness", trusted, "-o", folder, "--split", "test",
+            "--resamples", 400)
+    result = run(*call)
+    assert result.exit_code == 0, result.stderr
+    assert "randomization:" in result.stderr
+    assert "no maps of a randomised model" in (folder / "methods.md").read_text()
+    for name in ("decisions", "utility_auprc", "utility_average_precision", "utility_auroc",
+                 "repeatability", "reproducibility", "models"):
+        assert {(folder / "tables" / f"{name}.{suffix}").stat().st_size > 0
+                for suffix in ("md", "tex", "csv", "json")} == {True}
+    for name in ("utility_auprc", "similarity", "examples"):
+        assert (folder / "figures" / f"{name}.svg").read_text().startswith("<?xml")
+    stored = json.loads((folder / "results" / "repeatability.json").read_text())
+    assert stored["meta"]["criterion"] == "repeatability"
+    again = run(*call)
+    assert (again.exit_code, "--overwrite" in again.stderr) == (2, True)
+    assert run(*call, "--overwrite").exit_code == 0
+
+
 @pytest.mark.parametrize(("arguments", "status", "words"), [
     (["randomization"], 1, "has no maps of a randomised model"),
     (["repeatability", "--model", "b-1"], 1, "no two models of one architecture"),

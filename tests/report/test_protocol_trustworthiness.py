@@ -12,7 +12,8 @@ import pytest
 
 from saltrust.analysis.decisions import DecisionOptions
 from saltrust.errors import DataError
-from saltrust.report.protocol_trustworthiness import Trustworthiness, run_trustworthiness
+from saltrust.report.protocol_localization import Protocol
+from saltrust.report.protocol_trustworthiness import run_trustworthiness
 from saltrust.report.tables import render_frame
 
 OPTIONS = DecisionOptions(resamples=700)
@@ -32,13 +33,13 @@ def studies() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def found(studies: ModuleType) -> Trustworthiness:
+def found(studies: ModuleType) -> Protocol:
     cubes = studies.study(localizers=["unet-1", "unet-2"], randomization=True, replicates=2,
                           positives=14, negatives=5)
     return run_trustworthiness(cubes, split="test", options=OPTIONS)
 
 
-def test_every_criterion_has_its_table_and_figures(found: Trustworthiness) -> None:
+def test_every_criterion_has_its_table_and_figures(found: Protocol) -> None:
     assert list(found.results) == ["utility", "randomization", "repeatability",
                                    "reproducibility"]
     assert {"decisions", "utility_auprc", "utility_average_precision", "utility_auroc",
@@ -48,7 +49,7 @@ def test_every_criterion_has_its_table_and_figures(found: Trustworthiness) -> No
     assert not found.missing
 
 
-def test_printed_numbers_are_those_of_the_results(found: Trustworthiness) -> None:
+def test_printed_numbers_are_those_of_the_results(found: Protocol) -> None:
     summary = found.results["utility"].tables["summary"]
     table = found.tables["utility_auprc"]
     for row, printed in zip(summary.itertuples(), table["auprc"], strict=True):
@@ -64,13 +65,13 @@ def test_printed_numbers_are_those_of_the_results(found: Trustworthiness) -> Non
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
-def test_tables_in_every_format(found: Trustworthiness, form: str) -> None:
+def test_tables_in_every_format(found: Protocol, form: str) -> None:
     for name, table in found.tables.items():
         assert "oracle" in (text := render_frame(table, form, title=name)) or name == "models"
         assert text.endswith("\n")
 
 
-def test_figures_show_the_tables(found: Trustworthiness) -> None:
+def test_figures_show_the_tables(found: Protocol) -> None:
     stages = found.results["randomization"].tables["stages"]
     axes = found.figures["randomization"].axes[0]
     own = stages[stages["explainer"] == "oracle"].groupby("stage_index")["ssim_mean"].mean()
@@ -86,7 +87,7 @@ def test_figures_show_the_tables(found: Trustworthiness) -> None:
         figure.canvas.draw()
 
 
-def test_methods_say_how(found: Trustworthiness) -> None:
+def test_methods_say_how(found: Protocol) -> None:
     for phrase in ("Gaussian, sigma 1.5", "pass: significantly below the baseline",
                    "adjustment: tukey", "low baseline: 0.5", "n - 1"):
         assert phrase in found.methods
