@@ -62,7 +62,8 @@ def main() -> None:
           f"{arguments.size} x {arguments.size}, {arguments.findings} findings, "
           f"{arguments.threads} threads)")
     totals = np.zeros(2)
-    for name in arguments.only or METHODS:
+    names = arguments.only or list(METHODS)
+    for name in names:
         ours, maps = _ours(name, network, inputs, arguments.findings, context)
         theirs, expected = getattr(peers, name)(arguments.findings)
         correlation = np.corrcoef(maps[0, 0].flatten(), expected.flatten())[0, 1]
@@ -71,7 +72,7 @@ def main() -> None:
         if correlation < LEAST_CORRELATION and name not in PEER_DIFFERS:
             raise SystemExit(f"{name}: the maps are not the same")
         totals += np.array([theirs, ours]) * (name in TOGETHER)
-    if not arguments.only:
+    if set(TOGETHER) <= set(names):
         print(f"{'together':18s} {totals[0]:8.2f}s {totals[1]:8.2f}s "
               f"{totals[0] / totals[1]:6.1f}x   {', '.join(TOGETHER)}")
 

@@ -145,7 +145,8 @@ def main(folder: Path, seed: int) -> None:
     torch.set_num_threads(1)
     # Under this name the models of the study find their network.
     sys.modules["tiny_study"] = sys.modules["__main__"]
-    study = write_study(folder)
+    noisy = ExplainerSpec("smoothgrad", {"samples": 2})
+    study = write_study(folder, explainers=(ExplainerSpec("grad"), ExplainerSpec("gradcam"), noisy))
     # Made here, so that what xarray imports with its first data set is imported once.
     collection = NoisyCollection(24)
     child = _run(collection, study, folder / "whole.zarr")
