@@ -136,3 +136,31 @@ def test_the_average_mask_of_siim_acr(run, shared_data: Path, tmp_path: Path) ->
     assert found["meta"]["counts"]["negatives"] == 822
     # The paper printed 0.15 (0.18) and 0.73 (0.19) for masks of its own resampling.
     assert 0.1 < row["auprc_mean"] < 0.2
+
+
+def test_boxes_of_rsna_give_an_average_mask(run, tmp_path: Path) -> None:
+    """Boxes reach outside the image, split ids carry endings, and one is unknown."""
+    generator = np.random.default_rng(0)
+    rows, splits = ["patientId,x,y,width,height,Target"], ["Image_ID,Split"]
+    for k in range(24):
+        if k % 3 == 0:
+            rows.append(f"p{k},,,,,0")
+        else:
+            x, y = generator.integers(150, 500, 2)
+            rows.append(f"p{k},{x},{y},{300 if k != 1 else 900},280,1")
+        splits.append(f"p{k}.png,{'train' if k < 12 else 'val' if k < 15 else 'test'}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    (tmp_path / "splits.csv").write_text("\n".join([*splits, "stranger,test"]))
+    store = tmp_path / "rsna.zarr"
+    made = run("import", "rsna", "--labels", tmp_path / "labels.csv", "--splits",
+               tmp_path / "splits.csv", "-o", store, "--size", 64)
+    assert made.exit_code == 0, made.stderr
+    assert "stranger" in made.stderr
+    assert "reach outside" in made.stderr
+    result = run("--quiet", "analyze", "utility", store, "--split", "test", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["tables"]["summary"][0]["n"] == 6
+    assert found["meta"]["average_mask_of"] == {"Pneumonia": 10}
+    # Every box covers (500, 430) or nearly: the average mask must be far better than chance.
+    assert found["tables"]["summary"][0]["auroc_mean"] > 0.8

@@ -141,3 +141,20 @@ def test_verdicts_and_options() -> None:
         DecisionOptions(resamples=0)
     with pytest.raises(UsageError, match="confidence"):
         DecisionOptions(alpha=0)
+
+
+def test_ten_levels_are_forty_five_pairs() -> None:
+    levels = {name: 0.02 * k for k, name in enumerate(
+        ["grad", "sg", "ig", "sig", "gcam", "xrai", "gbp", "ggcam", "average-mask", "unet"])}
+    table = scores(levels, n=20)
+    pairs = [(level, base) for base in ("average-mask", "unet") for level in list(levels)[:8]]
+    found = run(table, pairs)
+    assert found["decisions"]["family"].str.contains("45").all()
+    assert len(found["decisions"]) == 16
+    assert len(found["methods"]) == 48
+
+
+def test_too_few_resamples_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    run(scores({"a": 0, "b": 1, "c": 2}, n=5), [("a", "c"), ("b", "c")],
+        DecisionOptions(resamples=50))
+    assert "resamples" in caplog.text
