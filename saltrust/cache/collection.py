@@ -65,8 +65,9 @@ class Collection(Protocol):
     index : xarray.Dataset
         Coordinates ``image`` (str), ``finding`` (str), ``reader`` (str, may have length 0),
         ``reader_role(reader)``, optionally ``patient``, ``study``, ``view``, ``split``,
-        ``native_height``, ``native_width`` on ``image``; variable ``label(image, finding)``
-        int8 (:class:`saltrust.cache.schema.Label`).  Image names are unique.
+        ``native_height``, ``native_width`` on ``image``; attributes ``n_points`` and ``n_boxes``,
+        the longest lists of any annotation, where they are known; variable
+        ``label(image, finding)`` int8 (:class:`saltrust.cache.schema.Label`).  Image names are unique.
     fingerprint : str
         SHA-256 over what determines the data; recorded as provenance.
     description : dict

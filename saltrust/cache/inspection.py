@@ -26,7 +26,8 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
         ``groups`` (variables, completeness, bytes on disk), ``size_on_disk``, ``provenance``,
         ``problems`` (see :func:`saltrust.cache.validation.problems`).
     """
-    path = Path(str(cubes.attrs.get("source", ".")))
+    # Cubes that were built in memory take no room on disk.
+    path = Path(str(cubes.attrs.get("source", "in memory")))
     groups = {name: _describe_group(cubes[name].to_dataset(), path / name)
               for name in GROUPS if name in cubes.children}
     if SCORES in cubes.children:

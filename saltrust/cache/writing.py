@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class StoreWriter:
     path: Path
     root: zarr.Group
     overwrite: bool = False
+    _arrays: dict[str, zarr.Array[Any]] = field(default_factory=dict, repr=False)
 
     @property
     def partial(self) -> Path:
@@ -64,10 +65,13 @@ class StoreWriter:
 
     def array(self, name: str) -> zarr.Array[Any]:
         """The Zarr array of a variable, e.g. ``"saliency/heatmap"``."""
-        array = self.root[name]
-        if not isinstance(array, zarr.Array):
-            raise KeyError(name)
-        return array
+        # Looking an array up reads its metadata from disk; a store's layout does not change.
+        if name not in self._arrays:
+            array = self.root[name]
+            if not isinstance(array, zarr.Array):
+                raise KeyError(name)
+            self._arrays[name] = array
+        return self._arrays[name]
 
     def labels(self, dim: str) -> list[str]:
         """Labels of a dimension, in storage order."""

@@ -60,6 +60,8 @@ def descriptors(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...], *
 @segmentation_options
 @slice_option
 @bootstrap_options
+@click.option("--bootstrap", type=click.Choice(["percentile", "bca"]), default="percentile",
+              show_default=True, help="Kind of the intervals of the summary.")
 @pass_options
 @output_options
 @click.pass_context

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from saltrust.cli.options import command_line, overwrite_option, shows_progress
+from saltrust.cli.threads import wait_passively
 
 STUDY = """\
 # A whole study on synthetic radiographs.  Change it and run
@@ -24,10 +25,11 @@ size = 192
 split_fractions = [0.72, 0.1, 0.18]
 
 [train]
-epochs = 14
-batch_size = 32
-learning_rate = 3e-3
-patience = 6
+epochs = 26
+batch_size = 16
+learning_rate = 2e-3
+augment = true
+patience = 8
 
 [generate]
 split = "test"
@@ -52,5 +54,6 @@ def demo(ctx: click.Context, output: Path, overwrite: bool) -> None:
     """
     from saltrust.cli.demo_run import run_demo
 
+    wait_passively()
     run_demo(output, STUDY, overwrite=overwrite, progress=shows_progress(ctx),
              command_line=command_line(ctx))

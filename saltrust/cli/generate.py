@@ -15,6 +15,7 @@ from saltrust.cli.options import (
     shows_progress,
     study_argument,
 )
+from saltrust.cli.threads import wait_passively
 
 
 @click.command()
@@ -32,6 +33,7 @@ def generate(ctx: click.Context, study: Path, output: Path, overwrite: bool, res
     The store grows at OUTPUT.partial and takes its name when it is whole; an interrupted run
     goes on with --resume and ends with the same cubes.
     """
+    wait_passively()
     from saltrust.datasets.registry import open_collection
     from saltrust.generate.job import generate as run
     from saltrust.study import read_study

@@ -12,6 +12,7 @@ from saltrust.cli.options import (
     shows_progress,
     study_argument,
 )
+from saltrust.cli.threads import wait_passively
 from saltrust.errors import UsageError, nearest
 
 
@@ -29,6 +30,7 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], device: str 
     Each model leaves a run folder: weights (safetensors), a card (JSON) with the test AUC, the
     metrics of every epoch, the configuration and the environment.
     """
+    wait_passively()
     from saltrust.datasets.registry import open_collection
     from saltrust.study import read_study
     from saltrust.training.classifier import train as train_one

@@ -161,6 +161,8 @@ def phantom(*, patients: int = 300, size: int = 128, seed: int = 0,
         "images": len(records),
         "built_in_effects": BUILT_IN_EFFECTS,
     }
+    # Known without rendering: each reader marks one point per mask and draws no boxes.
+    index.attrs.update(n_points=1, n_boxes=0)
     return PhantomCollection(index, fingerprint(parameters), description, size, seed,
                              _records={record.name: record for record in records})
 

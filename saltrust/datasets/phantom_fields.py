@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 Field = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -24,8 +25,12 @@ def smooth_step(level: Field, softness: float) -> Field:
 
 
 @lru_cache(maxsize=64)
-def _spline_weights(size: int, knots: int) -> Field:
-    """Cubic B-spline weights of ``knots + 3`` coefficients at ``size`` pixel centres."""
+def _spline_weights(size: int, knots: int) -> csr_array:
+    """Cubic B-spline weights of ``knots + 3`` coefficients at ``size`` pixel centres.
+
+    Sparse, so that products take no BLAS: its threads would cost more than the product, and
+    its sums depend on the processor.
+    """
     position = (np.arange(size) + 0.5) / size * knots
     cell = np.minimum(position.astype(int), knots - 1)
     t = position - cell
@@ -33,8 +38,7 @@ def _spline_weights(size: int, knots: int) -> Field:
     basis = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
     for offset, values in enumerate(basis):
         weights[np.arange(size), cell + offset] = values / 6
-    weights.flags.writeable = False
-    return weights
+    return csr_array(weights)
 
 
 def smooth_noise(rng: np.random.Generator, size: int, knots: int) -> Field:
@@ -54,4 +58,5 @@ def smooth_noise(rng: np.random.Generator, size: int, knots: int) -> Field:
     """
     weights = _spline_weights(size, knots)
     # The mean squared weight of a cubic B-spline is 151/315 in each direction.
-    return weights @ rng.standard_normal((knots + 3, knots + 3)) @ weights.T / (151 / 315)
+    rows = weights @ rng.standard_normal((knots + 3, knots + 3))
+    return np.asarray((weights @ rows.T).T) / (151 / 315)

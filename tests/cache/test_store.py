@@ -238,3 +238,8 @@ def test_every_declared_variable_is_sound() -> None:
             assert "method" not in variable.dims
             if variable.dtype != "string":
                 np.dtype(variable.dtype)
+
+
+def test_stated_instance_counts_are_believed(squares) -> None:
+    squares.index.attrs.update(n_points=7, n_boxes=3)
+    assert instance_counts(squares) == (7, 3)
