@@ -19,6 +19,7 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
+from saltrust.analysis.bootstrap import METHODS, Method
 from saltrust.analysis.counted_maps import CountedMaps, Scan, counted_maps, known_areas
 from saltrust.analysis.hit_baselines import NO_MODEL, baseline_hits
 from saltrust.analysis.localization_contrasts import map_differences, paired_differences
@@ -39,12 +40,14 @@ from saltrust.analysis.segmentation_rules import Choice, cutoff_choice, threshol
 from saltrust.analysis.selection import EXPERT, IOU_SLICES, IouSlice, check_slice
 from saltrust.analysis.shape import Definition, check_definition
 from saltrust.cache.schema import Label, Status
-from saltrust.errors import DataError
+from saltrust.errors import DataError, UsageError, nearest
 
 __all__ = ["SCORE_COLUMNS", "localization", "score_maps", "summarise"]
 
 _log = logging.getLogger(__name__)
 
+BOOTSTRAPS: dict[Method, str] = {"percentile": "percentile",
+                                 "bca": "bias-corrected and accelerated"}
 _MEANINGS = {
     "default": "bilinear upsampling; segmentation on the min-max stretched map (Otsu in 256 "
                "levels); peak: first maximum in row order, of the map as stored; expert hit: "
@@ -124,7 +127,8 @@ def localization(cubes: xr.DataTree, *, resolution: Resolution | None = None,
                  split: str | None = None, findings: Sequence[str] | None = None,
                  explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
                  threshold: Cut = None, cutoff: Cut = None, resamples: int = 1000,
-                 confidence: float = 0.95, seed: int = 0, keep: bool = False, workers: int = 1,
+                 confidence: float = 0.95, seed: int = 0, bootstrap: Method = "percentile",
+                 keep: bool = False, workers: int = 1,
                  scheduler: str | None = None, progress: bool = False) -> Result:
     """Mean IoU and hit rate per finding, and how far they fall short of the expert's.
 
@@ -138,6 +142,8 @@ cutoff, keep, workers, scheduler, progress
     confidence : float
         Level of the percentile intervals.
     seed : int
+    bootstrap : {"percentile", "bca"}
+        Of the intervals of the summary; functions of several means keep percentiles.
 
     Returns
     -------
@@ -160,6 +166,8 @@ cutoff, keep, workers, scheduler, progress
     ----------
     A. Saporta et al. (2022), Nat. Mach. Intell. 4, 867-878, Table 1 and Fig. 2.
     """
+    if bootstrap not in METHODS:
+        raise UsageError(f"bootstrap {bootstrap!r} is not known; {nearest(bootstrap, METHODS)}")
     scored = _score(cubes, resolution=resolution, definition=definition, iou_slice=iou_slice,
                     split=split, findings=findings, explainers=explainers, models=models,
                     threshold=threshold, cutoff=cutoff,
@@ -168,13 +176,14 @@ cutoff, keep, workers, scheduler, progress
     paired = definition != "peer"
     drawing = {"resamples": resamples, "confidence": confidence, "seed": seed}
     summary = summarise(scored.table, chance=scored.chance, resamples=resamples,
-                        confidence=confidence, seed=seed)
+                        confidence=confidence, seed=seed, method=bootstrap)
     falls, change = decrease(scored.table, paired=paired, resamples=resamples,
                              confidence=confidence, seed=seed)
     shared, _ = decrease(on_shared_positives(scored.table), resamples=resamples,
                          confidence=confidence, seed=seed)
     meta = {**scored.meta, **drawing,
-            "interval": "percentile bootstrap by patient; Wilson where all are hits or all misses",
+            "interval": f"{BOOTSTRAPS[bootstrap]} bootstrap by patient; Wilson where all are hits or "
+                        "all misses",
             "decrease": "100 * (expert - saliency) / expert, on "
             + ("images that both have" if paired else "the images that each has"),
             "decrease_shared": "the same on images where the reference and every benchmark reader "

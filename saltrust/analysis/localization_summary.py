@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.analysis.bootstrap import (
+    Method,
     mean_interval,
     percentile_interval,
     proportion_interval,
@@ -34,7 +35,8 @@ _Column = tuple[str, str, str]
 
 
 def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float = 0.95,
-              seed: int = 0, chance: Mapping[str, float] | None = None) -> pd.DataFrame:
+              seed: int = 0, chance: Mapping[str, float] | None = None,
+              method: Method = "percentile") -> pd.DataFrame:
     """Mean IoU and hit rate of every explainer, model and finding.
 
     Parameters
@@ -48,6 +50,8 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
     seed : int
     chance : mapping of finding to float, optional
         Hit rate of a point thrown at random: the mean area ratio of the reference masks.
+    method : {"percentile", "bca"}
+        Of the bootstrap intervals (:func:`saltrust.analysis.bootstrap.mean_interval`).
 
     Returns
     -------
@@ -70,7 +74,8 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
     for metric in SCHEMES:
         values, columns = score_matrix(scores, metric)
         interval = proportion_interval if metric == "hit" else mean_interval
-        found = interval(values, clusters, resamples=resamples, confidence=confidence, seed=seed)
+        found = interval(values, clusters, resamples=resamples, confidence=confidence, seed=seed,
+                         method=method)
         for k, column in enumerate(columns):
             estimate = Estimate(
                 estimate=float(found.mean[k]), std_error=float(found.std_error[k]),

@@ -12,10 +12,17 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+from saltrust.analysis.bootstrap import mean_interval
 from saltrust.analysis.hit_baselines import AVERAGE_MASK, CENTRE
 from saltrust.analysis.localization import localization
 from saltrust.analysis.localization_contrasts import map_differences
-from saltrust.analysis.localization_summary import AVERAGE, decrease, on_shared_positives
+from saltrust.analysis.localization_summary import (
+    AVERAGE,
+    decrease,
+    on_shared_positives,
+    summarise,
+)
+from saltrust.errors import DataError, UsageError
 
 Mask = npt.NDArray[np.bool_]
 BuildCubes = Callable[..., xr.DataTree]
@@ -149,3 +156,25 @@ def test_studies_without_readers_or_second_maps_have_empty_tables(build_cubes: B
     tables = localization(cubes, resamples=20).tables
     for name in ("differences", "agreement", "agreement_share"):
         assert tables[name].empty
+
+
+def test_bca_intervals_are_those_of_the_bootstrap(study: xr.DataTree) -> None:
+    generator = np.random.default_rng(3)
+    table = _scores({"cam": generator.beta(1, 4, 30)})
+    row = summarise(table, resamples=500, method="bca").iloc[0]
+    expected = mean_interval(table["iou"], resamples=500, method="bca")
+    assert (row["conf_low"], row["conf_high"]) == (expected.conf_low, expected.conf_high)
+    meta = localization(study, resamples=20, bootstrap="bca").meta
+    assert meta["interval"].startswith("bias-corrected")
+    with pytest.raises(UsageError, match="percentile"):
+        localization(study, bootstrap="percentil")  # type: ignore[arg-type]
+
+
+def test_a_code_that_does_not_fit_its_image_is_named(study: xr.DataTree) -> None:
+    other = study.copy()
+    root = other.to_dataset()
+    root = root.assign_coords(native_height=("image", np.array([63, 64, 64, 64], np.int32)))
+    other = xr.DataTree.from_dict({"/": root, **{
+        f"/{name}": node.to_dataset(inherit=False) for name, node in study.children.items()}})
+    with pytest.raises(DataError, match=r"reference/mask_rle of a, Edema, reader truth.*63 x 64"):
+        localization(other, resolution="native", resamples=20)
