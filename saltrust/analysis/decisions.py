@@ -9,7 +9,6 @@ change with the method are flagged.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,14 +16,17 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
-from saltrust.analysis.bootstrap import percentile_interval, resampled_means
 from saltrust.analysis.estimate import Estimate, check_confidence, estimates_table
 from saltrust.analysis.mixed.model import mixed_model
 from saltrust.analysis.multiplicity import adjust
+from saltrust.analysis.paired_differences import (
+    bootstrap,
+    effect_size,
+    equivalence,
+    signed_rank,
+)
 from saltrust.analysis.resampling import check_resampling
 from saltrust.analysis.result import records
 from saltrust.errors import DataError, UsageError
@@ -37,7 +39,6 @@ METHODS = ("mixed model", "paired bootstrap", "Wilcoxon")
 DECISION_COLUMNS = ("decision", "bootstrap_decision", "wilcoxon_decision", "changes",
                     "effect_size", "effect_low", "effect_high", "tost_p", "equivalent")
 
-FloatArray = npt.NDArray[np.float64]
 #: A level and its baseline.
 Pair = tuple[str, str]
 #: Rows of decisions, and rows of every method, three for each decision.
@@ -349,62 +350,8 @@ def _paired(wide: pd.DataFrame, level: str, baseline: str, options: DecisionOpti
         return dict.fromkeys(("bootstrap", "wilcoxon", "effect", "tost"), few)
     patients = difference.index.get_level_values("patient").to_numpy()
     values = difference.to_numpy(dtype=np.float64)
-    return {"bootstrap": _bootstrap(values, patients, options), "wilcoxon": _wilcoxon(values),
-            "effect": _effect(values, patients, options), "tost": _tost(values, options.margin)}
-
-
-def _bootstrap(values: FloatArray, patients: npt.NDArray[Any], options: DecisionOptions
-               ) -> Estimate:
-    """Mean difference with a percentile interval and the p-value that inverts it."""
-    drawn = resampled_means(values, patients, resamples=options.resamples, seed=options.seed)
-    low, high, _ = percentile_interval(drawn, 1 - options.alpha)
-    tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
-    p_value = min(1.0, 2 * (float(tail) + 1) / (len(drawn) + 1))
-    return Estimate(estimate=float(values.mean()), std_error=float(np.std(drawn, ddof=1)),
-                    conf_low=float(low), conf_high=float(high), p_value=p_value, n=len(values))
-
-
-def _wilcoxon(values: FloatArray) -> Estimate:
-    """Signed-rank test, zeros dropped; the estimate is the Hodges-Lehmann pseudomedian's sign."""
-    median = float(np.median(values))
-    nonzero = values[values != 0]
-    if not len(nonzero):
-        return Estimate(estimate=median, p_value=1.0, n=len(values),
-                        note="all differences are zero")
-    with warnings.catch_warnings():
-        # Ties and few values make the test approximate, not wrong.
-        warnings.simplefilter("ignore")
-        found = stats.wilcoxon(nonzero)
-    ranks = stats.rankdata(np.abs(nonzero))
-    positive = float(ranks[nonzero > 0].sum())
-    total = float(ranks.sum())
-    # Where the median is zero the ranks still say on which side the values lie.
-    side = median if median else (2 * positive - total) / total
-    return Estimate(estimate=side, statistic=positive, p_value=float(found.pvalue), n=len(values),
-                    note="" if median else "the median is zero; estimate is the rank correlation")
-
-
-def _effect(values: FloatArray, patients: npt.NDArray[Any], options: DecisionOptions) -> Estimate:
-    """Cohen's d of the differences with a bootstrap interval."""
-    spread = float(np.std(values, ddof=1))
-    if spread == 0:
-        return Estimate(n=len(values), note="all differences are equal")
-    moments = resampled_means(np.column_stack([values, values**2]), patients,
-                              resamples=options.resamples, seed=options.seed)
-    variance = np.maximum(moments[:, 1] - moments[:, 0] ** 2, 0) * len(values) / (len(values) - 1)
-    drawn = np.divide(moments[:, 0], np.sqrt(variance), out=np.full(len(moments), np.nan),
-                      where=variance > 0)
-    low, high, _ = percentile_interval(drawn, 1 - options.alpha)
-    return Estimate(estimate=float(values.mean()) / spread, conf_low=float(low),
-                    conf_high=float(high), n=len(values))
-
-
-def _tost(values: FloatArray, margin: float) -> Estimate:
-    """Two one-sided t tests that the mean difference lies within the margin."""
-    n = len(values)
-    mean, error = float(values.mean()), float(np.std(values, ddof=1)) / np.sqrt(n)
-    if error == 0:
-        return Estimate(estimate=mean, p_value=0.0 if abs(mean) < margin else 1.0, n=n)
-    p_value = max(float(stats.t.sf((mean + margin) / error, n - 1)),
-                  float(stats.t.cdf((mean - margin) / error, n - 1)))
-    return Estimate(estimate=mean, p_value=p_value, n=n)
+    drawing: dict[str, Any] = {"resamples": options.resamples, "seed": options.seed,
+                               "confidence": 1 - options.alpha}
+    return {"bootstrap": bootstrap(values, patients, **drawing), "wilcoxon": signed_rank(values),
+            "effect": effect_size(values, patients, **drawing),
+            "tost": equivalence(values, options.margin)}

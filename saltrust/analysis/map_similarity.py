@@ -169,7 +169,7 @@ def chance_corrected(similarity: float, chance: float) -> float:
 
     Examples
     --------
-    >>> chance_corrected(0.64, 0.64), chance_corrected(0.82, 0.64)
+    >>> chance_corrected(0.5, 0.5), chance_corrected(0.75, 0.5)
     (0.0, 0.5)
     """
     return (similarity - chance) / (1 - chance) if chance < 1 else float("nan")
