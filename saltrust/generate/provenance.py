@@ -11,7 +11,8 @@ import torch
 from saltrust.cache.collection import Collection
 from saltrust.generate.plan import Plan
 
-_PACKAGES = ("numpy", "xarray", "zarr", "torch", "torchvision", "captum")
+# scikit-image segments radiographs for XRAI; numpy draws the noise.
+_PACKAGES = ("numpy", "xarray", "zarr", "torch", "torchvision", "scikit-image")
 
 
 def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
