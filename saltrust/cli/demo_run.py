@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,11 +85,26 @@ def _analyse(cubes_path: Path, report: Path, *, progress: bool) -> dict[str, Res
     return results
 
 
-def _print_headlines(results: dict[str, Result]) -> None:
-    from saltrust.report.tables import render
+def _print_headlines(results: dict[str, Result], explainer: str = "gradcam") -> None:
+    """Three tables that fit a screen; everything else is in the files."""
+    from saltrust.analysis.regressions import table2
+    from saltrust.report.tables import render_frame
 
-    for topic, table in (("localization", "decrease"), ("regressions", "estimates"),
-                         ("confidence", "estimates")):
-        if topic in results:
-            click.echo(f"\n{topic}")
-            click.echo(render(results[topic], "table", tables=[table]))
+    decrease = results["localization"].tables["decrease"]
+    chosen = decrease[(decrease["explainer"] == explainer) & (decrease["metric"] == "iou")]
+    click.echo(render_frame(
+        chosen[["finding", "expert", "saliency", "estimate", "conf_low", "conf_high", "n"]],
+        "table", title=f"Mean IoU, and percentage decrease from the experts to {explainer}"))
+    regressions = results["regressions"]
+    rows = regressions.tables["estimates"]["explainer"] == explainer
+    shown = dataclasses.replace(regressions,
+                                tables={"estimates": regressions.tables["estimates"][rows]})
+    click.echo(render_frame(table2(shown), "table", title="Does shape explain localization?"))
+    click.echo(f"{regressions.meta['stars']}\n")
+    estimates = results["confidence"].tables["estimates"]
+    pooled = estimates[(estimates["explainer"] == explainer)
+                       & estimates["finding"].str.startswith("All findings")
+                       & (estimates["term"] == "spearman")]
+    click.echo(render_frame(
+        pooled[["scheme", "finding", "estimate", "conf_low", "conf_high", "p_value", "n"]],
+        "table", title="Rank correlation of probability with localization"))
