@@ -45,7 +45,7 @@ test: install r
 check: lint types contracts
 
 lint: install
-	$(BIN)/ruff check saltrust tests evidence .ci
+	$(BIN)/ruff check saltrust tests evidence benchmarks .ci
 
 types: install
 	$(BIN)/mypy

@@ -13,13 +13,23 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "torchvision", "captum", "rpy2", "pymer4")
 
 
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+
 def loaded_after(code: str, *, blocked: tuple[str, ...] = ()) -> set[str]:
     """Top-level modules loaded after running ``code`` in a new interpreter."""
-    script = (f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n{code}\n"
-              "print(' '.join(sorted({name.split('.')[0] for name in sys.modules "
-              "if sys.modules[name] is not None})))")
+    script = (BLOCK.format(blocked=blocked) + code
+              + "\nprint(' '.join(sorted({name.split('.')[0] for name in sys.modules})))")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                          check=True, cwd=ROOT)
+                          check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 
