@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.annotations import Resolution, read_annotations
+from saltrust.analysis.calibration import calibration_table
 from saltrust.analysis.clustered import robust_slope
 from saltrust.analysis.contents import probabilities as stored_probabilities
 from saltrust.analysis.contents import require_heatmaps, require_masks, source
@@ -215,6 +216,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
     Returns
     -------
     Result
+        As :func:`confidence`, and ``calibration`` of the probabilities on all labelled images
+        of the selection (:func:`saltrust.analysis.calibration.calibration_table`).
 
     Raises
     ------
@@ -240,7 +243,14 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
     except DataError as error:
         raise DataError(f"{source(cubes)}: {error}") from None
     used = read_annotations(cubes, resolution=resolution, split=split, findings=findings)
-    return Result({"resolution": used.resolution, "split": split, **result.meta}, result.tables)
+    chosen = predicted[predicted["image"].isin(used.images)
+                       & predicted["finding"].isin(used.findings)]
+    if models:
+        chosen = chosen[chosen["model"].isin(models)]
+    calibration = calibration_table(cubes, chosen, confidence=confidence, resamples=resamples,
+                                    seed=seed)
+    return Result({"resolution": used.resolution, "split": split, **result.meta},
+                  {**result.tables, "calibration": calibration})
 
 
 def table3(result: Result) -> pd.DataFrame:

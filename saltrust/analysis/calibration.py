@@ -1,0 +1,115 @@
+"""Calibration: whether predicted probabilities are the shares of positives that they promise.
+
+A model that is confident where it is wrong would relate localization to confidence for reasons
+that have nothing to do with the maps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from saltrust.analysis.auc import roc_auc
+from saltrust.analysis.bootstrap import mean_interval
+from saltrust.analysis.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.logistic import SEPARATED, logistic_regression
+from saltrust.cache.schema import Label
+
+FloatArray = npt.NDArray[np.float64]
+
+#: Equally wide bins of probability, for the expected calibration error.
+BINS = 10
+#: Logits are taken of probabilities this far from 0 and 1 at least.
+_NEAREST = 1e-6
+
+
+def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
+                      confidence: float = 0.95, resamples: int = 1000, seed: int = 0,
+                      ) -> pd.DataFrame:
+    """Brier score, calibration slope, expected calibration error and AUC.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        For the labels and the patients.
+    probabilities : pandas.DataFrame
+        Columns ``image, finding, model, probability``.
+    confidence, resamples, seed
+        Of the percentile bootstrap by patient (Brier score) and the Wald interval (slope).
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, finding`` and the uniform columns, with the terms ``brier`` (mean squared
+        difference of probability and label), ``slope`` (of the label on the logit of the
+        probability; 1 is calibrated, below 1 overconfident; tested against 0, like any
+        slope), ``ece`` (over 10 equally wide bins) and ``auc``.  Uncertain and unstated labels
+        are left out.
+
+    References
+    ----------
+    E. W. Steyerberg et al. (2010), Epidemiology 21, 128-138.
+    """
+    check_confidence(confidence)
+    table = _labelled(cubes, probabilities)
+    rows = []
+    for (model, finding), group in table.groupby(["model", "finding"], sort=False):
+        name = {"model": model, "finding": finding}
+        p, label = group["probability"].to_numpy(), group["label"].to_numpy(dtype=np.float64)
+        n = len(label)
+        squared = mean_interval((p - label) ** 2, group["patient"].to_numpy(dtype=object),
+                                resamples=resamples, confidence=confidence, seed=seed)
+        brier = Estimate(estimate=float(squared.mean), std_error=float(squared.std_error),
+                         conf_low=float(squared.conf_low), conf_high=float(squared.conf_high),
+                         n=n, note=squared.notes[0])
+        area = roc_auc(label, p)
+        rows += [{**name, **brier.row("brier")},
+                 {**name, **_slope(p, label, confidence).row("slope")},
+                 {**name, **Estimate(estimate=expected_error(p, label), n=n).row("ece")},
+                 {**name, **Estimate(estimate=area, n=n, note="only one class is labelled"
+                                     if np.isnan(area) else "").row("auc")}]
+    return estimates_table(rows, ("model", "finding"))
+
+
+def expected_error(p: FloatArray, label: FloatArray) -> float:
+    """Mean distance of predicted and observed shares over bins, weighted by their rows.
+
+    Examples
+    --------
+    >>> expected_error(np.array([0.25, 0.25, 0.75, 0.75]), np.array([0.0, 0.0, 1.0, 1.0]))
+    0.25
+    """
+    place = np.minimum((p * BINS).astype(np.int64), BINS - 1)
+    surplus = np.bincount(place, weights=p - label, minlength=BINS)
+    return float(np.abs(surplus).sum() / len(p)) if len(p) else float("nan")
+
+
+def _slope(p: FloatArray, label: FloatArray, confidence: float) -> Estimate:
+    inside = np.clip(p, _NEAREST, 1 - _NEAREST)
+    fit = logistic_regression(np.log(inside / (1 - inside)), label, confidence=confidence).slope
+    said = {"all hits": "only positives are labelled", "all misses": "only negatives are labelled",
+            "the regressor is constant": "the probability is constant",
+            SEPARATED: "positives and negatives are separated: Firth's penalised likelihood"}
+    note = said.get(fit.note, fit.note)
+    return Estimate(fit.estimate, fit.std_error, fit.conf_low, fit.conf_high, fit.statistic,
+                    fit.df, fit.p_value, fit.n, note)
+
+
+def _labelled(cubes: xr.DataTree, probabilities: pd.DataFrame) -> pd.DataFrame:
+    reference = cubes["reference"].to_dataset()["label"].transpose("image", "finding")
+    labels = reference.values
+    known = np.argwhere((labels == Label.POSITIVE) | (labels == Label.NEGATIVE))
+    names = {dim: np.array([str(name) for name in reference[dim].values], dtype=object)
+             for dim in ("image", "finding")}
+    table = pd.DataFrame({"image": names["image"][known[:, 0]],
+                          "finding": names["finding"][known[:, 1]],
+                          "label": labels[known[:, 0], known[:, 1]] == Label.POSITIVE})
+    patients = names["image"]
+    if "patient" in cubes.coords:
+        stated = [str(name) for name in cubes.coords["patient"].values]
+        patients = np.array([name or image for name, image in zip(stated, names["image"],
+                                                                  strict=True)], dtype=object)
+    table["patient"] = patients[known[:, 0]]
+    return probabilities.merge(table, on=["image", "finding"])
