@@ -3,6 +3,7 @@
 # make test      set up (R too, where it may) and run the tests
 # make check     lint, types, import contracts
 # make evidence  recompute what the README promises (timed, so not part of the tests)
+# make bench     time saltrust against its peers, outputs compared
 # make wheel     build the wheel, check it, use it alone in a bare environment
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -17,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.
 export RPY2_CFFI_MODE := ABI
 
-.PHONY: install demo test r check lint types contracts counts wheel evidence references clean
+.PHONY: install demo test r check lint types contracts counts wheel bench evidence references clean
 
 install: $(VENV)/installed
 
@@ -64,6 +65,9 @@ wheel: install
 	rm -rf build/bare && $(PYTHON) -m venv build/bare
 	build/bare/bin/python -m pip install --quiet --upgrade dist/*.whl pandas
 	build/bare/bin/python .ci/bare_environment.py
+
+bench: install
+	for script in benchmarks/*.py; do OMP_WAIT_POLICY=passive $(BIN)/python $$script || exit 1; done
 
 evidence: install
 	for script in evidence/*.py; do $(BIN)/python $$script || exit 1; done
