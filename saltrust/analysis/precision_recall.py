@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 
 _NAN = float("nan")
 #: Pixels that are counted at a time.
-_BLOCK = 1 << 16
+_BLOCK = 1 << 18
 
 
 class CurveAreas(NamedTuple):
