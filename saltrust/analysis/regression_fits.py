@@ -127,7 +127,7 @@ def _mixed(design: Design, confidence: float) -> tuple[Estimate, dict[str, float
     disabled, logger.disabled = logger.disabled, True
     try:
         # Trial steps of the search may leave the region where the likelihood is defined.
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(all="ignore"):
             found = mixed_model(frame, formula, engine="builtin", confidence=confidence)
     except DataError as error:
         return Estimate(n=n, note=str(error)), {}

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from saltrust.analysis import confidence as confidence_analysis
 from saltrust.analysis import regressions as regression_analysis
+from saltrust.analysis.calibration import calibration_table
 from saltrust.analysis.contents import probabilities
 from saltrust.analysis.descriptors import descriptors
 from saltrust.analysis.localization import Cut, localization, score_maps
@@ -161,6 +162,17 @@ def _tabulate(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions, spl
     found.tables["table1"] = table1(located)
     if "regressions" in found.results:
         found.tables["table2"] = regression_analysis.table2(found.results["regressions"])
+    if "confidence" in found.results:
+        related = found.results["confidence"]
+        used = probabilities(cubes, "calibration cannot be judged")
+        used = used[used["image"].isin(located.tables["scores"]["image"])
+                    & used["finding"].isin(located.tables["scores"]["finding"])]
+        if options.models:
+            used = used[used["model"].isin(options.models)]
+        calibration = calibration_table(cubes, used, confidence=options.confidence,
+                                        resamples=options.resamples, seed=options.seed)
+        found.results["confidence"] = Result(related.meta, {**related.tables,
+                                                            "calibration": calibration})
     for name, source in (("table3", "confidence"), ("table3_paper", "confidence_paper")):
         if source in found.results:
             found.tables[name] = confidence_analysis.table3(found.results[source])

@@ -134,6 +134,8 @@ def _confidence(result: Result, paper: Result | None) -> Iterator[str]:
     if paper is not None:
         yield ("Table 3 is given once more as the paper pooled: slice `all`, with the cut-off "
                "where there was one, probabilities min-max normalised per finding.")
+    yield ("Calibration of the probabilities on all labelled images stands beside it: Brier "
+           "score, slope of the label on the logit, and expected error over ten bins.")
     family = meta["multiplicity"]
     yield (f"P-values were corrected by {_method(family['method'])} over the findings (factor "
            f"{family['factor']}), the two pooled rows apart.")

@@ -36,6 +36,7 @@ def test_everything_is_written(folder: Path) -> None:
         content = json.loads((folder / "results" / f"{name}.json").read_text(),
                              parse_constant=pytest.fail)
         assert content["meta"]
+    assert (folder / "results" / "confidence_calibration.csv").exists()
     assert not [path for path in folder.parent.iterdir() if "partial" in path.name]
 
 
