@@ -91,6 +91,10 @@ def test_regressions_are_twenty_four_and_differences_are_differences(run, cubes:
         assert len({at[scheme, response, descriptor]["n"]
                     for response in ("saliency", "expert", "difference")}) == 1
     for row in rows:
+        if row["p_value"] is None:
+            # A network of one epoch may hit nothing at all.
+            assert "constant" in row["note"]
+            continue
         assert row["p_adjusted"] == pytest.approx(min(1, 4 * row["p_value"]))
 
 
