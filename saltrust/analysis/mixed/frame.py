@@ -17,6 +17,7 @@ from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+Coded = tuple[IntArray, npt.NDArray[np.object_]]
 
 #: Cells of a CSV file that stand for a missing value.
 MISSING = ("", "NA", "NaN", "nan")
@@ -166,43 +167,57 @@ def model_frame(table: pd.DataFrame, formula: Formula, *, categorical: Collectio
         raise DataError(f"{where} has a header but no rows")
     grouping = {name for group in formula.groupings for name in group.variables}
     forced = {*categorical, *formula.categorical, *grouping}
-    blank = {name: table[name].isna().to_numpy() for name in formula.columns}
-    complete = ~np.logical_or.reduce(list(blank.values()))
-    missing = {name: int(cells.sum()) for name, cells in blank.items() if cells.any()}
-    if not complete.any():
-        counts = ", ".join(f"{name} {count}" for name, count in missing.items())
-        raise DataError(f"{where} has no complete row: of {len(table)} rows, missing are {counts}")
-    column = table[formula.response]
-    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column.dtype):
-        column = column.astype(object)  # a hit may be true or false: 1 or 0
-    response = _numbers(column, formula.response, where)
-    if response is None:
-        raise _not_numeric(table[formula.response], formula.response, where)
-    encoded: dict[str, tuple[IntArray, npt.NDArray[np.object_]]] = {}
-
-    def codes_of(name: str) -> tuple[IntArray, npt.NDArray[np.object_]]:
-        if name not in encoded:
-            encoded[name] = _encode(table[name], complete)
-        return encoded[name]
-
-    factors, covariates = {}, {}
-    for name in formula.fixed:
+    numbers = {formula.response: _response(table[formula.response], formula.response, where)}
+    coded: dict[str, Coded] = {}
+    for name in formula.columns[1:]:
         values = None if name in forced else _numbers(table[name], name, where)
-        if values is not None:
-            covariates[name] = _finite(values[complete], name, where)
-            continue
-        factor = _factor(*codes_of(name))
-        if len(factor.levels) < 2:
-            raise DataError(f"{name} has one level only ({factor.levels[0]}) in the "
-                            f"{len(factor.codes)} complete rows of {where}: there is nothing to "
-                            "compare")
-        factors[name] = factor
-    groups = [_groups(group, [codes_of(name) for name in group.variables], where)
+        if values is None:
+            codes, levels = pd.factorize(table[name])  # -1 where missing
+            coded[name] = codes, np.asarray(levels, dtype=object)
+        else:
+            numbers[name] = values
+    complete, missing = _completeness(numbers, coded, formula, where)
+    if missing:
+        numbers = {name: values[complete] for name, values in numbers.items()}
+        coded = {name: _keep(entry, complete) for name, entry in coded.items()}
+    for name, values in numbers.items():
+        _refuse_infinite(values, name, where)
+    groups = [_groups(group, [coded[name] for name in group.variables], where)
               for group in formula.groupings]
     return ModelFrame(
-        response=_finite(response[complete], formula.response, where), factors=factors,
-        covariates=covariates, groups=tuple(sorted(groups, key=lambda group: -group.size)),
+        response=numbers[formula.response],
+        factors={name: _factor(coded[name], name, where)
+                 for name in formula.fixed if name in coded},
+        covariates={name: numbers[name] for name in formula.fixed if name in numbers},
+        groups=tuple(sorted(groups, key=lambda group: -group.size)),
         rows_read=len(table), missing=missing)
+
+
+def _completeness(numbers: dict[str, FloatArray], coded: dict[str, Coded], formula: Formula,
+                  where: str) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
+    """Which rows have all values, and how many each column lacks."""
+    blank = {name: np.isnan(numbers[name]) if name in numbers else coded[name][0] < 0
+             for name in formula.columns}
+    missing = {name: int(cells.sum()) for name, cells in blank.items() if cells.any()}
+    complete = ~np.logical_or.reduce([blank[name] for name in formula.columns])
+    if not complete.any():
+        counts = ", ".join(f"{name} {count}" for name, count in missing.items())
+        raise DataError(f"{where} has no complete row: of {len(complete)} rows, missing are "
+                        f"{counts}")
+    return complete, missing
+
+
+def _response(column: pd.Series[Any], name: str, where: str) -> FloatArray:
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column.dtype):
+        column = column.astype(object)  # a hit may be true or false: 1 or 0
+    values = _numbers(column, name, where)
+    if values is not None:
+        return values
+    parsed = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(dtype=np.float64)
+    rows = np.flatnonzero(np.isnan(parsed) & column.notna().to_numpy())
+    example = f", such as {column.iloc[rows[0]]!r} in data row {rows[0] + 1}" if len(rows) else ""
+    raise DataError(f"{name} of {where} has {len(rows)} values that are not numbers{example}: "
+                    "the response must be numeric")
 
 
 def _numbers(column: pd.Series[Any], name: str, where: str) -> FloatArray | None:
@@ -217,37 +232,28 @@ def _numbers(column: pd.Series[Any], name: str, where: str) -> FloatArray | None
         return None
 
 
-def _not_numeric(column: pd.Series[Any], name: str, where: str) -> DataError:
-    parsed = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(dtype=np.float64)
-    rows = np.flatnonzero(np.isnan(parsed) & column.notna().to_numpy())
-    example = f", such as {column.iloc[rows[0]]!r} in data row {rows[0] + 1}" if len(rows) else ""
-    return DataError(f"{name} of {where} has {len(rows)} values that are not numbers{example}: "
-                     "the response must be numeric")
+def _refuse_infinite(values: FloatArray, name: str, where: str) -> None:
+    infinite = len(values) - int(np.isfinite(values).sum())
+    if infinite:
+        raise DataError(f"{name} of {where} has {infinite} infinite values; remove these rows or "
+                        "make them empty")
 
 
-def _finite(values: FloatArray, name: str, where: str) -> FloatArray:
-    infinite = np.flatnonzero(~np.isfinite(values))
-    if len(infinite):
-        raise DataError(f"{name} of {where} has {len(infinite)} infinite values; remove these "
-                        "rows or make them empty")
-    return values
+def _keep(coded: Coded, complete: npt.NDArray[np.bool_]) -> Coded:
+    """Codes of the complete rows, and the levels that are left, in the order they had."""
+    codes, levels = coded[0][complete], coded[1]
+    present = np.bincount(codes, minlength=len(levels)) > 0
+    return (codes if present.all() else (np.cumsum(present) - 1)[codes]), levels[present]
 
 
-def _encode(column: pd.Series[Any], complete: npt.NDArray[np.bool_],
-            ) -> tuple[IntArray, npt.NDArray[np.object_]]:
-    """Codes of the complete rows, and levels in order of first appearance in the whole column."""
-    codes, levels = pd.factorize(column.astype(object), sort=False, use_na_sentinel=True)
-    kept = np.asarray(codes[complete], dtype=np.int64)
-    present = np.bincount(kept, minlength=len(levels)) > 0
-    if not present.all():
-        kept = (np.cumsum(present) - 1)[kept]
-    return kept, np.asarray(levels, dtype=object)[present]
-
-
-def _factor(codes: IntArray, levels: npt.NDArray[np.object_]) -> Factor:
+def _factor(coded: Coded, name: str, where: str) -> Factor:
     """Name the levels; two that are written alike, such as 1 and "1", are one."""
+    codes, levels = coded
     merged, names = pd.factorize(np.array([_as_text(level) for level in levels], dtype=object))
-    return Factor(tuple(names), np.asarray(merged, dtype=np.int64)[codes])
+    if len(names) < 2:
+        raise DataError(f"{name} has one level only ({names[0]}) in the {len(codes)} complete "
+                        f"rows of {where}: there is nothing to compare")
+    return Factor(tuple(names), codes if len(names) == len(levels) else merged[codes])
 
 
 def _as_text(value: object) -> str:
@@ -256,14 +262,13 @@ def _as_text(value: object) -> str:
     return str(value)
 
 
-def _groups(grouping: Grouping, parts: list[tuple[IntArray, npt.NDArray[np.object_]]],
-            where: str) -> Groups:
+def _groups(grouping: Grouping, parts: list[Coded], where: str) -> Groups:
     codes, levels = parts[0]
     size = len(levels)
     for more, more_levels in parts[1:]:
         joint = codes * len(more_levels) + more
         combined, distinct = pd.factorize(joint)
-        codes, size = np.asarray(combined, dtype=np.int64), len(distinct)
+        codes, size = combined, len(distinct)
     if size < 2:
         raise DataError(f"the grouping factor {grouping.name} has one level only in the "
                         f"{len(codes)} complete rows of {where}; a random intercept needs "

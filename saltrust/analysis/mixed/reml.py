@@ -189,6 +189,8 @@ def _check_not_perfect(data: Sufficient) -> None:
     within = data.within
     values, vectors = np.linalg.eigh(within[:p, :p])
     kept = values > 1e-10
+    if data.n - len(data.counts[0]) - kept.sum() <= 0:
+        return  # no residual is left within groups, and none is missed
     pulled = vectors[:, kept].T @ within[:p, p]
     if within[p, p] - pulled @ (pulled / values[kept]) < PERFECT_SHARE * data.gram[p, p]:
         raise _perfect(data)

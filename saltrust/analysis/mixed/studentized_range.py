@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from numpy.polynomial import chebyshev
 from scipy.special import log_ndtr, ndtr, ndtri, stdtrit
 
 from saltrust.analysis.mixed.frame import FloatArray
@@ -94,8 +95,27 @@ def quantile(upper: float, k: float, df: npt.ArrayLike) -> FloatArray:
     solved = np.full(len(kept), np.nan)
     open_ = ~np.isnan(kept)
     if open_.any():
-        solved[open_] = _solve(upper, k, kept[open_])
+        solved[open_] = _solve_many(upper, k, kept[open_])
     return solved[places].reshape(wanted.shape)
+
+
+def _solve_many(upper: float, k: float, df: FloatArray) -> FloatArray:
+    """Solve for sorted df: each by itself, or at a few points between which q is smooth.
+
+    The logarithm of q is nearly a polynomial in 1 / df: over a range of 1.25 six Chebyshev
+    nodes leave an error below 1e-12, over a range of 3 twelve below 1e-10.
+    """
+    spread = df[-1] / df[0]
+    nodes = 6 if spread <= 1.25 else 12
+    if len(df) <= nodes or not spread <= 3:
+        return _solve(upper, k, df)
+    low, high = 1 / df[-1], 1 / df[0]
+    place = np.cos(np.pi * (np.arange(nodes) + 0.5) / nodes)
+    solved = _solve(upper, k, 1 / ((low + high) / 2 + (high - low) / 2 * place))
+    fitted = chebyshev.chebfit(place, np.log(solved), nodes - 1)
+    result: FloatArray = np.exp(
+        chebyshev.chebval((2 / df - low - high) / (high - low), fitted))
+    return result
 
 
 def _solve(upper: float, k: float, df: FloatArray) -> FloatArray:
