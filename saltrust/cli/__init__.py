@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -54,12 +56,24 @@ def main(ctx: click.Context, quiet: bool) -> None:
     Exit status: 0 done, 1 the data cannot give the result (and why), 2 wrong usage.
     """
     ctx.obj = {"progress": not quiet, "argv": sys.argv[1:]}
+    ctx.with_resource(_warnings_on_stderr(logging.ERROR if quiet else logging.WARNING))
+
+
+@contextmanager
+def _warnings_on_stderr(level: int) -> Iterator[None]:
+    """Show what the package logs, for one command; a program that calls it has its own ways."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logger = logging.getLogger("saltrust")
-    logger.handlers = [handler]
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
     logger.propagate = False
-    logger.setLevel(logging.ERROR if quiet else logging.WARNING)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
 
 
 for _command in (demo, import_, train, generate, info, analyze, protocol, report):
