@@ -73,7 +73,8 @@ def _warnings_on_stderr(level: int) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.level, logger.propagate = before
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 for _command in (demo, import_, train, generate, info, analyze, protocol, report):
