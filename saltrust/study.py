@@ -89,6 +89,19 @@ class GenerateSpec:
 
 
 @dataclass(frozen=True)
+class RandomizationSpec:
+    """``[randomization]``: maps while weights are randomised cumulatively from the top down."""
+
+    replicates: int = _bounded(0, 0, 1000, help="random networks made of each model; 0: none")
+    stages: tuple[str, ...] = _bounded(
+        (), help="where to make maps (`saltrust info --model ARCHITECTURE` lists the stages); "
+                 "empty: everywhere; the last, wholly random network is always among them")
+    models: tuple[str, ...] = _bounded((), help="which models, all of the same stages; empty: all")
+    images: int = _bounded(0, 0, 10_000_000,
+                           help="how many of the images of [generate], drawn by seed; 0: all")
+
+
+@dataclass(frozen=True)
 class Study:
     """One study file, read and checked.
 
@@ -109,6 +122,7 @@ class Study:
     data: DataSpec = field(default_factory=DataSpec)
     train: TrainSpec = field(default_factory=TrainSpec)
     generate: GenerateSpec = field(default_factory=GenerateSpec)
+    randomization: RandomizationSpec = field(default_factory=RandomizationSpec)
     models: tuple[ModelSpec, ...] = ()
     explainers: tuple[ExplainerSpec, ...] = (ExplainerSpec("grad"), ExplainerSpec("gradcam"))
     folder: Path = field(default=Path(), metadata={"internal": True})
@@ -162,6 +176,7 @@ def read_study(path: str | Path) -> Study:
     study = _build(Study, {**content, **head}, str(path), "")
     study = dataclasses.replace(study, folder=path.resolve().parent)
     _check_names(study, path)
+    _check_randomization(study, path)
     return study
 
 
@@ -183,6 +198,27 @@ def _check_names(study: Study, path: Path) -> None:
     if len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9:
         raise UsageError(f"{path}: split_fractions of [data] must be three numbers (train, val, "
                          f"test) that add up to 1, not {list(fractions)}")
+
+
+def _check_randomization(study: Study, path: Path) -> None:
+    spec = study.randomization
+    if not spec.replicates:
+        if spec != RandomizationSpec():
+            raise UsageError(f"{path}: [randomization] needs replicates, the number of random "
+                             "networks made of each model, e.g. replicates = 2")
+        return
+    if not study.explainers:
+        raise UsageError(f"{path}: [randomization] compares heatmaps, but the study has no "
+                         "explainers; name some")
+    for what, names in (("stages", spec.stages), ("models", spec.models)):
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"{path}: {what} of [randomization] names {name!r} twice")
+    models = [model.name for model in study.models]
+    for name in spec.models:
+        if name not in models:
+            raise UsageError(f"{path}: models of [randomization] names {name!r}, which is not "
+                             f"among [[models]]; {nearest(name, models)}")
 
 
 _T = TypeVar("_T")

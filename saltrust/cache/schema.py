@@ -252,7 +252,7 @@ RANDOMIZATION = Group(
     (
         *_EXPLAINER_COORDS,
         *_MODEL_COORDS,
-        Variable("replicate", ("replicate",), "int64", "Number of the repetition.",
+        Variable("replicate", ("replicate",), "int64", "Number of the repetition.", fill=-1,
                  required=True),
         Variable("replicate_seed", ("replicate",), "int64", "Seed of the random weights.",
                  fill=-1),

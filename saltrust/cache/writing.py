@@ -129,6 +129,7 @@ def create_store(
     groups: Sequence[str],
     models: xr.Dataset | None = None,
     explainers: xr.Dataset | None = None,
+    randomization: xr.Dataset | None = None,
     n_points: int = 0,
     n_boxes: int = 0,
     attributes: Mapping[str, Any] | None = None,
@@ -150,6 +151,9 @@ def create_store(
         Which groups of :data:`saltrust.cache.schema.GROUPS` to create besides the root.
     models, explainers : xarray.Dataset, optional
         Coordinates ``model``, ``model_*`` and ``explainer``, ``explainer_parameters``.
+    randomization : xarray.Dataset, optional
+        Coordinates ``replicate``, ``replicate_seed`` and ``stage``, and those of ``models``
+        where only some of them are randomised.
     n_points, n_boxes : int
         Longest list of points and of boxes of one annotation.  A variable is created only
         where there is something to hold.
@@ -173,9 +177,12 @@ def create_store(
     if not path.name or path.is_symlink():
         raise UsageError(f"{path} cannot be a store; give the name of a folder to create")
     coords = _coordinates(index, models, explainers)
+    of_group = {"randomization": coords | _coordinates(randomization)}
     wanted = json.loads(json.dumps({
         "labels": {name: _digest(values) for name, values in coords.items()
-                   if name in LABELLED_DIMS},
+                   if name in LABELLED_DIMS}
+        | {f"randomization/{name}": _digest(values)
+           for name, values in _coordinates(randomization).items()},
         "grid": list(grid),
         "groups": list(groups),
         **(identity or {}),
@@ -196,8 +203,7 @@ def create_store(
             _compare(attrs.get("identity", {}), wanted, partial)
             return StoreWriter(path, zarr.open_group(partial, mode="r+"), overwrite=overwrite)
         _remove_store(partial)
-    sizes = {name: len(values) for name, values in coords.items() if name in LABELLED_DIMS}
-    sizes |= {"y": grid[0], "x": grid[1], "instance": max(n_points, n_boxes), "corner": 4}
+    sizes = {"y": grid[0], "x": grid[1], "instance": max(n_points, n_boxes), "corner": 4}
     with disk_errors(partial):
         partial.parent.mkdir(parents=True, exist_ok=True)
         root = zarr.open_group(partial, mode="w-", zarr_format=3)
@@ -209,7 +215,7 @@ def create_store(
         for name in groups:
             child = root.create_group(name)
             child.attrs["meaning"] = GROUPS[name].meaning
-            _create_group(child, GROUPS[name], sizes, coords,
+            _create_group(child, GROUPS[name], sizes, of_group.get(name, coords),
                           _variables(GROUPS[name], n_points, n_boxes))
         # Last: a store that was killed while it was laid out is begun again, not resumed.
         root.attrs["laid_out"] = True
@@ -243,11 +249,10 @@ def add_text(group: zarr.Group, name: str, values: Iterable[str], dim: str,
         array[:] = data
 
 
-def _coordinates(index: xr.Dataset, models: xr.Dataset | None, explainers: xr.Dataset | None,
-                 ) -> dict[str, npt.NDArray[Any]]:
+def _coordinates(*sources: xr.Dataset | None) -> dict[str, npt.NDArray[Any]]:
     """Coordinate values by name, checked for duplicate labels."""
     coords: dict[str, npt.NDArray[Any]] = {}
-    for source in (index, models, explainers):
+    for source in sources:
         if source is None:
             continue
         for name in source.coords:
@@ -279,6 +284,8 @@ def _variables(group: Group, n_points: int, n_boxes: int) -> list[Variable]:
 def _create_group(group: zarr.Group, declaration: Group, sizes: Mapping[str, int],
                   coords: Mapping[str, npt.NDArray[Any]], variables: Sequence[Variable]) -> None:
     attached = []
+    sizes = {**sizes, **{name: len(values) for name, values in coords.items()
+                         if name in LABELLED_DIMS}}
     for variable in variables:
         if any(dim not in sizes for dim in variable.dims):
             continue

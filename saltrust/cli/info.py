@@ -8,23 +8,62 @@ from typing import Any
 
 import click
 
-from saltrust.cli.options import cubes_argument
+from saltrust.errors import UsageError
+
+#: Height and width of the image that shows the order of a network's layers.
+_PROBE = 128
 
 
 @click.command()
-@cubes_argument
+@click.argument("cubes", type=click.Path(path_type=Path), metavar="[CUBES]", required=False)
+@click.option("--model", "architecture", metavar="ARCHITECTURE",
+              help="Instead of CUBES: the stages in which a model of this architecture (a name "
+                   "or package.module:factory) is randomised, from the top down.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, everything in it.")
-def info(cubes: Path, as_json: bool) -> None:
-    """Say what is in a store: labels, models, explainers, completeness, size, provenance."""
+def info(cubes: Path | None, architecture: str | None, as_json: bool) -> None:
+    """Say what is in a store: labels, models, explainers, completeness, size, provenance.
+
+    Or, with --model, which stages an architecture has for [randomization] of a study.
+    """
+    if (cubes is None) == (architecture is None):
+        raise UsageError("give either CUBES or --model ARCHITECTURE")
+    if architecture is not None:
+        _show_stages(architecture, as_json)
+        return
     from saltrust.analysis.result import plain
     from saltrust.cache.inspection import describe
     from saltrust.cache.store import open_cubes
 
+    assert cubes is not None
     description = plain(describe(open_cubes(cubes)))
     if as_json:
         click.echo(json.dumps(description, indent=2, allow_nan=False))
     else:
         click.echo("\n".join(_lines(description)))
+
+
+def _show_stages(architecture: str, as_json: bool) -> None:
+    import torch
+
+    from saltrust.models.preprocessing import to_input
+    from saltrust.models.registry import build, check_forward, importable_from, preprocessing_of
+    from saltrust.models.stages import natural_stages
+
+    with importable_from(Path.cwd()):
+        module = build(architecture, 1)
+    preprocessing = preprocessing_of(architecture, module)
+    check_forward(architecture, module, preprocessing, _PROBE, 1)
+    black = torch.zeros(1, _PROBE, _PROBE, dtype=torch.uint8)
+    sizes = {name: tensor.numel() for name, tensor in module.named_parameters()}
+    stages = [{"stage": stage.name, "parameters": sum(sizes.get(name, 0) for name in stage.entries)}
+              for stage in natural_stages(module, to_input(black, preprocessing))]
+    if as_json:
+        click.echo(json.dumps({"architecture": architecture, "stages": stages}, indent=2))
+        return
+    click.echo(f"{architecture}: stages of randomization from the top, with one output")
+    width = max(len(str(row["stage"])) for row in stages)
+    for row in stages:
+        click.echo(f"  {row['stage']:<{width}}  {row['parameters']:>12,} parameters")
 
 
 def _lines(content: dict[str, Any]) -> list[str]:

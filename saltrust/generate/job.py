@@ -26,6 +26,7 @@ from saltrust.generate.completeness import CompletenessCheck
 from saltrust.generate.pipeline import overlap
 from saltrust.generate.plan import Plan, PlannedModel, Positions, make_plan
 from saltrust.generate.provenance import attributes, identity
+from saltrust.generate.randomization import run_randomization
 from saltrust.models.device import choose_device
 from saltrust.study import Study
 
@@ -87,14 +88,20 @@ def generate(
     plan = make_plan(collection, study, choose_device(device or study.generate.device))
     n_points, n_boxes = instance_counts(collection)
     explainers = plan.explainer_labels()
+    models = plan.model_labels()
     groups = ["radiograph", "reference", "prediction"]
+    if explainers is not None:
+        groups.append("saliency")
+    if plan.randomization is not None:
+        groups.append("randomization")
     writer = create_store(
         output,
         index=collection.index,
         grid=plan.grid,
-        groups=groups if explainers is None else [*groups, "saliency"],
-        models=plan.model_labels(),
+        groups=groups,
+        models=models,
         explainers=explainers,
+        randomization=None if plan.randomization is None else plan.randomization.labels(models),
         n_points=n_points,
         n_boxes=n_boxes,
         identity=identity(plan, collection),
@@ -109,6 +116,7 @@ def generate(
         for position, model in enumerate(plan.models):
             store = ModelStore(writer, collection, position, len(model.explainers))
             _run_model(plan, model, store, resources, progress=progress)
+        run_randomization(plan, writer, resources, progress=progress)
     return writer.finish()
 
 

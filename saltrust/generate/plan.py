@@ -14,6 +14,7 @@ from saltrust.cache.collection import Collection
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.explain import explain
 from saltrust.explainers.registry import BoundExplainer, describe_parameters, resolve
+from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomization
 from saltrust.models.classifier import Classifier, load_classifier
 from saltrust.models.preprocessing import to_input
 from saltrust.models.registry import importable_from
@@ -49,12 +50,15 @@ class Plan:
     models : tuple of PlannedModel
         In the order of the cubes.
     device : torch.device
+    randomization : RandomizationPlan or None
+        What is made of random networks, where the study asks for it.
     """
 
     study: Study
     images: Positions
     models: tuple[PlannedModel, ...]
     device: torch.device
+    randomization: RandomizationPlan | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -121,7 +125,8 @@ def make_plan(collection: Collection, study: Study, device: torch.device) -> Pla
     ------
     UsageError
         If the study declares no models, names an explainer, a parameter or a layer that does
-        not exist, or weights that are not there.
+        not exist, a stage of randomization that a model does not have, or weights that are
+        not there.
     DataError
         If the data set has no radiographs, or none in the split to explain; if weights belong
         to another architecture or lack a finding; if an explainer does not return heatmaps.
@@ -140,7 +145,8 @@ def make_plan(collection: Collection, study: Study, device: torch.device) -> Pla
     for spec in study.models:
         classifier = load_classifier(spec, study, findings)
         models.append(PlannedModel(classifier, _fit(classifier, explainers, study.grid)))
-    return Plan(study, images, tuple(models), device)
+    randomization = plan_randomization(study, [item.classifier for item in models], images)
+    return Plan(study, images, tuple(models), device, randomization)
 
 
 def _select_images(index: xr.Dataset, split: str) -> Positions:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 from importlib import metadata
 from typing import Any
@@ -33,6 +35,8 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
            for name, facts in _describe_models(plan).items()},
         **{f"set of parameters of explainer {name!r}": parameters
            for name, parameters in plan.explainer_parameters().items()},
+        **({"randomization": _digest(plan.randomization.describe())}
+           if plan.randomization else {}),
     }
 
 
@@ -47,7 +51,9 @@ def attributes(plan: Plan, collection: Collection, command_line: str) -> dict[st
         "data_fingerprint": collection.fingerprint,
         "models": models,
         "seeds": {"study": plan.study.seed,
-                  "models": {name: facts["seed"] for name, facts in models.items()}},
+                  "models": {name: facts["seed"] for name, facts in models.items()},
+                  **({"randomization": list(plan.randomization.seeds)}
+                     if plan.randomization else {})},
         "versions": {"python": platform.python_version(), **_versions()},
         "device": plan.device.type,
         "device_name": _device_name(plan.device),
@@ -68,6 +74,11 @@ def _describe_models(plan: Plan) -> dict[str, dict[str, Any]]:
         }
         for item in classifiers
     }
+
+
+def _digest(values: Any) -> str:
+    """A short text in place of long lists."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:
