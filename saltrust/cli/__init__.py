@@ -12,7 +12,7 @@ import click
 
 from saltrust import __version__
 from saltrust.cli.analyze import analyze
-from saltrust.cli.criteria import add_criteria
+from saltrust.cli.criteria import randomization, repeatability, reproducibility, utility
 from saltrust.cli.demo import demo
 from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
@@ -21,6 +21,7 @@ from saltrust.cli.mixed import mixed
 from saltrust.cli.protocol import protocol
 from saltrust.cli.report import report
 from saltrust.cli.train import train
+from saltrust.cli.trustworthiness import trustworthiness
 from saltrust.errors import SaltrustError
 
 
@@ -80,5 +81,6 @@ def _warnings_on_stderr(level: int) -> Iterator[None]:
 for _command in (demo, import_, train, generate, info, analyze, protocol, report):
     main.add_command(_command)
 
-add_criteria(analyze, protocol)
-analyze.add_command(mixed)
+for _command in (utility, randomization, repeatability, reproducibility, mixed):
+    analyze.add_command(_command)
+protocol.add_command(trustworthiness)

@@ -161,13 +161,3 @@ def _run(ctx: click.Context, topic: str, compute: Callable[..., Any], cubes: Pat
         options[name] = choose_or_all(options[name])
     result = compute(open_cubes(cubes), options=chosen, progress=shows_progress(ctx), **options)
     emit(result, topic, **output)
-
-
-def add_criteria(analyze: click.Group, protocol: click.Group | None = None) -> None:
-    """Add the four criteria to ``saltrust analyze``, and all of them to ``saltrust protocol``."""
-    for command in (utility, randomization, repeatability, reproducibility):
-        analyze.add_command(command)
-    if protocol is not None:
-        from saltrust.cli.trustworthiness import trustworthiness
-
-        protocol.add_command(trustworthiness)
