@@ -26,11 +26,11 @@ import xarray as xr
 from scipy import ndimage
 
 from saltrust.analysis import confidence, regressions
-from saltrust.analysis.bootstrap import mean_interval
 from saltrust.analysis.contents import probabilities
 from saltrust.analysis.descriptors import descriptors
-from saltrust.analysis.levels import compiled
+from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.localization import localization
+from saltrust.analysis.pixels.levels import compiled
 from saltrust.analysis.thresholds import tune
 from saltrust.cache import rle
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS, Status

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 
-from saltrust.analysis.precision_recall import curve_areas
+from saltrust.analysis.pixels.precision_recall import curve_areas
 
 
 def ours(values: np.ndarray, mask: np.ndarray) -> tuple[float, float]:

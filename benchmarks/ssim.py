@@ -18,7 +18,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-from saltrust.analysis.ssim import SsimSettings, ssim
+from saltrust.analysis.pixels.ssim import SsimSettings, ssim
 
 PAIRS = 12
 

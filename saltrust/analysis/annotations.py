@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from saltrust.analysis.run_masks import RunMask, mask_of_pixels, mask_of_runs
-from saltrust.analysis.scoring import MaskPixels
+from saltrust.analysis.pixels.run_masks import RunMask, mask_of_pixels, mask_of_runs
+from saltrust.analysis.pixels.scoring import MaskPixels
 from saltrust.cache import rle
 from saltrust.cache.schema import FINDING_ALIASES, SPLITS
 from saltrust.cache.writing import CODES_PER_CHUNK

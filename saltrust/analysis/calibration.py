@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.auc import roc_auc
-from saltrust.analysis.bootstrap import mean_interval
-from saltrust.analysis.estimate import Estimate, check_confidence, estimates_table
-from saltrust.analysis.logistic import SEPARATED, logistic_regression
+from saltrust.analysis.inference.auc import roc_auc
+from saltrust.analysis.inference.bootstrap import mean_interval
+from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
 from saltrust.cache.schema import Label
 
 FloatArray = npt.NDArray[np.float64]

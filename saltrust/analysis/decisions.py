@@ -18,16 +18,16 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from saltrust.analysis.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
 from saltrust.analysis.mixed.model import mixed_model
-from saltrust.analysis.multiplicity import adjust
-from saltrust.analysis.paired_differences import (
+from saltrust.analysis.inference.multiplicity import adjust
+from saltrust.analysis.inference.paired_differences import (
     bootstrap,
     effect_size,
     equivalence,
     signed_rank,
 )
-from saltrust.analysis.resampling import check_resampling
+from saltrust.analysis.inference.resampling import check_resampling
 from saltrust.analysis.result import records
 from saltrust.errors import DataError, UsageError
 

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
 from saltrust.analysis.result import Result
-from saltrust.analysis.scoring import MaskPixels
-from saltrust.analysis.shape import (
+from saltrust.analysis.pixels.scoring import MaskPixels
+from saltrust.analysis.pixels.shape import (
     Definition,
     ShapeDescriptors,
     check_definition,
@@ -49,7 +49,7 @@ def descriptors(cubes: xr.DataTree, *, resolution: Resolution | None = None,
     resolution : {"native", "grid"}, optional
         By default native where native masks are stored and every native size is known.
     definition : {"default", "peer"}
-        See :func:`saltrust.analysis.shape.describe_shape`.
+        See :func:`saltrust.analysis.pixels.shape.describe_shape`.
     split : {"train", "val", "test", "none"}, optional
         Only images of this split.
     findings : sequence of str, optional

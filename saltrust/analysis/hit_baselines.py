@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.analysis.annotations import Annotations
-from saltrust.analysis.run_masks import RunMask
+from saltrust.analysis.pixels.run_masks import RunMask
 
 CENTRE = "image centre"
 AVERAGE_MASK = "average mask"

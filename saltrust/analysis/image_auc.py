@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.auc import roc_auc
+from saltrust.analysis.inference.auc import roc_auc
 from saltrust.analysis.stored_maps import Images
 from saltrust.cache.schema import Label
 

@@ -19,7 +19,7 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
-from saltrust.analysis.bootstrap import METHODS, Method
+from saltrust.analysis.inference.bootstrap import METHODS, Method
 from saltrust.analysis.counted_maps import CountedMaps, Scan, counted_maps, known_areas
 from saltrust.analysis.hit_baselines import NO_MODEL, baseline_hits
 from saltrust.analysis.localization_contrasts import map_differences, paired_differences
@@ -38,7 +38,7 @@ from saltrust.analysis.scores_table import (
 )
 from saltrust.analysis.segmentation_rules import Choice, cutoff_choice, threshold_choice
 from saltrust.analysis.selection import EXPERT, IOU_SLICES, IouSlice, check_slice
-from saltrust.analysis.shape import Definition, check_definition
+from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -77,7 +77,7 @@ def score_maps(cubes: xr.DataTree, *, resolution: Resolution | None = None,
     definition : {"default", "peer"}
         ``"peer"``: as the code released with CheXlocalize.
     iou_slice : {"positive", "all", "both_nonempty"}, optional
-        Which image-finding pairs have an IoU (:func:`saltrust.analysis.overlap.
+        Which image-finding pairs have an IoU (:func:`saltrust.analysis.pixels.overlap.
         intersection_over_union`); by default positive, and both_nonempty under ``"peer"``.
     split : {"train", "val", "test", "none"}, optional
         Only images of this split.

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.bootstrap import percentile_interval, resampled_means
-from saltrust.analysis.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
+from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
 from saltrust.analysis.localization_summary import AVERAGE, checked, score_matrix, unit_clusters
-from saltrust.analysis.multiplicity import adjust_families
+from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.selection import EXPERT, SCHEMES, Scheme
 
 FloatArray = npt.NDArray[np.float64]

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.bootstrap import (
+from saltrust.analysis.inference.bootstrap import (
     Method,
     mean_interval,
     percentile_interval,
     proportion_interval,
     resampled_means,
 )
-from saltrust.analysis.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
 from saltrust.analysis.selection import EXPERT, SCHEMES, Scheme, check_columns, text
 
 FloatArray = npt.NDArray[np.float64]
@@ -51,7 +51,7 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
     chance : mapping of finding to float, optional
         Hit rate of a point thrown at random: the mean area ratio of the reference masks.
     method : {"percentile", "bca"}
-        Of the bootstrap intervals (:func:`saltrust.analysis.bootstrap.mean_interval`).
+        Of the bootstrap intervals (:func:`saltrust.analysis.inference.bootstrap.mean_interval`).
 
     Returns
     -------

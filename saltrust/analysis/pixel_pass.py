@@ -1,7 +1,7 @@
 """The one pass over the pixels of stored maps, from which all localization scores follow.
 
 Per map: Otsu's threshold, the peak, and the histogram of the map; per reference reader also the
-histogram inside the mask (:mod:`saltrust.analysis.levels`).  About 2 kB a map remain of it.
+histogram inside the mask (:mod:`saltrust.analysis.pixels.levels`).  About 2 kB a map remain of it.
 Which maps are scored depends on a selection; what is found of each does not, so that it is kept
 and used again whatever is selected next.
 """
@@ -21,11 +21,11 @@ import xarray as xr
 from tqdm import tqdm
 
 from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
-from saltrust.analysis.levels import Levels, count_levels, filled_above, levels_for
-from saltrust.analysis.run_masks import RunMask
-from saltrust.analysis.segmentation import otsu_threshold
-from saltrust.analysis.shape import Definition
-from saltrust.analysis.upsampling import Arithmetic, bilinear_map, is_finite
+from saltrust.analysis.pixels.levels import Levels, count_levels, filled_above, levels_for
+from saltrust.analysis.pixels.run_masks import RunMask
+from saltrust.analysis.pixels.segmentation import otsu_threshold
+from saltrust.analysis.pixels.shape import Definition
+from saltrust.analysis.pixels.upsampling import Arithmetic, bilinear_map, is_finite
 from saltrust.cache.schema import Status
 from saltrust.cache.scores import read_scores, scores_key, write_scores
 from saltrust.cache.store import open_cubes

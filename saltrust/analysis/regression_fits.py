@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.estimate import Estimate, estimates_table
-from saltrust.analysis.logistic import logistic_regression
+from saltrust.analysis.inference.estimate import Estimate, estimates_table
+from saltrust.analysis.inference.logistic import logistic_regression
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]

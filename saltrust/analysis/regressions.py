@@ -18,19 +18,19 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.annotations import Resolution
-from saltrust.analysis.clustered import robust_slope
+from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.contents import require_heatmaps, require_masks, source
 from saltrust.analysis.descriptors import descriptors as descriptors_of
-from saltrust.analysis.estimate import (
+from saltrust.analysis.inference.estimate import (
     STARS_LEGEND,
     Estimate,
     cell,
     check_confidence,
     estimates_table,
 )
-from saltrust.analysis.linear import simple_regression
+from saltrust.analysis.inference.linear import simple_regression
 from saltrust.analysis.localization import Cut, score_maps
-from saltrust.analysis.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
+from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
 from saltrust.analysis.regression_fits import FITS, Design, Fit, logit_table, mixed_table
 from saltrust.analysis.result import Result
 from saltrust.analysis.selection import (
@@ -49,7 +49,7 @@ from saltrust.analysis.selection import (
     shared_exclusions,
     why_nothing,
 )
-from saltrust.analysis.shape import Definition, check_definition
+from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.analysis.tidy_scores import read_tidy_scores
 from saltrust.errors import DataError, UsageError, nearest
 

@@ -29,14 +29,14 @@ from saltrust.analysis.decisions import (
     decision_tables,
 )
 from saltrust.analysis.image_auc import TRAINED, architectures, image_aucs
-from saltrust.analysis.map_similarity import (
+from saltrust.analysis.pixels.map_similarity import (
     DifferentImages,
     chance_corrected,
     different_images,
     same_images,
 )
 from saltrust.analysis.result import Result
-from saltrust.analysis.ssim import SsimSettings, ssim_settings
+from saltrust.analysis.pixels.ssim import SsimSettings, ssim_settings
 from saltrust.analysis.stored_maps import Images, StoredMaps, select_images, stored_maps
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError
@@ -81,7 +81,7 @@ def model_similarity(
     positives : bool
         Only images that show the finding, as the paper.
     ssim : {"default", "paper", "raw"}
-        Window, scaling and data range (:data:`saltrust.analysis.ssim.SSIM_SETTINGS`).
+        Window, scaling and data range (:data:`saltrust.analysis.pixels.ssim.SSIM_SETTINGS`).
     against_value : float
         Low baseline that the marginal means are tested against; it is no level of the model.
     pairs : int

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from saltrust.analysis.annotations import Annotations, label_positions, read_annotations
 from saltrust.analysis.average_mask import AVERAGE_MASK, FITTED_ON, AverageMask, average_mask
 from saltrust.analysis.image_auc import RANDOMISED, TRAINED
-from saltrust.analysis.precision_recall import CurveAreas, curve_areas
+from saltrust.analysis.pixels.precision_recall import CurveAreas, curve_areas
 from saltrust.analysis.selection import one_of
 from saltrust.analysis.stored_maps import StoredMaps, stored_maps
 from saltrust.cache.schema import Label, Status

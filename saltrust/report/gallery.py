@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.segmentation import quantise
+from saltrust.analysis.pixels.segmentation import quantise
 from saltrust.cache.rle import decode
 from saltrust.cache.schema import Status
 from saltrust.report.cases import Choice, choose, headline_model

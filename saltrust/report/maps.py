@@ -16,8 +16,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from saltrust.analysis.bootstrap import mean_interval
-from saltrust.analysis.segmentation import histogram, otsu_threshold, quantise
+from saltrust.analysis.inference.bootstrap import mean_interval
+from saltrust.analysis.pixels.segmentation import histogram, otsu_threshold, quantise
 from saltrust.cache.schema import Label, Status
 from saltrust.report.contours import overlay, unit_range
 from saltrust.report.palette import FONT_SIZE, INK, WIDTH, new_figure

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.auc import roc_auc
-from saltrust.analysis.bootstrap import percentile_interval, resample_weights
+from saltrust.analysis.inference.auc import roc_auc
+from saltrust.analysis.inference.bootstrap import percentile_interval, resample_weights
 from saltrust.cache.schema import Label
 
 _LABEL_NAMES = {Label.POSITIVE: "positive", Label.NEGATIVE: "negative",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.bootstrap import mean_interval, proportion_interval
+from saltrust.analysis.inference.bootstrap import mean_interval, proportion_interval
 from saltrust.analysis.localization_summary import AVERAGE
 from saltrust.analysis.result import Result
 from saltrust.analysis.selection import EXPERT

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from saltrust.analysis.auc import roc_auc
+from saltrust.analysis.inference.auc import roc_auc
 from saltrust.cache.schema import Label
 from saltrust.models.preprocessing import Preprocessing, to_input
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from saltrust.analysis.auc import roc_auc
+from saltrust.analysis.inference.auc import roc_auc
 from saltrust.errors import DataError
 
 rows = st.lists(st.tuples(st.booleans(), st.integers(-4, 4)), min_size=2, max_size=40)

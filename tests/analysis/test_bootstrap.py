@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from saltrust.analysis import resampling
-from saltrust.analysis.bootstrap import (
+from saltrust.analysis.inference import resampling
+from saltrust.analysis.inference.bootstrap import (
     mean_interval,
     percentile_interval,
     proportion_interval,

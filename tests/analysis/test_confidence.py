@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltrust.analysis.confidence import IDENTIFY, POOLED, WITHIN, confidence, table3
-from saltrust.analysis.correlation import fisher_interval
+from saltrust.analysis.inference.correlation import fisher_interval
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
 from saltrust.errors import DataError, UsageError
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from saltrust.analysis.contours import pixel_contours, trace_borders
+from saltrust.analysis.pixels.contours import pixel_contours, trace_borders
 
 Mask = npt.NDArray[np.bool_]
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.booleans())

@@ -13,8 +13,8 @@ import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from saltrust.analysis.bootstrap import resample_weights
-from saltrust.analysis.correlation import Interval, fisher_interval, spearman
+from saltrust.analysis.inference.bootstrap import resample_weights
+from saltrust.analysis.inference.correlation import Interval, fisher_interval, spearman
 from saltrust.errors import DataError, UsageError
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "linear"

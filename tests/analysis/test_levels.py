@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from saltrust.analysis.histogram_curves import area_under_roc, average_precision
-from saltrust.analysis.levels import THRESHOLDS, count_levels, filled_above, levels_for
-from saltrust.analysis.run_masks import RunMask, mask_of_pixels, mask_of_runs
-from saltrust.analysis.segmentation import fill_contours, otsu_threshold, quantise
-from saltrust.analysis.upsampling import BilinearMap, bilinear_map
+from saltrust.analysis.pixels.histogram_curves import area_under_roc, average_precision
+from saltrust.analysis.pixels.levels import THRESHOLDS, count_levels, filled_above, levels_for
+from saltrust.analysis.pixels.run_masks import RunMask, mask_of_pixels, mask_of_runs
+from saltrust.analysis.pixels.segmentation import fill_contours, otsu_threshold, quantise
+from saltrust.analysis.pixels.upsampling import BilinearMap, bilinear_map
 from saltrust.cache import rle
 from saltrust.errors import UsageError
 

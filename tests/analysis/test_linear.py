@@ -14,9 +14,9 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saltrust.analysis.clustered import cr2
-from saltrust.analysis.estimate import Estimate, estimates_table
-from saltrust.analysis.linear import least_squares, simple_regression
+from saltrust.analysis.inference.clustered import cr2
+from saltrust.analysis.inference.estimate import Estimate, estimates_table
+from saltrust.analysis.inference.linear import least_squares, simple_regression
 from saltrust.analysis.result import ESTIMATE_COLUMNS
 from saltrust.errors import DataError, UsageError
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from saltrust.analysis.bootstrap import wilson_interval
+from saltrust.analysis.inference.bootstrap import wilson_interval
 from saltrust.analysis.localization import SCORE_COLUMNS, localization, score_maps, summarise
 from saltrust.analysis.localization_summary import AVERAGE, decrease
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from saltrust.analysis.bootstrap import mean_interval
+from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.hit_baselines import AVERAGE_MASK, CENTRE
 from saltrust.analysis.localization import localization
 from saltrust.analysis.localization_contrasts import map_differences

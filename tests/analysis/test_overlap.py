@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score, jaccard_score
 
-from saltrust.analysis.overlap import dice, intersection_over_union
+from saltrust.analysis.pixels.overlap import dice, intersection_over_union
 from saltrust.errors import UsageError
 
 Mask = npt.NDArray[np.bool_]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial import ConvexHull
 
-from saltrust.analysis.contours import pixel_contours, trace_borders
-from saltrust.analysis.rectangles import (
+from saltrust.analysis.pixels.contours import pixel_contours, trace_borders
+from saltrust.analysis.pixels.rectangles import (
     convex_hull,
     minimum_area_rectangle,
     rotating_calipers_rectangle,

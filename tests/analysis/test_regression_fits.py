@@ -12,7 +12,7 @@ import statsmodels.api as sm
 import statsmodels.formula.api as smf
 from scipy import optimize
 
-from saltrust.analysis.logistic import SEPARATED, logistic_regression
+from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
 from saltrust.analysis.regressions import DESCRIPTORS, from_table, regressions
 from saltrust.errors import DataError, UsageError
 

@@ -13,7 +13,7 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saltrust.analysis.multiplicity import adjust
+from saltrust.analysis.inference.multiplicity import adjust
 from saltrust.analysis.regressions import (
     DESCRIPTORS,
     EXTRA,

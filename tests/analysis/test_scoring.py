@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from saltrust.analysis.overlap import intersection_over_union
-from saltrust.analysis.scoring import (
+from saltrust.analysis.pixels.overlap import intersection_over_union
+from saltrust.analysis.pixels.scoring import (
     MaskPixels,
     score_expert,
     score_segmentation,

@@ -14,15 +14,15 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from saltrust.analysis.runs import background_runs, components, foreground_runs, framed
-from saltrust.analysis.segmentation import (
+from saltrust.analysis.pixels.runs import background_runs, components, foreground_runs, framed
+from saltrust.analysis.pixels.segmentation import (
     fill_contours,
     histogram,
     otsu_threshold,
     quantise,
     segment,
 )
-from saltrust.analysis.upsampling import bilinear_map
+from saltrust.analysis.pixels.upsampling import bilinear_map
 
 Mask = npt.NDArray[np.bool_]
 Levels = npt.NDArray[np.uint8]

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from saltrust.analysis.contours import trace_borders
-from saltrust.analysis.shape import ShapeDescriptors, describe_shape
+from saltrust.analysis.pixels.contours import trace_borders
+from saltrust.analysis.pixels.shape import ShapeDescriptors, describe_shape
 from saltrust.errors import UsageError
 
 Mask = npt.NDArray[np.bool_]

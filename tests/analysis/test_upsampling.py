@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from saltrust.analysis.upsampling import ARITHMETICS, bilinear_map
+from saltrust.analysis.pixels.upsampling import ARITHMETICS, bilinear_map
 from saltrust.errors import DataError, UsageError
 
 SIZES = [(32, 32, 232, 283), (32, 32, 200, 170), (64, 48, 100, 90), (30, 20, 150, 151),

@@ -182,12 +182,12 @@ def model_frame(table: pd.DataFrame, formula: Formula, *, categorical: Collectio
         coded = {name: _keep(entry, complete) for name, entry in coded.items()}
     for name, values in numbers.items():
         _refuse_infinite(values, name, where)
+    factors = {name: _factor(coded[name], name, where)
+               for name in formula.fixed if name in coded}
     groups = [_groups(group, [coded[name] for name in group.variables], where)
               for group in formula.groupings]
     return ModelFrame(
-        response=numbers[formula.response],
-        factors={name: _factor(coded[name], name, where)
-                 for name in formula.fixed if name in coded},
+        response=numbers[formula.response], factors=factors,
         covariates={name: numbers[name] for name in formula.fixed if name in numbers},
         groups=tuple(sorted(groups, key=lambda group: -group.size)),
         rows_read=len(table), missing=missing)

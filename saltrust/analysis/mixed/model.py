@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from saltrust.analysis.estimate import check_confidence
+from saltrust.analysis.inference.estimate import check_confidence
 from saltrust.analysis.mixed.engines import builtin, pymer4_engine
 from saltrust.analysis.mixed.formula import Formula, parse
 from saltrust.analysis.mixed.frame import ModelFrame, model_frame, read_scores
@@ -26,7 +26,7 @@ from saltrust.analysis.mixed.request import (
 from saltrust.analysis.mixed.tables import tables
 from saltrust.analysis.mixed.verification import differences, largest
 from saltrust.analysis.result import Result
-from saltrust.errors import UsageError, nearest
+from saltrust.errors import DataError, UsageError, nearest
 
 Engine = Literal["auto", "builtin", "pymer4"]
 ENGINES: tuple[Engine, ...] = ("auto", "builtin", "pymer4")
@@ -228,8 +228,16 @@ def _own(adjust: Adjustment | None, own: Adjustment, foreign: Adjustment) -> Adj
 
 
 def _answer(engine: Engine, request: Request) -> Answer:
-    if engine == "pymer4" or (engine == "auto" and not pymer4_engine.missing(request)):
+    if engine == "pymer4":
         return pymer4_engine.answer(request)
+    if engine == "auto" and not pymer4_engine.missing(request):
+        try:
+            return pymer4_engine.answer(request)
+        except DataError as error:
+            # Data that cannot be fitted get the same words from the built-in engine.
+            found = builtin.answer(request)
+            _LOGGER.warning("the built-in engine is used: %s", error)
+            return found
     return builtin.answer(request)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from saltrust.analysis import multiplicity
+from saltrust.analysis.inference import multiplicity
 from saltrust.analysis.mixed import dunnett, studentized_range
 from saltrust.analysis.mixed.frame import FloatArray
 from saltrust.analysis.mixed.request import Family

@@ -105,9 +105,8 @@ def _solve_many(upper: float, k: float, df: FloatArray) -> FloatArray:
     The logarithm of q is nearly a polynomial in 1 / df: over a range of 1.25 six Chebyshev
     nodes leave an error below 1e-12, over a range of 3 twelve below 1e-10.
     """
-    spread = df[-1] / df[0]
-    nodes = 6 if spread <= 1.25 else 12
-    if len(df) <= nodes or not spread <= 3:
+    nodes = 6 if df[-1] <= 1.25 * df[0] else 12
+    if len(df) <= nodes or df[-1] > 3 * df[0]:
         return _solve(upper, k, df)
     low, high = 1 / df[-1], 1 / df[0]
     place = np.cos(np.pi * (np.arange(nodes) + 0.5) / nodes)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saltrust.analysis.estimate import estimates_table
+from saltrust.analysis.inference.estimate import estimates_table
 from saltrust.analysis.mixed.request import Answer, Estimates, Request
 
 _NAN = float("nan")

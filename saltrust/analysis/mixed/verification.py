@@ -5,51 +5,61 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-#: Differences of p-values are seen against this at least: two p-values of 1e-20 agree.
-SMALL_P = 1e-8
+FloatArray = npt.NDArray[np.float64]
 
-#: Others against this share of the column's largest value: a zero has no relative difference.
-SMALL = 1e-8
+#: Smaller p-values are compared as if they were this: R's studentized range is accurate to
+#: about 1e-9, so that those of 1e-12 have no common digits.
+SMALL_P = 1e-3
 
-_SKIPPED = {"n", "n_groups", "parameters", "fixed_effects", "reml"}
+#: Variances below this share of the largest are compared as if they were it: an estimate of
+#: zero is 1e-16 to an optimiser.
+SMALL_VARIANCE = 1e-6
+
+_SKIPPED = {"sd", "df_numerator"}
+_ON_THE_SCALE = {"estimate", "conf_low", "conf_high"}
 
 
-def differences(first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def differences(builtin: dict[str, pd.DataFrame], pymer4: dict[str, pd.DataFrame],
+                ) -> pd.DataFrame:
     """The largest relative difference of every numeric column of every table.
 
     Parameters
     ----------
-    first, second : dict of str to pandas.DataFrame
-        Tables of the built-in engine and of pymer4, with the same rows.
+    builtin, pymer4 : dict of str to pandas.DataFrame
+        Tables of the two engines, with the same rows.
 
     Returns
     -------
     pandas.DataFrame
-        ``table, column, row, builtin, pymer4, difference``, the largest difference first;
-        ``row`` names where it is.  A number that only one engine has counts as infinite.
+        ``table, column, row, builtin, pymer4, difference, not_compared``, the largest
+        difference first.  ``row`` names where it is; ``not_compared`` counts the rows where one
+        engine alone gives a number, as lmerTest does for tests that empty cells leave
+        undefined.  Estimates and bounds are seen against their standard error where that is
+        larger.
     """
     found: list[dict[str, Any]] = []
-    for name, left in first.items():
-        right = second[name]
+    for name, left in builtin.items():
+        right = pymer4[name]
         label = next((column for column in ("contrast", "level", "term", "group")
                       if column in left.columns), None)
         for column in left.columns:
             if column in _SKIPPED or not pd.api.types.is_float_dtype(left[column].dtype):
                 continue
-            one = left[column].to_numpy(dtype=np.float64)
-            two = right[column].to_numpy(dtype=np.float64)
-            gap = _relative(one, two, column)
-            if not len(gap):
+            one, two = _values(left, column), _values(right, column)
+            both = ~np.isnan(one) & ~np.isnan(two)
+            if not both.any():
                 continue
+            gap = np.where(both, _relative(one, two, _floor(left, column)), 0.0)
             worst = int(np.argmax(gap))
             found.append({"table": name, "column": column,
                           "row": str(left[label].iloc[worst]) if label else "",
-                          "builtin": one[worst], "pymer4": two[worst],
-                          "difference": gap[worst]})
+                          "builtin": one[worst], "pymer4": two[worst], "difference": gap[worst],
+                          "not_compared": int((np.isnan(one) != np.isnan(two)).sum())})
     table = pd.DataFrame(found, columns=["table", "column", "row", "builtin", "pymer4",
-                                         "difference"])
+                                         "difference", "not_compared"])
     return table.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -61,13 +71,22 @@ def largest(table: pd.DataFrame) -> str:
             f"{worst['builtin']:.9g}, {worst['pymer4']:.9g})")
 
 
-def _relative(one: np.ndarray[Any, np.dtype[np.float64]],
-              two: np.ndarray[Any, np.dtype[np.float64]], column: str,
-              ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    same = (one == two) | (np.isnan(one) & np.isnan(two))
-    finite = np.abs(np.concatenate([one, two]))
-    finite = finite[np.isfinite(finite)]
-    floor = SMALL_P if column.startswith("p_") else SMALL * finite.max(initial=0.0)
+def _values(table: pd.DataFrame, column: str) -> FloatArray:
+    return table[column].to_numpy(dtype=np.float64)
+
+
+def _floor(table: pd.DataFrame, column: str) -> FloatArray | float:
+    """What a difference is seen against at least."""
+    if column.startswith("p_"):
+        return SMALL_P
+    if column == "variance":
+        return SMALL_VARIANCE * float(_values(table, column).max())
+    if column in _ON_THE_SCALE and "std_error" in table.columns:
+        return np.nan_to_num(_values(table, "std_error"))
+    return 1.0 if column == "statistic" else 0.0
+
+
+def _relative(one: FloatArray, two: FloatArray, floor: FloatArray | float) -> FloatArray:
     with np.errstate(invalid="ignore", divide="ignore"):
         gap = np.abs(one - two) / np.maximum(np.maximum(np.abs(one), np.abs(two)), floor)
-    return np.where(same, 0.0, np.where(np.isnan(gap), np.inf, gap))
+    return np.where(one == two, 0.0, gap)

@@ -9,7 +9,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from saltrust.analysis.decisions import DecisionOptions, decide, decision_tables, verdict
-from saltrust.analysis.multiplicity import adjust
+from saltrust.analysis.inference.multiplicity import adjust
 from saltrust.errors import UsageError
 
 OPTIONS = DecisionOptions(resamples=1000)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saltrust.analysis.map_similarity import (
+from saltrust.analysis.pixels.map_similarity import (
     chance_corrected,
     different_images,
     draw_pairs,
     same_images,
 )
-from saltrust.analysis.ssim import SSIM_SETTINGS, ssim
+from saltrust.analysis.pixels.ssim import SSIM_SETTINGS, ssim
 from saltrust.errors import UsageError
 
 SETTINGS = SSIM_SETTINGS["default"]

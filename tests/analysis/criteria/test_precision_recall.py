@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
-from saltrust.analysis.precision_recall import curve_areas
+from saltrust.analysis.pixels.precision_recall import curve_areas
 from saltrust.errors import DataError
 
 

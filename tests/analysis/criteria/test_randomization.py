@@ -9,7 +9,7 @@ import xarray as xr
 
 from saltrust.analysis.decisions import DecisionOptions
 from saltrust.analysis.randomization import RULES, randomization, rule_judge
-from saltrust.analysis.ssim import ssim
+from saltrust.analysis.pixels.ssim import ssim
 from saltrust.errors import DataError, UsageError
 
 OPTIONS = DecisionOptions(resamples=400)
@@ -89,7 +89,7 @@ def test_fifty_pairs_as_the_paper_have_a_monte_carlo_error(build_study) -> None:
 
 def test_the_image_bootstrap_covers_the_difference() -> None:
     """Coverage of the interval where each image is in many pairs: independent noise maps."""
-    from saltrust.analysis.map_similarity import DifferentImages, draw_pairs
+    from saltrust.analysis.pixels.map_similarity import DifferentImages, draw_pairs
     from saltrust.analysis.randomization import _image_bootstrap, _Pass
     from saltrust.analysis.stored_maps import Images
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-from saltrust.analysis.ssim import SSIM_SETTINGS, SsimSettings, ssim, ssim_settings
+from saltrust.analysis.pixels.ssim import SSIM_SETTINGS, SsimSettings, ssim, ssim_settings
 from saltrust.errors import DataError, UsageError
 
 Map = npt.NDArray[np.float64]

@@ -35,7 +35,7 @@ def count(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array, fuse
     low, span : float32
         Minimum and range of the map.
     first, cuts : ndarray of int32 and float32
-        As :class:`saltrust.analysis.levels.Levels`.
+        As :class:`saltrust.analysis.pixels.levels.Levels`.
     bounds, offsets : ndarray of int64
         Runs of all masks, and where those of each begin.
     plane : ndarray of uint8, shape (width, height) or (0, 0)
@@ -128,7 +128,7 @@ def runs_above(plane: npt.NDArray[np.uint8], threshold: int) -> tuple[IntArray, 
     Returns
     -------
     start, stop : ndarray of int64, shape (runs,)
-        As :class:`saltrust.analysis.runs.Runs` with a pitch of ``height + 2``.
+        As :class:`saltrust.analysis.pixels.runs.Runs` with a pitch of ``height + 2``.
     """
     width, height = plane.shape
     pitch = height + 2

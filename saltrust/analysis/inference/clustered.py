@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from saltrust.analysis.estimate import Estimate, check_confidence
-from saltrust.analysis.linear import LeastSquares, indicators, least_squares
-from saltrust.analysis.resampling import cluster_codes
+from saltrust.analysis.inference.estimate import Estimate, check_confidence
+from saltrust.analysis.inference.linear import LeastSquares, indicators, least_squares
+from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -116,7 +116,7 @@ def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: np
     Parameters
     ----------
     fit : Estimate
-        Of :func:`saltrust.analysis.linear.simple_regression` with the same x, y and groups.
+        Of :func:`saltrust.analysis.inference.linear.simple_regression` with the same x, y and groups.
     x, y : array_like of float, shape (n,)
         Regressor and response.
     clusters : array_like, shape (n,)

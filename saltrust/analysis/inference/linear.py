@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg, stats
 
-from saltrust.analysis.estimate import Estimate, check_confidence
+from saltrust.analysis.inference.estimate import Estimate, check_confidence
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]

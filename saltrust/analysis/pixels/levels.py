@@ -1,6 +1,6 @@
 """Histograms of a map inside and outside of masks, exact at every threshold that is asked for.
 
-A map is stretched to 0..1 in float32, as :func:`saltrust.analysis.segmentation.quantise` does.
+A map is stretched to 0..1 in float32, as :func:`saltrust.analysis.pixels.segmentation.quantise` does.
 Bins begin where the truncated level ``k`` of 255 begins and, within a level, just above each
 threshold of a grid.  One histogram then gives Otsu's threshold and the pixels strictly above
 Otsu's or any grid threshold, with the strictness of the released CheXlocalize code.
@@ -15,10 +15,10 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.analysis.run_masks import RunMask, bounds_of
-from saltrust.analysis.runs import Runs, filled
-from saltrust.analysis.segmentation import fill_contours
-from saltrust.analysis.upsampling import BilinearMap
+from saltrust.analysis.pixels.run_masks import RunMask, bounds_of
+from saltrust.analysis.pixels.runs import Runs, filled
+from saltrust.analysis.pixels.segmentation import fill_contours
+from saltrust.analysis.pixels.upsampling import BilinearMap
 from saltrust.errors import UsageError
 
 Counts = npt.NDArray[np.int64]
@@ -174,7 +174,7 @@ def count_levels(heatmap: BilinearMap, low: float, high: float, levels: Levels,
     if use_compiled is None:
         use_compiled = compiled()
     if use_compiled:
-        from saltrust.analysis.level_kernel import count
+        from saltrust.analysis.pixels.level_kernel import count
 
         wide, lower, upper, weight = heatmap.parts()
         offsets = np.cumsum([0, *(len(mask.bounds) for mask in masks)])
@@ -204,7 +204,7 @@ def filled_above(columns: npt.NDArray[np.uint8], threshold: int, *,
     Returns
     -------
     RunMask
-        As :func:`saltrust.analysis.segmentation.fill_contours` of ``columns > threshold``.
+        As :func:`saltrust.analysis.pixels.segmentation.fill_contours` of ``columns > threshold``.
     """
     width, height = columns.shape
     if use_compiled is None:
@@ -212,7 +212,7 @@ def filled_above(columns: npt.NDArray[np.uint8], threshold: int, *,
     if not use_compiled:
         mask = np.ascontiguousarray(fill_contours(columns > threshold))
         return RunMask(height, width, bounds_of(mask))
-    from saltrust.analysis.level_kernel import runs_above
+    from saltrust.analysis.pixels.level_kernel import runs_above
 
     found = filled(Runs(*runs_above(columns, threshold), height + 2), width + 2)
     # From the framed plane back to the mask: a row and a column less on every side.

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from saltrust.analysis.bootstrap import percentile_interval
-from saltrust.analysis.estimate import Estimate, check_confidence
-from saltrust.analysis.resampling import cluster_codes, resample_blocks
+from saltrust.analysis.inference.bootstrap import percentile_interval
+from saltrust.analysis.inference.estimate import Estimate, check_confidence
+from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from saltrust.analysis.estimate import check_confidence
-from saltrust.analysis.resampling import cluster_codes, resample_blocks, resample_weights
+from saltrust.analysis.inference.estimate import check_confidence
+from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks, resample_weights
 from saltrust.errors import DataError, UsageError, nearest
 
 __all__ = ["METHODS", "MeanInterval", "Method", "mean_interval", "percentile_interval",

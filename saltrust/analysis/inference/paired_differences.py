@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from saltrust.analysis.bootstrap import percentile_interval, resampled_means
-from saltrust.analysis.estimate import Estimate
+from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
+from saltrust.analysis.inference.estimate import Estimate
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.analysis.contours import Borders, PixelContours, pixel_contours, trace_borders
-from saltrust.analysis.rectangles import (
+from saltrust.analysis.pixels.contours import Borders, PixelContours, pixel_contours, trace_borders
+from saltrust.analysis.pixels.rectangles import (
     Rectangle,
     minimum_area_rectangle,
     rotating_calipers_rectangle,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.analysis import runs
-from saltrust.analysis.shape import Definition
-from saltrust.analysis.upsampling import BilinearMap, Peak
+from saltrust.analysis.pixels import runs
+from saltrust.analysis.pixels.shape import Definition
+from saltrust.analysis.pixels.upsampling import BilinearMap, Peak
 
 Mask = npt.NDArray[np.bool_]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.analysis.ssim import SsimSettings, ssim
+from saltrust.analysis.pixels.ssim import SsimSettings, ssim
 from saltrust.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from saltrust.analysis.estimate import Estimate, check_confidence
-from saltrust.analysis.resampling import cluster_codes
+from saltrust.analysis.inference.estimate import Estimate, check_confidence
+from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]

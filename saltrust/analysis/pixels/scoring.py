@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.analysis.overlap import iou_of_counts
-from saltrust.analysis.segmentation import Segmentation, segment
+from saltrust.analysis.pixels.overlap import iou_of_counts
+from saltrust.analysis.pixels.segmentation import Segmentation, segment
 from saltrust.analysis.selection import IouSlice
-from saltrust.analysis.shape import Definition, check_definition
-from saltrust.analysis.upsampling import Arithmetic, bilinear_map, is_finite
+from saltrust.analysis.pixels.shape import Definition, check_definition
+from saltrust.analysis.pixels.upsampling import Arithmetic, bilinear_map, is_finite
 from saltrust.errors import UsageError
 
 Mask = npt.NDArray[np.bool_]
@@ -138,7 +138,7 @@ def score_segmentation(segmentation: Segmentation | None, reference: MaskPixels 
     reference : MaskPixels or None
         None where the reader did not annotate, which is not a negative: no IoU, no hit.
     iou_slice : {"positive", "all", "both_nonempty"}
-        See :func:`saltrust.analysis.overlap.intersection_over_union`.
+        See :func:`saltrust.analysis.pixels.overlap.intersection_over_union`.
 
     Returns
     -------

@@ -1,0 +1,1 @@
+"""Kernels of inference: resampling, regression, correlation, families of tests."""
