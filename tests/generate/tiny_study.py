@@ -31,7 +31,7 @@ from saltrust.errors import NothingToDo
 from saltrust.generate.job import generate
 from saltrust.models.checkpoint import save
 from saltrust.models.preprocessing import GRAY
-from saltrust.study import ExplainerSpec, GenerateSpec, ModelSpec, Study
+from saltrust.study import ExplainerSpec, GenerateSpec, ModelSpec, RandomizationSpec, Study
 
 FINDINGS = ("Edema", "Pneumothorax", "Lung Lesion")
 GRID = 24
@@ -146,7 +146,8 @@ def main(folder: Path, seed: int) -> None:
     # Under this name the models of the study find their network.
     sys.modules["tiny_study"] = sys.modules["__main__"]
     noisy = ExplainerSpec("smoothgrad", {"samples": 2})
-    study = write_study(folder, explainers=(ExplainerSpec("grad"), ExplainerSpec("gradcam"), noisy))
+    study = write_study(folder, explainers=(ExplainerSpec("grad"), ExplainerSpec("gradcam"), noisy),
+                        randomization=RandomizationSpec(replicates=1, images=3))
     # Made here, so that what xarray imports with its first data set is imported once.
     collection = NoisyCollection(24)
     child = _run(collection, study, folder / "whole.zarr")
