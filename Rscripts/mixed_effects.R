@@ -65,9 +65,9 @@ read_scores <- function(path, formula, over) {
 }
 
 fit_model <- function(formula, table) {
-  # Tighter than lme4's defaults, which leave 1e-6 in the variances.
-  lmer(formula, table, control = lmerControl(
-    optCtrl = list(xtol_abs = 1e-10, ftol_abs = 1e-12, maxeval = 1e5)))
+  # lme4's default optimiser leaves 1e-6 in the variances.
+  lmer(formula, table, control = lmerControl(optimizer = "bobyqa",
+                                             optCtrl = list(rhoend = 1e-8)))
 }
 
 fixed_effects <- function(model, df) {

@@ -33,6 +33,7 @@ SINGULAR = 1e-4
 _STEPS = 100
 _ROUNDING = 1e-14  # of the deviance, relative
 _IDENTIFIED = 1e-11
+_NEGLIGIBLE = 1e-18
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def profile(data: Sufficient, evaluate: Likelihood, ratios: FloatArray, *, reml:
     coefficients = inverse @ pieces.form[:p, p]
     residual = np.append(-coefficients, 1.0)  # M @ residual is y - X b
     # Where the residual vanishes, rounding may leave it negative.
-    quadratic = max(float(residual @ pieces.form @ residual), np.finfo(float).tiny)
+    quadratic = max(float(residual @ pieces.form @ residual), _NEGLIGIBLE * data.gram[p, p])
     pulls = pieces.form_1 @ residual
     quadratic_1 = pulls @ residual
     quadratic_2 = (np.einsum("a,jkab,b->jk", residual, pieces.form_2, residual)

@@ -70,8 +70,9 @@ function(model, over, df, limit, level, null) {
                             pbkrtest.limit = limit)
   rows <- summary(means, infer = c(TRUE, TRUE), level = level, null = null)
   list(means = means, estimate = predict(means), se = rows$SE, df = rows$df,
-       statistic = rows[[ncol(rows) - 1]], p = rows$p.value,
-       low = rows[[ncol(rows) - 3]], high = rows[[ncol(rows) - 2]])
+       statistic = rows[[grep("ratio$", names(rows))]], p = rows$p.value,
+       low = rows[[grep("LCL$|^lower", names(rows))]],
+       high = rows[[grep("UCL$|^upper", names(rows))]])
 }
 """
 _R_CONTRASTS = """
@@ -81,9 +82,10 @@ function(means, control, adjust, level, seed) {
     emmeans::contrast(means, "trt.vs.ctrl", ref = control)
   rows <- summary(made, infer = c(TRUE, TRUE), level = level, adjust = adjust)
   list(estimate = rows$estimate, se = rows$SE, df = rows$df,
-       statistic = rows[[ncol(rows) - 1]], adjusted = rows$p.value,
+       statistic = rows[[grep("ratio$", names(rows))]], adjusted = rows$p.value,
        p = summary(made, infer = c(FALSE, TRUE), adjust = "none")$p.value,
-       low = rows[[ncol(rows) - 3]], high = rows[[ncol(rows) - 2]])
+       low = rows[[grep("LCL$|^lower", names(rows))]],
+       high = rows[[grep("UCL$|^upper", names(rows))]])
 }
 """
 
@@ -142,7 +144,7 @@ def _missing_here() -> str:
 @cache
 def _missing_installed() -> str:
     for name in ("pymer4", "rpy2"):
-        if importlib.util.find_spec(name) is None:
+        if not _importable(name):
             return f"{name} is not installed (pip install 'saltrust[r]')"
     version = metadata.version("pymer4")
     if not version.startswith("0.8."):
@@ -159,6 +161,13 @@ def _missing_installed() -> str:
     except Exception as error:  # noqa: BLE001 - whatever a broken R raises, it is not usable
         return f"R does not start ({' '.join(str(error).split())[:200]})"
     return f"R lacks {', '.join(lacking)}" if lacking else ""
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ImportError:
+        return False
 
 
 @contextlib.contextmanager

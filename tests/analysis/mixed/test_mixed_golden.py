@@ -1,0 +1,155 @@
+"""The built-in engine against lme4, lmerTest, emmeans, pbkrtest and multcomp.
+
+lmer's own optimiser leaves 1e-7 in the variances, so that values are compared at 1e-6, and
+estimates and bounds, which may lie near zero, against their standard error.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from saltrust.analysis.mixed.model import mixed_model_of_file
+from saltrust.analysis.result import Result
+
+NAMES = ("sleepstudy", "cake_recipe", "cake_temp", "machines", "machines_nested", "pastes",
+         "unbalanced", "singular", "crossed", "nested", "interaction", "missing")
+PLAIN = tuple(name for name in NAMES if name != "interaction")
+DF = {"satt": "satterthwaite", "kr": "kenward-roger"}
+
+
+class Case:
+    """One model and R's values for it."""
+
+    def __init__(self, name: str, values: dict[str, Any], folder: Path) -> None:
+        self.values = values[name]
+        self.path = folder / f"{name}.csv"
+
+    def fit(self, **options: Any) -> Result:
+        return mixed_model_of_file(self.path, self.values["formula"],
+                                   over=self.values["factor"], engine="builtin", **options)
+
+
+@pytest.fixture(params=NAMES)
+def case(request: pytest.FixtureRequest, golden: dict[str, Any], golden_folder: Path) -> Case:
+    return Case(request.param, golden, golden_folder)
+
+
+@pytest.fixture(params=PLAIN)
+def plain_case(request: pytest.FixtureRequest, golden: dict[str, Any], golden_folder: Path,
+               ) -> Case:
+    return Case(request.param, golden, golden_folder)
+
+
+def close(found: npt.ArrayLike, expected: npt.ArrayLike, scale: npt.ArrayLike = 0.0) -> None:
+    one, two = np.asarray(found, dtype=float), np.asarray(expected, dtype=float)
+    gap = np.abs(one - two) / np.maximum(np.abs(two), np.maximum(scale, 1e-300))
+    assert gap.max() < 1e-6, gap.max()
+
+
+def close_p(found: pd.Series[float], expected: list[float]) -> None:
+    """R's studentized range has an absolute error of 1e-9."""
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-9)
+
+
+def test_fixed_effects(case: Case) -> None:
+    for key, options in (("fixed", {}), ("fixed_kr", {"df": "kenward-roger"}),
+                         ("fixed_ML", {"reml": False})):
+        expected = case.values[key]
+        found = case.fit(**options).tables["fixed_effects"]
+        assert found["term"].tolist() == expected["term"]
+        close(found["estimate"], expected["estimate"], expected["se"])
+        close(found["std_error"], expected["se"])
+        close(found["df"], expected["df"])
+        close_p(found["p_value"], expected["p"])
+
+
+def test_variances_and_likelihood(case: Case) -> None:
+    for key, likelihood, options in (("varcomp", "logLik_REML", {}),
+                                     ("varcomp_ML", "logLik_ML", {"reml": False})):
+        expected = case.values[key]
+        tables = case.fit(**options).tables
+        effects, fit = tables["random_effects"], tables["fit"].iloc[0]
+        assert effects["group"].tolist() == expected["grp"]
+        close(effects["variance"], expected["vcov"], 1e-6 * max(expected["vcov"]))
+        assert fit["log_likelihood"] == pytest.approx(case.values[likelihood], rel=1e-9)
+    fit = case.fit().tables["fit"].iloc[0]
+    assert fit["n"] == case.values["n"]
+    assert bool(fit["singular"]) is case.values["singular"]
+    assert fit["criterion"] == pytest.approx(case.values["REMLcrit"], rel=1e-9)
+    assert fit["aic"] == pytest.approx(case.values["AIC"], rel=1e-9)
+    assert fit["bic"] == pytest.approx(case.values["BIC"], rel=1e-9)
+
+
+@pytest.mark.parametrize("df", ["satt", "kr"])
+def test_tests_of_terms(case: Case, df: str) -> None:
+    expected = case.values[f"anova_{df}"]
+    found = case.fit(df=DF[df]).tables["anova"]
+    assert found["term"].tolist() == expected["term"]
+    close(found["statistic"], expected["F"])
+    close(found["df_numerator"], expected["NumDF"])
+    close(found["df_denominator"], expected["DenDF"])
+    close_p(found["p_value"], expected["p"])
+
+
+@pytest.mark.parametrize("df", ["satt", "kr"])
+def test_marginal_means(case: Case, df: str) -> None:
+    expected = case.values[f"emmeans_{df}"]
+    found = case.fit(df=DF[df]).tables["means"]
+    assert found["level"].tolist() == expected["level"] == case.values["levels"]
+    close(found["estimate"], expected["emmean"], expected["se"])
+    close(found["std_error"], expected["se"])
+    close(found["df"], expected["df"])
+    close(found["conf_low"], expected["lo"], expected["se"])
+    close(found["conf_high"], expected["hi"], expected["se"])
+
+
+def check_contrasts(found: pd.DataFrame, expected: dict[str, Any], factor: str) -> None:
+    # emmeans writes the factor's name before levels that are numbers.
+    assert found["contrast"].tolist() == [
+        name.replace(factor, "") if name[-1].isdigit() else name for name in expected["contrast"]]
+    close(found["estimate"], expected["estimate"], expected["se"])
+    close(found["std_error"], expected["se"])
+    close(found["df"], expected["df"])
+    close(found["statistic"], expected["t"], 1.0)
+    close(found["conf_low"], expected["lo"], expected["se"])
+    close(found["conf_high"], expected["hi"], expected["se"])
+    close_p(found["p_adjusted"], expected["p"])
+
+
+@pytest.mark.parametrize("df", ["satt", "kr"])
+@pytest.mark.parametrize("adjust", ["tukey", "none", "bonferroni", "holm", "sidak"])
+def test_all_pairs(case: Case, df: str, adjust: str) -> None:
+    found = case.fit(df=DF[df], posthoc="tukey", adjust=adjust).tables["contrasts"]
+    check_contrasts(found, case.values[f"pairs_{adjust}_{df}"], case.values["factor"])
+
+
+@pytest.mark.parametrize("df", ["satt", "kr"])
+@pytest.mark.parametrize("adjust", ["dunnett", "none", "bonferroni", "holm", "sidak"])
+def test_against_a_control(case: Case, df: str, adjust: str) -> None:
+    found = case.fit(df=DF[df], control=case.values["control"], adjust=adjust)
+    name = "dunnettx" if adjust == "dunnett" else adjust
+    check_contrasts(found.tables["contrasts"], case.values[f"dunnett_{name}_{df}"],
+                    case.values["factor"])
+
+
+def test_the_exact_test_against_a_control(case: Case) -> None:
+    found = case.fit(control=case.values["control"], adjust="single-step")
+    np.testing.assert_allclose(found.tables["contrasts"]["p_adjusted"],
+                               case.values["dunnett_mvt_satt"]["p"], rtol=0, atol=2e-3)
+
+
+def test_single_step_z_tests_of_multcomp(plain_case: Case) -> None:
+    found = plain_case.fit(df="asymptotic", adjust="single-step").tables["contrasts"]
+    expected = plain_case.values["glht_tukey"]
+    # multcomp writes B - A where emmeans writes A - B, in the same order.
+    assert found["contrast"].tolist() == [
+        " - ".join(reversed(name.split(" - "))) for name in expected["contrast"]]
+    close(-found["estimate"], expected["estimate"], expected["se"])
+    close(-found["statistic"], expected["z"], 1.0)
+    np.testing.assert_allclose(found["p_adjusted"], expected["p"], rtol=0, atol=2e-3)
