@@ -55,6 +55,7 @@ contracts: install
 	$(BIN)/lint-imports
 
 counts:
+	@echo "skips in the tests: $$(grep -rnE --include='*.py' 'pytest\.(skip|xfail|importorskip)|mark\.(skip|skipif|xfail)' tests | wc -l) places (see the summary above for how many took effect)"
 	@echo "noqa: $$(grep -rn --include='*.py' 'noqa' saltrust tests evidence .ci | wc -l)"
 	@echo "type: ignore: $$(grep -rn --include='*.py' 'type: ignore' saltrust tests evidence .ci | wc -l)"
 
