@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,13 +51,23 @@ def run_demo(folder: Path, study_text: str, *, overwrite: bool, progress: bool,
         (report, "the report, for a browser"),
     ):
         click.echo(f"  {path!s:<28} {meaning}")
+    saltrust, python = _callable("saltrust"), _callable("python")
     click.echo(
         "\nTry next:\n"
-        f"  saltrust info {cubes_path}\n"
-        f"  saltrust analyze regressions {cubes_path} --explainer gradcam --format markdown\n"
-        f"  python -c \"import saltrust; cubes = saltrust.open_cubes('{cubes_path}'); "
+        f"  {saltrust} info {cubes_path}\n"
+        f"  {saltrust} analyze regressions {cubes_path} --explainer gradcam --format markdown\n"
+        f"  {python} -c \"import saltrust; cubes = saltrust.open_cubes('{cubes_path}'); "
         "print(cubes['saliency/heatmap'].sel(finding='Cardiomegaly', explainer='gradcam')"
         ".mean('image'))\"")
+
+
+def _callable(name: str) -> str:
+    """How a reader can call a program of this environment, activated or not."""
+    own = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if not own.exists() or (found and Path(found).absolute() == own.absolute()):
+        return name
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 
 def _train_and_generate(study_file: Path, cubes_path: Path, *, progress: bool,
