@@ -16,6 +16,7 @@ import math
 import pickle
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -159,11 +160,18 @@ class _TensorUnpickler(pickle.Unpickler):
             with contextlib.suppress(zipfile.BadZipFile), _archive(data) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > self._size_limit:
                     raise pickle.UnpicklingError("it is too large for a heatmap")
-            storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                # torch comments on what it then refuses; the refusal is said below.
+                warnings.simplefilter("ignore")
+                storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:  # noqa: BLE001 (whatever a hostile file makes torch raise)
             forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
             if forbidden:
                 self._refuse(forbidden[1])
+            if "weights_only" in str(error):
+                # torch's own words advise to load it unsafely.
+                raise pickle.UnpicklingError(
+                    "a tensor in it holds more than numbers, which is not loaded") from None
             raise pickle.UnpicklingError(
                 f"a tensor in it cannot be read: {_first_line(error)}") from None
         if not isinstance(storage, torch.storage.TypedStorage):
