@@ -21,7 +21,10 @@ from saltrust.analysis.mixed.frame import FloatArray
 from saltrust.analysis.mixed.sufficient import Sufficient
 
 #: Most levels of all but the largest grouping factor together for a dense Schur complement.
-DENSE_LEVELS = 2000
+DENSE_LEVELS = 1000
+
+#: Most such levels for a dense Schur complement that a sparse one would fill anyway.
+LARGEST_DENSE = 6000
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,17 @@ def likelihood(data: Sufficient) -> Likelihood:
     from saltrust.analysis.mixed.sparse_likelihood import SparseSchurComplement
 
     outer = outer_factor(data)
-    return (SparseSchurComplement(data) if outer is None
-            else NestedSchurComplement(data, outer))
+    if outer is not None:
+        return NestedSchurComplement(data, outer)
+    return SchurComplement(data) if _fills_up(data) else SparseSchurComplement(data)
+
+
+def _fills_up(data: Sufficient) -> bool:
+    """Whether the system left after the largest factor is too full to gain by sparsity."""
+    shared = sparse.hstack([data.shared(0, other) for other in range(1, len(data.groups))])
+    width = shared.shape[1]
+    pattern = shared.T @ shared
+    return width <= LARGEST_DENSE and pattern.nnz > 0.02 * width**2
 
 
 class SingleIntercept:
@@ -161,7 +173,7 @@ class SchurComplement:
         second = self._product(shrink**2)
         third = self._product(shrink**2 * amount)
         crossed = shared.T @ (shrink[:, None] * largest)  # B' D Z_1' V^-1 M
-        through = rest.T @ second @ rest
+        through = np.einsum("ji,ji->i", rest, second @ rest)
         folded = middle @ second
 
         m = len(ratios)
@@ -175,7 +187,7 @@ class SchurComplement:
         forms[0, 0] = (largest.T @ (amount[:, None] * largest) - crossed.T @ middle @ crossed)
         effects = [largest, *(smaller[block] for block in self.blocks)]
         for one, block in enumerate(self.blocks, start=1):
-            norms[0, one] = norms[one, 0] = np.trace(through[block, block])
+            norms[0, one] = norms[one, 0] = through[block].sum()
             forms[0, one] = crossed.T @ rest[:, block] @ smaller[block]
             forms[one, 0] = forms[0, one].T
             for two, other in enumerate(self.blocks, start=1):

@@ -34,6 +34,7 @@ _STEPS = 100
 _ROUNDING = 1e-14  # of the deviance, relative
 _IDENTIFIED = 1e-11
 _NEGLIGIBLE = 1e-18
+_SUSPICIOUS = 1e5
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,24 @@ def fit(data: Sufficient, *, reml: bool = True) -> Profile:
         if best is None or found.deviance < best.deviance - 1e-9:
             best = found
     assert best is not None
-    if best.quadratic < PERFECT_SHARE * data.gram[-1, -1]:
+    if best.quadratic < PERFECT_SHARE * data.gram[-1, -1] or _residual_vanishes(
+            data, evaluate, best, weight):
         raise _perfect(data)
     return best
+
+
+def _residual_vanishes(data: Sufficient, evaluate: Likelihood, best: Profile,
+                       weight: FloatArray) -> bool:
+    """Whether large ratios stand for no residual at all, rather than for a small one.
+
+    Where random intercepts and fixed effects reproduce the response, the quadratic form goes
+    to zero as the ratios grow, else to the residual sum of squares.
+    """
+    large = best.ratios > _SUSPICIOUS * weight
+    if not large.any():
+        return False
+    further = profile(data, evaluate, np.where(large, 1e3, 1.0) * best.ratios, reml=True)
+    return further.quadratic < 0.05 * best.quadratic
 
 
 def _check_identified(data: Sufficient, null: Profile) -> None:
@@ -221,7 +237,9 @@ def _starts(data: Sufficient, evaluate: Likelihood, weight: FloatArray, *, reml:
         if falling[-1]:
             raise _perfect(data)
         return
-    yield np.ones(m)
+    yield np.ones(m)  # where lme4 starts
+    if sum(group.size for group in data.groups[1:]) > 500:
+        return
     yield np.zeros(m)
     if data.n <= 20_000 and m <= 3:
         yield from (weight * np.array(scales) for scales in product((0.1, 30.0), repeat=m))

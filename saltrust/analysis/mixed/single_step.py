@@ -130,7 +130,10 @@ class LargestStatistic:
             tail = self.survival(np.array([np.exp(log_t)]), df)[0]
             return float(np.log(max(tail, 1e-300)) - np.log(1 - level))
 
-        return float(np.exp(brentq(excess, np.log(1e-3), np.log(1e6), xtol=1e-11)))
+        low, high = np.log(1e-3), np.log(1e6)
+        while excess(high) > 0 and high < 500:  # fractions of a degree of freedom
+            high *= 2
+        return float(np.exp(brentq(excess, low, high, xtol=1e-11)))
 
 
 def _one_factor(correlation: FloatArray) -> FloatArray | None:

@@ -46,8 +46,14 @@ def _rows(estimates: Estimates, terms: Sequence[str], identify: Sequence[dict[st
         "conf_high": estimates.conf_high[i], "statistic": estimates.statistic[i],
         "df": estimates.df[i], "p_value": estimates.p_value[i],
         "p_adjusted": estimates.p_adjusted[i], "adjustment": adjustment, "family": family,
-        "n": int(n[i]), "note": missing if np.isnan(estimates.estimate[i]) else "",
+        "n": int(n[i]), "note": _note(estimates, i, missing),
     } for i, (term, named) in enumerate(zip(terms, identify, strict=True))]
+
+
+def _note(estimates: Estimates, i: int, missing: str) -> str:
+    if np.isnan(estimates.estimate[i]):
+        return missing
+    return _NO_VARIANCE if np.isnan(estimates.std_error[i]) else ""
 
 
 def _fixed_effects(request: Request, answer: Answer) -> pd.DataFrame:
@@ -70,6 +76,7 @@ def _means(request: Request, answer: Answer) -> pd.DataFrame:
     return estimates_table(rows, identify)
 
 
+_NO_VARIANCE = "the adjusted variance is not positive: too few groups for Kenward-Roger"
 _NO_ROWS = "not estimable: some combinations of levels have no rows"
 
 

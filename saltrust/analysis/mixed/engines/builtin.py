@@ -85,9 +85,12 @@ def estimate(fitted: MixedFit, inference: Inference, rows: FloatArray, level: fl
         Of the adjustment.
     """
     in_basis = fitted.in_basis(rows)
-    root = in_basis @ np.linalg.cholesky(inference.covariance)
+    # Kenward and Roger's covariance need not be positive definite where groups are few.
+    values, vectors = np.linalg.eigh(inference.covariance)
+    root = in_basis @ (vectors * np.sqrt(values.clip(min=0.0)))
+    variances = np.einsum("ij,jk,ik->i", in_basis, inference.covariance, in_basis)
     effects = in_basis @ fitted.basis_coefficients
-    errors = np.linalg.norm(root, axis=1)
+    errors = np.sqrt(np.where(variances > 0, variances, np.nan))
     df = inference.degrees(in_basis)
     if check:
         unknown = ~fitted.design.estimable(rows)
