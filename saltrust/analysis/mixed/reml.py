@@ -230,11 +230,14 @@ def _starts(data: Sufficient, evaluate: Likelihood, weight: FloatArray, *, reml:
         slopes = [profile(data, evaluate, np.array([ratio]), reml=reml).gradient[0]
                   for ratio in grid]
         falling = [slope < 0 for slope in slopes]
+        minima = np.flatnonzero(np.array(falling[:-1]) & ~np.array(falling[1:]))
         if not falling[0]:
             yield np.zeros(1)
-        for index in np.flatnonzero(np.array(falling[:-1]) & ~np.array(falling[1:])):
+        for index in minima:
             yield np.array([(grid[index] + grid[index + 1]) / 2])
-        if falling[-1]:
+        # With no residual left within groups, the likelihood is flat towards infinity: a finite
+        # maximum counts, where there is one.
+        if falling[0] and not len(minima):
             raise _perfect(data)
         return
     yield np.ones(m)  # where lme4 starts
