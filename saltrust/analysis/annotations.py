@@ -251,7 +251,7 @@ def _reference(cubes: xr.DataTree) -> xr.Dataset:
     if "annotated" not in reference:
         raise DataError("the cubes do not say which masks were drawn (reference/annotated is "
                         "missing), and a missing annotation is not a negative; write it")
-    if not bool(reference["annotated"].values.any()):
+    if not bool(reference["annotated"].any()):
         raise DataError(f"the cubes hold no reference masks (no reader annotated any image); "
                         f"{way_out}")
     return reference

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+import zarr
 from tqdm import tqdm
 
 from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
@@ -328,7 +329,8 @@ def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
         if workers < 1:
             raise UsageError(f"workers = {workers} must be at least 1")
         # Forked processes would inherit the threads and locks of the Zarr reader.
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"),
+                                 initializer=_read_in_one_thread) as pool:
             yield pool
         return
     try:
@@ -344,6 +346,12 @@ def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
                          "its address, or use --workers") from None
     with client:
         yield client.get_executor()
+
+
+def _read_in_one_thread() -> None:
+    # The processes already share out the cores; threads below them would only contend for
+    # them, and for what Zarr's codecs load at their first use.
+    zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
 
 
 def _block_of_store(source: str, block: _Block, options: PassOptions
