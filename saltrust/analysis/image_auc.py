@@ -18,6 +18,8 @@ COLUMNS = ("finding", "model", "architecture", "seed", "condition", "replicate",
            "n_positive", "n_negative")
 
 TRAINED, RANDOMISED = "trained", "randomised"
+#: The trained model on the images on which it was randomised, where these are not all.
+TRAINED_ON_DRAWN = "trained, on the randomised images"
 
 
 def image_aucs(cubes: xr.DataTree, images: Images) -> pd.DataFrame:
@@ -33,7 +35,9 @@ def image_aucs(cubes: xr.DataTree, images: Images) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per finding, model and condition: ``image_auc`` NaN where one class is absent.
-        ``randomised`` is the last stage of ``/randomization``, of each replicate.
+        ``randomised`` is the last stage of ``/randomization``, of each replicate.  Where that
+        holds some of the images only, ``trained, on the randomised images`` is the trained
+        model on the very same ones, which is what the randomised AUC compares with.
     """
     rows = list(_rows(cubes, images)) if images.labels is not None else []
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -42,37 +46,49 @@ def image_aucs(cubes: xr.DataTree, images: Images) -> pd.DataFrame:
 
 def architectures(cubes: xr.DataTree, models: Sequence[str], group: str) -> dict[str, str]:
     """Architecture of every model by name; empty where the cubes do not say."""
-    found = _coordinate(cubes, group, "model_architecture")
+    found = (_coordinate(cubes[group].to_dataset(), "model_architecture")
+             if group in cubes.children else {})
     return {model: found.get(model, "") for model in models}
 
 
 def _rows(cubes: xr.DataTree, images: Images) -> Iterator[dict[str, Any]]:
+    trained, drawn = (_probabilities(cubes, group) for group in ("prediction", "randomization"))
+    if trained is not None:
+        yield from _aucs_of(trained, images, TRAINED)
+    if drawn is None:
+        return
+    drawn = drawn.isel(stage=-1).transpose("image", "finding", "model", "replicate")
+    if trained is not None:
+        names = set(drawn["model"].values)
+        same = trained.isel(model=[m for m, name in enumerate(trained["model"].values)
+                                   if name in names])
+        known = np.isfinite(drawn.sel(model=same["model"].values).values).all(axis=-1)
+        if (np.isfinite(same.values) & ~known)[images.chosen].any():
+            yield from _aucs_of(same.copy(data=np.where(known, same.values, np.nan)), images,
+                                TRAINED_ON_DRAWN)
+    for r, replicate in enumerate(drawn["replicate"].values):
+        yield from _aucs_of(drawn.isel(replicate=r), images, RANDOMISED, str(int(replicate)))
+
+
+def _probabilities(cubes: xr.DataTree, group: str) -> xr.DataArray | None:
+    if group not in cubes.children or "probability" not in cubes[group].data_vars:
+        return None
+    return cubes[group].to_dataset()["probability"].transpose("image", "finding", "model", ...)
+
+
+def _aucs_of(probability: xr.DataArray, images: Images, condition: str, replicate: str = ""
+             ) -> Iterator[dict[str, Any]]:
     assert images.labels is not None
-    for group in ("prediction", "randomization"):
-        if group not in cubes.children or "probability" not in cubes[group].data_vars:
-            continue
-        stored = cubes[group].to_dataset()["probability"].transpose("image", "finding", "model",
-                                                                    ...)
-        models = [str(name) for name in stored["model"].values]
-        built = _coordinate(cubes, group, "model_architecture")
-        seeds = _coordinate(cubes, group, "model_seed")
-        if group == "randomization":
-            stored = stored.isel(stage=-1).transpose("image", "finding", "model", "replicate")
-            replicates = [int(r) for r in stored["replicate"].values]
-        else:
-            stored = stored.expand_dims("replicate", axis=-1)
-            replicates = [-1]
-        values = stored.values.astype(np.float64)[images.chosen]
-        for f in images.chosen_findings.tolist():
-            labels = images.labels[images.chosen, f]
-            for m, model in enumerate(models):
-                for r, replicate in enumerate(replicates):
-                    yield {
-                        "finding": images.findings[f], "model": model,
-                        "architecture": built.get(model, ""), "seed": seeds.get(model, ""),
-                        "condition": TRAINED if group == "prediction" else RANDOMISED,
-                        "replicate": "" if replicate < 0 else str(replicate),
-                        **_auc(labels, values[:, f, m, r])}
+    values = probability.values.astype(np.float64)[images.chosen]
+    built, seeds = (_coordinate(probability, name)
+                    for name in ("model_architecture", "model_seed"))
+    for f in images.chosen_findings.tolist():
+        labels = images.labels[images.chosen, f]
+        for m, model in enumerate(map(str, probability["model"].values)):
+            yield {"finding": images.findings[f], "model": model,
+                   "architecture": built.get(model, ""), "seed": seeds.get(model, ""),
+                   "condition": condition, "replicate": replicate,
+                   **_auc(labels, values[:, f, m])}
 
 
 def _auc(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> dict[str, Any]:
@@ -82,12 +98,9 @@ def _auc(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> dict[
             "n_negative": int((~positive).sum())}
 
 
-def _coordinate(cubes: xr.DataTree, group: str, name: str) -> dict[str, str]:
-    """A coordinate of the models of a group by name, as text."""
-    if group not in cubes.children:
-        return {}
-    dataset = cubes[group].to_dataset()
-    if name not in dataset.variables:
+def _coordinate(labelled: xr.DataArray | xr.Dataset, name: str) -> dict[str, str]:
+    """A coordinate of the models by name, as text."""
+    if name not in labelled.coords:
         return {}
     return {str(model): str(value) for model, value in
-            zip(dataset["model"].values, dataset[name].values, strict=True)}
+            zip(labelled["model"].values, labelled[name].values, strict=True)}

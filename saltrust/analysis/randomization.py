@@ -35,7 +35,7 @@ from saltrust.analysis.decisions import (
     verdict,
 )
 from saltrust.analysis.inference.estimate import Estimate
-from saltrust.analysis.image_auc import RANDOMISED, TRAINED, image_aucs
+from saltrust.analysis.image_auc import RANDOMISED, TRAINED, TRAINED_ON_DRAWN, image_aucs
 from saltrust.analysis.pixels.map_similarity import DifferentImages, different_images, same_images
 from saltrust.analysis.inference.multiplicity import adjust
 from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks
@@ -289,7 +289,8 @@ def _summary(scores: pd.DataFrame, baselines: Mapping[tuple[str, str, str], Diff
             "baseline_error": baseline.monte_carlo_error, "pairs": len(baseline.ssim),
             "stage": stage, "n": len(group), "randomised_mean": float(group["ssim"].mean()),
             "randomised_sd": float(group["ssim"].std(ddof=1)),
-            "image_auc": known.get((finding, model, TRAINED), np.nan),
+            "image_auc": known.get((finding, model, TRAINED_ON_DRAWN),
+                                   known.get((finding, model, TRAINED), np.nan)),
             "randomised_auc": known.get((finding, model, RANDOMISED), np.nan)})
     return pd.DataFrame(rows)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from sklearn.metrics import roc_auc_score
 
 from saltrust.analysis.decisions import DecisionOptions
 from saltrust.analysis.randomization import RULES, randomization, rule_judge
@@ -78,6 +79,32 @@ def test_values_stages_and_baseline(build_study) -> None:
     assert one(result.tables["decisions"], explainer="oracle")["estimate"] == pytest.approx(
         last["ssim"].mean() - np.mean(pairs))
     assert {"image_auc", "randomised_auc"} <= set(result.tables["summary"])
+
+
+def test_the_auc_beside_is_of_the_randomised_images(build_study) -> None:
+    """Randomised on some of the images: the trained AUC that stands beside is on the same."""
+    cubes = build_study(randomization=True, replicates=2)
+    aucs = randomization(cubes, split="test", options=OPTIONS).tables["models"]
+    assert set(aucs["condition"]) == {"trained", "randomised"}
+
+    test = np.flatnonzero(cubes["split"].values == "test")
+    left_out = test[::3]  # from positives and negatives alike
+    stored = cubes["randomization/probability"]
+    cubes["randomization/probability"] = stored.where(
+        ~stored["image"].isin(cubes["image"].values[left_out]))
+    result = randomization(cubes, split="test", options=OPTIONS)
+    aucs = result.tables["models"]
+    drawn = np.setdiff1d(test, left_out)
+    label = cubes["reference/label"].values[drawn, 0] == 1
+    probability = cubes["prediction/probability"].sel(model="dense-1").values[drawn, 0]
+    expected = roc_auc_score(label, probability)
+    same = one(aucs, model="dense-1", condition="trained, on the randomised images")
+    assert same["image_auc"] == pytest.approx(expected)
+    for row in aucs[aucs["condition"] != "trained"].itertuples():
+        assert (row.n_positive, row.n_negative) == (label.sum(), (~label).sum())
+    everywhere = one(aucs, model="dense-1", condition="trained")
+    assert everywhere["n_positive"] + everywhere["n_negative"] == len(test)
+    assert (result.tables["summary"]["image_auc"] == same["image_auc"]).all()
 
 
 def test_fifty_pairs_as_the_paper_have_a_monte_carlo_error(build_study) -> None:
