@@ -349,8 +349,7 @@ def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
 
 
 def _read_in_one_thread() -> None:
-    # The processes already share out the cores; threads below them would only contend for
-    # them, and for what Zarr's codecs load at their first use.
+    # The processes already share out the cores; threads below them would contend for them.
     zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -49,6 +50,28 @@ def test_pymer4_without_r_is_refused_in_a_sentence(scores: pd.DataFrame,
     with pytest.raises(UsageError, match="R is not installed"):
         mixed_model(scores, FORMULA, engine="builtin", verify=True)
     assert mixed_model(scores, FORMULA, engine="auto").meta["engine"] == "builtin"
+
+
+AFTERWARDS = """
+import os
+before = dict(os.environ)
+from saltrust.analysis.mixed.engines import pymer4_engine
+print(pymer4_engine.versions()["R"])
+changed = {name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)}
+print(*sorted(changed & {"LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH"}))
+"""
+
+
+@pytest.mark.needs_r
+def test_processes_started_after_r_find_their_own_libraries() -> None:
+    """R's library path would give them another Python, where one lies among the system's."""
+    for paths in ({}, {"LD_LIBRARY_PATH": "/nowhere"}):
+        kept = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
+        done = subprocess.run([sys.executable, "-W", "error", "-c", AFTERWARDS], cwd=ROOT,
+                              capture_output=True, text=True, check=False, env={**kept, **paths})
+        version, *changed = done.stdout.splitlines()
+        assert version[0].isdigit(), done.stderr
+        assert changed == [""]
 
 
 def test_worker_threads_take_the_builtin_engine(scores: pd.DataFrame) -> None:

@@ -173,7 +173,8 @@ def _importable(name: str) -> bool:
 @contextlib.contextmanager
 def _quiet_r() -> Iterator[None]:
     """Keep what R, rpy2 and pymer4 print and warn away."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with (warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()),
+          _same_library_path()):
         warnings.simplefilter("ignore")
         from rpy2.rinterface_lib import callbacks
 
@@ -186,6 +187,24 @@ def _quiet_r() -> Iterator[None]:
         finally:
             for name, function in kept.items():
                 setattr(callbacks, name, function)
+
+
+@contextlib.contextmanager
+def _same_library_path() -> Iterator[None]:
+    """Take back what rpy2 adds to ``LD_LIBRARY_PATH`` when it starts R.
+
+    It comes too late for this process, but processes started from it would look for
+    libraries, Python's own among them, where R keeps its own.
+    """
+    name = "LD_LIBRARY_PATH"
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
 
 
 def _discard(text: str) -> None:
