@@ -71,6 +71,18 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class EnsembleSpec:
+    """``[[ensembles]]``: the mean of several models, as one model of the cubes."""
+
+    name: str = _bounded("", help="name in the cubes")
+    members: tuple[str, ...] = _bounded((), help="names of [[models]]")
+    architecture: str = _bounded("", help="of `checkpoints`")
+    checkpoints: tuple[str, ...] = _bounded(
+        (), help="weights of further members; a pattern with * or ? stands for all it matches")
+    keep_members: bool = _bounded(False, help="store the members' own results as well")
+
+
+@dataclass(frozen=True)
 class ExplainerSpec:
     """``[[explainers]]``: one saliency method and its parameters."""
 
@@ -124,6 +136,7 @@ class Study:
     generate: GenerateSpec = field(default_factory=GenerateSpec)
     randomization: RandomizationSpec = field(default_factory=RandomizationSpec)
     models: tuple[ModelSpec, ...] = ()
+    ensembles: tuple[EnsembleSpec, ...] = ()
     explainers: tuple[ExplainerSpec, ...] = (ExplainerSpec("grad"), ExplainerSpec("gradcam"))
     folder: Path = field(default=Path(), metadata={"internal": True})
 
@@ -134,6 +147,33 @@ class Study:
     def run_folder(self, model: ModelSpec) -> Path:
         """Where ``saltrust train`` leaves a model: checkpoint, card and metrics."""
         return self.path(self.runs) / model.name
+
+    def members(self, ensemble: EnsembleSpec) -> tuple[ModelSpec, ...]:
+        """The models an ensemble is the mean of: those it names, then its checkpoints, sorted.
+
+        A checkpoint is named after the ensemble and its place, ``ensemble/01`` and so on.
+
+        Raises
+        ------
+        UsageError
+            If a pattern of ``checkpoints`` matches no file.
+        """
+        named = {model.name: model for model in self.models}
+        paths: list[str] = []
+        for pattern in ensemble.checkpoints:
+            found = [pattern]
+            if set(pattern) & set("*?"):
+                whole = self.path(pattern)
+                found = sorted(map(str, Path(whole.anchor).glob(
+                    str(whole.relative_to(whole.anchor)))))
+            if not found:
+                raise UsageError(f"checkpoints of ensemble {ensemble.name!r}: {pattern} matches "
+                                 f"no file under {self.folder}; correct the pattern")
+            paths += [path for path in found if path not in paths and not path.endswith(".json")]
+        width = len(str(len(paths)))
+        return (*(named[name] for name in ensemble.members),
+                *(ModelSpec(f"{ensemble.name}/{k:0{width}d}", ensemble.architecture, path)
+                  for k, path in enumerate(paths, start=1)))
 
     def as_dict(self) -> dict[str, Any]:
         """The study as plain values, without the folder: what provenance records."""
@@ -176,6 +216,7 @@ def read_study(path: str | Path) -> Study:
     study = _build(Study, {**content, **head}, str(path), "")
     study = dataclasses.replace(study, folder=path.resolve().parent)
     _check_names(study, path)
+    _check_ensembles(study, path)
     _check_randomization(study, path)
     return study
 
@@ -183,6 +224,7 @@ def read_study(path: str | Path) -> Study:
 def _check_names(study: Study, path: Path) -> None:
     for what, names in (
         ("models", [model.name for model in study.models]),
+        ("ensembles", [ensemble.name for ensemble in study.ensembles]),
         ("explainers", [explainer.name for explainer in study.explainers]),
     ):
         if "" in names:
@@ -198,6 +240,25 @@ def _check_names(study: Study, path: Path) -> None:
     if len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9:
         raise UsageError(f"{path}: split_fractions of [data] must be three numbers (train, val, "
                          f"test) that add up to 1, not {list(fractions)}")
+
+
+def _check_ensembles(study: Study, path: Path) -> None:
+    models = [model.name for model in study.models]
+    for ensemble in study.ensembles:
+        what = f"{path}: ensemble {ensemble.name!r}"
+        if ensemble.name in models:
+            raise UsageError(f"{what} has the name of one of [[models]]; names must differ")
+        for name in ensemble.members:
+            if name not in models:
+                raise UsageError(f"{what} names the member {name!r}, which is not among "
+                                 f"[[models]]; {nearest(name, models)}")
+            if ensemble.members.count(name) > 1:
+                raise UsageError(f"{what} names the member {name!r} twice")
+        if bool(ensemble.checkpoints) != bool(ensemble.architecture):
+            raise UsageError(f"{what} needs both `checkpoints` and their `architecture`, or "
+                             "neither")
+        if not ensemble.members and not ensemble.checkpoints:
+            raise UsageError(f"{what} has no members; name some of [[models]], or `checkpoints`")
 
 
 def _check_randomization(study: Study, path: Path) -> None:

@@ -189,6 +189,26 @@ class ModelStore:
         return LoadedBatch(tuple(self._images[position] for position in positions.tolist()),
                            pixels, decoded)
 
+    def read(self, positions: Positions) -> ExplainedBatch:
+        """Results of a batch that is in the store already."""
+        def of_images(name: str) -> npt.NDArray[Any]:
+            where: Any = (positions, *[slice(None)] * (self._writer.array(name).ndim - 2),
+                          np.array([self._model]))
+            values = self._writer.array(name).get_orthogonal_selection(where)
+            return np.asarray(values)[..., 0]
+
+        heatmaps: list[Floats] = []
+        completeness: list[Floats] = []
+        if self._heatmap is not None:
+            gaps = of_images("saliency/completeness")
+            for explainer in range(self._heatmap.shape[2]):
+                heatmaps.append(np.stack([
+                    np.asarray(self._heatmap[position, :, explainer, self._model])
+                    for position in positions.tolist()]))
+                completeness.append(gaps[..., explainer])
+        return ExplainedBatch({}, of_images("prediction/logit"),
+                              of_images("prediction/probability"), heatmaps, completeness)
+
     def store(self, positions: Positions, batch: ExplainedBatch) -> None:
         """Write all results of a batch.
 

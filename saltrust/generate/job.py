@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from saltrust.cache.collection import Collection
@@ -23,8 +25,9 @@ from saltrust.generate.batches import (
     explain_batch,
 )
 from saltrust.generate.completeness import CompletenessCheck
+from saltrust.generate.ensembles import explain_ensemble
 from saltrust.generate.pipeline import overlap
-from saltrust.generate.plan import Plan, PlannedModel, Positions, make_plan
+from saltrust.generate.plan import Plan, PlannedEnsemble, PlannedModel, Positions, make_plan
 from saltrust.generate.provenance import attributes, identity
 from saltrust.generate.randomization import run_randomization
 from saltrust.models.device import choose_device
@@ -113,9 +116,13 @@ def generate(
     with _threads(int(writer.attributes["threads"])):
         write_annotations(writer, collection, progress=progress)
         resources = Resources(plan.device, study.seed, PassSize.on(plan.device))
+        open_store = partial(ModelStore, writer, collection, n_explainers=len(study.explainers))
         for position, model in enumerate(plan.models):
-            store = ModelStore(writer, collection, position, len(model.explainers))
-            _run_model(plan, model, store, resources, progress=progress)
+            _run_model(plan, model, open_store(position), resources, progress=progress)
+        for position, ensemble in enumerate(plan.ensembles, start=len(plan.models)):
+            members = [None if k is None else open_store(k) for k in ensemble.stored]
+            _run_ensemble(plan, ensemble, members, open_store(position), resources,
+                          progress=progress)
         run_randomization(plan, writer, resources, progress=progress)
     return writer.finish()
 
@@ -138,9 +145,6 @@ def _threads(count: int) -> Iterator[None]:
 
 def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, resources: Resources, *,
                progress: bool) -> None:
-    finished = store.finished()
-    batches = [batch for batch in plan.batches() if not finished[batch].all()]
-    module = model.classifier.module.to(plan.device)
     completeness = CompletenessCheck(tuple(item.name for item in model.explainers))
 
     def compute(_batch: Positions, loaded: LoadedBatch) -> ExplainedBatch:
@@ -148,8 +152,30 @@ def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, resources: Re
         completeness.add(batch)
         return batch
 
+    _run_batches(plan, model.classifier.name, [model.classifier.module], store, compute,
+                 progress=progress)
+    _warn_of_incomplete_maps(model, completeness.missed())
+
+
+def _run_ensemble(plan: Plan, ensemble: PlannedEnsemble, members: Sequence[ModelStore | None],
+                  store: ModelStore, resources: Resources, *, progress: bool) -> None:
+    def compute(batch: Positions, loaded: LoadedBatch) -> ExplainedBatch:
+        return explain_ensemble(ensemble, members, batch, loaded, resources)
+
+    computed = [item.classifier.module for item, kept in
+                zip(ensemble.members, members, strict=True) if kept is None]
+    _run_batches(plan, ensemble.name, computed, store, compute, progress=progress)
+
+
+def _run_batches(plan: Plan, name: str, modules: Sequence[nn.Module], store: ModelStore,
+                 compute: Callable[[Positions, LoadedBatch], ExplainedBatch], *,
+                 progress: bool) -> None:
+    finished = store.finished()
+    batches = [batch for batch in plan.batches() if not finished[batch].all()]
+    for module in modules:
+        module.to(plan.device)
     bar = tqdm(
-        desc=model.classifier.name,
+        desc=name,
         unit="image",
         total=len(plan.images),
         initial=len(plan.images) - sum(map(len, batches)),
@@ -160,9 +186,9 @@ def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, resources: Re
             for batch in stored:
                 bar.update(len(batch))
     finally:
-        module.to("cpu")
-    _warn_of_useless_maps(model.classifier.name, store.counts())
-    _warn_of_incomplete_maps(model, completeness.missed())
+        for module in modules:
+            module.to("cpu")
+    _warn_of_useless_maps(name, store.counts())
 
 
 def _warn_of_useless_maps(model: str, counts: dict[str, int]) -> None:

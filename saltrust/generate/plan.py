@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomi
 from saltrust.models.classifier import Classifier, load_classifier
 from saltrust.models.preprocessing import to_input
 from saltrust.models.registry import importable_from
-from saltrust.study import Study
+from saltrust.study import ModelSpec, Study
 
 Positions = npt.NDArray[np.intp]
 
@@ -39,6 +40,34 @@ class PlannedModel:
 
 
 @dataclass(frozen=True)
+class PlannedEnsemble:
+    """The mean of several models.
+
+    Attributes
+    ----------
+    name : str
+    members : tuple of PlannedModel
+    stored : tuple of (int or None)
+        Position in the cubes of each member; None where only the mean is kept.
+    """
+
+    name: str
+    members: tuple[PlannedModel, ...]
+    stored: tuple[int | None, ...]
+
+    @property
+    def architecture(self) -> str:
+        """The members' architecture; several are joined by a plus sign."""
+        return "+".join(dict.fromkeys(item.classifier.architecture for item in self.members))
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """SHA-256 of the members' own, as ``sha256sum`` gives for a list of them in lines."""
+        lines = "".join(f"{item.classifier.checkpoint_sha256}\n" for item in self.members)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that a job needs to know.
 
@@ -48,7 +77,9 @@ class Plan:
     images : ndarray of int, shape (n,)
         Positions in the store of the images to explain.
     models : tuple of PlannedModel
-        In the order of the cubes.
+        Whose own results are stored, in the order of the cubes.
+    ensembles : tuple of PlannedEnsemble
+        Stored behind the models.
     device : torch.device
     randomization : RandomizationPlan or None
         What is made of random networks, where the study asks for it.
@@ -59,6 +90,7 @@ class Plan:
     models: tuple[PlannedModel, ...]
     device: torch.device
     randomization: RandomizationPlan | None = None
+    ensembles: tuple[PlannedEnsemble, ...] = ()
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -82,19 +114,27 @@ class Plan:
     def model_labels(self) -> xr.Dataset:
         """Coordinates of the ``model`` dimension."""
         classifiers = [model.classifier for model in self.models]
+        stored: list[Classifier | PlannedEnsemble] = [*classifiers, *self.ensembles]
         return xr.Dataset(coords={
-            "model": ("model", [item.name for item in classifiers]),
-            "model_role": ("model", ["member" for _ in classifiers]),
-            "model_architecture": ("model", [item.architecture for item in classifiers]),
-            "model_seed": ("model", [item.seed for item in classifiers]),
-            "model_checkpoint": ("model", [item.checkpoint_sha256 for item in classifiers]),
+            "model": ("model", [item.name for item in stored]),
+            "model_role": ("model", ["member" for _ in classifiers]
+                           + ["ensemble" for _ in self.ensembles]),
+            "model_architecture": ("model", [item.architecture for item in stored]),
+            "model_seed": ("model", [item.seed for item in classifiers]
+                           + [-1 for _ in self.ensembles]),
+            "model_checkpoint": ("model", [item.checkpoint_sha256 for item in stored]),
         })
+
+    def all_models(self) -> dict[str, PlannedModel]:
+        """Every model that is run, stored or only a member, by name."""
+        members = [member for ensemble in self.ensembles for member in ensemble.members]
+        return {model.classifier.name: model for model in [*self.models, *members]}
 
     def explainer_parameters(self) -> dict[str, str]:
         """Parameters of each explainer as JSON, in the order of the cubes."""
         return {
             spec.name: describe_parameters(
-                {model.classifier.name: model.explainers[position] for model in self.models})
+                {name: model.explainers[position] for name, model in self.all_models().items()})
             for position, spec in enumerate(self.study.explainers)
         }
 
@@ -134,19 +174,44 @@ def make_plan(collection: Collection, study: Study, device: torch.device) -> Pla
     if not collection.has_radiographs:
         raise DataError("the data set holds annotations but no radiographs, which heatmaps are "
                         "made from; name a data set with images under [data]")
-    if not study.models:
+    if not study.models and not study.ensembles:
         raise UsageError("the study declares no [[models]]; add one with a name and an "
                          "architecture")
     images = _select_images(collection.index, study.generate.split)
     findings = [str(name) for name in collection.index["finding"].values]
     with importable_from(study.folder):
         explainers = [resolve(spec) for spec in study.explainers]
-    models = []
-    for spec in study.models:
-        classifier = load_classifier(spec, study, findings)
-        models.append(PlannedModel(classifier, _fit(classifier, explainers, study.grid)))
+    members = {ensemble.name: study.members(ensemble) for ensemble in study.ensembles}
+    loaded = {}
+    for spec in [*study.models, *(spec for specs in members.values() for spec in specs)]:
+        if spec.name not in loaded:
+            classifier = load_classifier(spec, study, findings)
+            loaded[spec.name] = PlannedModel(classifier,
+                                             _fit(classifier, explainers, study.grid))
+    stored = _stored(study, members)
+    models = [loaded[name] for name in stored]
+    ensembles = tuple(
+        PlannedEnsemble(name, tuple(loaded[spec.name] for spec in specs),
+                        tuple(stored.index(spec.name) if spec.name in stored else None
+                              for spec in specs))
+        for name, specs in members.items())
     randomization = plan_randomization(study, [item.classifier for item in models], images)
-    return Plan(study, images, tuple(models), device, randomization)
+    return Plan(study, images, tuple(models), device, randomization, ensembles)
+
+
+def _stored(study: Study, members: dict[str, tuple[ModelSpec, ...]]) -> list[str]:
+    """Names of the models that are stored for themselves: not those of ensembles alone."""
+    averaged = {spec.name for specs in members.values() for spec in specs}
+    kept = {spec.name for ensemble in study.ensembles if ensemble.keep_members
+            for spec in members[ensemble.name]}
+    for name in study.randomization.models:
+        if name in averaged - kept:
+            raise UsageError(f"model {name!r} of [randomization] is only averaged into an "
+                             "ensemble; set keep_members = true there, so that its own maps are "
+                             "stored beside the random ones")
+    return [name for name in dict.fromkeys(
+        [*(model.name for model in study.models), *sorted(kept)])
+        if name in kept or name not in averaged]
 
 
 def _select_images(index: xr.Dataset, split: str) -> Positions:

@@ -33,6 +33,8 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
         "torch version": metadata.version("torch"),
         **{f"model {name!r}": {key: facts[key] for key in ("checkpoint_sha256", "preprocessing")}
            for name, facts in _describe_models(plan).items()},
+        **{f"ensemble {item.name!r}": [member.classifier.name for member in item.members]
+           for item in plan.ensembles},
         **{f"set of parameters of explainer {name!r}": parameters
            for name, parameters in plan.explainer_parameters().items()},
         **({"randomization": _digest(plan.randomization.describe())}
@@ -50,6 +52,8 @@ def attributes(plan: Plan, collection: Collection, command_line: str) -> dict[st
         "data": collection.description,
         "data_fingerprint": collection.fingerprint,
         "models": models,
+        **({"ensembles": {item.name: [member.classifier.name for member in item.members]
+                          for item in plan.ensembles}} if plan.ensembles else {}),
         "seeds": {"study": plan.study.seed,
                   "models": {name: facts["seed"] for name, facts in models.items()},
                   **({"randomization": list(plan.randomization.seeds)}
@@ -63,7 +67,7 @@ def attributes(plan: Plan, collection: Collection, command_line: str) -> dict[st
 
 
 def _describe_models(plan: Plan) -> dict[str, dict[str, Any]]:
-    classifiers = [model.classifier for model in plan.models]
+    classifiers = [model.classifier for model in plan.all_models().values()]
     return {
         item.name: {
             "architecture": item.architecture,

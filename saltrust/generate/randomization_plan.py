@@ -89,6 +89,9 @@ def plan_randomization(study: Study, classifiers: Sequence[Classifier],
                          "or choose another split under [generate]")
     chosen = [position for position, item in enumerate(classifiers)
               if not spec.models or item.name in spec.models]
+    if not chosen:
+        raise UsageError("[randomization] needs a model whose own maps are stored, but all are "
+                         "only averaged into ensembles; set keep_members = true there")
     stops = []
     for position in chosen:
         item = classifiers[position]
