@@ -255,7 +255,11 @@ def test_from_the_study_file_to_the_criterion(tmp_path: Path) -> None:
     last = [row["ssim_mean"] for row in stages
             if row["explainer"] == "grad" and row["stage"] == "features.0"]
     assert max(last) < 0.9
-    assert {row["condition"] for row in result["tables"]["models"]} == {"trained", "randomised"}
+    sizes = {row["condition"]: row["n_positive"] + row["n_negative"]
+             for row in result["tables"]["models"] if row["finding"] == "Cardiomegaly"}
+    same = "trained, on the randomised images"
+    assert set(sizes) == {"trained", same, "randomised"}
+    assert sizes["trained"] > sizes[same] == sizes["randomised"]
 
 
 def test_info_lists_the_stages_of_an_architecture() -> None:
