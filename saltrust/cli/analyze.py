@@ -244,6 +244,37 @@ def confidence(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
     emit(result, "confidence", **output)
 
 
+@analyze.command()
+@cubes_argument
+@selection_options
+@click.option("--model", "models", multiple=True, metavar="NAME",
+              help="Only this model; may be repeated.")
+@click.option("--level", type=click.Choice(["image", "study"]), default="image",
+              show_default=True,
+              help="study: one case per examination, its probability the maximum over its views.")
+@click.option("--interval", type=click.Choice(["delong", "bootstrap", "protocol-w"]),
+              default="delong", show_default=True,
+              help="delong: by its covariance, clustered by patient; bootstrap: percentiles of "
+                   "resamples of patients; protocol-w: median and percentiles of 30 samples of "
+                   "55 to 60 cases.")
+@_adjustment_option
+@bootstrap_options
+@output_options
+def classification(cubes: Path, findings: tuple[str, ...], models: tuple[str, ...],
+                   **options: Any) -> None:
+    """How well does each model classify?  AUC per finding and averaged, models in pairs.
+
+    With --format json or -o, the probability of every case too.
+    """
+    from saltrust.analysis import classification as analysis
+    from saltrust.cache.store import open_cubes
+
+    output = _split_off_output(options)
+    result = analysis.classification(open_cubes(cubes), findings=choose_or_all(findings),
+                                     models=choose_or_all(models), **options)
+    emit(result, "classification", **output)
+
+
 def _without_cubes(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """The options that a table of scores can obey; others, where given, are refused."""
     kept = dict(options)

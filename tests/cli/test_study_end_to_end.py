@@ -106,6 +106,30 @@ def test_regressions_print_table_2(run, cubes: Path) -> None:
         assert word in text.lower().replace("number of instances", "n_instances")
 
 
+@pytest.mark.parametrize("level", ["image", "study"])
+def test_classification_is_of_images_or_examinations(run, cubes: Path, level: str) -> None:
+    result = parsed(run("-q", "analyze", "classification", cubes, "--format", "json",
+                        "--level", level, "--resamples", "50").stdout)
+    rows, cases = result["tables"]["auc"], result["tables"]["cases"]
+    tree = saltrust.open_cubes(cubes)
+    predicted = np.isfinite(tree["prediction/probability"].values).any(axis=(1, 2))
+    names = tree["image"].values
+    if level == "study":
+        names = np.array([f"{patient}/{study}" for patient, study in
+                          zip(tree["patient"].values, tree["study"].values, strict=True)])
+    assert result["meta"]["cases"] == len(set(names[predicted]))
+    assert {row["finding"] for row in rows} >= {"Edema", "macro average"}
+    for row in rows:
+        assert row["estimate"] is None or 0 <= row["estimate"] <= 1
+    best: dict[str, float] = {}
+    for image, probability in zip(names[predicted], tree["prediction/probability"].sel(
+            finding="Edema").values[predicted, 0], strict=True):
+        best[str(image)] = max(best.get(str(image), 0), float(probability))
+    found = {case["case"]: case["probability"] for case in cases
+             if case["finding"] == "Edema"}
+    assert found == {name: best[name] for name in found}
+
+
 def test_confidence_is_per_finding_and_pooled(run, cubes: Path) -> None:
     rows = parsed(run("-q", "analyze", "confidence", cubes, "--format", "json",
                       "--explainer", "gradcam").stdout)["tables"]["estimates"]
