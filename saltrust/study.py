@@ -42,6 +42,11 @@ class DataSpec:
         (0.7, 0.1, 0.2), 0, 1, help="train, val, test by patient, where the data state none")
     patients: int = _bounded(300, 1, 1_000_000, help="phantom: number of patients")
     size: int = _bounded(128, 32, 4096, help="phantom: native height and width in pixels")
+    gaze: bool = _bounded(False, help="phantom: simulate where the reference reader looks")
+    sigma: str = _bounded("", help="gaze heatmaps: Gaussian around a fixation, like 150px "
+                                   "(native pixels) or 5% (of the longer side)")
+    weight: str = _bounded("duration", choices=("duration", "count"),
+                           help="gaze heatmaps: what a fixation counts")
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,27 @@ class Annotation:
     boxes: tuple[tuple[float, float, float, float], ...] = ()
 
 
+@dataclass(frozen=True)
+class Fixations:
+    """Where one reader looked in one image, in the order of looking.
+
+    Attributes
+    ----------
+    y, x : ndarray of float64, shape (n,)
+        Row and column in native pixels; whole numbers are pixel centres, so that the image
+        reaches from -0.5 to its height or width less 0.5.  All lie within the image.
+    duration : ndarray of float64, shape (n,)
+        Seconds; NaN where unknown.
+    """
+
+    y: npt.NDArray[np.float64]
+    x: npt.NDArray[np.float64]
+    duration: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
 @runtime_checkable
 class Collection(Protocol):
     """A data set: all labels now, pixels and annotations on request.
@@ -66,7 +87,8 @@ class Collection(Protocol):
         Coordinates ``image`` (str), ``finding`` (str), ``reader`` (str, may have length 0),
         ``reader_role(reader)``, optionally ``patient``, ``study``, ``view``, ``split``,
         ``native_height``, ``native_width`` on ``image``; attributes ``n_points`` and ``n_boxes``,
-        the longest lists of any annotation, where they are known; variable
+        the longest lists of any annotation, where they are known, and ``n_fixations``, the most
+        fixations of any image and reader (0 unless stated); variable
         ``label(image, finding)`` int8 (:class:`saltrust.cache.schema.Label`).  Image names are unique.
     fingerprint : str
         SHA-256 over what determines the data; recorded as provenance.
@@ -102,3 +124,38 @@ class Collection(Protocol):
         A pair that is absent was not annotated; an annotated negative has an empty mask.
         """
         ...
+
+
+@runtime_checkable
+class GazeSource(Protocol):
+    """What a collection offers beside, whose readers' eyes were followed.
+
+    Ask :func:`gaze_source`, since a collection may have the methods and no gaze.
+
+    Attributes
+    ----------
+    has_gaze : bool
+        Whether there is gaze for any image at all.
+    """
+
+    @property
+    def has_gaze(self) -> bool: ...
+
+    def gaze(self, image: str, grid: tuple[int, int]) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Static gaze heatmaps of one image by reader, each of shape ``grid``, maximum 1.
+
+        A reader whose gaze was not recorded, or never fell on the image, is absent: no gaze is
+        not a map of zeros.
+        """
+        ...
+
+    def fixations(self, image: str) -> Mapping[str, Fixations]:
+        """Fixations within one image by reader; empty where only heatmaps are known."""
+        ...
+
+
+def gaze_source(collection: Collection) -> GazeSource | None:
+    """The collection as a source of gaze; None where it has none."""
+    if isinstance(collection, GazeSource) and collection.has_gaze:
+        return collection
+    return None

@@ -74,8 +74,11 @@ def _completeness(dataset: xr.Dataset) -> dict[str, int]:
         probability = dataset["probability"].values
         return {"values": int(probability.size), "ok": int(np.isfinite(probability).sum())}
     if "annotated" in dataset:
-        return {"pairs": int(dataset["annotated"].size),
-                "annotated": int(dataset["annotated"].values.sum())}
+        counts = {"pairs": int(dataset["annotated"].size),
+                  "annotated": int(dataset["annotated"].values.sum())}
+        if "gaze_recorded" in dataset:
+            counts["gaze_maps"] = int(dataset["gaze_recorded"].values.sum())
+        return counts
     if "stored" in dataset:
         return {"images": int(dataset["stored"].size), "ok": int(dataset["stored"].values.sum())}
     return {}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from saltrust.cache import rle
-from saltrust.cache.collection import Annotation, Collection
+from saltrust.cache.collection import Annotation, Collection, gaze_source
 from saltrust.cache.grid import mask_to_grid
 from saltrust.cache.writing import CODES_PER_CHUNK, StoreWriter, create_store
 from saltrust.errors import DataError
@@ -31,7 +31,8 @@ def import_collection(collection: Collection, output: str | Path, *, grid: tuple
     groups = ["reference", *(["radiograph"] if collection.has_radiographs else [])]
     writer = create_store(
         output, index=collection.index, grid=grid, groups=groups, n_points=n_points,
-        n_boxes=n_boxes, overwrite=overwrite, resume=resume,
+        n_boxes=n_boxes, n_fixations=fixation_count(collection), overwrite=overwrite,
+        resume=resume,
         identity={"data": collection.fingerprint},
         attributes={"data": collection.description, "data_fingerprint": collection.fingerprint,
                     **(attributes or {})})
@@ -63,9 +64,16 @@ def instance_counts(collection: Collection, images: Sequence[str] | None = None,
     return n_points, n_boxes
 
 
+def fixation_count(collection: Collection) -> int | None:
+    """The most fixations of any image and reader; None where the collection has no gaze."""
+    if gaze_source(collection) is None:
+        return None
+    return int(collection.index.attrs.get("n_fixations", 0))
+
+
 def write_annotations(writer: StoreWriter, collection: Collection, *,
                       progress: bool = False) -> None:
-    """Write labels and every annotation of the collection; done images are passed over.
+    """Write labels, every annotation and gaze of the collection; done images are passed over.
 
     Images are written in blocks of one chunk of run-length codes; ``reference/stored`` is set
     after the block, so that an interrupted run can be resumed.
@@ -163,7 +171,33 @@ def _write_block(writer: StoreWriter, collection: Collection, images: Sequence[s
         writer.write("reference/annotated", block, annotated)
         for name, values in lists.items():
             writer.write(f"reference/{name}", block, values)
+    _write_gaze(writer, collection, images, block)
     writer.write("reference/stored", block, 1)
+
+
+def _write_gaze(writer: StoreWriter, collection: Collection, images: Sequence[str],
+                block: slice) -> None:
+    source = gaze_source(collection)
+    if source is None:
+        return
+    reader_at = {name: i for i, name in enumerate(writer.labels("reader"))}
+    grid = writer.array("reference/gaze").shape[-2:]
+    recorded = np.zeros((len(images), len(reader_at)), dtype=bool)
+    lists = {}
+    if "reference/fixation_y" in writer.root:
+        shape = (*recorded.shape, writer.array("reference/fixation_y").shape[-1])
+        lists = {name: np.full(shape, np.nan, dtype=np.float32) for name in ("y", "x", "duration")}
+    for i, image in enumerate(images):
+        for reader, heatmap in source.gaze(image, (grid[0], grid[1])).items():
+            at = reader_at[reader]
+            recorded[i, at] = True
+            writer.write("reference/gaze", (block.start + i, at), heatmap)
+        for reader, fixations in (source.fixations(image) if lists else {}).items():
+            for name, values in lists.items():
+                values[i, reader_at[reader], :len(fixations)] = getattr(fixations, name)
+    for name, values in lists.items():
+        writer.write(f"reference/fixation_{name}", block, values)
+    writer.write("reference/gaze_recorded", block, recorded)
 
 
 def _empty_lists(writer: StoreWriter, shape: tuple[int, ...]) -> dict[str, npt.NDArray[Any]]:

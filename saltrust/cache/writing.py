@@ -132,6 +132,7 @@ def create_store(
     randomization: xr.Dataset | None = None,
     n_points: int = 0,
     n_boxes: int = 0,
+    n_fixations: int | None = None,
     attributes: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -157,6 +158,9 @@ def create_store(
     n_points, n_boxes : int
         Longest list of points and of boxes of one annotation.  A variable is created only
         where there is something to hold.
+    n_fixations : int, optional
+        Most fixations of one image and reader; None (default): the data have no gaze; 0: gaze
+        as heatmaps only.
     attributes : mapping, optional
         Provenance for the root, plain JSON values.
     identity : mapping, optional
@@ -203,7 +207,8 @@ def create_store(
             _compare(attrs.get("identity", {}), wanted, partial)
             return StoreWriter(path, zarr.open_group(partial, mode="r+"), overwrite=overwrite)
         _remove_store(partial)
-    sizes = {"y": grid[0], "x": grid[1], "instance": max(n_points, n_boxes), "corner": 4}
+    sizes = {"y": grid[0], "x": grid[1], "instance": max(n_points, n_boxes), "corner": 4,
+             "fixation": n_fixations or 0}
     with disk_errors(partial):
         partial.parent.mkdir(parents=True, exist_ok=True)
         root = zarr.open_group(partial, mode="w-", zarr_format=3)
@@ -216,7 +221,7 @@ def create_store(
             child = root.create_group(name)
             child.attrs["meaning"] = GROUPS[name].meaning
             _create_group(child, GROUPS[name], sizes, of_group.get(name, coords),
-                          _variables(GROUPS[name], n_points, n_boxes))
+                          _variables(GROUPS[name], n_points, n_boxes, n_fixations))
         # Last: a store that was killed while it was laid out is begun again, not resumed.
         root.attrs["laid_out"] = True
     return StoreWriter(path, root, overwrite=overwrite)
@@ -272,8 +277,13 @@ def _digest(values: npt.NDArray[Any]) -> str:
     return f"{len(values)} labels, SHA-256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _variables(group: Group, n_points: int, n_boxes: int) -> list[Variable]:
-    left_out = {"gaze"}
+def _variables(group: Group, n_points: int, n_boxes: int, n_fixations: int | None,
+               ) -> list[Variable]:
+    left_out = set()
+    if n_fixations is None:
+        left_out |= {"gaze", "gaze_recorded"}
+    if not n_fixations:
+        left_out |= {"fixation_y", "fixation_x", "fixation_duration"}
     if not n_points:
         left_out |= {"point_y", "point_x"}
     if not n_boxes:

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 from PIL import Image
 
-from saltrust.cache.collection import Annotation, Radiograph
+from saltrust.cache.collection import Annotation, Fixations, Radiograph
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS
 from saltrust.datasets.collection_index import collection_index, fingerprint
+from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap
+from saltrust.datasets.phantom_gaze import MOST_FIXATIONS, look
 from saltrust.datasets.phantom_patients import ImageRecord, draw_records
 from saltrust.datasets.phantom_readers import (
     BUILT_IN_EFFECTS,
@@ -53,6 +56,7 @@ class PhantomCollection:
     description: dict[str, Any]
     size: int
     seed: int
+    smoothing: GazeSmoothing | None = None
     has_radiographs: bool = True
     _records: dict[str, ImageRecord] = field(default_factory=dict, repr=False)
     _last: dict[str, Scene] = field(default_factory=dict, repr=False)
@@ -93,6 +97,29 @@ class PhantomCollection:
         masks = {str(name): scene.masks[str(name)] for name in self.index["finding"].values}
         return read_all(masks, scene.anatomy, (self.seed, *self._record(image).numbers))
 
+    @property
+    def has_gaze(self) -> bool:
+        """Whether gaze is simulated."""
+        return self.smoothing is not None
+
+    def fixations(self, image: str) -> Mapping[str, Fixations]:
+        """Simulated fixations of the reference reader (:mod:`saltrust.datasets.phantom_gaze`)."""
+        if self.smoothing is None:
+            return {}
+        scene = self.scene(image)
+        return {REFERENCE: look(scene.masks, scene.anatomy,
+                                (self.seed, *self._record(image).numbers))}
+
+    def gaze(self, image: str, grid: tuple[int, int]) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Gaze heatmap of the reference reader, maximum 1."""
+        found = {}
+        for reader, fixations in self.fixations(image).items():
+            assert self.smoothing is not None
+            heatmap = fixation_heatmap(fixations, (self.size, self.size), grid, self.smoothing)
+            if heatmap is not None:
+                found[reader] = heatmap
+        return found
+
     def _record(self, image: str) -> ImageRecord:
         try:
             return self._records[image]
@@ -103,7 +130,8 @@ class PhantomCollection:
 
 def phantom(*, patients: int = 300, size: int = 128, seed: int = 0,
             findings: Sequence[str] | None = None,
-            split_fractions: Sequence[float] = (0.7, 0.1, 0.2)) -> PhantomCollection:
+            split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
+            gaze: GazeSmoothing | None = None) -> PhantomCollection:
     """Make a phantom data set; nothing is rendered yet.
 
     Parameters
@@ -119,6 +147,9 @@ def phantom(*, patients: int = 300, size: int = 128, seed: int = 0,
         same whatever is listed.
     split_fractions : sequence of three floats
         Shares of patients for training, validation and test; they add up to 1.
+    gaze : GazeSmoothing, optional
+        Simulate where the reference reader looks, and make heatmaps of it so.  Images, labels
+        and masks are the same with and without.
 
     Returns
     -------
@@ -142,6 +173,8 @@ def phantom(*, patients: int = 300, size: int = 128, seed: int = 0,
     parameters = {"kind": "phantom", "generator_version": GENERATOR_VERSION,
                   "patients": patients, "size": size, "seed": seed, "findings": list(names),
                   "split_fractions": list(fractions)}
+    if gaze is not None:
+        parameters["gaze"] = {"simulated": True, "sigma": gaze.sigma, "weight": gaze.weight}
     records = draw_records(patients, seed)
     labels = np.array([record.labels for record in records])
     whose = [record.patient for record in records]
@@ -163,7 +196,9 @@ def phantom(*, patients: int = 300, size: int = 128, seed: int = 0,
     }
     # Known without rendering: each reader marks one point per mask and draws no boxes.
     index.attrs.update(n_points=1, n_boxes=0)
-    return PhantomCollection(index, fingerprint(parameters), description, size, seed,
+    if gaze is not None:
+        index.attrs["n_fixations"] = MOST_FIXATIONS
+    return PhantomCollection(index, fingerprint(parameters), description, size, seed, gaze,
                              _records={record.name: record for record in records})
 
 

@@ -28,10 +28,13 @@ def open_collection(study: Study) -> Collection:
     """
     data = study.data
     if data.kind == "phantom":
+        from saltrust.datasets.gaze_maps import DEFAULT_SIGMA, GazeSmoothing
         from saltrust.datasets.phantom import phantom
 
+        smoothing = GazeSmoothing(data.sigma or DEFAULT_SIGMA, data.weight)
         return phantom(patients=data.patients, size=data.size, seed=study.seed,
-                       findings=data.findings, split_fractions=data.split_fractions)
+                       findings=data.findings, split_fractions=data.split_fractions,
+                       gaze=smoothing if data.gaze else None)
     if not data.path:
         raise UsageError(f"[data] of the study in {study.folder} says kind = {data.kind!r} but "
                          "no path; add path")

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
-from saltrust.cache.collection import Annotation, Radiograph
+from saltrust.cache.collection import Annotation, Fixations, Radiograph
 from saltrust.cache.store import open_cubes
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
+from saltrust.datasets.gaze_maps import resample_heatmap
 from saltrust.datasets.radiograph_files import resample
 from saltrust.errors import DataError
 
@@ -47,10 +49,7 @@ class StoredCollection:
             raise DataError(f"{self.path} holds no radiograph of {image}; give the data set it "
                             "was made of")
         stored = (group.sizes["y"], group.sizes["x"])
-        if grid[0] > stored[0] or grid[1] > stored[1]:
-            raise DataError(f"{self.path} holds radiographs of {stored[0]} x {stored[1]} pixels, "
-                            f"fewer than the {grid[0]} x {grid[1]} of the study; set grid = "
-                            f"{min(stored)} or give the data set the store was made of")
+        self._check_grid("radiographs", stored, grid)
         pixels = np.asarray(group["pixels"][position].values, dtype=np.uint8)
         return Radiograph(resample(pixels, grid), *self._native_size(position, stored))
 
@@ -69,6 +68,47 @@ class StoredCollection:
                     found[finding, reader] = _annotation(
                         {key: values[at[name], j] for key, values in arrays.items()})
         return found
+
+    @property
+    def has_gaze(self) -> bool:
+        """Whether the store has a place for gaze."""
+        return "gaze_recorded" in self.cubes["reference"].data_vars
+
+    def gaze(self, image: str, grid: tuple[int, int]) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Gaze heatmaps of one image by reader, reduced to ``grid`` where that is smaller.
+
+        Raises
+        ------
+        DataError
+            If ``grid`` is larger than the store's.
+        """
+        if not self.has_gaze:
+            return {}
+        group = self.cubes["reference"].to_dataset().isel(image=self._position(image))
+        self._check_grid("gaze", (group.sizes["y"], group.sizes["x"]), grid)
+        return {reader: resample_heatmap(group["gaze"][j].values, grid)
+                for j, reader in enumerate(_texts(group["reader"]))
+                if bool(group["gaze_recorded"][j])}
+
+    def fixations(self, image: str) -> Mapping[str, Fixations]:
+        """Fixations within one image by reader."""
+        if "fixation_y" not in self.cubes["reference"].data_vars:
+            return {}
+        group = self.cubes["reference"].to_dataset().isel(image=self._position(image))
+        names = ("fixation_y", "fixation_x", "fixation_duration")
+        y, x, duration = (group[name].values.astype(np.float64) for name in names)
+        found = {}
+        for j, reader in enumerate(_texts(group["reader"])):
+            there = np.isfinite(y[j]) & np.isfinite(x[j])
+            if there.any():
+                found[reader] = Fixations(y[j][there], x[j][there], duration[j][there])
+        return found
+
+    def _check_grid(self, what: str, stored: tuple[int, int], grid: tuple[int, int]) -> None:
+        if grid[0] > stored[0] or grid[1] > stored[1]:
+            raise DataError(f"{self.path} holds {what} of {stored[0]} x {stored[1]} pixels, "
+                            f"fewer than the {grid[0]} x {grid[1]} of the study; set grid = "
+                            f"{min(stored)} or give the data set the store was made of")
 
     def _position(self, image: str) -> int:
         return int(np.flatnonzero(self.index["image"].values == image)[0])
@@ -117,9 +157,11 @@ def stored_cubes(path: str | Path, *, findings: Sequence[str] = ()) -> StoredCol
     labels = reference["label"].sel(finding=list(chosen.values())).transpose("image", "finding")
     of_image = {name: _texts(root[name]) if name in root.coords else None
                 for name in ("patient", "study", "view", "split")}
+    index = collection_index(_texts(root["image"]), list(chosen), labels.values,
+                             readers=readers, native_sizes=sizes, **of_image)
+    index.attrs["n_fixations"] = reference.sizes.get("fixation", 0)
     return StoredCollection(
-        index=collection_index(_texts(root["image"]), list(chosen), labels.values,
-                               readers=readers, native_sizes=sizes, **of_image),
+        index=index,
         fingerprint=fingerprint({
             "store": cubes.attrs.get("data_fingerprint") or cubes.attrs.get("identity"),
             "findings": list(chosen)}),

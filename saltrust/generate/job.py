@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from saltrust.cache.collection import Collection
-from saltrust.cache.reference import instance_counts, write_annotations
+from saltrust.cache.reference import fixation_count, instance_counts, write_annotations
 from saltrust.cache.writing import StoreWriter, create_store
 from saltrust.explainers.context import PassSize
 from saltrust.generate.batches import (
@@ -107,6 +107,7 @@ def generate(
         randomization=None if plan.randomization is None else plan.randomization.labels(models),
         n_points=n_points,
         n_boxes=n_boxes,
+        n_fixations=fixation_count(collection),
         identity=identity(plan, collection),
         attributes=attributes(plan, collection, command_line),
         overwrite=overwrite,
