@@ -76,6 +76,20 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class LocalizerSpec:
+    """``[[localizers]]``: a network trained on masks or boxes, to compare heatmaps with."""
+
+    name: str = _bounded("", help="name in the cubes and of the run folder")
+    architecture: str = _bounded("unet", help="unet, retinanet or package.module:factory")
+    checkpoint: str = _bounded("", help="weights; empty: the run folder of `saltrust train`")
+    seed: int = _bounded(0, 0, 2**31 - 1)
+    pretrained: str = _bounded("", help="path of weights to start training from")
+    findings: tuple[str, ...] = _bounded((), help="which of the study's; empty: all")
+    rounded: bool = _bounded(False, help="store maps times 255 and rounded, as protocol A")
+    arguments: dict[str, Any] = _bounded({}, help="keywords for the factory")
+
+
+@dataclass(frozen=True)
 class EnsembleSpec:
     """``[[ensembles]]``: the mean of several models, as one model of the cubes."""
 
@@ -141,6 +155,7 @@ class Study:
     generate: GenerateSpec = field(default_factory=GenerateSpec)
     randomization: RandomizationSpec = field(default_factory=RandomizationSpec)
     models: tuple[ModelSpec, ...] = ()
+    localizers: tuple[LocalizerSpec, ...] = ()
     ensembles: tuple[EnsembleSpec, ...] = ()
     explainers: tuple[ExplainerSpec, ...] = (ExplainerSpec("grad"), ExplainerSpec("gradcam"))
     folder: Path = field(default=Path(), metadata={"internal": True})
@@ -149,7 +164,7 @@ class Study:
         """A path of the study file, made absolute from its folder."""
         return (self.folder / Path(relative).expanduser()).resolve()
 
-    def run_folder(self, model: ModelSpec) -> Path:
+    def run_folder(self, model: ModelSpec | LocalizerSpec) -> Path:
         """Where ``saltrust train`` leaves a model: checkpoint, card and metrics."""
         return self.path(self.runs) / model.name
 
@@ -221,6 +236,7 @@ def read_study(path: str | Path) -> Study:
     study = _build(Study, {**content, **head}, str(path), "")
     study = dataclasses.replace(study, folder=path.resolve().parent)
     _check_names(study, path)
+    _check_localizers(study, path)
     _check_ensembles(study, path)
     _check_randomization(study, path)
     return study
@@ -229,6 +245,7 @@ def read_study(path: str | Path) -> Study:
 def _check_names(study: Study, path: Path) -> None:
     for what, names in (
         ("models", [model.name for model in study.models]),
+        ("localizers", [localizer.name for localizer in study.localizers]),
         ("ensembles", [ensemble.name for ensemble in study.ensembles]),
         ("explainers", [explainer.name for explainer in study.explainers]),
     ):
@@ -237,7 +254,7 @@ def _check_names(study: Study, path: Path) -> None:
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"{path}: [[{what}]] names {name!r} twice; names must differ")
-    for model in study.models:
+    for model in (*study.models, *study.localizers):
         if Path(model.name).name != model.name or model.name in {".", ".."}:
             raise UsageError(f"{path}: model name {model.name!r} must do as a folder name; "
                              "leave out slashes")
@@ -245,6 +262,19 @@ def _check_names(study: Study, path: Path) -> None:
     if len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9:
         raise UsageError(f"{path}: split_fractions of [data] must be three numbers (train, val, "
                          f"test) that add up to 1, not {list(fractions)}")
+
+
+def _check_localizers(study: Study, path: Path) -> None:
+    others = {**{item.name: "ensembles" for item in study.ensembles},
+              **{item.name: "models" for item in study.models}}
+    for localizer in study.localizers:
+        what = f"{path}: localizer {localizer.name!r}"
+        if localizer.name in others:
+            raise UsageError(f"{what} has the name of one of [[{others[localizer.name]}]]; names "
+                             "must differ")
+        for name in localizer.findings:
+            if localizer.findings.count(name) > 1:
+                raise UsageError(f"{what} names the finding {name!r} twice")
 
 
 def _check_ensembles(study: Study, path: Path) -> None:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from saltrust.cache.schema import FINDING_ALIASES
-from saltrust.errors import DataError, SaltrustError, UsageError
-from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, sha256_of
 from saltrust.models.preprocessing import Preprocessing
-from saltrust.models.registry import build, check_forward, importable_from, preprocessing_of
-from saltrust.models.weights import fit_weights
+from saltrust.models.registry import build, check_forward, preprocessing_of
+from saltrust.models.trained import Family, load_trained
 from saltrust.study import ModelSpec, Study
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,12 +58,7 @@ class Classifier:
         return outputs[:, list(self.output_index)]
 
 
-def checkpoint_path(spec: ModelSpec, study: Study) -> Path:
-    """The file of weights of a model: the one named, or what ``saltrust train`` left."""
-    if not spec.checkpoint:
-        return study.run_folder(spec) / WEIGHTS_FILE
-    path = study.path(spec.checkpoint)
-    return path / WEIGHTS_FILE if path.is_dir() else path
+_FAMILY = Family(build, preprocessing_of, check_forward)
 
 
 def load_classifier(spec: ModelSpec, study: Study, findings: Sequence[str]) -> Classifier:
@@ -99,79 +87,16 @@ def load_classifier(spec: ModelSpec, study: Study, findings: Sequence[str]) -> C
     DataError
         If weights or card cannot be read, belong to something else, or lack a finding.
     """
-    path = checkpoint_path(spec, study)
-    if not path.is_file():
-        way_out = (f"check `checkpoint` of model {spec.name!r}" if spec.checkpoint
-                   else "run `saltrust train` on the study first, or name a `checkpoint`")
-        raise UsageError(f"model {spec.name!r} has no weights at {path}: {way_out}")
-    sha256 = sha256_of(path)
-    card = read_card(path, sha256)
-    tensors = read_weights(path)
-    if card is None:
-        _log.warning("model %r: %s has no card; its outputs are taken to be the findings of the "
-                     "study, in their order", spec.name, path)
-        card = {"findings": list(findings)}
-    outputs = _outputs(card, path)
-    output_index = _output_index(outputs, findings, spec.name, path)
-    architecture = _architecture(spec, card)
-    with importable_from(study.folder):
-        module = build(architecture, len(outputs), **{**card.get("arguments", {}),
-                                                      **spec.arguments})
-    fit_weights(module, tensors, path, f"architecture {architecture!r} with {len(outputs)} outputs")
-    preprocessing = preprocessing_of(architecture, module)
-    if "preprocessing" in card:
-        try:
-            preprocessing = Preprocessing.from_dict(card["preprocessing"])
-        except SaltrustError as error:
-            raise DataError(f"card of {path}: {error}") from None
-    check_forward(architecture, module, preprocessing, study.grid, len(outputs))
-    _warn(spec, study, card, path)
+    found = load_trained(spec, study, findings, _FAMILY)
     return Classifier(
         name=spec.name,
-        module=module.eval().requires_grad_(False),
+        module=found.module,
         findings=tuple(findings),
-        output_index=output_index,
-        outputs=outputs,
-        preprocessing=preprocessing,
-        architecture=architecture,
-        seed=int(card.get("seed", -1)),
-        checkpoint_sha256=sha256,
-        card=card,
+        output_index=found.output_index,
+        outputs=found.outputs,
+        preprocessing=found.preprocessing,
+        architecture=found.architecture,
+        seed=found.seed,
+        checkpoint_sha256=found.checkpoint_sha256,
+        card=found.card,
     )
-
-
-def _outputs(card: dict[str, Any], path: Path) -> tuple[str, ...]:
-    names = card.get("findings")
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise DataError(f"card of {path} must have `findings`, the names of the model's outputs "
-                        "in order")
-    return tuple(names)
-
-
-def _output_index(outputs: Sequence[str], findings: Sequence[str], model: str,
-                  path: Path) -> tuple[int, ...]:
-    columns = {FINDING_ALIASES.get(name, name): column for column, name in enumerate(outputs)}
-    absent = [name for name in findings if FINDING_ALIASES.get(name, name) not in columns]
-    if absent:
-        raise DataError(f"model {model!r} ({path}) does not predict {', '.join(absent)}; it "
-                        f"predicts: {', '.join(outputs)}")
-    return tuple(columns[FINDING_ALIASES.get(name, name)] for name in findings)
-
-
-def _architecture(spec: ModelSpec, card: dict[str, Any]) -> str:
-    stated = str(card.get("architecture", spec.architecture))
-    if stated != spec.architecture:
-        raise UsageError(f"model {spec.name!r} is {spec.architecture!r} in the study file, but "
-                         f"its weights are of {stated!r}: correct `architecture`, or train again "
-                         "with --overwrite")
-    return stated
-
-
-def _warn(spec: ModelSpec, study: Study, card: dict[str, Any], path: Path) -> None:
-    if card.get("complete") is False:
-        _log.warning("model %r: training was cut short; %s holds its best epoch so far",
-                     spec.name, path)
-    grid = card.get("grid", study.grid)
-    if grid != study.grid:
-        _log.warning("model %r was trained at a grid of %s and is used at %s", spec.name, grid,
-                     study.grid)

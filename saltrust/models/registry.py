@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,28 @@ def build(architecture: str, n_outputs: int, /, **arguments: Any) -> nn.Module:
     >>> model(torch.zeros(2, 1, 64, 64)).shape
     torch.Size([2, 3])
     """
+    return construct(architecture, ARCHITECTURES, n_outputs, arguments)
+
+
+def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: int,
+              arguments: Mapping[str, Any]) -> nn.Module:
+    """Build a network by a name of ``known`` or by ``package.module:factory``.
+
+    Raises
+    ------
+    UsageError
+        As :func:`build`.
+    """
     if n_outputs < 1:
         raise UsageError(f"architecture {architecture!r} needs at least one finding to predict")
-    known = ARCHITECTURES.get(architecture)
-    factory = import_attribute(known.factory if known else architecture,
-                               f"architecture {architecture!r}", ARCHITECTURES)
+    named = known.get(architecture)
+    factory = import_attribute(named.factory if named else architecture,
+                               f"architecture {architecture!r}", known)
     try:
         model = factory(n_outputs=n_outputs, **arguments)
     except TypeError as error:
         raise UsageError(f"architecture {architecture!r} does not take the arguments "
-                         f"{arguments}: {error}") from error
+                         f"{dict(arguments)}: {error}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"architecture {architecture!r} must return a torch.nn.Module, "
                          f"not {type(model).__name__}")
@@ -106,7 +118,7 @@ def preprocessing_of(architecture: str, model: nn.Module) -> Preprocessing:
 
 
 def import_attribute(
-    reference: str, what: str, known: dict[str, Any] | None = None
+    reference: str, what: str, known: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
     """Import ``package.module:attribute`` and check that it can be called.
 

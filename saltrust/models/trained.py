@@ -1,0 +1,170 @@
+"""Trained networks of a study, whatever their kind: found, read, and checked to fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from saltrust.cache.schema import FINDING_ALIASES
+from saltrust.errors import DataError, SaltrustError, UsageError
+from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, sha256_of
+from saltrust.models.preprocessing import Preprocessing
+from saltrust.models.registry import importable_from
+from saltrust.models.weights import fit_weights
+from saltrust.study import LocalizerSpec, ModelSpec, Study
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Family:
+    """How networks of one kind are built and tried.
+
+    Attributes
+    ----------
+    build : callable
+        ``build(architecture, n_outputs, **arguments)``.
+    preprocessing : callable
+        ``preprocessing(architecture, module)``.
+    check : callable
+        ``check(architecture, module, preprocessing, grid, n_outputs)``; raises UsageError.
+    """
+
+    build: Callable[..., nn.Module]
+    preprocessing: Callable[[str, nn.Module], Preprocessing]
+    check: Callable[[str, nn.Module, Preprocessing, int, int], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its weights, and what its card says.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        In evaluation mode, on the CPU, its parameters without gradients.
+    outputs : tuple of str
+        Findings of all its outputs.
+    output_index : tuple of int
+        Which of them were asked for, in the order of the request.
+    preprocessing : Preprocessing
+    architecture : str
+    seed : int
+        It was trained with; -1 unknown.
+    checkpoint_sha256 : str
+    card : dict
+    """
+
+    module: nn.Module
+    outputs: tuple[str, ...]
+    output_index: tuple[int, ...]
+    preprocessing: Preprocessing
+    architecture: str
+    seed: int
+    checkpoint_sha256: str
+    card: dict[str, Any]
+
+
+def checkpoint_path(spec: ModelSpec | LocalizerSpec, study: Study) -> Path:
+    """The file of weights of a model: the one named, or what ``saltrust train`` left."""
+    if not spec.checkpoint:
+        return study.run_folder(spec) / WEIGHTS_FILE
+    path = study.path(spec.checkpoint)
+    return path / WEIGHTS_FILE if path.is_dir() else path
+
+
+def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequence[str],
+                 family: Family) -> Trained:
+    """Load one network of a study and check that it fits.
+
+    A network may know more findings than the study asks for, in any order: outputs are
+    chosen by the names on its card, with the aliases of
+    :data:`saltrust.cache.schema.FINDING_ALIASES`.  Weights without a card must have exactly
+    the findings asked for, in their order.
+
+    Parameters
+    ----------
+    spec : ModelSpec or LocalizerSpec
+    study : Study
+    findings : sequence of str
+    family : Family
+
+    Raises
+    ------
+    UsageError
+        If there are no weights yet, or the study names another architecture than the card.
+    DataError
+        If weights or card cannot be read, belong to something else, or lack a finding.
+    """
+    path = checkpoint_path(spec, study)
+    if not path.is_file():
+        way_out = (f"check `checkpoint` of model {spec.name!r}" if spec.checkpoint
+                   else "run `saltrust train` on the study first, or name a `checkpoint`")
+        raise UsageError(f"model {spec.name!r} has no weights at {path}: {way_out}")
+    sha256 = sha256_of(path)
+    card = read_card(path, sha256)
+    tensors = read_weights(path)
+    if card is None:
+        _log.warning("model %r: %s has no card; its outputs are taken to be the findings of the "
+                     "study, in their order", spec.name, path)
+        card = {"findings": list(findings)}
+    outputs = _outputs(card, path)
+    output_index = _output_index(outputs, findings, spec.name, path)
+    architecture = _architecture(spec, card)
+    with importable_from(study.folder):
+        module = family.build(architecture, len(outputs), **{**card.get("arguments", {}),
+                                                             **spec.arguments})
+    fit_weights(module, tensors, path, f"architecture {architecture!r} with {len(outputs)} outputs")
+    preprocessing = family.preprocessing(architecture, module)
+    if "preprocessing" in card:
+        try:
+            preprocessing = Preprocessing.from_dict(card["preprocessing"])
+        except SaltrustError as error:
+            raise DataError(f"card of {path}: {error}") from None
+    family.check(architecture, module, preprocessing, study.grid, len(outputs))
+    _warn(spec, study, card, path)
+    return Trained(module.eval().requires_grad_(False), outputs, output_index, preprocessing,
+                   architecture, int(card.get("seed", -1)), sha256, card)
+
+
+def _outputs(card: dict[str, Any], path: Path) -> tuple[str, ...]:
+    names = card.get("findings")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise DataError(f"card of {path} must have `findings`, the names of the model's outputs "
+                        "in order")
+    return tuple(names)
+
+
+def _output_index(outputs: Sequence[str], findings: Sequence[str], model: str,
+                  path: Path) -> tuple[int, ...]:
+    columns = {FINDING_ALIASES.get(name, name): column for column, name in enumerate(outputs)}
+    absent = [name for name in findings if FINDING_ALIASES.get(name, name) not in columns]
+    if absent:
+        raise DataError(f"model {model!r} ({path}) does not predict {', '.join(absent)}; it "
+                        f"predicts: {', '.join(outputs)}")
+    return tuple(columns[FINDING_ALIASES.get(name, name)] for name in findings)
+
+
+def _architecture(spec: ModelSpec | LocalizerSpec, card: dict[str, Any]) -> str:
+    stated = str(card.get("architecture", spec.architecture))
+    if stated != spec.architecture:
+        raise UsageError(f"model {spec.name!r} is {spec.architecture!r} in the study file, but "
+                         f"its weights are of {stated!r}: correct `architecture`, or train again "
+                         "with --overwrite")
+    return stated
+
+
+def _warn(spec: ModelSpec | LocalizerSpec, study: Study, card: dict[str, Any],
+          path: Path) -> None:
+    if card.get("complete") is False:
+        _log.warning("model %r: training was cut short; %s holds its best epoch so far",
+                     spec.name, path)
+    grid = card.get("grid", study.grid)
+    if grid != study.grid:
+        _log.warning("model %r was trained at a grid of %s and is used at %s", spec.name, grid,
+                     study.grid)
