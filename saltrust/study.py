@@ -254,7 +254,8 @@ def _check_names(study: Study, path: Path) -> None:
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"{path}: [[{what}]] names {name!r} twice; names must differ")
-    for model in (*study.models, *study.localizers):
+    trained: tuple[ModelSpec | LocalizerSpec, ...] = (*study.models, *study.localizers)
+    for model in trained:
         if Path(model.name).name != model.name or model.name in {".", ".."}:
             raise UsageError(f"{path}: model name {model.name!r} must do as a folder name; "
                              "leave out slashes")

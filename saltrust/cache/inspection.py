@@ -13,6 +13,7 @@ from saltrust.cache.validation import problems
 
 #: Root attributes that the description gives a place of their own.
 _STRUCTURAL = {"saltrust_schema", "complete", "identity", "laid_out", "coordinates", "source"}
+_OF_MODEL = ("model_role", "model_architecture", "model_seed", "model_checkpoint")
 
 
 def describe(cubes: xr.DataTree) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
     dict
         ``path``, ``schema``, ``grid``, ``dims``, ``labels`` (images only counted),
         ``splits``, ``findings`` (label counts), ``readers``, ``models``, ``explainers``,
+        ``localizers``,
         ``groups`` (variables, completeness, bytes on disk), ``size_on_disk``, ``provenance``,
         ``problems`` (see :func:`saltrust.cache.validation.problems`).
     """
@@ -43,10 +45,9 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
         "views": _counts(cubes, "view"),
         "findings": _findings(cubes),
         "readers": _labels_with(cubes, "reference", "reader", ("reader_role",)),
-        "models": _labels_with(cubes, ("saliency", "prediction"), "model",
-                               ("model_role", "model_architecture", "model_seed",
-                                "model_checkpoint")),
+        "models": _labels_with(cubes, ("saliency", "prediction"), "model", _OF_MODEL),
         "explainers": _labels_with(cubes, "saliency", "explainer", ("explainer_parameters",)),
+        "localizers": _labels_with(cubes, "localizer", "model", _OF_MODEL),
         "groups": groups,
         "size_on_disk": _bytes(path),
         "provenance": {key: value for key, value in cubes.attrs.items()

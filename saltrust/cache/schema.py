@@ -285,6 +285,9 @@ LOCALIZER = Group(
         Variable("heatmap", ("image", "finding", "model", "y", "x"), "float32",
                  "Score per pixel of the grid.", fill=_NAN, required=True),
         _status(("image", "finding", "model")),
+        Variable("score", ("image", "finding", "model"), "float32",
+                 "Score of the whole image, by which localizers tell positives from negatives; "
+                 "NaN not computed.", valid_range=(0, 1), fill=_NAN),
     ),
 )
 

@@ -130,6 +130,7 @@ def create_store(
     models: xr.Dataset | None = None,
     explainers: xr.Dataset | None = None,
     randomization: xr.Dataset | None = None,
+    localizers: xr.Dataset | None = None,
     n_points: int = 0,
     n_boxes: int = 0,
     n_fixations: int | None = None,
@@ -155,6 +156,8 @@ def create_store(
     randomization : xarray.Dataset, optional
         Coordinates ``replicate``, ``replicate_seed`` and ``stage``, and those of ``models``
         where only some of them are randomised.
+    localizers : xarray.Dataset, optional
+        Coordinates ``model`` and ``model_*`` of ``/localizer``.
     n_points, n_boxes : int
         Longest list of points and of boxes of one annotation.  A variable is created only
         where there is something to hold.
@@ -181,12 +184,12 @@ def create_store(
     if not path.name or path.is_symlink():
         raise UsageError(f"{path} cannot be a store; give the name of a folder to create")
     coords = _coordinates(index, models, explainers)
-    of_group = {"randomization": coords | _coordinates(randomization)}
+    own = {"randomization": _coordinates(randomization), "localizer": _coordinates(localizers)}
     wanted = json.loads(json.dumps({
         "labels": {name: _digest(values) for name, values in coords.items()
                    if name in LABELLED_DIMS}
-        | {f"randomization/{name}": _digest(values)
-           for name, values in _coordinates(randomization).items()},
+        | {f"{group}/{name}": _digest(values)
+           for group, labels in own.items() for name, values in labels.items()},
         "grid": list(grid),
         "groups": list(groups),
         **(identity or {}),
@@ -220,7 +223,7 @@ def create_store(
         for name in groups:
             child = root.create_group(name)
             child.attrs["meaning"] = GROUPS[name].meaning
-            _create_group(child, GROUPS[name], sizes, of_group.get(name, coords),
+            _create_group(child, GROUPS[name], sizes, coords | own.get(name, {}),
                           _variables(GROUPS[name], n_points, n_boxes, n_fixations))
         # Last: a store that was killed while it was laid out is begun again, not resumed.
         root.attrs["laid_out"] = True

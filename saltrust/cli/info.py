@@ -82,7 +82,8 @@ def _lines(content: dict[str, Any]) -> list[str]:
     width = max((len(name) for name in content["findings"]), default=0)
     lines += [f"  {name:<{width}}  " + _counts(counts, skip_zero=True)
               for name, counts in content["findings"].items()]
-    for plural, dim in (("readers", "reader"), ("models", "model"), ("explainers", "explainer")):
+    for plural, dim in (("readers", "reader"), ("models", "model"), ("localizers", "model"),
+                        ("explainers", "explainer")):
         if content[plural]:
             lines.append(plural)
         for entry in content[plural]:

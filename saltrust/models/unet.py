@@ -6,6 +6,7 @@ Importing this module imports torchvision and segmentation-models-pytorch;
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,8 +38,8 @@ class UNet(smp.Unet):  # type: ignore[misc]
     in_channels : {1, 3}
         One gray channel, or three as pretrained encoders take them.
     **arguments
-        Further keywords of ``segmentation_models_pytorch.Unet``, such as ``encoder_depth`` and
-        ``decoder_channels``.
+        ``encoder_depth`` and what begins with ``decoder_``, of
+        ``segmentation_models_pytorch.Unet``.
 
     Notes
     -----
@@ -76,8 +77,17 @@ def unet(n_outputs: int, **arguments: Any) -> nn.Module:
     Raises
     ------
     UsageError
-        If the encoder is not known, or the number of channels is neither 1 nor 3.
+        If the encoder or an argument is not known, or the number of channels is neither 1 nor
+        3.
     """
+    # The library takes any keyword and hands it on to encoders, some of which drop it silently.
+    named = [name for name in inspect.signature(smp.Unet.__init__).parameters
+             if name == "encoder_depth" or name.startswith("decoder_")]
+    allowed = ["encoder_name", "in_channels", *named]
+    for argument in arguments:
+        if argument not in allowed:
+            raise UsageError(f"a U-Net does not take the argument {argument!r}; "
+                             f"{nearest(argument, allowed)}")
     name = arguments.get("encoder_name", "vgg13_bn")
     known = smp.encoders.get_encoder_names()
     if name not in known and not str(name).startswith("tu-"):

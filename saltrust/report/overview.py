@@ -39,8 +39,8 @@ def study(cubes: xr.DataTree, description: Mapping[str, Any]) -> Section:
     blocks: list[Block] = [facts("", general)]
     findings = _finding_table(cubes, description)
     blocks.append(table("Findings: labels and annotations, as numbers of images", findings))
-    for plural, caption in (("models", "Models"), ("explainers", "Explainers"),
-                            ("readers", "Readers")):
+    for plural, caption in (("models", "Models"), ("localizers", "Localizers"),
+                            ("explainers", "Explainers"), ("readers", "Readers")):
         rows = description[plural]
         if rows:
             frame = pd.DataFrame([{key: _known(key, value) for key, value in row.items()}
