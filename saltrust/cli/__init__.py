@@ -14,6 +14,7 @@ from saltrust import __version__
 from saltrust.cli.analyze import analyze
 from saltrust.cli.criteria import randomization, repeatability, reproducibility, utility
 from saltrust.cli.demo import demo
+from saltrust.cli.gaze import gaze
 from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
@@ -81,6 +82,6 @@ def _warnings_on_stderr(level: int) -> Iterator[None]:
 for _command in (demo, import_, train, generate, info, analyze, protocol, report):
     main.add_command(_command)
 
-for _command in (utility, randomization, repeatability, reproducibility, mixed):
+for _command in (utility, randomization, repeatability, reproducibility, gaze, mixed):
     analyze.add_command(_command)
 protocol.add_command(trustworthiness)
