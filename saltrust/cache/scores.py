@@ -27,6 +27,9 @@ from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
 
+#: Attribute that holds the digest of what was written.
+_DIGEST = "sha256"
+
 
 def scores_key(attributes: Mapping[str, Any], made_from: Mapping[str, Any]) -> str:
     """Digest of what scores are made from.
@@ -61,7 +64,8 @@ def read_scores(store: str | Path, topic: str, key: str) -> xr.Dataset | None:
     Returns
     -------
     xarray.Dataset or None
-        None where nothing is kept under this key, or where it cannot be read, which is said.
+        None where nothing is kept under this key, or where it cannot be read or is not what
+        was written, which is said.
     """
     place = Path(store) / SCORES / topic / key
     if not (place / "zarr.json").is_file():
@@ -69,11 +73,19 @@ def read_scores(store: str | Path, topic: str, key: str) -> xr.Dataset | None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*consolidated.*")
-            return xr.open_zarr(place, consolidated=False, chunks=None).load()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            # What lost its metadata is found missing by the digest.
+            warnings.filterwarnings("ignore", message=".*not recognized as a component.*")
+            kept = xr.open_zarr(place, consolidated=False, chunks=None).load()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         _log.warning("the scores kept at %s cannot be read (%s); they are computed again", place,
                      type(error).__name__)
         return None
+    if kept.attrs.get(_DIGEST) != _digest(kept):
+        # Zarr reads a lost chunk as zeros.
+        _log.warning("the scores kept at %s are not what was written there; they are computed "
+                     "again", place)
+        return None
+    return kept
 
 
 def write_scores(store: str | Path, topic: str, key: str, found: xr.Dataset,
@@ -108,13 +120,13 @@ def write_scores(store: str | Path, topic: str, key: str, found: xr.Dataset,
         if not os.access(store, os.W_OK):
             raise PermissionError(f"{store} is read-only")
         aside = Path(tempfile.mkdtemp(prefix=f".{store.name}.{SCORES}.", dir=store.parent))
-        _write(found.assign_attrs(made_from=json.dumps(made_from, sort_keys=True, default=str)),
-               aside / key)
+        facts = {"made_from": json.dumps(made_from, sort_keys=True, default=str),
+                 _DIGEST: _digest(found)}
+        _write(found.assign_attrs(facts), aside / key)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*consolidated.*")
             for group in (SCORES, f"{SCORES}/{topic}"):
-                if not (store / group / "zarr.json").is_file():
-                    zarr.open_group(store / group, mode="a")
+                _make_group(store / group)
         place = store / SCORES / topic / key
         if place.exists():
             place.rename(aside / "replaced")
@@ -127,6 +139,30 @@ def write_scores(store: str | Path, topic: str, key: str, found: xr.Dataset,
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
     return True
+
+
+def _make_group(place: Path) -> None:
+    """Make a group, in the place of one whose metadata cannot be read."""
+    metadata = place / "zarr.json"
+    try:
+        if json.loads(metadata.read_text(encoding="utf-8")).get("node_type") == "group":
+            return
+    except (OSError, ValueError, AttributeError):
+        metadata.unlink(missing_ok=True)
+    zarr.open_group(place, mode="a")
+
+
+def _digest(found: xr.Dataset) -> str:
+    """Digest of all values; text counts as text, however it is held."""
+    digest = hashlib.sha256()
+    for name in sorted(map(str, found.variables)):
+        values = np.asarray(found[name].values)
+        digest.update(f"{name} {found[name].dims} {values.shape}".encode())
+        if values.dtype.kind in "OUT":
+            digest.update("\0".join(map(str, values.ravel().tolist())).encode())
+        else:
+            digest.update(values.dtype.str.encode() + np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
 
 
 def _write(found: xr.Dataset, place: Path) -> None:

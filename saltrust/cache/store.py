@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
+import zarr
+import zarr.storage
 
-from saltrust.cache.schema import SCHEMA_VERSION
+from saltrust.cache.schema import SCHEMA_VERSION, SCORES
 from saltrust.errors import DataError, UsageError
+
+_log = logging.getLogger(__name__)
+
+#: What reading a damaged store raises.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 #: Appended to the name of a store until it is finished.
 PARTIAL_SUFFIX = ".partial"
@@ -81,6 +90,11 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
     DataError
         If it is not a finished cube store of a schema this version knows.
 
+    Notes
+    -----
+    Where only ``/scores`` is damaged, which holds nothing that cannot be computed again, the
+    tree comes without it and a warning says so.
+
     Examples
     --------
     ::
@@ -98,16 +112,38 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
         except ImportError:
             raise UsageError("chunks need dask, which is not installed; install saltrust[dask] "
                              "or leave chunks out") from None
-    try:
-        with warnings.catch_warnings():
-            # A missing consolidated index is our choice: it would hide groups added later.
-            warnings.filterwarnings("ignore", message=".*consolidated.*")
+    with warnings.catch_warnings():
+        # A missing consolidated index is our choice: it would hide groups added later.
+        warnings.filterwarnings("ignore", message=".*consolidated.*")
+        try:
             tree = xr.open_datatree(path, engine="zarr", consolidated=False, chunks=chunks)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be opened as cubes ({_first_line(error)}); the store is "
-                        "damaged, generate it again") from error
+        except _DAMAGE as error:
+            try:
+                tree = _without_scores(path, chunks)
+            except _DAMAGE:
+                raise DataError(f"{path} cannot be opened as cubes ({_first_line(error)}); the "
+                                "store is damaged, generate it again") from error
+            _log.warning("%s cannot be read (%s) and is left out of the cubes; delete it: what it "
+                         "kept is computed again", path / SCORES, _first_line(error))
     tree.attrs["source"] = str(path)
     return tree
+
+
+def _without_scores(path: Path, chunks: Any) -> xr.DataTree:
+    """Open every group but that of kept scores, which are no more than a saving of time."""
+    if not (path / SCORES).exists():
+        raise ValueError("there are no kept scores that could be the trouble")
+    store: Any = _StoreWithoutScores(path, read_only=True)
+    return xr.open_datatree(store, engine="zarr", consolidated=False, chunks=chunks)
+
+
+class _StoreWithoutScores(zarr.storage.LocalStore):
+    """A store in whose root nobody finds the kept scores."""
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        async for name in super().list_dir(prefix):
+            if prefix or name != SCORES:
+                yield name
 
 
 def _first_line(error: BaseException) -> str:

@@ -168,30 +168,64 @@ def test_a_full_disk_leaves_nothing_behind(store: Path, caplog: pytest.LogCaptur
     assert sorted(path.name for path in store.parent.iterdir()) == ["study.zarr"]
 
 
-def test_damaged_scores_are_computed_again(store: Path, counted: list[int],
+def _delete_a_chunk(kept: Path) -> None:
+    # What Zarr reads as zeros, without a word.
+    (kept / "total" / "c" / "0" / "0").unlink()
+
+
+def _garble_a_chunk(kept: Path) -> None:
+    (kept / "total" / "c" / "0" / "0").write_bytes(b"\x00nonsense")
+
+
+@pytest.mark.parametrize("damage", [
+    lambda kept: (kept / "threshold" / "zarr.json").write_text("{"),
+    # Zarr warns of folders without metadata wherever it meets them.
+    pytest.param(lambda kept: (kept / "threshold" / "zarr.json").unlink(),
+                 marks=pytest.mark.filterwarnings("ignore:.*not recognized as a component")),
+    lambda kept: (kept / "zarr.json").write_text("[]"),
+    _delete_a_chunk, _garble_a_chunk], ids=[
+    "variable", "variable gone", "group", "chunk gone", "chunk"])
+def test_damaged_scores_are_computed_again(store: Path, counted: list[int], damage: Any,
                                            caplog: pytest.LogCaptureFixture) -> None:
     expected = score_maps(open_cubes(store), keep=True)
     (kept,) = _kept(store)
-    (kept / "threshold" / "zarr.json").write_text("{")
-    cubes = open_cubes_without_scores(store)
+    damage(kept)
     counted.clear()
     with caplog.at_level(logging.WARNING):
-        found = score_maps(cubes, keep=True)
+        found = score_maps(open_cubes(store), keep=True)
     assert "computed again" in caplog.text
     assert len(counted) == MAPS
     pd.testing.assert_frame_equal(found, expected)
+    caplog.clear()
     counted.clear()
-    score_maps(open_cubes(store), keep=True)
+    with caplog.at_level(logging.WARNING):
+        pd.testing.assert_frame_equal(score_maps(open_cubes(store), keep=True), expected)
     assert not counted
+    assert not caplog.text
 
 
-def open_cubes_without_scores(store: Path) -> xr.DataTree:
-    """Cubes opened before their scores were damaged."""
-    aside = store / "scores"
-    aside.rename(store.parent / "scores")
-    cubes = open_cubes(store)
-    (store.parent / "scores").rename(aside)
-    return cubes
+@pytest.mark.parametrize("group", ["scores", "scores/localization"])
+def test_cubes_open_without_a_damaged_group_of_scores(store: Path, group: str,
+                                                      caplog: pytest.LogCaptureFixture) -> None:
+    expected = score_maps(open_cubes(store), keep=True)
+    (store / group / "zarr.json").write_text("nonsense")
+    with caplog.at_level(logging.WARNING):
+        cubes = open_cubes(store)
+    assert f"{store / 'scores'} cannot be read" in caplog.text
+    assert set(cubes.children) == {"reference", "saliency"}
+    pd.testing.assert_frame_equal(score_maps(cubes, keep=True), expected)
+    # Keeping something new mends the groups above it.
+    score_maps(cubes, keep=True, threshold=0.123)
+    caplog.clear()
+    assert "scores" in open_cubes(store).children
+    assert not caplog.text
+
+
+def test_damage_elsewhere_is_still_an_error(store: Path) -> None:
+    score_maps(open_cubes(store), keep=True)
+    (store / "reference" / "label" / "zarr.json").write_text("{")
+    with pytest.raises(DataError, match="damaged, generate it again"):
+        open_cubes(store)
 
 
 def test_cubes_in_memory_are_never_kept(store: Path, counted: list[int]) -> None:
