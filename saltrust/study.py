@@ -14,13 +14,15 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from saltrust.errors import UsageError, nearest
+from saltrust.presets import DEFAULT_PRESETS, PRESETS
 
 DATA_KINDS = ("phantom", "folder", "manifest", "chexlocalize", "cubes")
 UNCERTAIN_POLICIES = ("ignore", "zeros", "ones")
 DEVICES = ("auto", "cuda", "mps", "cpu")
+PRECISIONS = ("float32", "tf32", "bf16", "float16")
 
 
 def _bounded(default: Any, low: float | None = None, high: float | None = None,
@@ -51,13 +53,30 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """``[train]``: how every model of the study is trained."""
+    """``[train]``: how every model of the study is trained; of one model, in its ``train``."""
 
+    preset: str = _bounded("", choices=("", *PRESETS),
+                           help="published settings, for all entries they are made for")
     epochs: int = _bounded(3, 1, 10_000, help="most passes over the training images")
     batch_size: int = _bounded(16, 1, 65_536)
     learning_rate: float = _bounded(1e-4, 1e-12, 10.0)
     weight_decay: float = _bounded(0.0, 0.0, 10.0)
-    patience: int = _bounded(4, 1, 10_000, help="epochs without a better validation AUC")
+    patience: int = _bounded(4, 1, 10_000, help="epochs without a better validation score")
+    plateau_factor: float = _bounded(1.0, 1e-6, 1.0,
+                                     help="of the learning rate, where the validation loss stays; "
+                                          "1: a fixed rate")
+    plateau_patience: int = _bounded(3, 0, 10_000,
+                                     help="the rate drops after more epochs than this without a "
+                                          "lower validation loss")
+    validations_per_epoch: int = _bounded(1, 1, 10_000, help="evenly spaced")
+    keep: int = _bounded(0, 0, 10_000,
+                         help="best checkpoints of each epoch that are kept beside the best of "
+                              "all, for an ensemble")
+    selection_findings: tuple[str, ...] = _bounded(
+        (), help="the mean AUC of these decides what is best; empty: of all")
+    balanced: bool = _bounded(False, help="as many training images with a finding as without")
+    precision: str = _bounded("float32", choices=PRECISIONS,
+                              help="of the arithmetic; tf32 and float16 on CUDA only")
     uncertain: str = _bounded("ignore", choices=UNCERTAIN_POLICIES,
                               help="what an uncertain label counts as")
     augment: bool = _bounded(False, help="random shifts, small rotations and contrast")
@@ -67,12 +86,31 @@ class TrainSpec:
 class ModelSpec:
     """``[[models]]``: one classifier."""
 
+    kind: ClassVar[str] = "classifier"
+
     name: str = _bounded("", help="name in the cubes and of the run folder")
     architecture: str = _bounded("densenet121", help="registry name or package.module:factory")
     checkpoint: str = _bounded("", help="weights; empty: the run folder of `saltrust train`")
     seed: int = _bounded(0, 0, 2**31 - 1)
     pretrained: str = _bounded("", help="path of weights to start training from")
     arguments: dict[str, Any] = _bounded({}, help="keywords for the factory")
+    preset: str = _bounded("", choices=("", *PRESETS), help="published settings of training")
+    train: dict[str, Any] = _bounded({}, help="settings of [train] for this model alone")
+
+
+class TrainedEntry(Protocol):
+    """What every entry of a study that can be trained says; ``kind`` is a preset's."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def preset(self) -> str: ...
+    @property
+    def train(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -87,6 +125,13 @@ class LocalizerSpec:
     findings: tuple[str, ...] = _bounded((), help="which of the study's; empty: all")
     rounded: bool = _bounded(False, help="store maps times 255 and rounded, as protocol A")
     arguments: dict[str, Any] = _bounded({}, help="keywords for the factory")
+    preset: str = _bounded("", choices=("", *PRESETS), help="published settings of training")
+    train: dict[str, Any] = _bounded({}, help="settings of [train] for this localizer alone")
+
+    @property
+    def kind(self) -> str:
+        """Whose presets are for it; a network of one's own is trained as a U-Net."""
+        return "retinanet" if self.architecture == "retinanet" else "unet"
 
 
 @dataclass(frozen=True)
@@ -144,6 +189,8 @@ class Study:
         Height and width in pixels of what the models see and of every stored map.
     runs : str
         Folder for trained models, relative to ``folder``.
+    stated : tuple of str
+        Keys that ``[train]`` of the file states, even if with their default.
     """
 
     name: str = _bounded("study")
@@ -159,14 +206,53 @@ class Study:
     ensembles: tuple[EnsembleSpec, ...] = ()
     explainers: tuple[ExplainerSpec, ...] = (ExplainerSpec("grad"), ExplainerSpec("gradcam"))
     folder: Path = field(default=Path(), metadata={"internal": True})
+    stated: tuple[str, ...] = field(default=(), metadata={"internal": True}, compare=False)
 
     def path(self, relative: str) -> Path:
         """A path of the study file, made absolute from its folder."""
         return (self.folder / Path(relative).expanduser()).resolve()
 
-    def run_folder(self, model: ModelSpec | LocalizerSpec) -> Path:
+    def run_folder(self, model: TrainedEntry) -> Path:
         """Where ``saltrust train`` leaves a model: checkpoint, card and metrics."""
         return self.path(self.runs) / model.name
+
+    def training_of(self, entry: TrainedEntry) -> TrainSpec:
+        """How one entry is trained.
+
+        Its own ``train`` counts most, then the keys that ``[train]`` states, then its preset (its
+        own; else that of ``[train]``, if made for its kind; else that of its kind), then the
+        defaults.
+
+        Raises
+        ------
+        UsageError
+            If its preset is for another kind of model, or its ``train`` has an unknown key or
+            value.
+
+        Examples
+        --------
+        >>> net = ModelSpec("net", preset="arun-densenet", train={"epochs": 2})
+        >>> spec = Study(train=TrainSpec(patience=9), models=(net,)).training_of(net)
+        >>> spec.epochs, spec.patience, spec.learning_rate
+        (2, 9, 7e-05)
+        """
+        wide = self.train.preset
+        if wide and PRESETS[wide].kind != entry.kind:
+            wide = ""
+        preset = entry.preset or wide or DEFAULT_PRESETS.get(entry.kind, "")
+        published = PRESETS[preset] if preset else None
+        if published and published.kind != entry.kind:
+            fitting = [name for name, item in PRESETS.items() if item.kind == entry.kind]
+            raise UsageError(f"preset {preset!r} of {entry.name!r} is for another kind of model; "
+                             f"take one of {', '.join(fitting)}")
+        plain = TrainSpec()
+        stated = {item.name: getattr(self.train, item.name) for item in dataclasses.fields(plain)
+                  if item.name in self.stated
+                  or getattr(self.train, item.name) != getattr(plain, item.name)}
+        own = _build(TrainSpec, entry.train, f"model {entry.name!r}", "train")
+        return dataclasses.replace(
+            plain, **{**(published.settings if published else {}), **stated,
+                      **{key: getattr(own, key) for key in entry.train}, "preset": preset})
 
     def members(self, ensemble: EnsembleSpec) -> tuple[ModelSpec, ...]:
         """The models an ensemble is the mean of: those it names, then its checkpoints, sorted.
@@ -198,7 +284,7 @@ class Study:
     def as_dict(self) -> dict[str, Any]:
         """The study as plain values, without the folder: what provenance records."""
         content = dataclasses.asdict(self)
-        del content["folder"]
+        del content["folder"], content["stated"]
         return content
 
     def fingerprint(self) -> str:
@@ -234,9 +320,11 @@ def read_study(path: str | Path) -> Study:
         if key in content:
             raise UsageError(f"{path}: {key} stands both in [study] and outside it; keep one")
     study = _build(Study, {**content, **head}, str(path), "")
-    study = dataclasses.replace(study, folder=path.resolve().parent)
+    study = dataclasses.replace(study, folder=path.resolve().parent,
+                                stated=tuple(content.get("train", {})))
     _check_names(study, path)
     _check_localizers(study, path)
+    _check_training(study, path)
     _check_ensembles(study, path)
     _check_randomization(study, path)
     return study
@@ -276,6 +364,17 @@ def _check_localizers(study: Study, path: Path) -> None:
         for name in localizer.findings:
             if localizer.findings.count(name) > 1:
                 raise UsageError(f"{what} names the finding {name!r} twice")
+
+
+def _check_training(study: Study, path: Path) -> None:
+    for entry in (*study.models, *study.localizers):
+        if "preset" in entry.train:
+            raise UsageError(f"{path}: `preset` of {entry.name!r} stands beside its `train`, not "
+                             "in it")
+        try:
+            study.training_of(entry)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
 
 
 def _check_ensembles(study: Study, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -14,10 +15,13 @@ from typing import Any
 
 import torch
 
+from saltrust.cache.collection import Collection
 from saltrust.errors import DataError, UsageError
 from saltrust.models.atomic_file import write_atomically
 from saltrust.models.checkpoint import WEIGHTS_FILE, card_path, read_card
 from saltrust.study import Study
+from saltrust.training.kept_checkpoints import CHECKPOINTS_FOLDER
+from saltrust.training.resuming import STATE_FILE
 
 METRICS_FILE = "metrics.csv"
 CONFIG_FILE = "config.json"
@@ -26,27 +30,33 @@ ENVIRONMENT_FILE = "environment.json"
 _PACKAGES = ("saltrust", "torch", "torchvision", "safetensors", "numpy", "xarray")
 
 
-def check_run_folder(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds weights, unless they are known to be half trained.
+def check_run_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse a folder that holds a run, unless it was said what becomes of it.
 
     Raises
     ------
     UsageError
-        If ``folder`` is a file, or holds weights of a complete run, or weights of which it is
-        not known whether they are complete, and ``overwrite`` was not said.
+        If ``folder`` is a file; or if ``overwrite`` was not said and it holds weights of which it
+        is not known whether they are complete, or, without ``resume``, those of a complete run
+        or an unfinished run that can be gone on with.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"run folder {folder} is a file; move it, or change `runs` of the study")
-    weights = folder / WEIGHTS_FILE
-    if overwrite or not weights.exists():
+    if overwrite:
         return
-    try:
-        card = read_card(weights)
-    except DataError:
-        card = None
-    if card is None or card.get("complete") is not False:
-        raise UsageError(f"run folder {folder} already holds a trained model: say --overwrite to "
-                         "train it again, or change the name of the model or `runs`")
+    weights = folder / WEIGHTS_FILE
+    if weights.exists():
+        try:
+            card = read_card(weights)
+        except DataError:
+            card = None
+        complete = card.get("complete") if card is not None else None
+        if complete is None or (complete and not resume):
+            raise UsageError(f"run folder {folder} already holds a trained model: say --overwrite "
+                             "to train it again, or change the name of the model or `runs`")
+    if (folder / STATE_FILE).exists() and not resume:
+        raise UsageError(f"run folder {folder} holds an unfinished run: say --resume to go on with "
+                         "it or --overwrite to train from the beginning")
 
 
 def start_run(folder: Path, study: Study, device: torch.device) -> None:
@@ -58,18 +68,35 @@ def start_run(folder: Path, study: Study, device: torch.device) -> None:
         If the folder cannot be written.
     """
     weights = folder / WEIGHTS_FILE
-    earlier = [card_path(weights), weights,
+    earlier = [folder / STATE_FILE, card_path(weights), weights,
                *(folder / name for name in (METRICS_FILE, CONFIG_FILE, ENVIRONMENT_FILE))]
     try:
         for path in earlier:
             path.unlink(missing_ok=True)
-            # What a killed process was writing.
-            for unfinished in folder.glob(f".{path.name}.*.tmp"):
-                unfinished.unlink()
+        remove_unfinished(folder)
     except OSError as error:
         raise DataError(f"run folder {folder} cannot be emptied: {error}") from error
     _write_json(folder / CONFIG_FILE, study.as_dict())
     _write_json(folder / ENVIRONMENT_FILE, environment(device))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process was writing."""
+    for name in (STATE_FILE, WEIGHTS_FILE, card_path(Path(WEIGHTS_FILE)).name, METRICS_FILE,
+                 CONFIG_FILE, ENVIRONMENT_FILE):
+        for path in folder.glob(f".{name}.*.tmp"):
+            path.unlink()
+    for path in (folder / CHECKPOINTS_FOLDER).glob(".epoch*.tmp"):
+        path.unlink()
+
+
+def labels_digest(collection: Collection) -> str:
+    """SHA-256 of which images there are, of whom, in which split, with which labels."""
+    index = collection.index
+    content = [index[name].values.astype(str).tolist()
+               for name in ("image", "finding", "split", "patient") if name in index.coords]
+    content.append(index["label"].transpose("image", "finding").values.tolist())
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

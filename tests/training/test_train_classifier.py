@@ -18,9 +18,9 @@ from saltrust.models.checkpoint import read_card, read_weights
 from saltrust.models.classifier import load_classifier
 from saltrust.models.preprocessing import to_input
 from saltrust.study import ModelSpec, Study
-from saltrust.training import classifier
-from saltrust.training.classifier import train
+from saltrust.training.classifier import ClassifierTask, train
 from saltrust.training.images import read_images
+from saltrust.training.task import BatchLoss, Validation
 
 Data = Callable[..., Any]
 Make = Callable[..., Study]
@@ -178,11 +178,11 @@ def test_the_best_epoch_is_kept(
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
 
-    def scripted(running: Any, epoch: int) -> tuple[float, dict[str, Any]]:
-        seen.append({n: t.clone() for n, t in running.network.state_dict().items()})
-        return losses[epoch - 1], {"mean": aucs[epoch - 1], "findings": {}}
+    def scripted(task: ClassifierTask) -> Validation:
+        seen.append({n: t.clone() for n, t in task.network.state_dict().items()})
+        return Validation(aucs[len(seen) - 1], losses[len(seen) - 1])
 
-    monkeypatch.setattr(classifier, "_validate", scripted)
+    monkeypatch.setattr(ClassifierTask, "validate", scripted)
     folder = run(squares(), study(epochs=5, patience=2))
     card = card_of(folder)
     assert (card["best_epoch"], card["epochs_run"]) == (best, epochs)
@@ -237,20 +237,20 @@ def test_a_loss_that_is_no_number_from_the_start(
         load_classifier(model, plan, ["Left Square"])
 
 
-def test_an_interrupted_run_is_usable_and_starts_again_unasked(
+def test_an_interrupted_run_is_usable_and_not_thrown_away_unasked(
     squares: Data, study: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     data, plan = squares(), study(epochs=3)
     model = plan.models[0]
-    epoch = classifier._epoch
+    loss, steps = ClassifierTask.loss, iter(range(100))
 
-    def interrupted(running: Any, number: int, bar: Any) -> float:
-        if number == 2:
+    def interrupted(task: ClassifierTask, *batch: Any) -> BatchLoss:
+        if next(steps) == 4:  # Of three steps an epoch.
             raise KeyboardInterrupt
-        return epoch(running, number, bar)
+        return loss(task, *batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(classifier, "_epoch", interrupted)
+        patch.setattr(ClassifierTask, "loss", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(data, plan)
     assert "the best checkpoint, of epoch 1, is kept" in caplog.text
@@ -262,7 +262,9 @@ def test_an_interrupted_run_is_usable_and_starts_again_unasked(
         load_classifier(model, plan, ["Left Square"])
     assert "cut short" in caplog.text
     (folder / ".model.safetensors.abc.tmp").write_bytes(b"of a killed process")
-    run(data, plan)
+    with pytest.raises(UsageError, match=r"unfinished run: say --resume.*or --overwrite"):
+        run(data, plan)
+    run(data, plan, overwrite=True)
     assert card_of(folder)["complete"] is True
     assert not list(folder.glob(".*"))
 
@@ -281,8 +283,7 @@ def test_a_full_disk_keeps_the_epoch_before(
         write_atomically(path, content)
 
     improving = iter([0.6, 0.7, 0.8])
-    monkeypatch.setattr(classifier, "_validate", lambda *_: (
-        1.0, {"mean": next(improving), "findings": {}}))
+    monkeypatch.setattr(ClassifierTask, "validate", lambda _: Validation(next(improving), 1.0))
     monkeypatch.setattr(checkpoint, "write_atomically", fills_up)
     with pytest.raises(DataError, match="disk full"):
         run(data, plan)

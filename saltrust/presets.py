@@ -1,0 +1,93 @@
+"""How the models of the published protocols were trained, by name.
+
+What a paper does not say is left to saltrust's defaults, or chosen here and said so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Published settings of one kind of model.
+
+    Attributes
+    ----------
+    kind : {'classifier', 'unet', 'retinanet', 'guided'}
+        What can be trained so.
+    architecture : str
+        The one that the paper trained.
+    settings : mapping
+        Fields of :class:`saltrust.study.TrainSpec`.
+    initial_weights : str
+        What the paper started from; empty: random weights, or it does not say.
+    meaning : str
+        One line for ``--help``: origin, and what is not published.
+    """
+
+    kind: str
+    architecture: str
+    meaning: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    initial_weights: str = ""
+
+
+PRESETS: dict[str, Preset] = {
+    # Saporta et al. 2022, Methods, "Classification network architecture and training protocol".
+    # Of how many candidates an epoch's ten are the best is not published.
+    "saporta": Preset(
+        "classifier", "densenet121",
+        "DenseNet121 of Saporta et al. 2022: 3 epochs, the 10 best of 20 checkpoints of each "
+        "(their number is not published) by the mean AUC of five findings",
+        {"epochs": 3, "batch_size": 16, "learning_rate": 1e-4, "patience": 3,
+         "validations_per_epoch": 20, "keep": 10,
+         "selection_findings": ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema",
+                                "Pleural Effusion")},
+    ),
+    # Arun et al. 2021, supplement of the preprint, "Model Training"; batch sizes of the two
+    # classifiers are not published.
+    "arun-inception": Preset(
+        "classifier", "inception_v3",
+        "InceptionV3 of Arun et al. 2021: up to 20 epochs, patience 4 (batch size not published)",
+        {"epochs": 20, "batch_size": 16, "learning_rate": 1e-4, "patience": 4},
+        initial_weights="ImageNet",
+    ),
+    "arun-densenet": Preset(
+        "classifier", "densenet121",
+        "DenseNet121 of Arun et al. 2021: up to 30 epochs, patience 5 (batch size not published)",
+        {"epochs": 30, "batch_size": 16, "learning_rate": 7e-5, "patience": 5},
+        initial_weights="ImageNet",
+    ),
+    "arun-unet": Preset(
+        "unet", "unet",
+        "U-Net of Arun et al. 2021: batches of 4, up to 75 epochs, patience 15, the rate x 0.1 "
+        "after more than 3 epochs without a lower validation loss, balanced sampling",
+        {"epochs": 75, "batch_size": 4, "learning_rate": 1e-4, "patience": 15,
+         "plateau_factor": 0.1, "plateau_patience": 3, "balanced": True},
+    ),
+    # The schedule is that of the code the paper cites (yhenon/pytorch-retinanet); epochs and
+    # patience are those of the U-Net.
+    "arun-retinanet": Preset(
+        "retinanet", "retinanet",
+        "RetinaNet of Arun et al. 2021: batches of 4, rate 1e-4 (epochs and schedule not "
+        "published: as the U-Net)",
+        {"epochs": 75, "batch_size": 4, "learning_rate": 1e-4, "patience": 15,
+         "plateau_factor": 0.1, "plateau_patience": 3},
+        initial_weights="ImageNet",
+    ),
+    # Watanabe et al. 2022 publish neither rate nor batch size nor epochs: the defaults of
+    # [train] hold but for the length.
+    "watanabe": Preset(
+        "guided", "guided_unet",
+        "EfficientNet-b0 U-Net of Watanabe et al. 2022 (no settings are published: batches of "
+        "16, rate 1e-4, up to 30 epochs, patience 5)",
+        {"epochs": 30, "batch_size": 16, "learning_rate": 1e-4, "patience": 5},
+        initial_weights="ImageNet",
+    ),
+}
+
+#: The preset of an entry that names none, by kind.
+DEFAULT_PRESETS = {"unet": "arun-unet", "retinanet": "arun-retinanet", "guided": "watanabe"}

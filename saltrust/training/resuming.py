@@ -1,0 +1,107 @@
+"""What a training run needs to go on after it was killed, and whether it is the same run."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saltrust.errors import DataError, UsageError
+from saltrust.models.atomic_file import write_atomically
+
+STATE_FILE = "resume.pt"
+
+#: Entries of a card that may differ between two starts of one run.
+_FREE = ("name", "study", "study_fingerprint", "data", "versions", "complete", "pretrained.path")
+
+
+def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Replace the state of a run in one step; tensors and plain values only.
+
+    Raises
+    ------
+    DataError
+        If it cannot be written; the one before is still there.
+    """
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    write_atomically(folder / STATE_FILE, content.getvalue())
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """The state that :func:`write_state` left; None where there is none.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError,
+            zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} cannot be read ({reason}); say --overwrite to train from the "
+                        "beginning") from error
+    if not isinstance(state, dict):
+        raise DataError(f"{path} holds no state of a training run; say --overwrite to train from "
+                        "the beginning")
+    return state
+
+
+def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], what: Path) -> None:
+    """Refuse to go on with a run that was started from something else.
+
+    Parameters
+    ----------
+    before, now : mapping
+        Cards as a run starts with them: all that its result follows from.
+    what : pathlib.Path
+        Run folder, for the message.
+
+    Raises
+    ------
+    UsageError
+        Names what differs, and both values where they are short.
+    """
+    old, new = (_flat(json.loads(json.dumps(card))) for card in (before, now))
+    # A finished card has entries that no run starts with.
+    common = {key for key in old if key.partition(".")[0] in now}
+    differing = [key for key in sorted(common | new.keys())
+                 if not _free(key) and old.get(key) != new.get(key)]
+    if differing:
+        shown = "; ".join(_difference(key, old.get(key), new.get(key)) for key in differing[:4])
+        more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise UsageError(f"{what} cannot be resumed, since it was started from something else: "
+                         f"{shown}{more}; restore what has changed, or say --overwrite to train "
+                         "from the beginning")
+
+
+def _free(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in _FREE)
+
+
+def _flat(card: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in card.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    shown = [json.dumps(value, ensure_ascii=False) for value in (old, new)]
+    if max(map(len, shown)) > 40:
+        return f"{key} differs"
+    return f"{key} was {shown[0]} and is {shown[1]}"

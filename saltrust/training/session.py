@@ -1,0 +1,185 @@
+"""From an entry of a study to a run folder: what all kinds of models have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saltrust.analysis.result import plain
+from saltrust.cache.collection import Collection
+from saltrust.errors import DataError, NothingToDo
+from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, write_card
+from saltrust.models.device import choose_device, sensible_threads
+from saltrust.models.weights import fit_weights
+from saltrust.presets import PRESETS
+from saltrust.study import Study, TrainedEntry
+from saltrust.training.images import check_splits
+from saltrust.training.kept_checkpoints import complete_cards
+from saltrust.training.loop import Course, fit
+from saltrust.training.precision import check_precision, tensor_cores
+from saltrust.training.resuming import STATE_FILE, check_same_run, read_state
+from saltrust.training.run import Run
+from saltrust.training.run_folder import check_run_folder, labels_digest, start_run, versions
+from saltrust.training.seeding import derive_seeds, reproducible
+from saltrust.training.task import Task
+
+#: Builds the network of a run (from torch's global generator, which is seeded), completes its
+#: card, and returns what reads the images and makes the task.
+Begin = Callable[[Run], Callable[[], Task]]
+
+_log = logging.getLogger(__name__)
+
+
+def train_entry(
+    collection: Collection,
+    study: Study,
+    entry: TrainedEntry,
+    begin: Begin,
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train one entry of a study, of whatever kind, and leave a run folder.
+
+    Parameters
+    ----------
+    collection : Collection
+        With splits by patient; images of split ``none`` are not used.
+    study : Study
+    entry : TrainedEntry
+        Of the study's; its settings are those of :meth:`saltrust.study.Study.training_of`.
+    begin : callable
+        Given the run, builds its network on the CPU, puts ``architecture`` and whatever else
+        determines the result into its card, and returns a function without arguments that
+        reads the images and returns the :class:`~saltrust.training.task.Task`.
+    device : {'auto', 'cuda', 'mps', 'cpu'}
+    overwrite : bool
+        Train from the beginning whatever the folder holds.
+    resume : bool
+        Go on from the last epoch that was finished.
+    progress : bool
+
+    Returns
+    -------
+    pathlib.Path
+        The run folder.
+
+    Raises
+    ------
+    NothingToDo
+        If ``resume`` was said and the run is complete.
+    UsageError
+        If the folder holds a complete or unfinished run and neither was said; if ``resume``
+        was said and the run was started from something else (what differs is named); if the
+        device does not have the precision.
+    DataError
+        If training cannot start, diverges, or a file cannot be written; the best checkpoint so
+        far stays, as it does on Ctrl-C.
+    """
+    folder, spec = study.run_folder(entry), study.training_of(entry)
+    check_run_folder(folder, overwrite=overwrite, resume=resume)
+    where = choose_device(device)
+    check_precision(spec.precision, where)
+    check_splits(collection)
+    seeds = derive_seeds(study.seed, entry.seed)
+    with sensible_threads(), reproducible(seeds.network, where), tensor_cores(spec.precision):
+        run = Run(entry.name, folder, spec, seeds, where)
+        run.card = _card(collection, study, entry, run)
+        make_task = begin(run)
+        run.card = plain(run.card)
+        _warn_of_preset(run)
+        if resume:
+            _look_back(run)
+        task = make_task()
+        if run.state is None:
+            start_run(folder, study, where)
+        try:
+            course = fit(task, run, progress=progress)
+        except KeyboardInterrupt:
+            _log.warning("model %r: training was interrupted; %s; `saltrust train --resume` goes "
+                         "on from the last epoch that was finished", run.name, run.kept())
+            raise
+        except torch.cuda.OutOfMemoryError:
+            raise DataError(f"model {run.name!r} does not fit in the memory of the device: lower "
+                            "`batch_size` under [train] or the grid") from None
+        _finish(task, run, course)
+    return folder
+
+
+def _card(collection: Collection, study: Study, entry: TrainedEntry, run: Run) -> dict[str, Any]:
+    split = collection.index["split"].values.astype(str)
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "grid": study.grid,
+        "seed": entry.seed,
+        "study_seed": study.seed,
+        "study": study.name,
+        "study_fingerprint": study.fingerprint(),
+        "train": dataclasses.asdict(run.spec),
+        "data": collection.description,
+        "data_fingerprint": collection.fingerprint,
+        "labels_sha256": labels_digest(collection),
+        "n_images": {name: int((split == name).sum()) for name in ("train", "val", "test")},
+        "device": run.device.type,
+        "versions": versions(),
+        "complete": False,
+    }
+
+
+def _warn_of_preset(run: Run) -> None:
+    if not run.spec.preset:
+        return
+    preset = PRESETS[run.spec.preset]
+    if run.card.get("architecture") != preset.architecture:
+        _log.warning("model %r: preset %r was published for architecture %r, not %r", run.name,
+                     run.spec.preset, preset.architecture, run.card.get("architecture"))
+    if preset.initial_weights and not run.card.get("pretrained"):
+        _log.warning("model %r: preset %r was published with weights trained on %s to start from, "
+                     "and this model starts from random ones; give it a file as `pretrained`",
+                     run.name, run.spec.preset, preset.initial_weights)
+
+
+def _look_back(run: Run) -> None:
+    """Find what there is to go on from, and refuse what is of another run."""
+    weights = run.folder / WEIGHTS_FILE
+    card = read_card(weights) if weights.exists() else None
+    if card is not None and card.get("complete"):
+        check_same_run(card, run.card, run.folder)
+        raise NothingToDo(f"model {run.name!r} is trained already ({run.folder}); say --overwrite "
+                          "to train it anew")
+    run.state = read_state(run.folder)
+    if run.state is None:
+        return
+    check_same_run(run.state["card"], run.card, run.folder)
+    before = run.state["card"]["versions"]
+    changed = [name for name, version in run.card["versions"].items()
+               if before.get(name) != version]
+    if changed:
+        _log.warning("model %r was started with other versions of %s; its result may differ from "
+                     "that of an undisturbed run", run.name, ", ".join(changed))
+    # Sums that are split otherwise differ in their last bits.
+    torch.set_num_threads(run.state["threads"])
+
+
+def _finish(task: Task, run: Run, course: Course) -> None:
+    """Measure the checkpoint, as it lies on disk, on the test images and close its card."""
+    fit_weights(task.network, read_weights(run.weights), run.weights, run.card["architecture"])
+    run.card |= {
+        "epochs_run": course.epoch,
+        "stopped_early": course.epoch < run.spec.epochs,
+        "resumed_after_epochs": course.resumed,
+        **({"kept": course.kept} if course.kept else {}),
+        **plain(task.test()),
+        "complete": True,
+    }
+    complete_cards(run.folder, course.kept)
+    write_card(run.weights, run.card)
+    (run.folder / STATE_FILE).unlink(missing_ok=True)
