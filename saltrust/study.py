@@ -367,7 +367,8 @@ def _check_localizers(study: Study, path: Path) -> None:
 
 
 def _check_training(study: Study, path: Path) -> None:
-    for entry in (*study.models, *study.localizers):
+    entries: list[TrainedEntry] = [*study.models, *study.localizers]
+    for entry in entries:
         if "preset" in entry.train:
             raise UsageError(f"{path}: `preset` of {entry.name!r} stands beside its `train`, not "
                              "in it")
