@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.inference.auc import roc_auc
-from saltrust.analysis.inference.bootstrap import mean_interval
+from saltrust.analysis.inference.bootstrap import mean_interval, wilson_interval
 from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
 from saltrust.cache.schema import Label
@@ -52,10 +52,24 @@ def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
     ----------
     E. W. Steyerberg et al. (2010), Epidemiology 21, 128-138.
     """
+    return calibration_of_cases(_labelled(cubes, probabilities), confidence=confidence,
+                                resamples=resamples, seed=seed)
+
+
+def calibration_of_cases(cases: pd.DataFrame, *, confidence: float = 0.95, resamples: int = 1000,
+                         seed: int = 0) -> pd.DataFrame:
+    """As :func:`calibration_table`, of cases that carry their label.
+
+    Parameters
+    ----------
+    cases : pandas.DataFrame
+        Columns ``patient, finding, model, label`` (0, 1 or bool) and ``probability``.
+    confidence, resamples, seed
+        As :func:`calibration_table`.
+    """
     check_confidence(confidence)
-    table = _labelled(cubes, probabilities)
     rows = []
-    for (model, finding), group in table.groupby(["model", "finding"], sort=False):
+    for (model, finding), group in cases.groupby(["model", "finding"], sort=False):
         name = {"model": model, "finding": finding}
         p, label = group["probability"].to_numpy(), group["label"].to_numpy(dtype=np.float64)
         n = len(label)
@@ -81,9 +95,51 @@ def expected_error(p: FloatArray, label: FloatArray) -> float:
     >>> expected_error(np.array([0.25, 0.25, 0.75, 0.75]), np.array([0.0, 0.0, 1.0, 1.0]))
     0.25
     """
-    place = np.minimum((p * BINS).astype(np.int64), BINS - 1)
-    surplus = np.bincount(place, weights=p - label, minlength=BINS)
+    surplus = np.bincount(_bins(p), weights=p - label, minlength=BINS)
     return float(np.abs(surplus).sum() / len(p)) if len(p) else float("nan")
+
+
+def reliability(cases: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
+    """Share of positives among cases of like probability: what a reliability diagram shows.
+
+    Parameters
+    ----------
+    cases : pandas.DataFrame
+        As for :func:`calibration_of_cases`.
+    confidence : float
+        Of Wilson's intervals, which take the cases of a bin for independent.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, finding, low, high`` (the bin, one of 10 of equal width), ``n, predicted`` (mean
+        probability), ``observed`` (share of positives), ``conf_low, conf_high``.  Bins without
+        cases have no row.
+
+    Examples
+    --------
+    >>> cases = pd.DataFrame({"model": "net", "finding": "Edema", "label": [0, 1, 1],
+    ...                       "probability": [0.12, 0.18, 0.75]})
+    >>> reliability(cases)[["low", "n", "predicted", "observed"]].round(3).values.tolist()
+    [[0.1, 2.0, 0.15, 0.5], [0.7, 1.0, 0.75, 1.0]]
+    """
+    check_confidence(confidence)
+    rows = []
+    for (model, finding), group in cases.groupby(["model", "finding"], sort=False):
+        p, label = group["probability"].to_numpy(), group["label"].to_numpy(dtype=np.float64)
+        place = _bins(p)
+        for k in np.unique(place).tolist():
+            inside = place == k
+            n, positives = int(inside.sum()), int(label[inside].sum())
+            low, high = wilson_interval(positives, n, confidence)
+            rows.append({"model": model, "finding": finding, "low": k / BINS,
+                         "high": (k + 1) / BINS, "n": n, "predicted": float(p[inside].mean()),
+                         "observed": positives / n, "conf_low": low, "conf_high": high})
+    return pd.DataFrame(rows)
+
+
+def _bins(p: FloatArray) -> npt.NDArray[np.int64]:
+    return np.minimum((p * BINS).astype(np.int64), BINS - 1)
 
 
 def _slope(p: FloatArray, label: FloatArray, confidence: float) -> Estimate:

@@ -18,6 +18,7 @@ import xarray as xr
 from scipy.special import ndtr, ndtri
 
 from saltrust.analysis.annotations import label_positions
+from saltrust.analysis.calibration import calibration_of_cases
 from saltrust.analysis.contents import source
 from saltrust.analysis.inference.auc_covariance import (
     auc_covariance,
@@ -102,8 +103,9 @@ def classification(
     Result
         Tables ``auc`` (``finding, model`` and the uniform columns, with ``n_positive,
         n_negative, patients``), ``comparisons`` (``finding, model_a, model_b``; the difference
-        is of a minus b, paired by case) and ``cases`` (``case, patient, finding, model, label,
-        probability``).  Cases that any chosen model did not predict, and those whose label is
+        is of a minus b, paired by case), ``calibration``
+        (:func:`saltrust.analysis.calibration.calibration_of_cases`) and ``cases`` (``case,
+        patient, finding, model, label, probability``).  Cases that any chosen model did not predict, and those whose label is
         uncertain or not stated, are left out and counted.
 
     Raises
@@ -137,6 +139,8 @@ def classification(
         tables["comparisons"] = adjust_families(
             compared, compared["finding"] + f": {size} pairs of models", adjustment,
             {f"{finding}: {size} pairs of models": size for finding in (*cases, MACRO)})
+    tables["calibration"] = calibration_of_cases(table, confidence=confidence,
+                                                 resamples=resamples, seed=seed)
     tables["cases"] = table
     meta = {"level": level, "split": split or "all", "interval": INTERVALS[interval],
             "confidence": confidence, "resamples": resamples, "seed": seed,

@@ -21,7 +21,7 @@ from saltrust.cli.options import (
     shows_progress,
     slice_option,
 )
-from saltrust.cli.output import emit, output_options
+from saltrust.cli.output import emit, output_options, write_figures
 from saltrust.errors import UsageError
 
 
@@ -264,7 +264,9 @@ def classification(cubes: Path, findings: tuple[str, ...], models: tuple[str, ..
                    **options: Any) -> None:
     """How well does each model classify?  AUC per finding and averaged, models in pairs.
 
-    With --format json or -o, the probability of every case too.
+    Calibration beside: Brier score, slope, expected calibration error (--table calibration).
+    With --format json or -o, the probability of every case too; -o also draws ROC curves and
+    reliability diagrams (.png and .svg).
     """
     from saltrust.analysis import classification as analysis
     from saltrust.cache.store import open_cubes
@@ -273,6 +275,12 @@ def classification(cubes: Path, findings: tuple[str, ...], models: tuple[str, ..
     result = analysis.classification(open_cubes(cubes), findings=choose_or_all(findings),
                                      models=choose_or_all(models), **options)
     emit(result, "classification", **output)
+    if output["folder"] is not None:
+        from saltrust.report import classification_figures as figures
+
+        write_figures({"classification_roc": figures.roc(result),
+                       "classification_calibration": figures.calibration(result)},
+                      output["folder"], overwrite=output["overwrite"])
 
 
 def _without_cubes(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:

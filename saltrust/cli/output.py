@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from saltrust.cli.options import FORMATS, stack
 from saltrust.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from saltrust.analysis.result import Result
 
 output_options = stack(
@@ -82,6 +84,28 @@ def write_files(result: Result, topic: str, folder: Path, *, overwrite: bool) ->
                          ) from error
     click.echo(f"wrote {len(content)} files to {folder}", err=True)
     return list(content)
+
+
+def write_figures(figures: Mapping[str, Figure], folder: Path, *, overwrite: bool) -> None:
+    """Write every figure as ``<name>.png`` and ``<name>.svg``, each whole or not at all."""
+    for name, figure in figures.items():
+        for suffix in ("png", "svg"):
+            path = folder / f"{name}.{suffix}"
+            if path.exists() and not overwrite:
+                raise UsageError(f"{path} exists; say --overwrite to replace it, or choose "
+                                 "another folder")
+            aside = path.with_name(f".{path.name}.partial")
+            try:
+                # Without a date, the same figure is the same file.
+                figure.savefig(aside, format=suffix, dpi=200,
+                               metadata={"Date": None} if suffix == "svg" else None)
+                aside.replace(path)
+            except OSError as error:
+                raise DataError(f"{path} cannot be written ({error}); free some space or choose "
+                                "another folder") from error
+            finally:
+                aside.unlink(missing_ok=True)
+    click.echo(f"wrote {2 * len(figures)} figures to {folder}", err=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_curve as sklearn_curve
 
-from saltrust.analysis.inference.auc import roc_auc
+from saltrust.analysis.inference.auc import roc_auc, roc_curve
 from saltrust.errors import DataError
 
 rows = st.lists(st.tuples(st.booleans(), st.integers(-4, 4)), min_size=2, max_size=40)
@@ -65,3 +66,20 @@ def test_wrong_input_is_refused() -> None:
         roc_auc([0, 1], [0.1, np.nan])
     with pytest.raises(DataError, match="3 labels were given for 2 scores"):
         roc_auc([0, 1, 1], [0.1, 0.2])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=30))
+@settings(deadline=None, max_examples=50)
+def test_the_curve_is_that_of_scikit_learn_and_has_the_area(
+    cases: list[tuple[bool, int]]
+) -> None:
+    labels, scores = map(np.array, zip(*cases, strict=True))
+    false, true = roc_curve(labels, scores)
+    if labels.all() or not labels.any():
+        assert np.isnan(true[1:]).all() or np.isnan(false[1:]).all()
+        return
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(true, false) == pytest.approx(roc_auc(labels, scores))
+    peer_false, peer_true, _ = sklearn_curve(labels, scores, drop_intermediate=False)
+    np.testing.assert_allclose(false, peer_false)
+    np.testing.assert_allclose(true, peer_true)

@@ -7,9 +7,16 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 import xarray as xr
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
-from saltrust.analysis.calibration import calibration_table, expected_error
+from saltrust.analysis.calibration import (
+    calibration_of_cases,
+    calibration_table,
+    expected_error,
+    reliability,
+)
 
 
 def _study(seed: int, n: int = 4000, sharpen: float = 1.0
@@ -64,3 +71,25 @@ def test_one_class_says_why() -> None:
     assert found.loc["slope", "note"] == "only positives are labelled"
     assert found.loc["auc", "note"] == "only one class is labelled"
     assert np.isnan(expected_error(np.zeros(0), np.zeros(0)))
+
+
+def test_bins_of_a_reliability_diagram_are_those_of_scikit_learn() -> None:
+    _, _, p, label = _study(3, n=600, sharpen=1.4)
+    cases = pd.DataFrame({"model": "net", "finding": "Edema", "label": label, "probability": p})
+    found = reliability(cases)
+    observed, predicted = calibration_curve(label, p, n_bins=10)
+    np.testing.assert_allclose(found["observed"], observed)
+    np.testing.assert_allclose(found["predicted"], predicted)
+    assert found["n"].sum() == 600
+    for row in found.itertuples():
+        low, high = proportion_confint(round(row.observed * row.n), row.n, method="wilson")
+        np.testing.assert_allclose([row.conf_low, row.conf_high], [low, high], atol=1e-12)
+    error = (found["n"] * (found["observed"] - found["predicted"]).abs()).sum() / 600
+    assert error == pytest.approx(expected_error(p, label.astype(float)))
+
+
+def test_cases_with_labels_need_no_cubes() -> None:
+    cubes, predicted, _, label = _study(4, n=300)
+    cases = predicted[:300].assign(label=label, patient=predicted["image"][:300])
+    pd.testing.assert_frame_equal(calibration_of_cases(cases, resamples=200),
+                                  calibration_table(cubes, predicted, resamples=200))

@@ -1,0 +1,143 @@
+"""Figures of classification: ROC curves with their areas, reliability diagrams."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from saltrust.analysis.calibration import reliability
+from saltrust.analysis.inference.auc import roc_curve
+from saltrust.analysis.result import Result
+from saltrust.report.cells import significant
+from saltrust.report.palette import FONT_SIZE, INK, WIDTH, dress, new_figure, series_colours
+from saltrust.report.tables import confidence_level
+
+_COLUMNS = 3
+_DIAGONAL = "#999999"
+
+
+def roc(result: Result) -> Figure:
+    """Empirical ROC curve of every model, one panel per finding.
+
+    Parameters
+    ----------
+    result : Result
+        Of :func:`saltrust.analysis.classification.classification`.
+
+    Returns
+    -------
+    Figure
+        The legend of a panel gives area and interval as in table ``auc``, and how many cases are
+        positive and negative; findings of one class only have an empty panel that says so.
+    """
+    cases, areas = result.tables["cases"], result.tables["auc"]
+    models = list(dict.fromkeys(cases["model"]))
+    findings = list(dict.fromkeys(cases["finding"]))
+    colours = series_colours(models)
+    figure, panels = _panels(findings, models)
+    for axes, finding in zip(panels, findings, strict=True):
+        axes.plot([0, 1], [0, 1], color=_DIAGONAL, linewidth=0.8, linestyle="--")
+        handles = []
+        for model in models:
+            own = cases[(cases["finding"] == finding) & (cases["model"] == model)]
+            row = areas[(areas["finding"] == finding) & (areas["model"] == model)].iloc[0]
+            false, true = roc_curve(own["label"], own["probability"])
+            axes.plot(false, true, color=colours[model], linewidth=1.4)
+            handles.append(Line2D([], [], color=colours[model], linewidth=1.6,
+                                  label=f"{model}  {_interval(row)}"))
+        _finish(axes, finding, cases[(cases["finding"] == finding)
+                                     & (cases["model"] == models[0])], handles)
+        axes.set_xlabel("1 - specificity")
+        axes.set_ylabel("Sensitivity")
+    figure.suptitle(f"ROC curves: AUC ({100 * confidence_level(result.meta):g}% interval)",
+                    fontsize=FONT_SIZE + 1, color=INK)
+    return figure
+
+
+def calibration(result: Result) -> Figure:
+    """Reliability diagram of every model, one panel per finding.
+
+    Ten bins of equal width; a point is the mean probability and the share of positives of the
+    cases of a bin, its size grows with their number, its line is Wilson's interval.  The legend
+    gives the Brier score, the slope of calibration and the expected calibration error of table
+    ``calibration``.
+
+    Parameters
+    ----------
+    result : Result
+        Of :func:`saltrust.analysis.classification.classification`.
+    """
+    cases, measures = result.tables["cases"], result.tables["calibration"]
+    models = list(dict.fromkeys(cases["model"]))
+    findings = list(dict.fromkeys(cases["finding"]))
+    colours = series_colours(models)
+    level = confidence_level(result.meta)
+    bins = reliability(cases, confidence=level)
+    figure, panels = _panels(findings, models)
+    for axes, finding in zip(panels, findings, strict=True):
+        axes.plot([0, 1], [0, 1], color=_DIAGONAL, linewidth=0.8, linestyle="--")
+        handles = []
+        for model in models:
+            own = bins[(bins["finding"] == finding) & (bins["model"] == model)]
+            colour = colours[model]
+            axes.vlines(own["predicted"], own["conf_low"], own["conf_high"], color=colour,
+                        linewidth=0.9, alpha=0.6)
+            axes.plot(own["predicted"], own["observed"], color=colour, linewidth=1.2)
+            axes.scatter(own["predicted"], own["observed"], color=colour, zorder=3,
+                         s=8 + 60 * own["n"] / max(int(bins["n"].max()), 1), linewidths=0)
+            found = measures[(measures["finding"] == finding) & (measures["model"] == model)]
+            terms = dict(zip(found["term"], found["estimate"], strict=True))
+            handles.append(Line2D([], [], color=colour, marker="o", markersize=4, linewidth=1.4,
+                                  label=f"{model}  {_number(terms['brier'])}, "
+                                        f"{significant(terms['slope'])}, "
+                                        f"{_number(terms['ece'])}"))
+        _finish(axes, finding, cases[(cases["finding"] == finding)
+                                     & (cases["model"] == models[0])], handles)
+        axes.set_xlabel("Predicted probability")
+        axes.set_ylabel("Share of positives")
+    figure.suptitle(f"Calibration: Brier score, slope, ECE ({100 * level:g}% intervals of shares)",
+                    fontsize=FONT_SIZE + 1, color=INK)
+    return figure
+
+
+def _panels(findings: list[str], models: list[str]) -> tuple[Figure, list[Axes]]:
+    columns = min(_COLUMNS, len(findings))
+    lines = -(-len(findings) // columns)
+    side = WIDTH / _COLUMNS
+    figure = new_figure(lines * (side + 0.15 + 0.17 * len(models)) + 0.3,
+                        max(side * columns, 3.6))
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in grid[len(findings):]:
+        axes.set_axis_off()
+    return figure, list(grid[:len(findings)])
+
+
+def _finish(axes: Axes, finding: str, cases: pd.DataFrame, handles: list[Line2D]) -> None:
+    positives = int(cases["label"].sum())
+    axes.set_title(f"{finding}\n{positives} positive, {len(cases) - positives} negative",
+                   fontsize=FONT_SIZE, color=INK)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_aspect("equal")
+    ticks = np.linspace(0, 1, 3)
+    axes.set_xticks(ticks, ["0", "0.5", "1"])
+    axes.set_yticks(ticks, ["0", "0.5", "1"])
+    dress(axes, grid="both")
+    # Below the panel, where no curve can lie under it.
+    axes.legend(handles=handles, frameon=False, fontsize=FONT_SIZE - 2, loc="upper center",
+                bbox_to_anchor=(0.5, -0.22), handlelength=1.4)
+
+
+def _interval(row: pd.Series) -> str:
+    if pd.isna(row["estimate"]):
+        return str(row["note"]) or "not estimable"
+    if pd.isna(row["conf_low"]):
+        return _number(row["estimate"])
+    return f"{_number(row['estimate'])} ({_number(row['conf_low'])}, {_number(row['conf_high'])})"
+
+
+def _number(value: float) -> str:
+    return "-" if pd.isna(value) else f"{value:.3f}"
