@@ -42,7 +42,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet50": Architecture(f"{_TORCHVISION}:resnet50", IMAGENET),
     "resnet152": Architecture(f"{_TORCHVISION}:resnet152", IMAGENET),
     "efficientnet_b0": Architecture(f"{_TORCHVISION}:efficientnet_b0", IMAGENET),
+    "efficientnet_unet": Architecture("saltrust.models.classifying_unets:EncoderUNet", IMAGENET),
     "phantom_net": Architecture("saltrust.models.small:PhantomNet", GRAY),
+    "phantom_unet": Architecture("saltrust.models.small:PhantomUNet", GRAY),
 }
 
 

@@ -1,4 +1,4 @@
-"""A small classifier for phantoms, demonstrations and tests."""
+"""Small classifiers for phantoms, demonstrations and tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from saltrust.models.preprocessing import GRAY
 
@@ -52,12 +53,59 @@ class PhantomNet(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits, shape (batch, n_outputs), of inputs of shape (batch, 1, H, W)."""
-        features = self.features(inputs)
+        return self.classify(self.features(inputs))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits, shape (batch, n_outputs), of what ``features`` yields."""
         positions = features.shape[-2] * features.shape[-1]
         pooled = torch.logsumexp(self.sharpness * features, dim=(-2, -1))
         pooled = (pooled - math.log(positions)) / self.sharpness
         logits: Tensor = self.classifier(pooled)
         return logits
+
+
+class PhantomUNet(PhantomNet):
+    """:class:`PhantomNet` with a decoder, for phantoms and tests.
+
+    Three steps up, each the sum of what comes from below and of a convolution of the feature
+    map of that size, bring the bottleneck (an eighth of the image) back to its size.
+
+    Parameters
+    ----------
+    n_outputs, width, sharpness
+        As of the classifier.
+    """
+
+    preprocessing = GRAY
+
+    def __init__(self, n_outputs: int, width: int = 16, sharpness: float = 1.0) -> None:
+        super().__init__(n_outputs, width, sharpness)
+        # The halved image, and the stages that halve it again.
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1)
+                                     for channels in (width, width, 4 * width))
+        self.smooth = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False),
+                          nn.BatchNorm2d(width), nn.ReLU()) for _ in self.lateral)
+        self.segmentation_head = nn.Conv2d(width, 1, 3, padding=1)
+
+    def with_decoder(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`saltrust.models.decoding.DecodingClassifier`."""
+        levels = []
+        features = inputs
+        for part in self.features:
+            features = part(features)
+            levels.append(features)
+        finer = levels[1], levels[2], levels[4]
+        below: Tensor | None = None
+        for level, lateral, smooth in zip(reversed(finer), reversed(self.lateral),
+                                          reversed(self.smooth), strict=True):
+            own = lateral(level)
+            if below is not None:
+                own = own + _resized(below, own.shape[-2:])
+            below = smooth(own)
+        assert below is not None
+        decoded = self.segmentation_head(_resized(below, inputs.shape[-2:]))
+        return self.classify(features), decoded[:, 0]
 
 
 class _Residual(nn.Module):
@@ -82,3 +130,7 @@ def _convolution(n_in: int, n_out: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(n_out)
     )
+
+
+def _resized(features: Tensor, size: torch.Size) -> Tensor:
+    return functional.interpolate(features, tuple(size), mode="bilinear", align_corners=False)
