@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from saltrust.errors import UsageError, nearest
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
 
-DATA_KINDS = ("phantom", "folder", "manifest", "chexlocalize", "cubes")
+DATA_KINDS = ("phantom", "folder", "manifest", "chexlocalize", "egd-cxr", "cubes")
 UNCERTAIN_POLICIES = ("ignore", "zeros", "ones")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "tf32", "bf16", "float16")
@@ -41,7 +41,8 @@ class DataSpec:
     path: str = _bounded("", help="folder, CSV manifest or cubes; relative to the study file")
     findings: tuple[str, ...] = _bounded((), help="which findings, in this order; empty: all")
     split_fractions: tuple[float, ...] = _bounded(
-        (0.7, 0.1, 0.2), 0, 1, help="train, val, test by patient, where the data state none")
+        (), 0, 1, help="train, val, test by patient, where the data state none; empty: "
+                       "0.7, 0.1, 0.2, and 0.8, 0.1, 0.1 of egd-cxr")
     patients: int = _bounded(300, 1, 1_000_000, help="phantom: number of patients")
     size: int = _bounded(128, 32, 4096, help="phantom: native height and width in pixels")
     gaze: bool = _bounded(False, help="phantom: simulate where the reference reader looks")
@@ -49,6 +50,9 @@ class DataSpec:
                                    "(native pixels) or 5% (of the longer side)")
     weight: str = _bounded("duration", choices=("duration", "count"),
                            help="gaze heatmaps: what a fixation counts")
+    images: str = _bounded("", help="egd-cxr: folder of the radiographs; empty: none")
+    heatmaps: str = _bounded("", help="egd-cxr: folder of ready-made gaze heatmaps")
+    splits: str = _bounded("", help="egd-cxr: CSV of ids and their split")
 
 
 @dataclass(frozen=True)
@@ -348,7 +352,7 @@ def _check_names(study: Study, path: Path) -> None:
             raise UsageError(f"{path}: model name {model.name!r} must do as a folder name; "
                              "leave out slashes")
     fractions = study.data.split_fractions
-    if len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9:
+    if fractions and (len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9):
         raise UsageError(f"{path}: split_fractions of [data] must be three numbers (train, val, "
                          f"test) that add up to 1, not {list(fractions)}")
 

@@ -12,9 +12,11 @@ from saltrust.cli.options import (
     overwrite_option,
     refuse_both,
     resume_option,
+    seed_option,
     shows_progress,
     stack,
 )
+from saltrust.errors import UsageError
 
 
 @click.group(name="import")
@@ -86,6 +88,50 @@ def rsna(ctx: click.Context, /, labels_csv: Path, output: Path, **options: Any) 
 
     refuse_both(overwrite=options["overwrite"], resume=options["resume"])
     click.echo(str(import_rsna(labels_csv, output, progress=shows_progress(ctx), **options)))
+
+
+@import_.command(name="egd-cxr")
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@_challenge_options
+@click.option("--heatmaps", type=click.Path(path_type=Path), default=None,
+              help="Folder of ready-made gaze heatmaps, ID.png or ID/heatmap.png, in the place of "
+                   "those made of fixations.")
+@click.option("--sigma", default="150px", show_default=True,
+              help="Gaussian around a fixation: native pixels (150px) or part of the longer side "
+                   "(5%).")
+@click.option("--weight", type=click.Choice(["duration", "count"]), default="duration",
+              show_default=True, help="What a fixation counts; the released code counts each "
+                                      "once.")
+@click.option("--fractions", default="0.8,0.1,0.1", show_default=True, metavar="TRAIN,VAL,TEST",
+              help="Random split by patient, where --splits gives none.")
+@seed_option
+@click.pass_context
+def egd_cxr(ctx: click.Context, /, directory: Path, output: Path, sigma: str, weight: str,
+            fractions: str, **options: Any) -> None:
+    """Read Eye Gaze Data for Chest X-rays: classes, and where a radiologist looked.
+
+    DIR holds master_sheet.csv and fixations.csv.  --images is the folder of MIMIC-CXR, or of
+    pictures named by DICOM id.
+    """
+    from saltrust.datasets.egd_cxr import import_egd_cxr
+    from saltrust.datasets.gaze_maps import GazeSmoothing
+
+    refuse_both(overwrite=options["overwrite"], resume=options["resume"])
+    path = import_egd_cxr(directory, output, smoothing=GazeSmoothing(sigma, weight),
+                          split_fractions=_fractions(fractions), progress=shows_progress(ctx),
+                          **options)
+    click.echo(str(path))
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    try:
+        parts = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        parts = ()
+    if len(parts) != 3 or min(parts) < 0 or abs(sum(parts) - 1) > 1e-9:
+        raise UsageError(f"--fractions must be three numbers (train, val, test) that add up to 1, "
+                         f"such as 0.8,0.1,0.1, not {text!r}")
+    return parts
 
 
 @import_.command()

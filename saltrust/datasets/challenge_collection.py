@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 NATIVE_SIZE = (1024, 1024)
 READER = "reference"
 
-_ID_COLUMNS = ("imageid", "image", "patientid", "id")
+_ID_COLUMNS = ("imageid", "dicomid", "image", "patientid", "id")
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,17 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
         if image.mode in {"LA", "RGBA", "La", "RGBa"}:
             return np.asarray(values[..., :-1].any(axis=-1) & values[..., -1])
         return np.asarray(values.any(axis=-1))
+
+
+def read_pixels(path: Path) -> npt.NDArray[Any]:
+    """Decode a PNG or JPEG as it is stored, palettes resolved.
+
+    Returns
+    -------
+    ndarray of uint8, uint16, int32 or bool, shape (height, width) or (height, width, channels)
+    """
+    with _opened(path) as image:
+        return np.asarray(image.convert("RGBA") if image.mode in {"P", "PA"} else image).copy()
 
 
 def native_size(path: str | Path) -> tuple[int, int]:

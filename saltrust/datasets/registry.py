@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from saltrust.cache.collection import Collection
 from saltrust.errors import UsageError
 from saltrust.study import Study
@@ -27,13 +29,14 @@ def open_collection(study: Study) -> Collection:
         If the data set is empty, damaged or lacks a finding; each kind says more.
     """
     data = study.data
+    fractions = data.split_fractions or (0.7, 0.1, 0.2)
     if data.kind == "phantom":
         from saltrust.datasets.gaze_maps import DEFAULT_SIGMA, GazeSmoothing
         from saltrust.datasets.phantom import phantom
 
         smoothing = GazeSmoothing(data.sigma or DEFAULT_SIGMA, data.weight)
         return phantom(patients=data.patients, size=data.size, seed=study.seed,
-                       findings=data.findings, split_fractions=data.split_fractions,
+                       findings=data.findings, split_fractions=fractions,
                        gaze=smoothing if data.gaze else None)
     if not data.path:
         raise UsageError(f"[data] of the study in {study.folder} says kind = {data.kind!r} but "
@@ -45,17 +48,31 @@ def open_collection(study: Study) -> Collection:
     if data.kind == "folder":
         from saltrust.datasets.folder import folder
 
-        return folder(path, findings=data.findings, split_fractions=data.split_fractions,
+        return folder(path, findings=data.findings, split_fractions=fractions,
                       seed=study.seed)
     if data.kind == "manifest":
         from saltrust.datasets.manifest import manifest
 
-        return manifest(path, findings=data.findings, split_fractions=data.split_fractions,
+        return manifest(path, findings=data.findings, split_fractions=fractions,
                         seed=study.seed)
     if data.kind == "chexlocalize":
         from saltrust.datasets.chexlocalize_collection import chexlocalize
 
         return chexlocalize(path, findings=data.findings)
+    if data.kind == "egd-cxr":
+        return _egd_cxr(study, path)
     from saltrust.datasets.stored_cubes import stored_cubes
 
     return stored_cubes(path, findings=data.findings)
+
+
+def _egd_cxr(study: Study, path: Path) -> Collection:
+    from saltrust.datasets.egd_cxr import SIGMA, SPLIT_FRACTIONS, egd_cxr
+    from saltrust.datasets.gaze_maps import GazeSmoothing
+
+    data = study.data
+    beside = {name: study.path(text) if text else None for name, text in (
+        ("images", data.images), ("heatmaps", data.heatmaps), ("splits", data.splits))}
+    return egd_cxr(path, findings=data.findings, seed=study.seed,
+                   split_fractions=data.split_fractions or SPLIT_FRACTIONS,
+                   smoothing=GazeSmoothing(data.sigma or SIGMA, data.weight), **beside)
