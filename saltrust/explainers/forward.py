@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import DataError
+from saltrust.explainers.evaluation import evaluate
 
 
 @contextmanager
@@ -163,8 +164,7 @@ def run_forward(
         for name in layers:
             part = module.get_submodule(name)
             hooks.enter_context(part.register_forward_hook(keep(name)))
-        # A copy, as a network may change its input in place.
-        logits = module(inputs.clone() if differentiate else inputs)
+        logits = evaluate(module, inputs)
     check_logits(module, logits, len(inputs))
     for name in layers:
         if name not in features:

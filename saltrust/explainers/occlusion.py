@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from saltrust.errors import UsageError
 from saltrust.explainers.context import BatchContext
+from saltrust.explainers.evaluation import evaluate
 from saltrust.explainers.forward import ForwardPass, frozen, run_forward
 
 
@@ -105,7 +106,7 @@ def _covered_logits(module: nn.Module, image: Tensor, cover: Tensor,
             for row, (y, x) in enumerate(part):
                 place = (slice(None), slice(y, y + window), slice(x, x + window))
                 covered[row][place] = cover[place]
-            found.append(module(covered))
+            found.append(evaluate(module, covered))
         except torch.cuda.OutOfMemoryError:
             if not context.passes.halve():
                 raise
