@@ -30,13 +30,8 @@ from saltrust.datasets.egd_cxr_tables import (
     read_master_sheet,
     size_from_screen,
 )
-from saltrust.datasets.gaze_maps import (
-    GazeSmoothing,
-    fixation_heatmap,
-    resample_heatmap,
-    within,
-)
-from saltrust.datasets.heatmap_files import read_heatmap
+from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap, within
+from saltrust.datasets.heatmap_files import gaze_heatmap
 from saltrust.datasets.radiograph_files import native_size, read_radiograph
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError, UsageError
@@ -89,17 +84,12 @@ class EgdCxrCollection:
     def gaze(self, image: str, grid: Size) -> Mapping[str, npt.NDArray[np.float32]]:
         """Gaze heatmap of the radiologist: ready-made where heatmaps were given."""
         if self.heatmaps:
-            if image not in self.heatmaps:
-                return {}
-            heatmap = read_heatmap(self.heatmaps[image])
-            if not heatmap.max() > 0:
-                _LOG.warning("the heatmap %s is black, so %s counts as without gaze",
-                             self.heatmaps[image], image)
-                return {}
-            return {READER: resample_heatmap(heatmap, grid)}
-        if image not in self.looks:
-            return {}
-        made = fixation_heatmap(self.looks[image], self.sizes[image], grid, self.smoothing)
+            path = self.heatmaps.get(image)
+            made = None if path is None else gaze_heatmap(path, grid)
+        elif image in self.looks:
+            made = fixation_heatmap(self.looks[image], self.sizes[image], grid, self.smoothing)
+        else:
+            made = None
         return {} if made is None else {READER: made}
 
     def fixations(self, image: str) -> Mapping[str, Fixations]:

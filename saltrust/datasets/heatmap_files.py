@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from saltrust.datasets.gaze_maps import resample_heatmap
 from saltrust.datasets.radiograph_files import read_pixels
 from saltrust.errors import DataError
+
+_LOG = logging.getLogger(__name__)
 
 #: Largest difference of a colour channel, of 255, that rounding explains.
 _TOLERANCE = 2
@@ -49,6 +53,20 @@ def read_heatmap(path: str | Path) -> npt.NDArray[np.float32]:
                         "viridis, so its values cannot be told; save it in gray")
     values = distance.argmin(axis=1)[at.ravel()] / 255.0
     return np.asarray(values.reshape(pixels.shape[:2]), dtype=np.float32)
+
+
+def gaze_heatmap(path: Path, grid: tuple[int, int]) -> npt.NDArray[np.float32] | None:
+    """Decode a gaze heatmap and bring it to the grid, maximum 1; None, and logged, if black.
+
+    Returns
+    -------
+    ndarray of float32, shape grid, or None
+    """
+    heatmap = read_heatmap(path)
+    if not heatmap.max() > 0:
+        _LOG.warning("the gaze heatmap %s is black, so it counts as no gaze", path)
+        return None
+    return resample_heatmap(heatmap, grid)
 
 
 @lru_cache(maxsize=1)

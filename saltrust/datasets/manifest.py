@@ -28,6 +28,9 @@ One row per image, UTF-8, comma-separated.  Columns, all but ``image`` or ``path
     the boxes filled.
 ``points:FINDING[:READER]``
     ``x y; x y``: most representative points, beside a mask or boxes.
+``gaze`` or ``gaze:READER``
+    Path of a PNG with the static gaze heatmap of the image, gray or coloured by viridis, of any
+    size; it is scaled to its maximum.  A blank cell or a black heatmap means no gaze.
 
 The reader is ``reference`` unless named.  Readers whose names begin with ``expert`` or
 ``benchmark`` are benchmark experts, all others reference standard.  ``none`` (or Kaggle's
@@ -44,9 +47,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
-from saltrust.cache.collection import Annotation, Radiograph
+from saltrust.cache.collection import Annotation, Fixations, Radiograph
 from saltrust.datasets.collection_index import (
     choose_findings,
     collection_index,
@@ -54,10 +58,12 @@ from saltrust.datasets.collection_index import (
     require_unique,
 )
 from saltrust.datasets.csv_tables import CsvTable, parse_label, parse_split, read_csv
+from saltrust.datasets.heatmap_files import gaze_heatmap
 from saltrust.datasets.manifest_annotations import (
     AnnotationColumns,
     annotation_columns,
     check_mask_file,
+    gaze_columns,
     mask_file,
     read_annotation,
     reader_role,
@@ -71,7 +77,8 @@ from saltrust.datasets.radiograph_files import (
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError
 
-RESERVED_COLUMNS = ("image", "path", "patient", "study", "view", "split", "height", "width")
+RESERVED_COLUMNS = ("image", "path", "patient", "study", "view", "split", "height", "width",
+                    "gaze")
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ class ManifestCollection:
     files: Mapping[str, Path] = field(repr=False)
     columns: Sequence[AnnotationColumns] = field(repr=False)
     rows: Mapping[str, int] = field(repr=False)
+    gazes: Mapping[str, Mapping[str, Path]] = field(repr=False)
 
     def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
         """Decode one radiograph and resample it to ``grid`` = (height, width)."""
@@ -116,6 +124,22 @@ class ManifestCollection:
             if annotation is not None:
                 found[item.finding, item.reader] = annotation
         return found
+
+    @property
+    def has_gaze(self) -> bool:
+        """Whether any row names a gaze heatmap."""
+        return any(self.gazes.values())
+
+    def gaze(self, image: str, grid: tuple[int, int]) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Gaze heatmaps of one image by reader, each of maximum 1."""
+        made = {reader: gaze_heatmap(path, grid)
+                for reader, path in self.gazes.get(image, {}).items()}
+        return {reader: heatmap for reader, heatmap in made.items() if heatmap is not None}
+
+    def fixations(self, image: str) -> Mapping[str, Fixations]:
+        """None: a manifest gives heatmaps."""
+        del image
+        return {}
 
 
 def manifest(
@@ -172,20 +196,26 @@ def manifest(
     sizes = _native_sizes(table, paths) if columns or "height" in table.columns else None
     if columns and sizes is not None:
         _check_mask_files(table, columns, images, sizes)
+    looking = gaze_columns(table.columns)
+    gazes = _gaze_files(table, looking, images)
     return ManifestCollection(
         index=collection_index(
             images, list(chosen), labels, patient=patients, split=splits,
             study=_text(rows, "study"), view=_text(rows, "view"), native_sizes=sizes,
-            readers={item.reader: reader_role(item.reader) for item in columns}),
-        fingerprint=fingerprint({"columns": table.columns, "cells": table.cells,
-                                 "findings": list(chosen), "splits": splits}, files),
+            readers={name: reader_role(name)
+                     for name in (*(item.reader for item in columns), *looking)}),
+        fingerprint=fingerprint(
+            {"columns": table.columns, "cells": table.cells, "findings": list(chosen),
+             "splits": splits},
+            {**files, **{f"gaze {image} {reader}": path for image, of_image in gazes.items()
+                         for reader, path in of_image.items()}}),
         description={
             "kind": "manifest", "source": str(table.path), "seed": seed, "images": len(images),
             "patients": len(set(patients)),
             "split": "given" if "split" in table.columns else "random by patient",
         },
         has_radiographs=bool(files), table=table, files=files, columns=columns,
-        rows={image: position for position, image in enumerate(images)},
+        rows={image: position for position, image in enumerate(images)}, gazes=gazes,
     )
 
 
@@ -276,6 +306,21 @@ def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
     if missing:
         raise DataError(f"{len(missing)} masks that {table.path} names do not exist, the first "
                         f"is {missing[0]}; paths start at the folder of the CSV")
+
+
+def _gaze_files(table: CsvTable, columns: Mapping[str, str], images: Sequence[str],
+                ) -> dict[str, dict[str, Path]]:
+    """Existing heatmap file of every image and reader whose cell is not blank."""
+    found = {image: {reader: table.path.parent / row[column]
+                     for reader, column in columns.items() if row[column]}
+             for image, (_, row) in zip(images, table.rows(), strict=True)}
+    paths = [path for of_image in found.values() for path in of_image.values()]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(paths)} gaze heatmaps that {table.path} names do "
+                        f"not exist, the first is {missing[0]}; paths start at the folder of the "
+                        "CSV")
+    return found
 
 
 def _text(rows: Sequence[Mapping[str, str]], column: str) -> list[str] | None:

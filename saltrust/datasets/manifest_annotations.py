@@ -27,6 +27,9 @@ MASK_KINDS = ("mask", "kaggle_rle", "siim_rle")
 #: All column kinds, written before the colon.
 KINDS = (*MASK_KINDS, "boxes", "points")
 
+#: Column kind of gaze heatmaps, which belong to no finding.
+GAZE = "gaze"
+
 #: Reader of columns that name none.
 DEFAULT_READER = "reference"
 #: Readers whose names begin so are benchmark experts; all others are reference standard.
@@ -85,12 +88,12 @@ def annotation_columns(columns: Sequence[str], findings: Mapping[str, str], path
     grouped: dict[tuple[str, str], dict[str, str]] = {}
     for column in columns:
         kind, colon, rest = column.partition(":")
-        if not colon:
+        if not colon or kind == GAZE:
             continue
         label_column, _, reader = (part.strip() for part in rest.partition(":"))
         if kind not in KINDS:
             raise DataError(f"{path}: the column {column!r} is of an unknown kind; "
-                            f"{nearest(kind, KINDS)}")
+                            f"{nearest(kind, (*KINDS, GAZE))}")
         if label_column not in label_columns:
             raise DataError(f"{path}: the column {column!r} annotates a finding without a label "
                             f"column; {nearest(label_column, label_columns)}")
@@ -109,6 +112,22 @@ def annotation_columns(columns: Sequence[str], findings: Mapping[str, str], path
             raise DataError(f"{path}: {item.names['points']!r} gives points without a mask; add "
                             f"a mask or boxes column for {item.finding} by {item.reader}")
     return result
+
+
+def gaze_columns(columns: Sequence[str]) -> dict[str, str]:
+    """Reader -> column of the columns ``gaze`` and ``gaze:READER``.
+
+    Examples
+    --------
+    >>> gaze_columns(["path", "gaze", "gaze:Dr. Lee", "gazelle"])
+    {'reference': 'gaze', 'Dr. Lee': 'gaze:Dr. Lee'}
+    """
+    found = {}
+    for column in columns:
+        kind, _, reader = (part.strip() for part in column.partition(":"))
+        if kind == GAZE:
+            found[reader or DEFAULT_READER] = column
+    return found
 
 
 def mask_file(cell: str, folder: Path) -> Path | None:
