@@ -17,28 +17,11 @@ from saltrust.explainers.context import BatchContext, PassSize
 from saltrust.explainers.explain import explain
 from saltrust.explainers.segmentation import SegmentStore
 from saltrust.generate.plan import PlannedModel, Positions
+from saltrust.generate.radiographs import LoadedBatch, RadiographStore
 from saltrust.generate.status import map_status
 from saltrust.models.preprocessing import Preprocessing, to_input
 
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class LoadedBatch:
-    """Pixels of a batch.
-
-    Attributes
-    ----------
-    images : tuple of str
-        Names.
-    pixels : ndarray of uint8, shape (B, y, x)
-    decoded : dict of int to Radiograph
-        Those that are not in the store yet, by position.
-    """
-
-    images: tuple[str, ...]
-    pixels: npt.NDArray[np.uint8]
-    decoded: dict[int, Radiograph]
 
 
 @dataclass(frozen=True)
@@ -143,11 +126,8 @@ class ModelStore:
     def __init__(self, writer: StoreWriter, collection: Collection, model: int,
                  n_explainers: int) -> None:
         self._writer = writer
-        self._collection = collection
         self._model = model
-        self._images = writer.labels("image")
-        self._pixels = writer.array("radiograph/pixels")
-        self._stored = np.asarray(writer.array("radiograph/stored")[:]).astype(bool)
+        self._radiographs = RadiographStore(writer, collection)
         self._heatmap = writer.array("saliency/heatmap") if n_explainers else None
 
     def counts(self) -> dict[str, int]:
@@ -166,28 +146,11 @@ class ModelStore:
             probability = np.asarray(
                 self._writer.array("prediction/probability")[..., self._model])
             done = np.isfinite(probability).all(axis=1)
-        return np.asarray(done & self._stored)
+        return np.asarray(done & self._radiographs.stored)
 
     def load(self, positions: Positions) -> LoadedBatch:
-        """Read the pixels of a batch: from the store where they are, else from the data set.
-
-        Raises
-        ------
-        DataError
-            If a radiograph cannot be decoded; the message names its file.
-        """
-        _, height, width = self._pixels.shape
-        pixels = np.empty((len(positions), height, width), dtype=np.uint8)
-        decoded = {}
-        for row, position in enumerate(positions.tolist()):
-            if self._stored[position]:
-                pixels[row] = self._pixels[position]
-            else:
-                radiograph = self._collection.radiograph(self._images[position], (height, width))
-                decoded[position] = radiograph
-                pixels[row] = radiograph.pixels
-        return LoadedBatch(tuple(self._images[position] for position in positions.tolist()),
-                           pixels, decoded)
+        """Pixels of a batch, as :meth:`saltrust.generate.radiographs.RadiographStore.load`."""
+        return self._radiographs.load(positions)
 
     def read(self, positions: Positions) -> ExplainedBatch:
         """Results of a batch that is in the store already."""
@@ -218,8 +181,7 @@ class ModelStore:
             If the disk is full; the store stays as it is, unfinished.
         """
         with disk_errors(self._writer.partial):
-            if batch.decoded:
-                self._store_radiographs(batch.decoded)
+            self._radiographs.store(batch.decoded)
             if self._heatmap is not None:
                 for explainer, maps in enumerate(batch.heatmaps):
                     for position, block in zip(positions.tolist(), maps, strict=True):
@@ -232,19 +194,6 @@ class ModelStore:
                 completeness = np.stack(batch.completeness, axis=-1)
                 self._store_small("saliency/completeness", positions, completeness)
                 self._store_small("saliency/status", positions, status)
-
-    def _store_radiographs(self, decoded: dict[int, Radiograph]) -> None:
-        for position, radiograph in decoded.items():
-            self._pixels[position] = radiograph.pixels
-        where = (np.array(list(decoded)),)
-        for name, values in (
-            ("native_height", [item.native_height for item in decoded.values()]),
-            ("native_width", [item.native_width for item in decoded.values()]),
-            ("radiograph/stored", [1 for _ in decoded]),
-        ):
-            array = self._writer.array(name)
-            array.set_orthogonal_selection(where, np.array(values, dtype=array.dtype))
-        self._stored[where] = True
 
     def _store_small(self, name: str, positions: Positions, values: npt.NDArray[Any]) -> None:
         # Selected with a list, the model stays a dimension.

@@ -11,12 +11,12 @@ from scipy.special import expit
 from saltrust.generate.batches import (
     ExplainedBatch,
     Floats,
-    LoadedBatch,
     ModelStore,
     Resources,
     explain_batch,
 )
 from saltrust.generate.plan import PlannedEnsemble, Positions
+from saltrust.generate.radiographs import LoadedBatch
 
 
 def explain_ensemble(ensemble: PlannedEnsemble, stores: Sequence[ModelStore | None],

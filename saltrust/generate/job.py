@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
-from tqdm import tqdm
 
 from saltrust.cache.collection import Collection
 from saltrust.cache.reference import fixation_count, instance_counts, write_annotations
 from saltrust.cache.writing import StoreWriter, create_store
 from saltrust.explainers.context import PassSize
+from saltrust.generate.batch_run import run_batches
 from saltrust.generate.batches import (
     ExplainedBatch,
-    LoadedBatch,
     ModelStore,
     Resources,
     explain_batch,
 )
 from saltrust.generate.completeness import CompletenessCheck
 from saltrust.generate.ensembles import explain_ensemble
-from saltrust.generate.pipeline import overlap
+from saltrust.generate.localizers import run_localizers
 from saltrust.generate.plan import Plan, PlannedEnsemble, PlannedModel, Positions, make_plan
 from saltrust.generate.provenance import attributes, identity
+from saltrust.generate.radiographs import LoadedBatch
 from saltrust.generate.randomization import run_randomization
 from saltrust.models.device import choose_device
 from saltrust.study import Study
@@ -92,19 +91,21 @@ def generate(
     n_points, n_boxes = instance_counts(collection)
     explainers = plan.explainer_labels()
     models = plan.model_labels()
-    groups = ["radiograph", "reference", "prediction"]
-    if explainers is not None:
-        groups.append("saliency")
-    if plan.randomization is not None:
-        groups.append("randomization")
+    groups = ["radiograph", "reference"]
+    for name, wanted in (("prediction", plan.has_models), ("saliency", explainers is not None),
+                         ("randomization", plan.randomization is not None),
+                         ("localizer", bool(plan.localizers))):
+        if wanted:
+            groups.append(name)
     writer = create_store(
         output,
         index=collection.index,
         grid=plan.grid,
         groups=groups,
-        models=models,
+        models=models if plan.has_models else None,
         explainers=explainers,
         randomization=None if plan.randomization is None else plan.randomization.labels(models),
+        localizers=plan.localizer_labels() if plan.localizers else None,
         n_points=n_points,
         n_boxes=n_boxes,
         n_fixations=fixation_count(collection),
@@ -125,6 +126,7 @@ def generate(
             _run_ensemble(plan, ensemble, members, open_store(position), resources,
                           progress=progress)
         run_randomization(plan, writer, resources, progress=progress)
+        run_localizers(plan, writer, collection, progress=progress)
     return writer.finish()
 
 
@@ -153,8 +155,8 @@ def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, resources: Re
         completeness.add(batch)
         return batch
 
-    _run_batches(plan, model.classifier.name, [model.classifier.module], store, compute,
-                 progress=progress)
+    run_batches(plan, model.classifier.name, [model.classifier.module], store, compute,
+                progress=progress)
     _warn_of_incomplete_maps(model, completeness.missed())
 
 
@@ -165,40 +167,7 @@ def _run_ensemble(plan: Plan, ensemble: PlannedEnsemble, members: Sequence[Model
 
     computed = [item.classifier.module for item, kept in
                 zip(ensemble.members, members, strict=True) if kept is None]
-    _run_batches(plan, ensemble.name, computed, store, compute, progress=progress)
-
-
-def _run_batches(plan: Plan, name: str, modules: Sequence[nn.Module], store: ModelStore,
-                 compute: Callable[[Positions, LoadedBatch], ExplainedBatch], *,
-                 progress: bool) -> None:
-    finished = store.finished()
-    batches = [batch for batch in plan.batches() if not finished[batch].all()]
-    for module in modules:
-        module.to(plan.device)
-    bar = tqdm(
-        desc=name,
-        unit="image",
-        total=len(plan.images),
-        initial=len(plan.images) - sum(map(len, batches)),
-        disable=None if progress else True,
-    )
-    try:
-        with bar, closing(overlap(batches, store.load, compute, store.store)) as stored:
-            for batch in stored:
-                bar.update(len(batch))
-    finally:
-        for module in modules:
-            module.to("cpu")
-    _warn_of_useless_maps(name, store.counts())
-
-
-def _warn_of_useless_maps(model: str, counts: dict[str, int]) -> None:
-    useless = {"flat": counts.get("FLAT", 0), "not finite": counts.get("NONFINITE", 0)}
-    found = [f"{count} {what}" for what, count in useless.items() if count]
-    if found:
-        computed = sum(counts.values()) - counts["MISSING"]
-        _log.warning("model %r: of %d heatmaps %s; their status says so", model, computed,
-                     " and ".join(found))
+    run_batches(plan, ensemble.name, computed, store, compute, progress=progress)
 
 
 def _warn_of_incomplete_maps(model: PlannedModel, missed: dict[str, float]) -> None:

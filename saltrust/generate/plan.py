@@ -17,6 +17,7 @@ from saltrust.explainers.explain import explain
 from saltrust.explainers.registry import BoundExplainer, describe_parameters, resolve
 from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomization
 from saltrust.models.classifier import Classifier, load_classifier
+from saltrust.models.localizer import Localizer, load_localizer
 from saltrust.models.preprocessing import to_input
 from saltrust.models.registry import importable_from
 from saltrust.study import ModelSpec, Study
@@ -83,6 +84,8 @@ class Plan:
     device : torch.device
     randomization : RandomizationPlan or None
         What is made of random networks, where the study asks for it.
+    localizers : tuple of Localizer
+        Networks that localise, in the order of ``/localizer``.
     """
 
     study: Study
@@ -91,6 +94,12 @@ class Plan:
     device: torch.device
     randomization: RandomizationPlan | None = None
     ensembles: tuple[PlannedEnsemble, ...] = ()
+    localizers: tuple[Localizer, ...] = ()
+
+    @property
+    def has_models(self) -> bool:
+        """Whether any classifier is run; a study may have localizers only."""
+        return bool(self.models or self.ensembles)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -125,6 +134,16 @@ class Plan:
             "model_checkpoint": ("model", [item.checkpoint_sha256 for item in stored]),
         })
 
+    def localizer_labels(self) -> xr.Dataset:
+        """Coordinates of the ``model`` dimension of ``/localizer``."""
+        return xr.Dataset(coords={
+            "model": ("model", [item.name for item in self.localizers]),
+            "model_role": ("model", ["member" for _ in self.localizers]),
+            "model_architecture": ("model", [item.architecture for item in self.localizers]),
+            "model_seed": ("model", [item.seed for item in self.localizers]),
+            "model_checkpoint": ("model", [item.checkpoint_sha256 for item in self.localizers]),
+        })
+
     def all_models(self) -> dict[str, PlannedModel]:
         """Every model that is run, stored or only a member, by name."""
         members = [member for ensemble in self.ensembles for member in ensemble.members]
@@ -132,6 +151,8 @@ class Plan:
 
     def explainer_parameters(self) -> dict[str, str]:
         """Parameters of each explainer as JSON, in the order of the cubes."""
+        if not self.has_models:
+            return {}
         return {
             spec.name: describe_parameters(
                 {name: model.explainers[position] for name, model in self.all_models().items()})
@@ -164,9 +185,9 @@ def make_plan(collection: Collection, study: Study, device: torch.device) -> Pla
     Raises
     ------
     UsageError
-        If the study declares no models, names an explainer, a parameter or a layer that does
-        not exist, a stage of randomization that a model does not have, or weights that are
-        not there.
+        If the study declares neither models nor localizers, names an explainer, a parameter or
+        a layer that does not exist, a stage of randomization that a model does not have, or
+        weights that are not there.
     DataError
         If the data set has no radiographs, or none in the split to explain; if weights belong
         to another architecture or lack a finding; if an explainer does not return heatmaps.
@@ -174,7 +195,7 @@ def make_plan(collection: Collection, study: Study, device: torch.device) -> Pla
     if not collection.has_radiographs:
         raise DataError("the data set holds annotations but no radiographs, which heatmaps are "
                         "made from; name a data set with images under [data]")
-    if not study.models and not study.ensembles:
+    if not study.models and not study.ensembles and not study.localizers:
         raise UsageError("the study declares no [[models]]; add one with a name and an "
                          "architecture")
     images = _select_images(collection.index, study.generate.split)
@@ -196,7 +217,8 @@ def make_plan(collection: Collection, study: Study, device: torch.device) -> Pla
                               for spec in specs))
         for name, specs in members.items())
     randomization = plan_randomization(study, [item.classifier for item in models], images)
-    return Plan(study, images, tuple(models), device, randomization, ensembles)
+    localizers = tuple(load_localizer(spec, study, findings) for spec in study.localizers)
+    return Plan(study, images, tuple(models), device, randomization, ensembles, localizers)
 
 
 def _stored(study: Study, members: dict[str, tuple[ModelSpec, ...]]) -> list[str]:

@@ -12,9 +12,11 @@ import torch
 
 from saltrust.cache.collection import Collection
 from saltrust.generate.plan import Plan
+from saltrust.models.localizer import Localizer
 
 # scikit-image segments radiographs for XRAI; numpy draws the noise.
-_PACKAGES = ("numpy", "xarray", "zarr", "torch", "torchvision", "scikit-image")
+_PACKAGES = ("numpy", "xarray", "zarr", "torch", "torchvision", "scikit-image",
+             "segmentation-models-pytorch")
 
 
 def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
@@ -37,6 +39,10 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
            for item in plan.ensembles},
         **{f"set of parameters of explainer {name!r}": parameters
            for name, parameters in plan.explainer_parameters().items()},
+        **{f"localizer {item.name!r}": {
+            "checkpoint_sha256": item.checkpoint_sha256, "findings": list(item.findings),
+            "preprocessing": item.preprocessing.as_dict(), "rounded": item.rounded}
+           for item in plan.localizers},
         **({"randomization": _digest(plan.randomization.describe())}
            if plan.randomization else {}),
     }
@@ -54,8 +60,12 @@ def attributes(plan: Plan, collection: Collection, command_line: str) -> dict[st
         "models": models,
         **({"ensembles": {item.name: [member.classifier.name for member in item.members]
                           for item in plan.ensembles}} if plan.ensembles else {}),
+        **({"localizers": {item.name: _describe_localizer(item) for item in plan.localizers}}
+           if plan.localizers else {}),
         "seeds": {"study": plan.study.seed,
                   "models": {name: facts["seed"] for name, facts in models.items()},
+                  **({"localizers": {item.name: item.seed for item in plan.localizers}}
+                     if plan.localizers else {}),
                   **({"randomization": list(plan.randomization.seeds)}
                      if plan.randomization else {})},
         "versions": {"python": platform.python_version(), **_versions()},
@@ -77,6 +87,17 @@ def _describe_models(plan: Plan) -> dict[str, dict[str, Any]]:
             "preprocessing": item.preprocessing.as_dict(),
         }
         for item in classifiers
+    }
+
+
+def _describe_localizer(item: Localizer) -> dict[str, Any]:
+    return {
+        "architecture": item.architecture,
+        "checkpoint_sha256": item.checkpoint_sha256,
+        "seed": item.seed,
+        "findings": list(item.findings),
+        "rounded": item.rounded,
+        "preprocessing": item.preprocessing.as_dict(),
     }
 
 

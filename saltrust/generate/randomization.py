@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter, disk_errors
-from saltrust.generate.batches import ExplainedBatch, LoadedBatch, Resources, explain_batch
+from saltrust.generate.batches import ExplainedBatch, Resources, explain_batch
 from saltrust.generate.pipeline import overlap
 from saltrust.generate.plan import Plan, Positions
+from saltrust.generate.radiographs import LoadedBatch
 from saltrust.generate.randomization_plan import RandomizationPlan
 from saltrust.generate.status import map_status
 from saltrust.models.random_weights import randomised

@@ -94,8 +94,9 @@ def test_checkpoints_by_pattern_are_members(collection: Any, study: Study, tmp_p
 
 def test_a_probability_that_rounds_to_one_keeps_its_logit(collection: Any, study: Study,
                                                           tmp_path: Path) -> None:
-    from saltrust.generate.batches import ExplainedBatch, LoadedBatch
+    from saltrust.generate.batches import ExplainedBatch
     from saltrust.generate.ensembles import mean_batch
+    from saltrust.generate.radiographs import LoadedBatch
 
     def batch(logit: float) -> ExplainedBatch:
         logits = np.array([[logit]], np.float32)

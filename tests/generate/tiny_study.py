@@ -31,7 +31,14 @@ from saltrust.errors import NothingToDo
 from saltrust.generate.job import generate
 from saltrust.models.checkpoint import save
 from saltrust.models.preprocessing import GRAY
-from saltrust.study import ExplainerSpec, GenerateSpec, ModelSpec, RandomizationSpec, Study
+from saltrust.study import (
+    ExplainerSpec,
+    GenerateSpec,
+    LocalizerSpec,
+    ModelSpec,
+    RandomizationSpec,
+    Study,
+)
 
 FINDINGS = ("Edema", "Pneumothorax", "Lung Lesion")
 GRID = 24
@@ -85,6 +92,28 @@ class TinyNetwork(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.head(self.body(inputs).square().mean(dim=(2, 3)))
         return logits
+
+
+class TinySegmenter(nn.Module):
+    """One convolution that says of every pixel what it is; a localizer by `module:factory`."""
+
+    preprocessing = GRAY
+
+    def __init__(self, n_outputs: int) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(1, n_outputs, 3, padding=1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.body(inputs)
+        return logits
+
+
+def save_localizer(folder: Path, name: str, findings: tuple[str, ...], seed: int) -> LocalizerSpec:
+    """A localizer with weights of `seed`, and how the study names it."""
+    torch.manual_seed(seed)
+    save_model(folder, name, TinySegmenter(len(findings)), seed=seed, findings=list(findings),
+               architecture="tiny_study:TinySegmenter")
+    return LocalizerSpec(name, "tiny_study:TinySegmenter", findings=findings)
 
 
 def save_model(folder: Path, name: str, network: nn.Module, **card: Any) -> None:
@@ -147,7 +176,8 @@ def main(folder: Path, seed: int) -> None:
     sys.modules["tiny_study"] = sys.modules["__main__"]
     noisy = ExplainerSpec("smoothgrad", {"samples": 2})
     study = write_study(folder, explainers=(ExplainerSpec("grad"), ExplainerSpec("gradcam"), noisy),
-                        randomization=RandomizationSpec(replicates=1, images=3))
+                        randomization=RandomizationSpec(replicates=1, images=3),
+                        localizers=(save_localizer(folder, "segmenter", FINDINGS[:2], 3),))
     # Made here, so that what xarray imports with its first data set is imported once.
     collection = NoisyCollection(24)
     child = _run(collection, study, folder / "whole.zarr")
