@@ -149,7 +149,7 @@ def _write_block(writer: StoreWriter, collection: Collection, images: Sequence[s
         annotations = collection.annotations(image)
         if not annotations:
             continue
-        height, width = _native_size(collection, image, block.start + i)
+        height, width = native_size(collection, image, block.start + i)
         grids = np.zeros((*shape[1:], *masks.shape[-2:]), dtype=bool) if masks else None
         for (finding, reader), annotation in annotations.items():
             at = (finding_at[finding], reader_at[reader])
@@ -218,7 +218,14 @@ def _fill_lists(lists: dict[str, npt.NDArray[Any]], at: tuple[int, int, int],
         lists["box"][at][k] = box
 
 
-def _native_size(collection: Collection, image: str, position: int) -> tuple[int, int]:
+def native_size(collection: Collection, image: str, position: int) -> tuple[int, int]:
+    """Height and width of the image at ``position`` of the index, which its masks have.
+
+    Raises
+    ------
+    DataError
+        If the data set does not state them.
+    """
     for name in ("native_height", "native_width"):
         if name not in collection.index:
             raise DataError(f"{image} has annotations but the data set does not state its native "

@@ -104,6 +104,14 @@ def localize(module: nn.Module, inputs: Tensor) -> Localization:
     return Localization(heatmaps, mean_of_non_zero(heatmaps))
 
 
+@torch.no_grad()
+def image_scores(module: nn.Module, inputs: Tensor) -> Tensor:
+    """The scores of :func:`localize` alone, shape (batch, finding), on the CPU."""
+    if isinstance(module, Detector):
+        return torch.stack([found.best for found in module.detect(inputs)]).cpu()
+    return mean_of_non_zero(torch.sigmoid(module(inputs).float())).cpu()
+
+
 def mean_of_non_zero(heatmaps: Tensor) -> Tensor:
     """Mean of the pixels that do not vanish when a map is stored as bytes.
 

@@ -17,6 +17,8 @@ from saltrust.models.checkpoint import read_weights, sha256_of
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 #: InceptionV3 is built without its auxiliary head, which published weights contain.
 _AUXILIARY = "AuxLogits."
+#: Where classifiers keep their last layers: torchvision, timm, older collections.
+_CLASSIFIER_HEADS = ("fc.", "classifier.", "head.", "last_linear.")
 #: Counters that do not take part in the computation and that old files lack.
 _COUNTER = "num_batches_tracked"
 
@@ -86,6 +88,41 @@ def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str,
     _copy(model, kept)
     loaded = all(name in kept for name in head)
     return {"path": str(path), "sha256": sha256_of(path), "head": "loaded" if loaded else "new"}
+
+
+def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> dict[str, Any]:
+    """Start a network that localises from its own weights, or its encoder from a classifier's.
+
+    The encoder is the module's attribute ``pretrainable``, where it has one.  Weights that hold
+    all of it, and nothing else but the head of a classifier, start the encoder alone; others
+    must be of the whole network, as for :func:`fit_pretrained`.
+
+    Returns
+    -------
+    dict
+        For the card: ``path``, ``sha256`` and ``head`` ("loaded" or "new").
+
+    Raises
+    ------
+    UsageError
+        If the file does not exist.
+    DataError
+        If it cannot be read, or does not fit.
+    """
+    encoder = getattr(model, "pretrainable", None)
+    if isinstance(encoder, nn.Module):
+        state = encoder.state_dict()
+        tensors = _renamed(read_weights(path), state)
+        missing, unexpected, misshapen = _differences(tensors, state)
+        if not missing and all(name.startswith(_CLASSIFIER_HEADS) for name in unexpected):
+            if misshapen:
+                raise DataError(_complaint(path, f"the encoder of architecture {architecture!r}",
+                                           [], [], misshapen))
+            kept = {name: tensor for name, tensor in tensors.items() if name in state}
+            _check_finite(kept, path)
+            _copy(encoder, kept)
+            return {"path": str(path), "sha256": sha256_of(path), "head": "new"}
+    return fit_pretrained(model, path, architecture)
 
 
 def _renamed(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
