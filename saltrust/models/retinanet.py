@@ -172,8 +172,8 @@ def retinanet(n_outputs: int, **arguments: Any) -> nn.Module:
 def _pyramid(name: str, channels: int, in_channels: int, frozen_norm: bool) -> nn.Module:
     norm = _torchvision.ops.misc.FrozenBatchNorm2d if frozen_norm else nn.BatchNorm2d
     body = getattr(_torchvision.models, name)(weights=None, norm_layer=norm)
-    widths = [getattr(body, stage)[-1].bn2.num_features if "18" in name or "34" in name
-              else getattr(body, stage)[-1].bn3.num_features for stage in _STAGES]
+    # The last stage has ``inplanes`` channels, each one before it half of those.
+    widths = [body.inplanes // 4, body.inplanes // 2, body.inplanes]
     if in_channels == 1:
         body.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
     layers = OrderedDict((stage, str(level)) for level, stage in enumerate(_STAGES))

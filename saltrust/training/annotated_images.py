@@ -55,7 +55,7 @@ class AnnotatedImages:
     def masks(self, rows: npt.NDArray[np.intp], columns: Sequence[int]) -> npt.NDArray[np.bool_]:
         """Masks of some images and findings, shape (len(rows), len(columns), H, W)."""
         _, height, width = self.images.pixels.shape
-        packed = self.packed[np.ix_(rows, columns)]
+        packed = self.packed[rows][:, list(columns)]
         bits = np.unpackbits(packed, axis=-1, count=height * width)
         return bits.reshape(*packed.shape[:2], height, width).astype(bool)
 
@@ -176,6 +176,6 @@ def boxes_around(mask: npt.NDArray[np.bool_]) -> Boxes:
     [[0.0, 0.0, 2.0, 2.0], [0.0, 3.0, 2.0, 4.0]]
     """
     components, _ = ndimage.label(mask, _EIGHT)
-    return np.array([(rows.start, columns.start, rows.stop, columns.stop)
-                     for rows, columns in ndimage.find_objects(components)],
-                    np.float32).reshape(-1, 4)
+    boxes = [(rows.start, columns.start, rows.stop, columns.stop)
+             for rows, columns in ndimage.find_objects(components)]
+    return np.array(boxes, np.float32).reshape(-1, 4)

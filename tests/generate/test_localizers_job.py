@@ -94,7 +94,7 @@ def test_an_interrupted_job_goes_on_where_it_was(
                     replace(with_localizers.localizers[0], name="other",
                             checkpoint="runs/all/model.safetensors")):
         other = replace(with_localizers, localizers=(changed, with_localizers.localizers[1]))
-        with pytest.raises(UsageError, match="begun with another .*(localizer 'all'|localizer/)"):
+        with pytest.raises(UsageError, match=r"begun with another .*(localizer 'all'|localizer/)"):
             generate(collection, other, tmp_path / "b.zarr", resume=True, progress=False)
     generate(collection, with_localizers, tmp_path / "b.zarr", resume=True, progress=False)
     # Of three batches of the first localizer none is repeated but the one that was lost.

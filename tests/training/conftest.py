@@ -12,6 +12,7 @@ import pytest
 import torch
 import xarray as xr
 
+from saltrust.cache import rle
 from saltrust.cache.collection import Annotation, Radiograph
 from saltrust.errors import DataError
 from saltrust.study import ModelSpec, Study, TrainSpec
@@ -28,7 +29,8 @@ class Squares:
     has_radiographs = True
     fingerprint = "squares"
 
-    def __init__(self, counts: Mapping[str, int], size: int = 32, seed: int = 0) -> None:
+    def __init__(self, counts: Mapping[str, int], size: int = 32, seed: int = 0, *,
+                 annotated: bool = False) -> None:
         n = sum(counts.values())
         rng = np.random.default_rng(seed)
         labels = rng.integers(0, 2, (n, len(FINDINGS))).astype(np.int8)
@@ -38,10 +40,12 @@ class Squares:
             labels[rows[:2]] = np.eye(2, dtype=np.int8)[: len(rows)]
         self.pixels = rng.integers(60, 120, (n, size, size)).astype(np.uint8)
         side = size // 4
+        self.places: dict[tuple[int, int], tuple[int, int, int]] = {}
         for image, finding in np.argwhere(labels == 1):
             top = rng.integers(0, size - side)
             left = rng.integers(0, size // 2 - side) + finding * size // 2
             self.pixels[image, top : top + side, left : left + side] = 230
+            self.places[image, finding] = (int(top), int(left), side)
         self.description: dict[str, Any] = {"kind": "squares", "seed": seed}
         self.decoded: list[str] = []
         self.index = xr.Dataset(
@@ -51,8 +55,13 @@ class Squares:
                 "finding": list(FINDINGS),
                 "split": ("image", split.astype(str)),
                 "patient": ("image", [f"patient{i:03d}" for i in range(n)]),
+                "native_height": ("image", np.full(n, size)),
+                "native_width": ("image", np.full(n, size)),
+                **({"reader": ["reference"], "reader_role": ("reader", ["reference"])}
+                   if annotated else {}),
             },
         )
+        self.annotated = annotated
 
     def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
         row = self.index.indexes["image"].get_loc(image)
@@ -63,7 +72,17 @@ class Squares:
         return Radiograph(pixels, *pixels.shape)
 
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
-        return {}
+        if not self.annotated:
+            return {}
+        row = self.index.indexes["image"].get_loc(image)
+        drawn = {}
+        for column, finding in enumerate(FINDINGS):
+            mask = np.zeros(self.pixels.shape[1:], bool)
+            if (row, column) in self.places:
+                top, left, side = self.places[row, column]
+                mask[top : top + side, left : left + side] = True
+            drawn[finding, "reference"] = Annotation(rle.encode(mask))
+        return drawn
 
     def set(self, name: str, values: Any) -> None:
         """Replace a coordinate on image, or the labels."""
