@@ -178,4 +178,5 @@ def boxes_around(mask: npt.NDArray[np.bool_]) -> Boxes:
     components, _ = ndimage.label(mask, _EIGHT)
     boxes = [(rows.start, columns.start, rows.stop, columns.stop)
              for rows, columns in ndimage.find_objects(components)]
-    return np.array(boxes, np.float32).reshape(-1, 4)
+    found: Boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    return found

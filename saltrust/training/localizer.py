@@ -35,7 +35,7 @@ from saltrust.training.annotated_images import (
     reference_readers,
 )
 from saltrust.training.evaluation import evaluate_auc
-from saltrust.training.images import LabelledImages, read_images
+from saltrust.training.images import read_images
 from saltrust.training.localizer_data import Batch, LocalizerData, select_data
 from saltrust.training.localizer_losses import segmentation_loss
 from saltrust.training.loop import cut_batches
@@ -52,8 +52,7 @@ def train_localizer(
     localizer: LocalizerSpec,
     *,
     device: str = "auto",
-    images: LabelledImages | None = None,
-    annotated: AnnotatedImages | None = None,
+    annotated: Callable[[], AnnotatedImages] | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: bool = True,
@@ -74,10 +73,9 @@ def train_localizer(
     localizer : LocalizerSpec
         Gives architecture, findings, its own seed, settings and pretrained weights.
     device : {'auto', 'cuda', 'mps', 'cpu'}
-    images, annotated : optional
-        What :func:`~saltrust.training.images.read_images` and
-        :func:`~saltrust.training.annotated_images.read_annotations` returned for this
-        collection and grid, so that several networks share one reading.
+    annotated : callable, optional
+        Returns what :func:`~saltrust.training.annotated_images.read_annotations` does for this
+        collection and grid, so that several localizers share one reading.
     overwrite, resume : bool
         Train again where a trained network lies; go on with a run that was interrupted.
     progress : bool
@@ -109,8 +107,8 @@ def train_localizer(
         run.card |= facts
 
         def make_task() -> LocalizerTask:
-            drawn = annotated or read_annotations(
-                collection, images or read_images(collection, study.grid, progress=progress),
+            drawn = annotated() if annotated else read_annotations(
+                collection, read_images(collection, study.grid, progress=progress),
                 progress=progress)
             data = select_data(drawn, findings, complete=isinstance(network, Detector),
                                name=localizer.name)
