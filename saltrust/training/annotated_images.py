@@ -158,8 +158,9 @@ def _boxes(drawn: Mapping[str, Annotation], mask: npt.NDArray[np.bool_],
             raise DataError(f"{where}: the box y {y0:g} to {y1:g}, x {x0:g} to {x1:g} leaves the "
                             f"image of {native[0]} x {native[1]} pixels; correct it, or the size "
                             "that the data state")
-    boxes = np.clip(boxes, 0, size) / size * np.array([*mask.shape, *mask.shape])
-    return boxes.astype(np.float32)
+    on_grid: Boxes = (np.clip(boxes, 0, size) / size
+                      * np.array([*mask.shape, *mask.shape])).astype(np.float32)
+    return on_grid
 
 
 def boxes_around(mask: npt.NDArray[np.bool_]) -> Boxes:
