@@ -115,7 +115,9 @@ def randomization(
     pairs : int
         Random pairs of different images for the baseline; the paper took 50.
     failures : {"score", "drop"}
-        A flat or non-finite map shares no structure: SSIM 0, or it is left out.
+        A flat or non-finite map of a random network shares no structure: SSIM 0, or it is left
+        out.  An image whose trained map is flat or not finite is always left out, since nothing
+        can degrade: scored as 0 it would count in the explainer's favour.
     options : DecisionOptions, optional
     progress : bool
 
@@ -158,7 +160,7 @@ def randomization(
                         f"model in {source(cubes)}; select others or generate them")
     aucs = image_aucs(cubes, images)
     stages = _stages(scores, work.baselines)
-    tables = {"summary": _summary(scores, work.baselines, aucs, maps.labels["stage"][-1]),
+    tables = {"summary": _summary(scores, work, aucs, maps.labels["stage"][-1]),
               **_decisions(scores, work, options, judge), "stages": stages, "models": aucs,
               "scores": scores, "pairs": _pair_table(work)}
     meta = {
@@ -168,7 +170,8 @@ def randomization(
         "baseline": f"mean SSIM of the trained model's maps of up to {pairs} random pairs of "
                     "different images",
         "standard_deviation": "over images, n - 1",
-        "failures": "SSIM 0" if failures == "score" else "left out",
+        "failures": ("SSIM 0" if failures == "score" else "left out") + "; images whose trained "
+                    "map is flat or not finite are left out, since nothing can degrade",
         **options.describe(),
         "decision": "contrast of explainer x condition; interval and test by a bootstrap of "
                     "patients that weighs each pair by both of its images",
@@ -190,6 +193,8 @@ class _Pass:
     #: Of each finding, explainer and model; positions are those of ``usable``.
     baselines: dict[tuple[str, str, str], DifferentImages] = field(default_factory=dict)
     usable: dict[tuple[str, str, str], list[int]] = field(default_factory=dict)
+    #: Trained maps that are flat or not finite.
+    flat: dict[tuple[str, str, str], int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
     def run(self, progress: bool) -> None:
@@ -201,6 +206,9 @@ class _Pass:
             key = (self.images.findings[f], self.maps.labels["explainer"][e],
                    self.maps.labels["model"][m])
             trained = self._with_status(f, (e, m, 0, 0), ok=True)
+            there = len(self._with_status(f, (e, m, 0, 0), ok=False))
+            self.flat[key] = there - len(trained)
+            self.counts["flat or non-finite trained maps"] += there - len(trained)
             if not trained:
                 continue
             self.usable[key] = trained
@@ -218,10 +226,9 @@ class _Pass:
         # The trained model is the same in every replicate; one copy of its maps is enough.
         origin = r if self._with_status(f, (e, m, r, 0), ok=False) else 0
         stored = self._with_status(f, (e, m, r, s), ok=False)
-        reference = set(self._with_status(f, (e, m, origin, 0), ok=False))
+        reference = set(self._with_status(f, (e, m, origin, 0), ok=True))
         stored = [image for image in stored if image in reference]
-        good = {*self._with_status(f, (e, m, r, s), ok=True)} & {
-            *self._with_status(f, (e, m, origin, 0), ok=True)}
+        good = {*self._with_status(f, (e, m, r, s), ok=True)}
         usable = [image for image in stored if image in good]
         values = same_images(partial(_read, self.maps, (f, e, m, origin, 0)),
                              partial(_read, self.maps, (f, e, m, r, s)), usable, self.settings)
@@ -230,7 +237,7 @@ class _Pass:
         for image in stored:
             value = found.get(image, float("nan"))
             failed = bool(np.isnan(value))
-            self.counts["with a flat or non-finite map"] += failed
+            self.counts["flat or non-finite maps of a random network"] += failed
             self.rows.append({
                 "image": self.images.names[image], "patient": self.images.patients[image],
                 "finding": key[0], "explainer": key[1], "model": key[2],
@@ -275,20 +282,22 @@ def _last_stage(scores: pd.DataFrame) -> pd.DataFrame:
     return last.groupby([*_KEY, "image", "patient"], sort=False, as_index=False)["ssim"].mean()
 
 
-def _summary(scores: pd.DataFrame, baselines: Mapping[tuple[str, str, str], DifferentImages],
-             aucs: pd.DataFrame, stage: str) -> pd.DataFrame:
+def _summary(scores: pd.DataFrame, work: _Pass, aucs: pd.DataFrame, stage: str) -> pd.DataFrame:
     known = aucs.groupby(["finding", "model", "condition"], sort=False)["image_auc"].mean()
     last = _last_stage(scores)
+    failed = scores[scores["stage"] == stage].groupby(_KEY, sort=False)["failed"].sum()
     rows = []
     for key, group in last.groupby(_KEY, sort=False):
         finding, explainer, model = map(str, key)
-        baseline = baselines[finding, explainer, model]
+        baseline = work.baselines[finding, explainer, model]
         rows.append({
             "finding": finding, "explainer": explainer, "model": model,
             "baseline_mean": baseline.mean, "baseline_sd": baseline.sd,
             "baseline_error": baseline.monte_carlo_error, "pairs": len(baseline.ssim),
             "stage": stage, "n": len(group), "randomised_mean": float(group["ssim"].mean()),
             "randomised_sd": float(group["ssim"].std(ddof=1)),
+            "failed": int(failed[finding, explainer, model]),
+            "flat_trained": work.flat[finding, explainer, model],
             "image_auc": known.get((finding, model, TRAINED_ON_DRAWN),
                                    known.get((finding, model, TRAINED), np.nan)),
             "randomised_auc": known.get((finding, model, RANDOMISED), np.nan)})

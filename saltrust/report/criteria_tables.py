@@ -61,7 +61,9 @@ def randomization_table(result: Result) -> pd.DataFrame:
         "fully randomised": _spread(summary["randomised_mean"], summary["randomised_sd"]),
         "decision": [_verdict(decided[key]) if key in decided else "" for key in keys],
         "model AUC": summary["image_auc"].round(3),
-        "randomised AUC": summary["randomised_auc"].round(3)}), ("finding", "model"))
+        "randomised AUC": summary["randomised_auc"].round(3),
+        "failed": summary["failed"], "flat when trained": summary["flat_trained"]}),
+        ("finding", "model"))
 
 
 def similarity_table(result: Result) -> pd.DataFrame:
@@ -136,8 +138,9 @@ def _spread(mean: Iterable[float], sd: Iterable[float]) -> list[str]:
 
 def _without_constants(table: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     """Leave out identifying columns that hold one value only, and failures where none is."""
-    if "failed" in table and not table["failed"].any():
-        table = table.drop(columns="failed")
+    failures = [name for name in ("failed", "flat when trained")
+                if name in table and not table[name].any()]
+    table = table.drop(columns=failures)
     constant = [name for name in names if name in table
                 and len(set(table[name]) - {""}) <= 1]
     return table.drop(columns=constant)

@@ -153,6 +153,24 @@ def test_flat_randomised_maps_are_counted(build_study) -> None:
     assert one(dropped, explainer="oracle", stage="block1")["n"] == 4
 
 
+def test_a_flat_trained_map_does_not_count_in_favour(build_study) -> None:
+    """The edge detector would pass where most of its trained maps are flat and scored as 0."""
+    cubes = build_study(positives=10, negatives=0, fitted=0, randomization=True)
+    dataset = cubes["randomization"].to_dataset()
+    edges = cubes["randomization/explainer"].values.tolist().index("edges")
+    dataset["status"][:7, 0, edges, 0, :, 0] = 2
+    dataset["heatmap"][:7, 0, edges, 0, :, 0] = 0
+    cubes["randomization"] = xr.DataTree(dataset)
+    for failures in ("score", "drop"):
+        result = randomization(cubes, failures=failures, options=OPTIONS)
+        row = one(result.tables["summary"], explainer="edges")
+        assert (row["n"], row["flat_trained"], row["failed"], row["pairs"]) == (3, 7, 0, 3)
+        assert row["randomised_mean"] == pytest.approx(1)
+        assert one(result.tables["decisions"], explainer="edges")["decision"] == "did not pass"
+        assert result.meta["counts"]["flat or non-finite trained maps"] == 7
+    assert one(result.tables["summary"], explainer="oracle")["n"] == 10
+
+
 def test_one_copy_of_the_trained_maps_is_enough(build_study) -> None:
     cubes = build_study(positives=5, replicates=2, randomization=True)
     whole = randomization(cubes, options=OPTIONS).tables["scores"]
