@@ -1,13 +1,16 @@
 """Structural similarity (SSIM) of pairs of heatmaps, many at a time.
 
 The value is that of ``skimage.metrics.structural_similarity`` with the same window,
-normalisation, data range and constants; the four filters that it needs run over slabs of rows
-that stay in the processor's cache.
+normalisation, data range and constants.  Where Numba is installed the filters are compiled
+(:mod:`saltrust.analysis.pixels.ssim_kernel`); else they run over slabs of rows that stay in the
+processor's cache.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -28,16 +31,22 @@ _K1, _K2 = 0.01, 0.03
 _SIGMA, _RADIUS = 1.5, 5
 
 
+def _gaussian() -> FloatArray:
+    taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
+    return np.asarray(taps / taps.sum(), dtype=np.float64)
+
+
 def _band() -> FloatArray:
     """Row i holds the Gaussian taps from column i on, (32, 42)."""
-    taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
     band = np.zeros((_BLOCK, _BLOCK + 2 * _RADIUS))
     for row in range(_BLOCK):
-        band[row, row:row + 2 * _RADIUS + 1] = taps / taps.sum()
+        band[row, row:row + 2 * _RADIUS + 1] = _gaussian()
     return band
 
 
 _BAND = _band()
+#: Weights at distance 0, 1, ... from the centre of each window, along one axis.
+_TAPS: dict[str, FloatArray] = {"uniform": np.full(4, 1 / 7), "gaussian": _gaussian()[_RADIUS:]}
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,15 @@ def ssim_settings(name: str) -> SsimSettings:
     return SSIM_SETTINGS[name]
 
 
+@cache
+def compiled() -> bool:
+    """Whether the compiled filters are available (the extra ``fast``, which brings Numba)."""
+    return find_spec("numba") is not None
+
+
 def ssim(first: npt.ArrayLike, second: npt.ArrayLike,
-         settings: SsimSettings = SSIM_SETTINGS["default"]) -> FloatArray:
+         settings: SsimSettings = SSIM_SETTINGS["default"], *,
+         use_compiled: bool | None = None) -> FloatArray:
     """Mean structural similarity of pairs of maps.
 
     Parameters
@@ -114,6 +130,8 @@ def ssim(first: npt.ArrayLike, second: npt.ArrayLike,
         Leading dimensions broadcast: one map against many is ``ssim(one, many)``.
     settings : SsimSettings
         Window, scaling and data range.
+    use_compiled : bool, optional
+        By default where Numba is installed.  The values are the same but for rounding.
 
     Returns
     -------
@@ -151,7 +169,8 @@ def ssim(first: npt.ArrayLike, second: npt.ArrayLike,
     left = np.broadcast_to(one, (*shape, height, width))
     right = np.broadcast_to(other, (*shape, height, width))
     result = np.empty(shape)
-    work = _Work.of(height, width, settings)
+    work = _Work.of(height, width, settings,
+                    compiled() if use_compiled is None else use_compiled)
     held: tuple[int, bool] = (-1, False)
     for index in np.ndindex(*shape):
         a, b = left[index], right[index]
@@ -172,6 +191,7 @@ class _Work:
     """
 
     settings: SsimSettings
+    use_compiled: bool
     maps: FloatArray
     bounds: FloatArray
     planes: FloatArray
@@ -179,9 +199,10 @@ class _Work:
     scratch: FloatArray
 
     @classmethod
-    def of(cls, height: int, width: int, settings: SsimSettings) -> _Work:
-        rows = min(height, _SLAB[settings.window] + 2 * settings.margin)
-        return cls(settings, np.empty((2, height, width)), np.empty((2, 2)),
+    def of(cls, height: int, width: int, settings: SsimSettings, use_compiled: bool) -> _Work:
+        # The compiled filters have rows of their own.
+        rows = 0 if use_compiled else min(height, _SLAB[settings.window] + 2 * settings.margin)
+        return cls(settings, use_compiled, np.empty((2, height, width)), np.empty((2, 2)),
                    *np.empty((3, 4, rows * width)))
 
     def load(self, which: int, values: npt.NDArray[Any]) -> bool:
@@ -208,12 +229,19 @@ class _Work:
             if joint == 0:
                 return 1.0
             data_range *= joint
+        c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
         margin, slab = self.settings.margin, _SLAB[self.settings.window]
+        if self.use_compiled:
+            from saltrust.analysis.pixels.ssim_kernel import mean_similarity
+
+            n = (2 * margin + 1) ** 2
+            freedom = n / (n - 1) if self.settings.sample_covariance else 1.0
+            return float(mean_similarity(self.maps[0], self.maps[1], _TAPS[self.settings.window],
+                                         freedom, c1, c2))
         height, width = self.maps.shape[1:]
         total = 0.0
         for top in range(0, height - 2 * margin, slab):
-            bottom = min(top + slab + 2 * margin, height)
-            total += self._slab(top, bottom, (_K1 * data_range) ** 2, (_K2 * data_range) ** 2)
+            total += self._slab(top, min(top + slab + 2 * margin, height), c1, c2)
         return total / ((height - 2 * margin) * (width - 2 * margin))
 
     def _slab(self, top: int, bottom: int, c1: float, c2: float) -> float:

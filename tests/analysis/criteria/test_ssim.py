@@ -35,12 +35,23 @@ def by_scikit_image(one: Map, other: Map, settings: SsimSettings) -> float:
 @pytest.mark.parametrize("sample", [True, False])
 @pytest.mark.parametrize("scaling", ["map", "pair", "none"])
 @pytest.mark.parametrize("shape", [(11, 11), (12, 43), (75, 40), (64, 320), (320, 320), (139, 141)])
-def test_equals_scikit_image(window: str, sample: bool, scaling: str, shape: tuple[int, int]
-                             ) -> None:
+@pytest.mark.parametrize("use_compiled", [True, False])
+def test_equals_scikit_image(window: str, sample: bool, scaling: str, shape: tuple[int, int],
+                             use_compiled: bool) -> None:
     settings = SsimSettings(window, sample, scaling, 1.7)  # type: ignore[arg-type]
     one, other = pair(shape, seed=shape[1])
-    assert ssim(one, other, settings) == pytest.approx(by_scikit_image(one, other, settings),
-                                                       rel=1e-10, abs=1e-12)
+    found = ssim(one, other, settings, use_compiled=use_compiled)
+    assert found == pytest.approx(by_scikit_image(one, other, settings), rel=1e-10, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", list(SSIM_SETTINGS))
+def test_compiled_or_not_identical_maps_have_one(name: str) -> None:
+    settings = ssim_settings(name)
+    maps = np.random.default_rng(6).normal(size=(4, 60, 47))
+    others = maps[::-1].copy()
+    np.testing.assert_allclose(ssim(maps, others, settings, use_compiled=True),
+                               ssim(maps, others, settings, use_compiled=False), atol=1e-13)
+    assert (ssim(maps, maps.copy(), settings, use_compiled=True) == 1).all()
 
 
 @pytest.mark.parametrize("name", list(SSIM_SETTINGS))
