@@ -1,6 +1,6 @@
 """The pieces of the likelihood for many groups within many others, as images within patients.
 
-As :class:`~.likelihood.SchurComplement` with one more step: once the groups of the largest
+As :class:`~.schur_complement.SchurComplement` with one more step: once the groups of the largest
 factor are eliminated, those of a factor that they are nested in do not share rows any more,
 so that they can be eliminated one by one too.  Few levels of other, crossed factors remain.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from saltrust.analysis.mixed.frame import FloatArray, IntArray
-from saltrust.analysis.mixed.likelihood import Pieces
+from saltrust.analysis.mixed.pieces import Pieces
 from saltrust.analysis.mixed.sufficient import Sufficient
 
 #: Most elements of the dense matrix of inner groups by levels of crossed factors.

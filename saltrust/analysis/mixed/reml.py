@@ -16,7 +16,8 @@ from itertools import product
 import numpy as np
 
 from saltrust.analysis.mixed.frame import FloatArray
-from saltrust.analysis.mixed.likelihood import Likelihood, Pieces, SingleIntercept, likelihood
+from saltrust.analysis.mixed.likelihood import SingleIntercept, likelihood
+from saltrust.analysis.mixed.pieces import Likelihood, Pieces
 from saltrust.analysis.mixed.sufficient import Sufficient
 from saltrust.errors import DataError
 

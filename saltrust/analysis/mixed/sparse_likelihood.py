@@ -1,6 +1,6 @@
 """The pieces of the likelihood where a second grouping factor has thousands of levels too.
 
-Images within patients are the common case.  As :class:`~.likelihood.SchurComplement`, but the
+Images within patients are the common case.  As :class:`~.schur_complement.SchurComplement`, but the
 system that is left after the largest factor is kept sparse and factorised by SuperLU.  The
 quadratic form and its derivatives are exact, from solves.  The derivatives of the log
 determinant would need parts of an inverse: the first come instead from factorising at
@@ -19,7 +19,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from saltrust.analysis.mixed.frame import FloatArray
-from saltrust.analysis.mixed.likelihood import Pieces
+from saltrust.analysis.mixed.pieces import Pieces
 from saltrust.analysis.mixed.sufficient import Sufficient
 
 _IMAGINARY = 1e-30

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from saltrust.analysis.mixed import likelihood as ways
 from saltrust.analysis.mixed import reml
@@ -14,6 +15,8 @@ from saltrust.analysis.mixed.design import FixedDesign, fixed_design
 from saltrust.analysis.mixed.formula import parse
 from saltrust.analysis.mixed.frame import ModelFrame, model_frame
 from saltrust.analysis.mixed.nested_likelihood import NestedSchurComplement, outer_factor
+from saltrust.analysis.mixed.pieces import Likelihood
+from saltrust.analysis.mixed.schur_complement import SchurComplement
 from saltrust.analysis.mixed.sparse_likelihood import SparseSchurComplement
 from saltrust.analysis.mixed.sufficient import Sufficient, sufficient
 
@@ -33,20 +36,29 @@ def prepared(text: str) -> tuple[ModelFrame, FixedDesign, Sufficient]:
     return frame, design, sufficient(frame, design)
 
 
-def nested(data: Sufficient) -> ways.Likelihood:
+def nested(data: Sufficient) -> Likelihood:
     outer = outer_factor(data)
     assert outer is not None
     return NestedSchurComplement(data, outer)
 
 
-CASES: list[tuple[str, list[float], Callable[[Sufficient], ways.Likelihood]]] = [
+def with_sparse_products(data: Sufficient) -> Likelihood:
+    way = SchurComplement(data)
+    way.sparse = True
+    way.shared = sparse.csr_array(way.shared)
+    way.gram_others = sparse.csr_array(way.gram_others)
+    return way
+
+
+CASES: list[tuple[str, list[float], Callable[[Sufficient], Likelihood]]] = [
     ("a + (1|g)", [0.7], ways.SingleIntercept),
     ("a*x + (1|g)", [0.0], ways.SingleIntercept),
-    ("a + (1|g) + (1|h)", [0.5, 1.2], ways.SchurComplement),
+    ("a + (1|g) + (1|h)", [0.5, 1.2], SchurComplement),
     ("a + (1|g) + (1|h)", [0.5, 1.2], SparseSchurComplement),
-    ("a + x + (1|g) + (1|h) + (1|k)", [0.0, 0.3, 2.0], ways.SchurComplement),
+    ("a + x + (1|g) + (1|h) + (1|k)", [0.0, 0.3, 2.0], SchurComplement),
     ("a + x + (1|g) + (1|h) + (1|k)", [0.0, 0.3, 2.0], SparseSchurComplement),
-    ("a + (1|g/h)", [0.5, 0.0], ways.SchurComplement),
+    ("a + x + (1|g) + (1|h) + (1|k)", [0.4, 0.3, 0.0], with_sparse_products),
+    ("a + (1|g/h)", [0.5, 0.0], SchurComplement),
     ("a + (1|g/h)", [0.5, 0.0], SparseSchurComplement),
     ("a + (1|g/h)", [0.5, 0.0], nested),
     ("1 + (1|g/h)", [0.0, 0.4], nested),
@@ -57,7 +69,7 @@ CASES: list[tuple[str, list[float], Callable[[Sufficient], ways.Likelihood]]] = 
 
 @pytest.mark.parametrize(("text", "ratios", "way"), CASES)
 def test_pieces_and_derivatives_equal_those_of_dense_matrices(
-        text: str, ratios: list[float], way: Callable[[Sufficient], ways.Likelihood]) -> None:
+        text: str, ratios: list[float], way: Callable[[Sufficient], Likelihood]) -> None:
     frame, design, data = prepared(text)
     basis = design.basis[design.cell]
     rest = (frame.response - basis @ data.least_squares) / data.scale
@@ -99,11 +111,11 @@ def test_the_profiled_deviance_has_the_derivatives_it_says(restricted: bool) -> 
 
 def test_the_way_is_chosen_by_size_and_nesting(monkeypatch: pytest.MonkeyPatch) -> None:
     crossed, within = prepared("a + (1|g) + (1|h)")[2], prepared("a + (1|g/h)")[2]
-    assert isinstance(ways.likelihood(crossed), ways.SchurComplement)
+    assert isinstance(ways.likelihood(crossed), SchurComplement)
     monkeypatch.setattr(ways, "DENSE_LEVELS", 3)
     assert isinstance(ways.likelihood(within), NestedSchurComplement)
     # Every two of the 7 levels share rows: a sparse system would fill up.
-    assert isinstance(ways.likelihood(crossed), ways.SchurComplement)
+    assert isinstance(ways.likelihood(crossed), SchurComplement)
     monkeypatch.setattr(ways, "LARGEST_DENSE", 3)
     assert isinstance(ways.likelihood(crossed), SparseSchurComplement)
 
