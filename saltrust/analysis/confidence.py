@@ -8,6 +8,7 @@ Table 3).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import xarray as xr
 
 from saltrust.analysis.annotations import Resolution, read_annotations
 from saltrust.analysis.calibration import calibration_table
+from saltrust.analysis.confidence_strata import confidence_strata
 from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.contents import probabilities as stored_probabilities
 from saltrust.analysis.contents import require_heatmaps, require_masks, source
@@ -32,6 +34,7 @@ from saltrust.analysis.inference.linear import simple_regression
 from saltrust.analysis.localization import Cut, score_maps
 from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
 from saltrust.analysis.result import Result
+from saltrust.analysis.segmentation_rules import cutoff_choice
 from saltrust.analysis.selection import (
     IOU_SLICES,
     SCHEMES,
@@ -55,6 +58,8 @@ FloatArray = npt.NDArray[np.float64]
 WITHIN = "All findings (with finding fixed effects)"
 POOLED = "All findings"
 TERMS = ("probability", "spearman")
+#: Above which a model is taken to call a finding, unless told otherwise.
+OPERATING_POINT = 0.5
 IDENTIFY = ("explainer", "model", "scheme", "response", "finding")
 
 
@@ -63,6 +68,7 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
                definition: Definition = "default",
                iou_slice: IouSlice | None = None, normalise: bool | None = None,
                interval: Interval | None = None, adjustment: Adjustment = "bonferroni",
+               operating_point: float | str | Path = OPERATING_POINT,
                confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> Result:
     """Relate localization scores to predicted probabilities.
 
@@ -90,6 +96,9 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
     adjustment : {"bonferroni", "holm", "bh", "none"}
         For multiplicity.  Per explainer, model, scheme and term, the findings are one family
         and the two pooled rows another.
+    operating_point : float or path
+        Probability above which the model calls a finding, or a file with one per finding in
+        the column ``cutoff`` (:mod:`saltrust.analysis.segmentation_rules`).
     confidence : float
         Level of the intervals, which are not adjusted for multiplicity.
     resamples, seed : int
@@ -106,7 +115,8 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
         findings can neither make nor hide; and :data:`POOLED`, of all rows as if they were of
         one finding, as protocol S.  Table ``robust``: the same slopes with CR2 errors
         clustered by patient (by image where the patient is unknown), and the number of
-        ``clusters``.
+        ``clusters``.  Table ``strata``: mean localization of true positives, of false
+        negatives and by bin of probability (:mod:`saltrust.analysis.confidence_strata`).
 
     Raises
     ------
@@ -125,6 +135,7 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
     if adjustment not in ADJUSTMENTS:
         raise UsageError(f"adjustment {adjustment!r} is not known; "
                          f"{nearest(adjustment, ADJUSTMENTS)}")
+    point = cutoff_choice(operating_point, "operating point")
     scores = check_scores(scores)
     predicted = check_columns(probabilities, ("image", "finding", "model"), ("probability",),
                               "probabilities")
@@ -136,7 +147,8 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
     rows: list[dict[str, Any]] = []
     robust_rows: list[dict[str, Any]] = []
     excluded: dict[tuple[str, str, str], dict[str, int]] = {}
-    for explainer, model in maps(scores, explainers, models):
+    related = maps(scores, explainers, models)
+    for explainer, model in related:
         stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
         findings = list(dict.fromkeys(stored["finding"]))
         for scheme in SCHEMES:
@@ -160,7 +172,8 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
     meta = {
         "definition": definition, "slice": iou_slice, "slice_meaning": IOU_SLICES[iou_slice],
         "hits": "rows with a non-empty reference mask",
-        "probability": "as predicted, no cut-off" + (
+        "operating_point": point.said.removesuffix(" for every map"),
+        "probability": "as predicted" + (
             "; min-max normalised per finding in the pooled rows" if normalise else ""),
         "pooled": {WITHIN: "one intercept per finding; ranks within findings",
                    POOLED: "all rows as if of one finding"},
@@ -174,11 +187,16 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
             "factor": len(table["finding"].unique()) - 2, "factor of pooled rows": 2,
             "planned tests without a p-value": "count in the factor"},
         "stars": STARS_LEGEND,
-        **({"resamples": resamples, "seed": seed} if interval == "bootstrap" else {}),
+        "resamples": resamples, "seed": seed,
         "counts": {"estimates": len(table), "computed": int(table["estimate"].notna().sum())},
         "exclusions": shared_exclusions(excluded),
     }
-    return Result(meta, {"estimates": table, "robust": _adjust(clustered, adjustment)})
+    chosen = pd.Series(list(zip(scores["explainer"], scores["model"], strict=True)),
+                       index=scores.index).isin(related)
+    strata = confidence_strata(scores[chosen], point, adjustment=adjustment,
+                               confidence=confidence, resamples=resamples, seed=seed)
+    return Result(meta, {"estimates": table, "robust": _adjust(clustered, adjustment),
+                         "strata": strata})
 
 
 # Below, the keyword for the level of intervals hides the function's name.
@@ -191,6 +209,7 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
                reader: str | None = None, definition: Definition = "default",
                iou_slice: IouSlice | None = None, normalise: bool | None = None,
                interval: Interval | None = None, adjustment: Adjustment = "bonferroni",
+               operating_point: float | str | Path = OPERATING_POINT,
                confidence: float = 0.95, resamples: int = 1000, seed: int = 0,
                threshold: Cut = None, cutoff: Cut = None, keep: bool = False,
                workers: int = 1, scheduler: str | None = None, progress: bool = False) -> Result:
@@ -206,7 +225,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
         Only images of this split.
     findings, explainers, models : sequence of str, optional
         Only these.
-    reader, definition, iou_slice, normalise, interval, adjustment, confidence, resamples, seed
+    reader, definition, iou_slice, normalise, interval, adjustment, operating_point, \
+confidence, resamples, seed
         As :func:`confidence`; ``definition`` also sets how maps are scored.
     threshold, cutoff, keep, workers, scheduler
         As :func:`saltrust.analysis.localization.score_maps`.
@@ -238,7 +258,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
     try:
         result = _relate(scores, predicted, reader=reader, explainers=explainers, models=models,
                         definition=definition, iou_slice=iou_slice, normalise=normalise,
-                        interval=interval, adjustment=adjustment, confidence=confidence,
+                        interval=interval, adjustment=adjustment,
+                        operating_point=operating_point, confidence=confidence,
                         resamples=resamples, seed=seed)
     except DataError as error:
         raise DataError(f"{source(cubes)}: {error}") from None
@@ -249,7 +270,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
         chosen = chosen[chosen["model"].isin(models)]
     calibration = calibration_table(cubes, chosen, confidence=confidence, resamples=resamples,
                                     seed=seed)
-    return Result({"resolution": used.resolution, "split": split, **result.meta},
+    return Result({"resolution": used.resolution, "split": split,
+                   "probability_cutoff": cutoff_choice(cutoff).said, **result.meta},
                   {**result.tables, "calibration": calibration})
 
 

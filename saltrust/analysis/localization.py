@@ -22,7 +22,11 @@ from saltrust.analysis.annotations import Annotations, Resolution, read_annotati
 from saltrust.analysis.inference.bootstrap import METHODS, Method
 from saltrust.analysis.counted_maps import CountedMaps, Scan, counted_maps, known_areas
 from saltrust.analysis.hit_baselines import NO_MODEL, baseline_hits
-from saltrust.analysis.localization_contrasts import map_differences, paired_differences
+from saltrust.analysis.localization_contrasts import (
+    equivalences,
+    map_differences,
+    paired_differences,
+)
 from saltrust.analysis.localization_summary import decrease, on_shared_positives, summarise
 from saltrust.analysis.reader_agreement import agreement, pairwise_scores, share_of_agreement
 from saltrust.analysis.result import Result
@@ -37,7 +41,14 @@ from saltrust.analysis.scores_table import (
     segmentations,
 )
 from saltrust.analysis.segmentation_rules import Choice, cutoff_choice, threshold_choice
-from saltrust.analysis.selection import EXPERT, IOU_SLICES, IouSlice, check_slice
+from saltrust.analysis.selection import (
+    EXPERT,
+    IOU_SLICES,
+    IouSlice,
+    benchmark_rows,
+    check_slice,
+    who_stands_for_expert,
+)
 from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError, UsageError, nearest
@@ -128,8 +139,9 @@ def localization(cubes: xr.DataTree, *, resolution: Resolution | None = None,
                  explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
                  threshold: Cut = None, cutoff: Cut = None, resamples: int = 1000,
                  confidence: float = 0.95, seed: int = 0, bootstrap: Method = "percentile",
-                 keep: bool = False, workers: int = 1,
-                 scheduler: str | None = None, progress: bool = False) -> Result:
+                 benchmark: str | None = None, margin: float | None = None, keep: bool = False,
+                 workers: int = 1, scheduler: str | None = None, progress: bool = False
+                 ) -> Result:
     """Mean IoU and hit rate per finding, and how far they fall short of the expert's.
 
     Parameters
@@ -144,6 +156,11 @@ cutoff, keep, workers, scheduler, progress
     seed : int
     bootstrap : {"percentile", "bca"}
         Of the intervals of the summary; functions of several means keep percentiles.
+    benchmark : str, optional
+        The one benchmark reader that stands for the expert where a map is compared with the
+        expert; by default the mean over all of them.
+    margin : float, optional
+        Means closer than this are to be shown equivalent: adds the table ``equivalence``.
 
     Returns
     -------
@@ -153,7 +170,8 @@ cutoff, keep, workers, scheduler, progress
         recall, specificity, average precision and area under the ROC curve of every map on a
         positive (:func:`saltrust.analysis.scores_table.overlap_rows`).  Context:
         ``decrease_shared`` (on positives that everyone drew), ``differences`` between maps
-        (:mod:`saltrust.analysis.localization_contrasts`), ``hit_baselines`` and
+        (:mod:`saltrust.analysis.localization_contrasts`) and their ``equivalence`` where a
+        margin is given, ``hit_baselines`` and
         ``hit_above_baseline`` (:mod:`saltrust.analysis.hit_baselines`), ``agreement`` of readers
         and ``agreement_share`` (:mod:`saltrust.analysis.reader_agreement`).
 
@@ -174,22 +192,28 @@ cutoff, keep, workers, scheduler, progress
                     scan=Scan(keep, workers, scheduler, progress))
     # The released code takes each mean over its own images, whichever the other has.
     paired = definition != "peer"
+    people = benchmark_rows(scored.table, benchmark)
+    # Maps, and whoever stands for the expert.
+    compared = scored.table[(scored.table["explainer"] != EXPERT)
+                            | scored.table.index.isin(people.index)]
     drawing = {"resamples": resamples, "confidence": confidence, "seed": seed}
     summary = summarise(scored.table, chance=scored.chance, resamples=resamples,
                         confidence=confidence, seed=seed, method=bootstrap)
-    falls, change = decrease(scored.table, paired=paired, resamples=resamples,
+    falls, change = decrease(compared, paired=paired, resamples=resamples,
                              confidence=confidence, seed=seed)
-    shared, _ = decrease(on_shared_positives(scored.table), resamples=resamples,
+    shared, _ = decrease(on_shared_positives(compared), resamples=resamples,
                          confidence=confidence, seed=seed)
-    meta = {**scored.meta, **drawing,
+    meta = {**scored.meta, **drawing, "expert": who_stands_for_expert(people),
+            "expert_readers": list(dict.fromkeys(map(str, people["model"]))),
             "interval": f"{BOOTSTRAPS[bootstrap]} bootstrap by patient; Wilson where all are hits or "
                         "all misses",
             "decrease": "100 * (expert - saliency) / expert, on "
             + ("images that both have" if paired else "the images that each has"),
-            "decrease_shared": "the same on images where the reference and every benchmark reader "
-                               "drew something",
+            "decrease_shared": "the same on images where the reference and every reader who "
+                               "stands for the expert drew something",
             "differences": "paired by image, percentile bootstrap by patient; p from the "
-                           "resamples, Holm over the contrasts of a metric and finding",
+                           "resamples, Holm over the contrasts of a metric and finding; effect "
+                           "size: mean difference / its standard deviation over images",
             "hit_baselines": "the image centre; the peak of the mean reference mask of all other "
                              "patients; chance is the mean area ratio",
             "agreement": "every pair of readers, on positives that both annotated"}
@@ -203,6 +227,10 @@ cutoff, keep, workers, scheduler, progress
               "agreement_share": share_of_agreement(scored.table, scored.pairs,
                                                     resamples=resamples, confidence=confidence,
                                                     seed=seed)}
+    if margin is not None:
+        meta["equivalence_margin"] = margin
+        tables["equivalence"] = equivalences(compared, margin, resamples=resamples,
+                                             confidence=confidence, seed=seed)
     return Result(meta, tables)
 
 

@@ -39,6 +39,7 @@ from saltrust.analysis.selection import (
     SCHEMES,
     IouSlice,
     Scheme,
+    benchmark_rows,
     check_columns,
     check_scores,
     check_slice,
@@ -47,6 +48,7 @@ from saltrust.analysis.selection import (
     reference_reader,
     response,
     shared_exclusions,
+    who_stands_for_expert,
     why_nothing,
 )
 from saltrust.analysis.pixels.shape import Definition, check_definition
@@ -152,7 +154,7 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
     reference = reference_reader(scores, reader)
     scores = scores[scores["reader"] == reference]
     shapes = shapes[shapes["reader"] == reference].drop(columns="reader")
-    people = _people(scores, benchmark)
+    people = benchmark_rows(scores, benchmark)
     rows: list[_Row] = []
     excluded: dict[tuple[str, str, str], dict[str, int]] = {}
     for explainer, model in maps(scores, explainers, models):
@@ -176,7 +178,7 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
         "rows": "images x findings with a non-empty reference mask; within a scheme the same "
                 "complete rows for saliency, expert and difference (expert - saliency)",
         "descriptors": f"of {reference}, min-max normalised over the rows of the regression",
-        "expert": _expert(readers), "reference_readers": [reference],
+        "expert": who_stands_for_expert(people), "reference_readers": [reference],
         "benchmark_readers": readers, "confidence": confidence,
         "intervals": "not adjusted for multiplicity; estimates: classical t intervals of least "
                      "squares; robust: CR2 clustered by patient (image where unknown)",
@@ -320,24 +322,6 @@ def _iou_slice(definition: Definition, iou_slice: IouSlice | None) -> IouSlice:
         return "positive" if definition == "default" else "both_nonempty"
     check_slice(iou_slice)
     return iou_slice
-
-
-def _expert(readers: Sequence[str]) -> str | None:
-    if len(readers) < 2:
-        return f"reader {readers[0]}" if readers else None
-    return "mean over the benchmark readers who scored the row: " + ", ".join(readers)
-
-
-def _people(scores: pd.DataFrame, benchmark: str | None) -> pd.DataFrame:
-    people = scores[scores["explainer"] == EXPERT]
-    if benchmark is None:
-        return people
-    there = list(dict.fromkeys(people["model"]))
-    if not there:
-        raise UsageError(f"there is no benchmark reader {benchmark!r}: the scores hold none at "
-                         "all")
-    one_of(benchmark, there, "benchmark reader")
-    return people[people["model"] == benchmark]
 
 
 def _join(stored: pd.DataFrame, people: pd.DataFrame, shapes: pd.DataFrame, scheme: Scheme,

@@ -87,8 +87,14 @@ def threshold_choice(threshold: float | str | Path | None) -> Choice:
                    lambda value: 0 <= value < 1, "at least 0 and below 1")
 
 
-def cutoff_choice(cutoff: float | str | Path | None) -> Choice:
+def cutoff_choice(cutoff: float | str | Path | None, called: str = "cutoff") -> Choice:
     """Read a probability cut-off: a number in [0, 1] or a file with a column ``cutoff``.
+
+    Parameters
+    ----------
+    cutoff : float, path or None
+    called : str
+        What messages call it.
 
     Raises
     ------
@@ -98,22 +104,23 @@ def cutoff_choice(cutoff: float | str | Path | None) -> Choice:
     if cutoff is None:
         return Choice(said="no cut-off")
     return _choice(cutoff, "cutoff", "a number such as 0.3, or a file of cut-offs",
-                   lambda value: 0 <= value <= 1, "between 0 and 1")
+                   lambda value: 0 <= value <= 1, "between 0 and 1", called)
 
 
 def _choice(given: float | str | Path, column: str, wanted: str, valid: Callable[[float], bool],
-            bounds: str) -> Choice:
+            bounds: str, called: str = "") -> Choice:
+    called = called or column
     try:
         value = float(given) if not isinstance(given, Path) else None
     except ValueError:
         value = None
     if value is not None:
         if not valid(value):
-            raise UsageError(f"{column} {value:g} must be {bounds}")
+            raise UsageError(f"{called} {value:g} must be {bounds}")
         return Choice(everywhere=value, said=f"{value:g} for every map")
     path = Path(given)  # type: ignore[arg-type]
     if not path.is_file():
-        raise UsageError(f"{column} {str(given)!r} is neither a number nor a file; give {wanted}")
+        raise UsageError(f"{called} {str(given)!r} is neither a number nor a file; give {wanted}")
     table = read_rules(path, column)
     wrong = [key for key, number in table.items() if number is not None and not valid(number)]
     if wrong:

@@ -115,6 +115,33 @@ def reference_reader(scores: pd.DataFrame, reader: str | None) -> str:
     return there[0]
 
 
+def benchmark_rows(scores: pd.DataFrame, benchmark: str | None) -> pd.DataFrame:
+    """Rows of the people who stand for the expert: all of them, or the one reader named.
+
+    Raises
+    ------
+    UsageError
+        If there is no such reader.
+    """
+    people = scores[scores["explainer"] == EXPERT]
+    if benchmark is None:
+        return people
+    there = list(dict.fromkeys(map(str, people["model"])))
+    if not there:
+        raise UsageError(f"there is no benchmark reader {benchmark!r}: the scores hold none at "
+                         "all")
+    one_of(benchmark, there, "benchmark reader")
+    return people[people["model"] == benchmark]
+
+
+def who_stands_for_expert(people: pd.DataFrame) -> str | None:
+    """How to tell whose scores are the expert's, for rows of :func:`benchmark_rows`."""
+    readers = sorted(set(map(str, people["model"])))
+    if len(readers) < 2:
+        return f"reader {readers[0]}" if readers else None
+    return "mean over the benchmark readers who scored the row: " + ", ".join(readers)
+
+
 def one_of(name: str, there: Sequence[str], what: str) -> str:
     """``name`` if it is there, else a UsageError with the nearest."""
     if name not in there:

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from saltrust.cli.options import (
+    adjustment_option,
+    benchmark_option,
     bootstrap_options,
     choose_or_all,
     confidence_option,
@@ -15,6 +17,8 @@ from saltrust.cli.options import (
     cubes_argument,
     definition_options,
     map_options,
+    margin_option,
+    operating_point_option,
     pass_options,
     segmentation_options,
     selection_options,
@@ -62,6 +66,8 @@ def descriptors(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...], *
 @bootstrap_options
 @click.option("--bootstrap", type=click.Choice(["percentile", "bca"]), default="percentile",
               show_default=True, help="Kind of the intervals of the summary.")
+@benchmark_option
+@margin_option
 @pass_options
 @output_options
 @click.pass_context
@@ -136,14 +142,6 @@ def thresholds(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
     emit(result, "thresholds", **output)
 
 
-_benchmark_option = click.option(
-    "--benchmark", default=None, metavar="READER",
-    help="Benchmark reader that stands for the expert.  [default: mean over all of them]")
-_adjustment_option = click.option(
-    "--adjustment", type=click.Choice(["bonferroni", "holm", "bh", "none"]),
-    default="bonferroni", show_default=True, help="Correction of p-values within a family.")
-
-
 @analyze.command()
 @click.argument("cubes", type=click.Path(path_type=Path), metavar="[CUBES]", required=False)
 @click.option("--scores", type=click.Path(path_type=Path), metavar="FILE.csv",
@@ -157,8 +155,8 @@ _adjustment_option = click.option(
 @definition_options
 @segmentation_options
 @slice_option
-@_benchmark_option
-@_adjustment_option
+@benchmark_option
+@adjustment_option
 @click.option("--family", type=click.Choice(["response", "scheme", "explainer", "study"]),
               default="response", show_default=True,
               help="Regressions that are corrected for each other: 4, 12, 24, or all.")
@@ -221,7 +219,8 @@ def regressions(ctx: click.Context, /, cubes: Path | None, scores: Path | None,
 @click.option("--interval", type=click.Choice(["bonett-wright", "fisher", "bootstrap"]),
               default=None, help="Of Spearman's correlation.  [default: bonett-wright; fisher "
                                  "under --definition peer]")
-@_adjustment_option
+@adjustment_option
+@operating_point_option
 @bootstrap_options
 @pass_options
 @output_options
@@ -231,7 +230,7 @@ def confidence(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
     """Does the model localise better where it is more confident?
 
     Regression and Spearman correlation of IoU and hit on the predicted probability, per finding
-    and pooled.
+    and pooled.  Table strata: true positives, false negatives, bins of probability.
     """
     from saltrust.analysis import confidence as analysis
     from saltrust.cache.store import open_cubes
@@ -257,7 +256,7 @@ def confidence(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
               help="delong: by its covariance, clustered by patient; bootstrap: percentiles of "
                    "resamples of patients; protocol-w: median and percentiles of 30 samples of "
                    "55 to 60 cases.")
-@_adjustment_option
+@adjustment_option
 @bootstrap_options
 @output_options
 def classification(cubes: Path, findings: tuple[str, ...], models: tuple[str, ...],

@@ -104,6 +104,22 @@ bootstrap_options = stack(
     seed_option,
 )
 
+benchmark_option = click.option(
+    "--benchmark", default=None, metavar="READER",
+    help="Benchmark reader that stands for the expert.  [default: mean over all of them]")
+adjustment_option = click.option(
+    "--adjustment", type=click.Choice(["bonferroni", "holm", "bh", "none"]),
+    default="bonferroni", show_default=True, help="Correction of p-values within a family.")
+margin_option = click.option(
+    "--margin", type=click.FloatRange(0, 1, min_open=True), default=None, metavar="NUMBER",
+    help="Also test whether maps are equivalent, to each other and to the expert, within this "
+         "difference in IoU and in hit rate, such as 0.05 (two one-sided tests).")
+
+operating_point_option = click.option(
+    "--operating-point", default="0.5", show_default=True, metavar="NUMBER|FILE",
+    help="Probability above which the model calls a finding: true positives and false negatives "
+         "are compared.")
+
 confidence_option = click.option(
     "--confidence-level", "confidence",
     type=click.FloatRange(0.5, 1, min_open=False, max_open=True), default=0.95,

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saltrust.cli.options import (
+    adjustment_option,
+    benchmark_option,
     bootstrap_options,
     choose_or_all,
     cubes_argument,
     definition_options,
     map_options,
+    margin_option,
+    operating_point_option,
     overwrite_option,
     pass_options,
     segmentation_options,
@@ -48,12 +52,10 @@ def protocol() -> None:
               type=click.Choice(["positive", "all", "both_nonempty"]),
               help="Which image-finding pairs enter Table 1.  [default: all with --cutoff, "
                    "positive without; both_nonempty under --definition peer]")
-@click.option("--benchmark", default=None, metavar="READER",
-              help="Benchmark reader that stands for the expert in the regressions.  [default: "
-                   "mean over all of them]")
-@click.option("--adjustment", type=click.Choice(["bonferroni", "holm", "bh", "none"]),
-              default="bonferroni", show_default=True,
-              help="Correction of p-values within a family.")
+@benchmark_option
+@adjustment_option
+@margin_option
+@operating_point_option
 @bootstrap_options
 @pass_options
 @overwrite_option

@@ -51,6 +51,8 @@ class ProtocolOptions:
     threshold: Cut = None
     cutoff: Cut = None
     benchmark: str | None = None
+    margin: float | None = None
+    operating_point: Any = confidence_analysis.OPERATING_POINT
     fits: Sequence[Any] = ("mixed", "logit")
     adjustment: Any = "bonferroni"
     family: Any = "response"
@@ -121,7 +123,8 @@ def run_protocol(cubes: xr.DataTree, options: ProtocolOptions | None = None) -> 
         None if chosen.definition == "peer" else "all" if chosen.cutoff is not None
         else "positive")
     located = localization(cubes, **maps, **scan, **drawing, iou_slice=iou_slice,
-                           threshold=chosen.threshold, cutoff=chosen.cutoff)
+                           threshold=chosen.threshold, cutoff=chosen.cutoff,
+                           benchmark=chosen.benchmark, margin=chosen.margin)
     found.results["localization"] = located
     scores = located.tables["scores"]
     # Confidence is related to maps without a cut-off, which would make part of it mechanical.
@@ -141,7 +144,8 @@ def run_protocol(cubes: xr.DataTree, options: ProtocolOptions | None = None) -> 
             scores, shapes, benchmark=chosen.benchmark, definition=chosen.definition,
             adjustment=chosen.adjustment, family=chosen.family, fits=chosen.fits,
             confidence=chosen.confidence))
-    related: dict[str, Any] = {**drawing, "adjustment": chosen.adjustment}
+    related: dict[str, Any] = {**drawing, "adjustment": chosen.adjustment,
+                               "operating_point": chosen.operating_point}
     attempt("confidence", lambda: confidence_analysis.confidence(
         free, probabilities(cubes, "confidence cannot be related to localization"),
         definition=chosen.definition, **related))

@@ -87,12 +87,13 @@ def _localization(result: Result) -> Iterator[str]:
            f"{counts['flat']} flat maps and {counts['nonfinite']} with values that are not finite "
            "count as empty segmentations that miss.")
     if meta["benchmark_readers"]:
-        yield (f"The expert benchmark is {_listed(meta['benchmark_readers'])}, averaged image by "
-               "image, whose hit is "
+        expert = meta["expert_readers"]
+        yield (f"The expert benchmark is {_listed(expert)}"
+               + (", averaged image by image" if len(expert) > 1 else "") + "; an expert's hit is "
                + ("any marked point in the reference, no point being a miss"
                   if meta["definition"] == "peer" else "the first marked point in the reference")
                + f". The percentage decrease is {meta['decrease']}; it is given once more for "
-               "images where the reference and every benchmark reader drew something, since "
+               "images where the reference and every such reader drew something, since "
                "readers were told the labels.")
     else:
         yield "There was no expert benchmark."
@@ -102,7 +103,12 @@ def _localization(result: Result) -> Iterator[str]:
            "alike. Hit rates stand beside three baselines: a random point (mean area ratio), the "
            "image centre, and the peak of the mean reference mask of all other patients. "
            "Differences are paired by image, their p-values from the resamples, corrected by "
-           "Holm over the contrasts of a metric and finding.")
+           "Holm over the contrasts of a metric and finding; effect sizes are mean differences "
+           "over the standard deviation of the differences.")
+    if "equivalence_margin" in meta:
+        yield (f"Maps were called equivalent, to each other or to the expert, where two one-sided "
+               f"bootstrap tests put the difference within {meta['equivalence_margin']:g} "
+               "(corrected likewise).")
 
 
 def _regressions(result: Result) -> Iterator[str]:
@@ -131,6 +137,8 @@ def _confidence(result: Result, paper: Result | None) -> Iterator[str]:
            f"{meta['slice_meaning']}; probability: {meta['probability']}). Pooled estimates are "
            "given with one intercept per finding and ranks within findings, and as if all "
            "rows were of one finding.")
+    yield ("Means are given apart for positives that the model called (probability above "
+           f"{meta['operating_point']}), for those it missed, and by bin of probability.")
     if paper is not None:
         yield ("Table 3 is given once more as the paper pooled: slice `all`, with the cut-off "
                "where there was one, probabilities min-max normalised per finding.")

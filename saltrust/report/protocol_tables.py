@@ -69,7 +69,8 @@ def table1(located: Result) -> pd.DataFrame:
 def _expert_means(located: Result) -> dict[tuple[str, str], str]:
     """Mean over the benchmark readers of each image, with its interval, by metric and finding."""
     scores = located.tables["scores"]
-    people = scores[scores["explainer"] == EXPERT]
+    people = scores[(scores["explainer"] == EXPERT)
+                    & scores["model"].isin(located.meta["expert_readers"])]
     found = {}
     for finding, group in people.groupby("finding", sort=False):
         unit = group.groupby(["image", "reader"], sort=False)

@@ -15,7 +15,7 @@ from scipy import stats
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.hit_baselines import AVERAGE_MASK, CENTRE
 from saltrust.analysis.localization import localization
-from saltrust.analysis.localization_contrasts import map_differences
+from saltrust.analysis.localization_contrasts import equivalences, map_differences
 from saltrust.analysis.localization_summary import (
     AVERAGE,
     decrease,
@@ -77,6 +77,49 @@ def test_null_differences_are_seldom_significant() -> None:
                                 resamples=200, seed=k).iloc[0]["p_value"] for k in range(100)]
     assert np.mean(np.array(p_values) < 0.05) < 0.14
     assert min(p_values) >= 2 / 201
+
+
+def test_effect_sizes_are_cohens_d_of_the_differences() -> None:
+    generator = np.random.default_rng(9)
+    one, two = generator.uniform(size=150), generator.uniform(size=150)
+    row = map_differences(_scores({"a": one, "b": two}), resamples=2000).iloc[0]
+    d = np.mean(one - two) / np.std(one - two, ddof=1)
+    assert row["effect_size"] == pytest.approx(d)
+    # Large-sample error of d of paired differences.
+    error = np.sqrt(1 / 150 + d**2 / 300)
+    assert (row["effect_low"], row["effect_high"]) == pytest.approx(
+        (d - 1.96 * error, d + 1.96 * error), abs=0.03)
+    equal = map_differences(_scores({"a": one, "b": one - 0.25}), resamples=50).iloc[0]
+    assert math.isnan(equal["effect_size"])
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "yes"), (0.045, "no"), (0.2, "no")])
+def test_equivalence_is_two_one_sided_tests(shift: float, verdict: str) -> None:
+    generator = np.random.default_rng(2)
+    one = generator.uniform(0.3, 0.6, 200)
+    two = one + shift + generator.normal(0, 0.08, 200)
+    (row,) = equivalences(_scores({"a": two, "b": one})[lambda t: t["iou"].notna()], 0.05,
+                          resamples=4000).query("metric == 'iou'").to_dict("records")
+    difference = two - one
+    tost = max(stats.ttest_1samp(difference, -0.05, alternative="greater").pvalue,
+               stats.ttest_1samp(difference, 0.05, alternative="less").pvalue)
+    assert row["p_value"] == pytest.approx(tost, abs=0.02)
+    assert row["equivalent"] == verdict
+    interval = stats.ttest_1samp(difference, 0).confidence_interval(0.9)
+    assert (row["conf_low"], row["conf_high"]) == pytest.approx(tuple(interval), abs=0.002)
+    with pytest.raises(UsageError, match="margin"):
+        equivalences(_scores({"a": one, "b": two}), 0.0)
+
+
+def test_maps_are_compared_with_the_mean_expert_for_equivalence() -> None:
+    generator = np.random.default_rng(5)
+    table = _scores({"grad": generator.uniform(size=30), "expert": generator.uniform(size=30)})
+    other = table[table["explainer"] == "expert"].assign(model="two", iou=0.5)
+    found = equivalences(pd.concat([table, other], ignore_index=True), 0.1, resamples=100)
+    row = found[(found["contrast"] == "expert - grad") & (found["metric"] == "iou")].iloc[0]
+    iou = {name: table.loc[table["explainer"] == name, "iou"].to_numpy()
+           for name in ("grad", "expert")}
+    assert row["estimate"] == pytest.approx(np.mean((iou["expert"] + 0.5) / 2 - iou["grad"]))
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +221,22 @@ def test_a_code_that_does_not_fit_its_image_is_named(study: xr.DataTree) -> None
         f"/{name}": node.to_dataset(inherit=False) for name, node in study.children.items()}})
     with pytest.raises(DataError, match=r"reference/mask_rle of a, Edema, reader truth.*63 x 64"):
         localization(other, resolution="native", resamples=20)
+
+
+def test_one_reader_can_stand_for_the_expert(study: xr.DataTree) -> None:
+    every, one = (localization(study, resamples=50, benchmark=name) for name in (None, "one"))
+    means = {name: result.tables["decrease"].set_index(["metric", "finding"])["expert"]
+             for name, result in (("every", every), ("one", one))}
+    summary = every.tables["summary"].set_index(["metric", "model"])["estimate"]
+    assert means["one"]["iou", "Edema"] == pytest.approx(summary["iou", "one"])
+    assert means["every"]["iou", "Edema"] == pytest.approx(
+        (summary["iou", "one"] + summary["iou", "two"]) / 2)
+    assert one.meta["expert"] == "reader one"
+    assert one.meta["expert_readers"] == ["one"]
+    # Reader two, who drew nothing on one image, has no say any more.
+    shared = {name: result.tables["decrease_shared"].query("metric == 'iou'")["n"].iloc[0]
+              for name, result in (("every", every), ("one", one))}
+    assert shared == {"every": 3, "one": 4}
+    pd.testing.assert_frame_equal(every.tables["scores"], one.tables["scores"])
+    with pytest.raises(UsageError, match="benchmark reader 'ona'"):
+        localization(study, resamples=50, benchmark="ona")
