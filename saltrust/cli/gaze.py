@@ -15,7 +15,7 @@ from saltrust.cli.options import (
     selection_options,
     shows_progress,
 )
-from saltrust.cli.output import emit, output_options
+from saltrust.cli.output import emit, output_options, write_figures
 
 
 @click.command()
@@ -57,7 +57,8 @@ def gaze(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     """Do heatmaps look where people look?  Correlation, SSIM, AUC, NSS, KL with recorded gaze.
 
     Beside chance: a central Gaussian, the average gaze on other patients' images, and the
-    gaze on other images.
+    gaze on other images.  -o also draws the agreement, and maps with the gaze over them (.png
+    and .svg).
     """
     from saltrust.analysis.gaze import gaze as compute
     from saltrust.cache.store import open_cubes
@@ -66,5 +67,12 @@ def gaze(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     options["positives"] = options.pop("images") == "positive"
     for name in ("findings", "explainers", "models", "measures"):
         options[name] = choose_or_all(options[name])
-    result = compute(open_cubes(cubes), progress=shows_progress(ctx), **options)
+    tree = open_cubes(cubes)
+    result = compute(tree, progress=shows_progress(ctx), **options)
     emit(result, "gaze", **output)
+    if output["folder"] is not None:
+        from saltrust.report import gaze_figures
+
+        write_figures({"gaze_agreement": gaze_figures.agreement(result),
+                       "gaze_examples": gaze_figures.examples(tree, result)},
+                      output["folder"], overwrite=output["overwrite"])

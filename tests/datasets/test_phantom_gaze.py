@@ -146,3 +146,30 @@ def test_a_study_asks_for_gaze(tmp_path: Path) -> None:
     assert gaze_source(found) is not None
     assert found.description["gaze"] == {"simulated": True, "sigma": "8%", "weight": "count"}
     assert (found.index["label"] == Label.POSITIVE).any()
+
+
+def test_an_interrupted_import_goes_on_where_it_stopped(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saltrust.cache.reference.CODES_PER_CHUNK", 2)
+    data = phantom(patients=5, size=48, seed=5, gaze=GazeSmoothing())
+    whole = saltrust.open_cubes(import_collection(data, tmp_path / "w.zarr", grid=(16, 16)))
+    asked: list[str] = []
+    gaze = PhantomCollection.gaze
+
+    def counted(self: PhantomCollection, image: str, grid: tuple[int, int]) -> object:
+        asked.append(image)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return gaze(self, image, grid)
+
+    monkeypatch.setattr(PhantomCollection, "gaze", counted)
+    with pytest.raises(KeyboardInterrupt):
+        import_collection(data, tmp_path / "r.zarr", grid=(16, 16))
+    assert not (tmp_path / "r.zarr").exists()
+    resumed = saltrust.open_cubes(import_collection(data, tmp_path / "r.zarr", grid=(16, 16),
+                                                    resume=True))
+    # The first block was whole, the second is made again.
+    assert asked[4:] == names(data)[2:]
+    for name in ("gaze", "gaze_recorded", "fixation_y", "fixation_x", "fixation_duration"):
+        np.testing.assert_array_equal(resumed["reference"][name].values,
+                                      whole["reference"][name].values)
