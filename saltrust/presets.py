@@ -24,13 +24,13 @@ class Preset:
         Fields of :class:`saltrust.study.TrainSpec`.
     initial_weights : str
         What the paper started from; empty: random weights, or it does not say.
-    meaning : str
-        One line for ``--help``: origin, and what is not published.
+    summary : str
+        One line for ``--help``.
     """
 
     kind: str
     architecture: str
-    meaning: str
+    summary: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     initial_weights: str = ""
 
@@ -40,8 +40,7 @@ PRESETS: dict[str, Preset] = {
     # Of how many candidates an epoch's ten are the best is not published.
     "saporta": Preset(
         "classifier", "densenet121",
-        "DenseNet121 of Saporta et al. 2022: 3 epochs, the 10 best of 20 checkpoints of each "
-        "(their number is not published) by the mean AUC of five findings",
+        "DenseNet121, Saporta et al. 2022: 3 epochs, 30 checkpoints",
         {"epochs": 3, "batch_size": 16, "learning_rate": 1e-4, "patience": 3,
          "validations_per_epoch": 20, "keep": 10,
          "selection_findings": ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema",
@@ -51,20 +50,19 @@ PRESETS: dict[str, Preset] = {
     # classifiers are not published.
     "arun-inception": Preset(
         "classifier", "inception_v3",
-        "InceptionV3 of Arun et al. 2021: up to 20 epochs, patience 4 (batch size not published)",
+        "InceptionV3, Arun et al. 2021: to 20 epochs, patience 4",
         {"epochs": 20, "batch_size": 16, "learning_rate": 1e-4, "patience": 4},
         initial_weights="ImageNet",
     ),
     "arun-densenet": Preset(
         "classifier", "densenet121",
-        "DenseNet121 of Arun et al. 2021: up to 30 epochs, patience 5 (batch size not published)",
+        "DenseNet121, Arun et al. 2021: to 30 epochs, patience 5",
         {"epochs": 30, "batch_size": 16, "learning_rate": 7e-5, "patience": 5},
         initial_weights="ImageNet",
     ),
     "arun-unet": Preset(
         "unet", "unet",
-        "U-Net of Arun et al. 2021: batches of 4, up to 75 epochs, patience 15, the rate x 0.1 "
-        "after more than 3 epochs without a lower validation loss, balanced sampling",
+        "U-Net, Arun et al. 2021: to 75 epochs, patience 15, batches of 4",
         {"epochs": 75, "batch_size": 4, "learning_rate": 1e-4, "patience": 15,
          "plateau_factor": 0.1, "plateau_patience": 3, "balanced": True},
     ),
@@ -72,8 +70,7 @@ PRESETS: dict[str, Preset] = {
     # patience are those of the U-Net.
     "arun-retinanet": Preset(
         "retinanet", "retinanet",
-        "RetinaNet of Arun et al. 2021: batches of 4, rate 1e-4 (epochs and schedule not "
-        "published: as the U-Net)",
+        "RetinaNet, Arun et al. 2021: batches of 4",
         {"epochs": 75, "batch_size": 4, "learning_rate": 1e-4, "patience": 15,
          "plateau_factor": 0.1, "plateau_patience": 3},
         initial_weights="ImageNet",
@@ -82,8 +79,7 @@ PRESETS: dict[str, Preset] = {
     # [train] hold but for the length.
     "watanabe": Preset(
         "guided", "guided_unet",
-        "EfficientNet-b0 U-Net of Watanabe et al. 2022 (no settings are published: batches of "
-        "16, rate 1e-4, up to 30 epochs, patience 5)",
+        "EfficientNet-b0 U-Net with gaze, Watanabe et al. 2022",
         {"epochs": 30, "batch_size": 16, "learning_rate": 1e-4, "patience": 5},
         initial_weights="ImageNet",
     ),

@@ -100,6 +100,8 @@ class ModelSpec:
     arguments: dict[str, Any] = _bounded({}, help="keywords for the factory")
     preset: str = _bounded("", choices=("", *PRESETS), help="published settings of training")
     train: dict[str, Any] = _bounded({}, help="settings of [train] for this model alone")
+    replicates: int = _bounded(1, 1, 1000, help="models that differ in their seed only: NAME, "
+                                                "NAME-2, ... with seed, seed + 1, ...")
 
 
 class TrainedEntry(Protocol):
@@ -131,6 +133,7 @@ class LocalizerSpec:
     arguments: dict[str, Any] = _bounded({}, help="keywords for the factory")
     preset: str = _bounded("", choices=("", *PRESETS), help="published settings of training")
     train: dict[str, Any] = _bounded({}, help="settings of [train] for this localizer alone")
+    replicates: int = _bounded(1, 1, 1000, help="as of [[models]]")
 
     @property
     def kind(self) -> str:
@@ -220,6 +223,28 @@ class Study:
         """Where ``saltrust train`` leaves a model: checkpoint, card and metrics."""
         return self.path(self.runs) / model.name
 
+    @property
+    def trained(self) -> tuple[TrainedEntry, ...]:
+        """Every entry that ``saltrust train`` can train, in the order it does."""
+        return (*self.models, *self.localizers)
+
+    def with_preset(self, preset: str) -> Study:
+        """The same study with a preset for all entries that it is made for.
+
+        Raises
+        ------
+        UsageError
+            If the preset is not known, or the study has no such entry.
+        """
+        if preset not in PRESETS:
+            raise UsageError(f"preset {preset!r} is not known; {nearest(preset, PRESETS)}")
+        kind = PRESETS[preset].kind
+        if all(entry.kind != kind for entry in self.trained):
+            found = ", ".join(f"{entry.name} ({entry.kind})" for entry in self.trained)
+            raise UsageError(f"preset {preset!r} is for a {kind}, and the study has none, only: "
+                             f"{found or 'nothing to train'}")
+        return dataclasses.replace(self, train=dataclasses.replace(self.train, preset=preset))
+
     def training_of(self, entry: TrainedEntry) -> TrainSpec:
         """How one entry is trained.
 
@@ -297,8 +322,19 @@ class Study:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_study(path: str | Path) -> Study:
+def read_study(path: str | Path, *, replicates: int | None = None) -> Study:
     """Read and check a study file.
+
+    Parameters
+    ----------
+    path : path
+    replicates : int, optional
+        Of every entry that states none.
+
+    Returns
+    -------
+    Study
+        An entry with replicates has become as many, each with ``replicates = 1``.
 
     Raises
     ------
@@ -326,12 +362,46 @@ def read_study(path: str | Path) -> Study:
     study = _build(Study, {**content, **head}, str(path), "")
     study = dataclasses.replace(study, folder=path.resolve().parent,
                                 stated=tuple(content.get("train", {})))
+    study = dataclasses.replace(
+        study, models=_replicated(study.models, replicates, path),
+        localizers=_replicated(study.localizers, replicates, path))
     _check_names(study, path)
     _check_localizers(study, path)
     _check_training(study, path)
     _check_ensembles(study, path)
     _check_randomization(study, path)
     return study
+
+
+_Entry = TypeVar("_Entry", ModelSpec, LocalizerSpec)
+
+
+def _replicated(entries: tuple[_Entry, ...], count: int | None,
+                path: Path) -> tuple[_Entry, ...]:
+    """Write every replicate out, as if the file had named it."""
+    result: list[_Entry] = []
+    made: list[_Entry] = []
+    for entry in entries:
+        copies = entry.replicates if entry.replicates > 1 else count or 1
+        if copies > 1 and entry.checkpoint:
+            if entry.replicates > 1:
+                raise UsageError(f"{path}: {entry.name!r} has both `replicates` and a `checkpoint`,"
+                                 " which is of one model; train replicates, or name a model for "
+                                 "each checkpoint")
+            copies = 1
+        result.append(dataclasses.replace(entry, replicates=1))
+        for k in range(1, copies):
+            made.append(dataclasses.replace(entry, name=f"{entry.name}-{k + 1}",
+                                            seed=entry.seed + k, replicates=1))
+            result.append(made[-1])
+    for replicate in made:
+        for other in result:
+            if other.name != replicate.name and (other.architecture, other.seed) == (
+                    replicate.architecture, replicate.seed):
+                raise UsageError(f"{path}: replicate {replicate.name!r} has seed {replicate.seed}, "
+                                 f"as {other.name!r} of the same architecture; give their entries "
+                                 "seeds that lie further apart")
+    return tuple(result)
 
 
 def _check_names(study: Study, path: Path) -> None:
@@ -371,15 +441,15 @@ def _check_localizers(study: Study, path: Path) -> None:
 
 
 def _check_training(study: Study, path: Path) -> None:
-    entries: list[TrainedEntry] = [*study.models, *study.localizers]
-    for entry in entries:
-        if "preset" in entry.train:
-            raise UsageError(f"{path}: `preset` of {entry.name!r} stands beside its `train`, not "
-                             "in it")
-        try:
+    try:
+        if study.train.preset:
+            study.with_preset(study.train.preset)
+        for entry in study.trained:
+            if "preset" in entry.train:
+                raise UsageError(f"`preset` of {entry.name!r} stands beside its `train`, not in it")
             study.training_of(entry)
-        except UsageError as error:
-            raise UsageError(f"{path}: {error}") from None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def _check_ensembles(study: Study, path: Path) -> None:
@@ -465,7 +535,8 @@ def _convert(hint: Any, value: Any, path: str, name: str,
         raise UsageError(f"{path}: {name} must be of type {hint.__name__}, not {value!r}")
     low, high, choices = (metadata.get(key) for key in ("low", "high", "choices"))
     if choices and value not in choices:
-        raise UsageError(f"{path}: {name} = {value!r} is not known; {nearest(value, choices)}")
+        raise UsageError(f"{path}: {name} = {value!r} is not known; "
+                         f"{nearest(value, filter(None, choices))}")
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     # Written so that NaN fails.
     if is_number and low is not None and not low <= value <= high:

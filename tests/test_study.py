@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from saltrust.cli.demo import STUDY
 from saltrust.errors import SaltrustError, UsageError
-from saltrust.study import ExplainerSpec, read_study
+from saltrust.presets import PRESETS
+from saltrust.study import ExplainerSpec, TrainSpec, read_study
 
 
 def write(folder: Path, text: str) -> Path:
@@ -54,6 +56,93 @@ def test_the_fingerprint_is_of_the_content_not_the_place(tmp_path: Path) -> None
         second).fingerprint()
 
 
+TRAINING = """
+    [train]
+    {train}
+    [[models]]
+    name = "net"
+    {net}
+    [[localizers]]
+    name = "boxes"
+    architecture = "retinanet"
+"""
+
+
+@pytest.mark.parametrize(("train", "net", "expected"), [
+    ("", "", {"epochs": 3, "patience": 4, "learning_rate": 1e-4, "preset": ""}),
+    ("preset = 'arun-densenet'", "", {"epochs": 30, "patience": 5, "learning_rate": 7e-5}),
+    # A key that is stated counts more than a preset, even with what would be its default.
+    ("epochs = 3", "preset = 'arun-inception'", {"epochs": 3, "learning_rate": 1e-4}),
+    ("epochs = 9", "preset = 'arun-inception'\ntrain = {patience = 7}",
+     {"epochs": 9, "patience": 7, "preset": "arun-inception"}),
+    ("epochs = 9\npreset = 'saporta'", "train = {epochs = 2, selection_findings = ['Edema']}",
+     {"epochs": 2, "keep": 10, "selection_findings": ("Edema",)}),
+    ("preset = 'saporta'", "preset = 'arun-inception'", {"epochs": 20, "keep": 0}),
+    # Made for another kind: it counts for the entries of its kind only.
+    ("preset = 'arun-retinanet'", "", {"epochs": 3, "batch_size": 16, "preset": ""}),
+])
+def test_settings_of_training(
+    tmp_path: Path, train: str, net: str, expected: dict[str, object]
+) -> None:
+    study = read_study(write(tmp_path, TRAINING.format(train=train, net=net)))
+    settled = study.training_of(study.models[0])
+    assert {name: getattr(settled, name) for name in expected} == expected
+    boxes = study.training_of(study.localizers[0])
+    assert (boxes.preset, boxes.batch_size) == ("arun-retinanet", 4)
+    assert "stated" not in study.as_dict()
+
+
+def test_every_preset_can_be_read(tmp_path: Path) -> None:
+    """Against what the papers say, as far as they say it."""
+    published = {
+        "saporta": (3, 16, 1e-4, 3), "arun-inception": (20, 16, 1e-4, 4),
+        "arun-densenet": (30, 16, 7e-5, 5), "arun-unet": (75, 4, 1e-4, 15),
+    }
+    for name, preset in PRESETS.items():
+        spec = TrainSpec(**preset.settings)
+        if name in published:
+            assert (spec.epochs, spec.batch_size, spec.learning_rate,
+                    spec.patience) == published[name]
+        if preset.kind == "classifier":
+            read_study(write(tmp_path, f"[[models]]\nname = 'a'\npreset = '{name}'"))
+    unet = TrainSpec(**PRESETS["arun-unet"].settings)
+    assert (unet.plateau_factor, unet.plateau_patience, unet.balanced) == (0.1, 3, True)
+    saporta = TrainSpec(**PRESETS["saporta"].settings)
+    assert saporta.epochs * saporta.keep == 30
+    assert saporta.validations_per_epoch >= saporta.keep
+    assert len(saporta.selection_findings) == 5
+
+
+REPLICATES = """
+    [[models]]
+    name = "a"
+    seed = 4
+    replicates = 3
+    [[models]]
+    name = "b"
+    architecture = "resnet18"
+    seed = 5
+    [[ensembles]]
+    name = "mean"
+    members = ["a", "a-2", "a-3"]
+"""
+
+
+def test_replicates_are_written_out(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path, REPLICATES))
+    assert [(model.name, model.seed) for model in study.models] == [
+        ("a", 4), ("a-2", 5), ("a-3", 6), ("b", 5)]
+    assert {model.architecture for model in study.models[:3]} == {"densenet121"}
+    by_hand = read_study(write(tmp_path, """
+        models = [{name = "a", seed = 4}, {name = "a-2", seed = 5}, {name = "a-3", seed = 6},
+                  {name = "b", architecture = "resnet18", seed = 5}]
+        ensembles = [{name = "mean", members = ["a", "a-2", "a-3"]}]
+    """))
+    assert study.fingerprint() == by_hand.fingerprint()
+    more = read_study(write(tmp_path, REPLICATES), replicates=2)
+    assert [model.name for model in more.models] == ["a", "a-2", "a-3", "b", "b-2"]
+
+
 def test_the_demo_study_is_valid(tmp_path: Path) -> None:
     assert read_study(write(tmp_path, STUDY)).models[0].name == "phantom-net"
 
@@ -76,6 +165,20 @@ def test_the_demo_study_is_valid(tmp_path: Path) -> None:
     ("[[localizers]]\nname = 'a'\nfindings = ['Edema', 'Edema']", "'Edema' twice"),
     ("[[localizers]]\nname = 'a/b'", "folder name"),
     ("[[localizers]]\nname = 'a'\nround = true", "did you mean 'rounded'"),
+    ("[train]\npreset = 'saportta'", "did you mean 'saporta'"),
+    ("[train]\npreset = 'arun-unet'\n[[models]]\nname = 'a'", "for a unet.*only: a (classifier)"),
+    ("[[models]]\nname = 'a'\npreset = 'arun-unet'",
+     "another kind of model; take one of saporta, arun-inception"),
+    ("[[models]]\nname = 'a'\ntrain = {epoch = 1}", "model 'a': unknown key 'train.epoch'; "
+                                                   "did you mean 'epochs'"),
+    ("[[models]]\nname = 'a'\ntrain = {epochs = 0}", "between 1 and"),
+    ("[[models]]\nname = 'a'\ntrain = {preset = 'saporta'}", "beside its `train`"),
+    ("[[models]]\nname = 'a'\nreplicates = 0", "between 1 and"),
+    ("[[models]]\nname = 'a'\nreplicates = 2\n[[models]]\nname = 'a-2'\nseed = 9",
+     "'a-2' twice"),
+    ("[[models]]\nname = 'a'\nreplicates = 2\n[[models]]\nname = 'b'\nseed = 1",
+     "'a-2' has seed 1, as 'b' of the same architecture"),
+    ("[[models]]\nname = 'a'\nreplicates = 2\ncheckpoint = 'w.pt'", "both `replicates` and"),
     ("models = 3", "must be a list"),
     ("data = 3", "must be a table"),
     ("seed = 1\n[study]\nseed = 2", "both in"),
@@ -83,7 +186,7 @@ def test_the_demo_study_is_valid(tmp_path: Path) -> None:
 ])
 def test_mistakes_are_named(tmp_path: Path, text: str, word: str) -> None:
     path = write(tmp_path, text)
-    with pytest.raises(UsageError, match=word.replace("[", r"\[")) as caught:
+    with pytest.raises(UsageError, match=re.sub(r"([\[\]()])", r"\\\1", word)) as caught:
         read_study(path)
     assert "study.toml" in str(caught.value)
     assert "\n" not in str(caught.value).split("TOML:")[0]

@@ -11,6 +11,7 @@ from saltrust.cli.options import (
     device_option,
     overwrite_option,
     refuse_both,
+    replicates_option,
     resume_option,
     shows_progress,
     study_argument,
@@ -22,12 +23,13 @@ from saltrust.cli.threads import wait_passively
 @study_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
               metavar="CUBES", help="Store to write, e.g. study.zarr.")
+@replicates_option
 @overwrite_option
 @resume_option
 @device_option
 @click.pass_context
-def generate(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume: bool,
-             device: str | None) -> None:
+def generate(ctx: click.Context, study: Path, output: Path, replicates: int | None,
+             overwrite: bool, resume: bool, device: str | None) -> None:
     """Run the models once: predictions and heatmaps of every image and finding.
 
     The store grows at OUTPUT.partial and takes its name when it is whole; an interrupted run
@@ -39,7 +41,7 @@ def generate(ctx: click.Context, study: Path, output: Path, overwrite: bool, res
     from saltrust.study import read_study
 
     refuse_both(overwrite=overwrite, resume=resume)
-    declared = read_study(study)
+    declared = read_study(study, replicates=replicates)
     path = run(open_collection(declared), declared, output, overwrite=overwrite, resume=resume,
                device=device, progress=shows_progress(ctx), command_line=command_line(ctx))
     click.echo(str(path))

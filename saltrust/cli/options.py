@@ -23,6 +23,10 @@ device_option = click.option(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 resume_option = click.option("--resume", is_flag=True,
                              help="Go on with an output that an interrupted run left.")
+replicates_option = click.option(
+    "--replicates", type=click.IntRange(1, 1000), default=None, metavar="N",
+    help="Models of each entry of the study that states no replicates: NAME, NAME-2, ... with "
+         "seeds of their own.")
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
                            help="Seed of every random step.")
 

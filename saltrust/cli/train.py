@@ -2,51 +2,97 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from saltrust.cli.options import (
     device_option,
     overwrite_option,
+    refuse_both,
+    replicates_option,
+    resume_option,
     shows_progress,
     study_argument,
 )
 from saltrust.cli.threads import wait_passively
-from saltrust.errors import UsageError, nearest
+from saltrust.errors import NothingToDo, UsageError, nearest
+from saltrust.presets import PRESETS
+
+if TYPE_CHECKING:
+    from saltrust.cache.collection import Collection
+    from saltrust.study import Study, TrainedEntry
+
+Trainer = Callable[..., Path]
 
 
-@click.command()
+@click.command(epilog="\n".join(["\b", "Presets:", *(
+    f"  {name:<16} {preset.summary}" for name, preset in PRESETS.items())]))
 @study_argument
 @click.option("--model", "models", multiple=True, metavar="NAME",
               help="Only this model of the study; may be repeated.")
+@click.option("--preset", metavar="NAME",
+              help="Published settings for the models of its kind that name no preset; what the "
+                   "study file states still counts.")
+@replicates_option
 @device_option
+@resume_option
 @overwrite_option
 @click.pass_context
-def train(ctx: click.Context, study: Path, models: tuple[str, ...], device: str | None,
-          overwrite: bool) -> None:
-    """Train the classifiers that a study file declares.
+def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str | None,
+          replicates: int | None, device: str | None, resume: bool, overwrite: bool) -> None:
+    """Train the models that a study file declares.
 
     Each model leaves a run folder: weights (safetensors), a card (JSON) with the test AUC, the
-    metrics of every epoch, the configuration and the environment.
+    metrics of every epoch, the configuration and the environment.  A run that was interrupted,
+    however hard, goes on with --resume and ends with the same weights.
     """
     wait_passively()
     from saltrust.datasets.registry import open_collection
     from saltrust.study import read_study
-    from saltrust.training.classifier import train as train_one
 
-    declared = read_study(study)
-    names = [model.name for model in declared.models]
+    refuse_both(overwrite=overwrite, resume=resume)
+    declared = read_study(study, replicates=replicates)
+    if preset is not None:
+        declared = declared.with_preset(preset)
+    collection = open_collection(declared)
+    trainers = _trainers(collection, declared, progress=shows_progress(ctx))
+    names = [entry.name for entry, _ in trainers]
     if not names:
         raise UsageError(f"{study} declares no [[models]]; add one with a name and an "
                          "architecture")
     for name in models:
         if name not in names:
             raise UsageError(f"{study} has no model {name!r}; {nearest(name, names)}")
-    collection = open_collection(declared)
-    for model in declared.models:
-        if not models or model.name in models:
-            folder = train_one(collection, declared, model,
-                               device=device or declared.generate.device,
-                               overwrite=overwrite, progress=shows_progress(ctx))
-            click.echo(f"{model.name}: {folder}")
+    chosen = [item for item in trainers if not models or item[0].name in models]
+    finished: list[NothingToDo] = []
+    for entry, trainer in chosen:
+        try:
+            folder = trainer(collection, declared, entry, resume=resume, overwrite=overwrite,
+                             device=device or declared.generate.device,
+                             progress=shows_progress(ctx))
+        except NothingToDo as note:
+            finished.append(note)
+            continue
+        click.echo(f"{entry.name}: {folder}")
+    if len(finished) == len(chosen):
+        raise NothingToDo("; ".join(map(str, finished)))
+    for done in finished:
+        click.echo(f"Note: {done}", err=True)
+
+
+def _trainers(collection: Collection, study: Study, *,
+              progress: bool) -> list[tuple[TrainedEntry, Trainer]]:
+    """What can be trained, in the order of the study file, and what trains it."""
+    from saltrust.training.classifier import train as train_classifier
+    from saltrust.training.images import read_images
+
+    # Decoded once, for all classifiers.
+    images = functools.cache(lambda: read_images(collection, study.grid, progress=progress))
+    trainers: dict[str, Any] = {
+        "classifier": functools.partial(train_classifier, images=images),
+    }
+    return [(entry, trainers[entry.kind]) for entry in study.trained if entry.kind in trainers]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from saltrust.training.augmentation import augment
 from saltrust.training.evaluation import evaluate_auc, predict
 from saltrust.training.images import LabelledImages, read_images
 from saltrust.training.run import Run
+from saltrust.training.sampling import balanced_order
 from saltrust.training.session import train_entry
 from saltrust.training.targets import masked_loss, targets
 from saltrust.training.task import BatchLoss, Validation
@@ -36,7 +38,7 @@ def train(
     model: ModelSpec,
     *,
     device: str = "auto",
-    images: LabelledImages | None = None,
+    images: Callable[[], LabelledImages] | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: bool = True,
@@ -57,9 +59,9 @@ def train(
     model : ModelSpec
         Gives the architecture, its own seed, settings and pretrained weights.
     device : {'auto', 'cuda', 'mps', 'cpu'}
-    images : LabelledImages, optional
-        What :func:`~saltrust.training.images.read_images` returned for this collection and
-        grid, so that several models share one decoding.
+    images : callable, optional
+        Returns what :func:`~saltrust.training.images.read_images` returned for this collection
+        and grid, so that several models share one decoding.
     overwrite : bool
         Train again where a trained model lies already.
     resume : bool
@@ -93,7 +95,8 @@ def train(
         run.card |= facts
 
         def make_task() -> ClassifierTask:
-            read = images or read_images(collection, study.grid, progress=progress)
+            read = (images() if images is not None
+                    else read_images(collection, study.grid, progress=progress))
             _check_labels(read, selected)
             return ClassifierTask(run.name, network.to(run.device), run.device, read, run.spec,
                                   Preprocessing.from_dict(run.card["preprocessing"]), selected)
@@ -129,8 +132,11 @@ class ClassifierTask:
             self.images.labels[self._rows], self.spec.uncertain))
 
     def epoch_rows(self, generator: torch.Generator) -> Tensor:
-        """All training images, shuffled."""
-        return torch.randperm(len(self._rows), generator=generator)
+        """All training images, shuffled; or as many, half of them with a finding."""
+        if not self.spec.balanced:
+            return torch.randperm(len(self._rows), generator=generator)
+        positive = (self._target * self._weight).any(dim=1)
+        return balanced_order(positive, generator)
 
     def loss(self, rows: Tensor, generator: torch.Generator) -> BatchLoss:
         """Binary cross-entropy over the labels that count."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,7 +141,8 @@ def fit(task: Task, run: Run, *, progress: bool) -> Course:
         _adopt_best(run)
     remove_unfinished(run.folder)
     remove_others(run.folder, course.kept)
-    with tqdm(desc=run.name, unit="batch", disable=None if progress else True) as bar:
+    with (tqdm(desc=run.name, unit="batch", disable=None if progress else True) as bar,
+          _weights_kept_on_interrupt(task, run, course)):
         while course.epoch < spec.epochs and course.waited < spec.patience:
             batches = cut_batches(task.epoch_rows(course.order), spec.batch_size)
             if bar.total is None:
@@ -175,6 +178,18 @@ def _adopt_best(run: Run) -> None:
         raise DataError(f"{run.weights} is gone, the best checkpoint of a run that cannot go on "
                         "without it; say --overwrite to train from the beginning")
     run.card |= {**card, "weights_sha256": sha256_of(run.weights)}
+
+
+@contextlib.contextmanager
+def _weights_kept_on_interrupt(task: Task, run: Run, course: Course) -> Iterator[None]:
+    """On Ctrl-C before the first validation, keep the weights as they are: better than none."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if "best_epoch" not in run.card and course.steps:
+            run.card = save(task.network, run.weights,
+                            {**run.card, "best_epoch": None, "best_step": course.steps})
+        raise
 
 
 class _Mean:

@@ -51,4 +51,7 @@ class Run:
         """What of the run can be used, for a message."""
         if "best_epoch" not in self.card:
             return "no epoch was finished, so no checkpoint was written"
+        if self.card["best_epoch"] is None:
+            return (f"the weights after {self.card['best_step']} steps, which nothing has "
+                    f"validated, are kept: {self.weights}")
         return f"the best checkpoint, of epoch {self.card['best_epoch']}, is kept: {self.weights}"
