@@ -20,7 +20,7 @@ from saltrust.errors import UsageError, nearest
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
 
 DATA_KINDS = ("phantom", "folder", "manifest", "chexlocalize", "egd-cxr", "cubes")
-UNCERTAIN_POLICIES = ("ignore", "zeros", "ones")
+UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "tf32", "bf16", "float16")
 

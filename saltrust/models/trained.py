@@ -15,6 +15,7 @@ from saltrust.errors import DataError, SaltrustError, UsageError
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, sha256_of
 from saltrust.models.preprocessing import Preprocessing
 from saltrust.models.registry import importable_from
+from saltrust.models.three_class import CLASSES, answer_with_contrast
 from saltrust.models.weights import fit_weights
 from saltrust.study import LocalizerSpec, ModelSpec, Study
 
@@ -116,10 +117,14 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
     outputs = _outputs(card, path)
     output_index = _output_index(outputs, findings, spec.name, path)
     architecture = _architecture(spec, card)
+    three_class = _is_three_class(card, path)
+    n_outputs = len(outputs) * (len(CLASSES) if three_class else 1)
     with importable_from(study.folder):
-        module = family.build(architecture, len(outputs), **{**card.get("arguments", {}),
-                                                             **spec.arguments})
-    fit_weights(module, tensors, path, f"architecture {architecture!r} with {len(outputs)} outputs")
+        module = family.build(architecture, n_outputs, **{**card.get("arguments", {}),
+                                                          **spec.arguments})
+    fit_weights(module, tensors, path, f"architecture {architecture!r} with {n_outputs} outputs")
+    if three_class:
+        answer_with_contrast(module)
     preprocessing = family.preprocessing(architecture, module)
     if "preprocessing" in card:
         try:
@@ -138,6 +143,14 @@ def _outputs(card: dict[str, Any], path: Path) -> tuple[str, ...]:
         raise DataError(f"card of {path} must have `findings`, the names of the model's outputs "
                         "in order")
     return tuple(names)
+
+
+def _is_three_class(card: dict[str, Any], path: Path) -> bool:
+    classes = card.get("classes")
+    if classes not in (None, list(CLASSES)):
+        raise DataError(f"card of {path}: `classes` of each finding must be {list(CLASSES)}, in "
+                        f"this order, not {classes}")
+    return classes is not None
 
 
 def _output_index(outputs: Sequence[str], findings: Sequence[str], model: str,

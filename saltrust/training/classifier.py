@@ -18,6 +18,7 @@ from saltrust.cache.schema import Label
 from saltrust.errors import DataError, UsageError, nearest
 from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.models.registry import build, check_forward, importable_from, preprocessing_of
+from saltrust.models.three_class import CLASSES, contrast
 from saltrust.models.weights import fit_pretrained
 from saltrust.study import ModelSpec, Study, TrainSpec
 from saltrust.training.augmentation import augment
@@ -26,7 +27,7 @@ from saltrust.training.images import LabelledImages, read_images
 from saltrust.training.run import Run
 from saltrust.training.sampling import balanced_order
 from saltrust.training.session import train_entry
-from saltrust.training.targets import masked_loss, targets
+from saltrust.training.targets import label_loss
 from saltrust.training.task import BatchLoss, Validation
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ def train(
 ) -> Path:
     """Train one classifier and leave a run folder.
 
-    Binary cross-entropy on every finding; the mean validation AUC, of all findings or of
+    Binary cross-entropy on every finding, or that of three classes if uncertain is to be one
+    (:mod:`saltrust.models.three_class`); the mean validation AUC, of all findings or of
     those the study chooses, decides which checkpoint is best and when to stop
     (:func:`saltrust.training.loop.fit`).  The best weights are then measured on the test
     images.
@@ -91,7 +93,7 @@ def train(
     def begin(run: Run) -> Any:
         findings = tuple(str(name) for name in collection.index["finding"].values)
         selected = _selected(findings, run.spec.selection_findings)
-        network, facts = _start(study, model, findings)
+        network, facts = _start(study, model, findings, run.spec.uncertain)
         run.card |= facts
 
         def make_task() -> ClassifierTask:
@@ -128,40 +130,36 @@ class ClassifierTask:
 
     def __post_init__(self) -> None:
         self._rows = self.images.rows("train")
-        self._target, self._weight = map(torch.from_numpy, targets(
-            self.images.labels[self._rows], self.spec.uncertain))
 
     def epoch_rows(self, generator: torch.Generator) -> Tensor:
         """All training images, shuffled; or as many, half of them with a finding."""
         if not self.spec.balanced:
             return torch.randperm(len(self._rows), generator=generator)
-        positive = (self._target * self._weight).any(dim=1)
-        return balanced_order(positive, generator)
+        positive = (self.images.labels[self._rows] == Label.POSITIVE).any(axis=1)
+        return balanced_order(torch.from_numpy(positive), generator)
 
     def loss(self, rows: Tensor, generator: torch.Generator) -> BatchLoss:
-        """Binary cross-entropy over the labels that count."""
-        pixels = torch.from_numpy(self.images.pixels[self._rows[rows.numpy()]])
+        """Cross-entropy over the labels that count."""
+        images = self._rows[rows.numpy()]
+        pixels = torch.from_numpy(self.images.pixels[images])
         if self.spec.augment:
             pixels = augment(pixels.to(self.device), generator)
         try:
-            logits = self.network(to_input(pixels, self.preprocessing, self.device))
+            outputs = self.network(to_input(pixels, self.preprocessing, self.device))
         except ValueError as error:  # Batch normalisation of a single value.
             raise DataError(f"model {self.name!r} cannot be trained on batches of {len(rows)} at "
                             f"a grid of {self.images.pixels.shape[-1]}: {error}") from error
-        weight = self._weight[rows]
-        value = masked_loss(logits.float(), self._target[rows].to(self.device),
-                            weight.to(self.device))
-        return BatchLoss(value, float(weight.sum()))
+        return BatchLoss(*label_loss(outputs.float(), self.images.labels[images],
+                                     self.spec.uncertain))
 
     def validate(self) -> Validation:
         """Score: mean AUC of the selected findings that have one."""
-        rows, logits = self._predict("val")
+        rows, outputs = self._predict("val")
         labels = self.images.labels[rows]
-        target, weight = map(torch.from_numpy, targets(labels, self.spec.uncertain))
-        loss = float(masked_loss(torch.from_numpy(logits), target, weight))
-        if not np.isfinite(logits).all():
+        loss = float(label_loss(torch.from_numpy(outputs), labels, self.spec.uncertain)[0])
+        if not np.isfinite(outputs).all():
             return Validation(float("nan"), float("nan"))
-        auc = evaluate_auc(logits, labels, self.images.findings)
+        auc = evaluate_auc(self._logits(outputs), labels, self.images.findings)
         of_all: dict[str, float | None] = auc["findings"]
         chosen = [of_all[self.images.findings[column]] for column in self.selected]
         score = float(np.mean([value for value in chosen if value is not None]))
@@ -172,13 +170,19 @@ class ClassifierTask:
 
     def test(self) -> dict[str, Any]:
         """AUC on the test images."""
-        rows, logits = self._predict("test")
+        rows, outputs = self._predict("test")
         if not len(rows):
             _log.warning("model %r: there are no test images, so its card has no test AUC",
                          self.name)
             return {"test_auc": None}
-        return {"test_auc": evaluate_auc(logits, self.images.labels[rows],
+        return {"test_auc": evaluate_auc(self._logits(outputs), self.images.labels[rows],
                                          self.images.findings)}
+
+    def _logits(self, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self.spec.uncertain != "three-class":
+            return outputs
+        logits: npt.NDArray[np.float32] = contrast(torch.from_numpy(outputs)).numpy()
+        return logits
 
     def _predict(self, split: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
         rows = self.images.rows(split)
@@ -199,12 +203,14 @@ def _selected(findings: tuple[str, ...], names: tuple[str, ...]) -> npt.NDArray[
 
 
 def _start(
-    study: Study, model: ModelSpec, findings: tuple[str, ...]
+    study: Study, model: ModelSpec, findings: tuple[str, ...], uncertain: str
 ) -> tuple[nn.Module, dict[str, Any]]:
+    three_class = uncertain == "three-class"
+    n_outputs = len(findings) * (len(CLASSES) if three_class else 1)
     with importable_from(study.folder):
-        network = build(model.architecture, len(findings), **model.arguments)
+        network = build(model.architecture, n_outputs, **model.arguments)
     preprocessing = preprocessing_of(model.architecture, network)
-    check_forward(model.architecture, network, preprocessing, study.grid, len(findings))
+    check_forward(model.architecture, network, preprocessing, study.grid, n_outputs)
     pretrained = None
     if model.pretrained:
         pretrained = fit_pretrained(network, study.path(model.pretrained), model.architecture)
@@ -212,6 +218,9 @@ def _start(
         "architecture": model.architecture,
         "arguments": dict(model.arguments),
         "findings": list(findings),
+        **({"classes": list(CLASSES),
+            "logit": "output of positive minus output of negative; its sigmoid is the softmax "
+                     "over the two, uncertain left out"} if three_class else {}),
         "preprocessing": preprocessing.as_dict(),
         "pretrained": pretrained,
     }
