@@ -22,7 +22,7 @@ from saltrust.report import gallery, overview, result_sections, summary
 from saltrust.report.blocks import Section
 from saltrust.report.cases import headline_model
 from saltrust.report.maps import survey
-from saltrust.report.sections import TOPICS, attempt
+from saltrust.report.sections import OPTIONAL_TOPICS, TOPICS, attempt
 
 
 def write_report(cubes: xr.DataTree, output: str | Path, *,
@@ -120,8 +120,9 @@ def build(cubes: xr.DataTree, *, title: str, source: str,
     source : str
         Where the cubes are, as the reader should see it.
     results : mapping of str to Result or str
-        Results by the names in :data:`saltrust.report.sections.TOPICS`; a text in place of a
-        result is the reason why there is none, and a topic left out gets no section.
+        Results by the names in :data:`saltrust.report.sections.TOPICS` and
+        ``OPTIONAL_TOPICS``; a text in place of a result is the reason why there is none, and
+        a topic left out gets no section.
     seed : int
         Of the bootstrap of what is computed here (areas under the curve, agreement of maps).
     progress : bool
@@ -197,7 +198,7 @@ def _mapped_training(cubes: xr.DataTree) -> int:
 def _analyses(cubes: xr.DataTree, results: Mapping[str, Result | str],
               scores: pd.DataFrame | None, model: str) -> list[Section]:
     sections = []
-    for topic in TOPICS:
+    for topic in (*TOPICS, *OPTIONAL_TOPICS):
         result = results.get(topic)
         if isinstance(result, Result):
             sections.append(result_sections.build(topic, result, cubes, model=model,

@@ -10,7 +10,7 @@ import xarray as xr
 from saltrust.analysis.confidence import table3
 from saltrust.analysis.regressions import table2
 from saltrust.analysis.result import Result
-from saltrust.report import distributions, figures
+from saltrust.report import distributions, figures, gaze_section
 from saltrust.report.blocks import Block, Section, Text, facts, picture, table
 from saltrust.report.cases import probabilities
 from saltrust.report.cells import UNDEFINED, interval, significant
@@ -21,6 +21,7 @@ TITLES = {
     "descriptors": "Shapes of the reference masks",
     "regressions": "Localization and shape",
     "confidence": "Localization and confidence",
+    "gaze": "Heatmaps and gaze",
 }
 METRICS = {"iou": "Mean IoU", "hit": "Hit rate"}
 #: What the localization tables call the mean over findings.
@@ -50,6 +51,8 @@ def build(topic: str, result: Result, cubes: xr.DataTree, *, model: str,
         return descriptors(result, cubes)
     if topic == "regressions":
         return regressions(result, model)
+    if topic == "gaze":
+        return gaze_section.gaze(result, cubes, TITLES[topic])
     return confidence(result, cubes, model, scores)
 
 

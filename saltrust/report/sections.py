@@ -10,6 +10,7 @@ import xarray as xr
 from saltrust.analysis.confidence import confidence
 from saltrust.analysis.contents import probabilities, require_heatmaps, require_masks
 from saltrust.analysis.descriptors import descriptors
+from saltrust.analysis.gaze import gaze
 from saltrust.analysis.localization import localization
 from saltrust.analysis.regressions import regressions
 from saltrust.analysis.result import Result
@@ -22,6 +23,8 @@ _WITHOUT_MAPS = "no heatmap can be compared with the masks"
 
 #: Analyses of a report, in its order.
 TOPICS = ("localization", "descriptors", "regressions", "confidence")
+#: Analyses of studies that have what few have, with nothing to say of all others.
+OPTIONAL_TOPICS = ("gaze",)
 
 
 def analyse(cubes: xr.DataTree, *, seed: int = 0, keep: bool = False, progress: bool = False,
@@ -42,7 +45,7 @@ def analyse(cubes: xr.DataTree, *, seed: int = 0, keep: bool = False, progress: 
     Returns
     -------
     dict of str to Result
-        By the names in ``TOPICS``; what the cubes cannot give is left out.
+        By the names in ``TOPICS`` and ``OPTIONAL_TOPICS``; what the cubes cannot give is left out.
     """
     attempted = attempt(cubes, seed=seed, keep=keep, progress=progress)
     return {topic: result for topic, result in attempted.items() if isinstance(result, Result)}
@@ -69,7 +72,9 @@ def attempt(cubes: xr.DataTree, *, seed: int = 0, keep: bool = False, progress: 
     run("descriptors", lambda: _describe(cubes, split=split, progress=progress))
     run("regressions", lambda: _regress(cubes, found))
     run("confidence", lambda: _relate(cubes, found, seed))
-    return {topic: found[topic] for topic in TOPICS}
+    if "reference" in cubes.children and "gaze" in cubes["reference"].data_vars:
+        run("gaze", lambda: gaze(cubes, split=split, seed=seed, progress=progress))
+    return {topic: found[topic] for topic in (*TOPICS, *OPTIONAL_TOPICS) if topic in found}
 
 
 def mapped_split(cubes: xr.DataTree) -> str | None:

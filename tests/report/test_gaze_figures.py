@@ -11,6 +11,9 @@ from saltrust.analysis.gaze import gaze
 from saltrust.analysis.result import Result
 from saltrust.cache.schema import Label, Status
 from saltrust.report import gaze_figures
+from saltrust.report.gaze_section import agreement_table
+from saltrust.report.page import build
+from saltrust.report.sections import attempt
 
 GRID = 16
 
@@ -114,3 +117,25 @@ def test_without_fixations_or_nss_there_are_still_examples(cubes: xr.DataTree) -
     figure = gaze_figures.examples(plain, found)
     assert "KL" in figure.axes[1].get_title()
     assert len(figure.axes[0].collections[-1].get_offsets()) == 0
+
+
+def test_the_page_has_a_section_where_there_is_gaze(
+        cubes: xr.DataTree, result: Result) -> None:
+    found = attempt(cubes)
+    assert isinstance(found["gaze"], Result)
+    assert found["gaze"].tables["summary"].equals(gaze(cubes).tables["summary"])
+    text = build(cubes, title="t", source="s", results={"gaze": result})
+    assert 'id="gaze"' in text
+    shown = agreement_table(result)
+    assert shown["explainer"].tolist() == ["centre-prior", "average-gaze", "near", "far"]
+    near = result.tables["summary"].query("explainer == 'near' and term == 'nss'").iloc[0]
+    cell = shown.set_index("explainer").loc["near", "NSS"]
+    assert float(cell.split()[0]) == pytest.approx(near["estimate"], abs=0.01)
+    for word in ("Heatmaps and gaze", "average-gaze", cell.split()[0]):
+        assert word in text
+
+
+def test_a_page_without_gaze_does_not_speak_of_it(cubes: xr.DataTree) -> None:
+    blind = cubes.copy()
+    blind["reference"] = blind["reference"].to_dataset()[["label"]]
+    assert "gaze" not in attempt(blind)
