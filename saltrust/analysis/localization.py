@@ -27,7 +27,12 @@ from saltrust.analysis.localization_contrasts import (
     map_differences,
     paired_differences,
 )
-from saltrust.analysis.localization_summary import decrease, on_shared_positives, summarise
+from saltrust.analysis.localization_summary import (
+    decrease,
+    on_shared_positives,
+    summarise,
+    summarise_expert,
+)
 from saltrust.analysis.reader_agreement import agreement, pairwise_scores, share_of_agreement
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores_table import (
@@ -165,8 +170,8 @@ cutoff, keep, workers, scheduler, progress
     Returns
     -------
     Result
-        ``summary`` and ``decrease`` (:mod:`saltrust.analysis.localization_summary`),
-        ``decrease_change``, ``scores`` (:func:`score_maps`), and ``overlap``: Dice, precision,
+        ``summary``, ``expert`` (mean over those who stand for the expert) and ``decrease``
+        (:mod:`saltrust.analysis.localization_summary`), ``decrease_change``, ``scores`` (:func:`score_maps`), and ``overlap``: Dice, precision,
         recall, specificity, average precision and area under the ROC curve of every map on a
         positive (:func:`saltrust.analysis.scores_table.overlap_rows`).  Context:
         ``decrease_shared`` (on positives that everyone drew), ``differences`` between maps
@@ -217,7 +222,9 @@ cutoff, keep, workers, scheduler, progress
             "hit_baselines": "the image centre; the peak of the mean reference mask of all other "
                              "patients; chance is the mean area ratio",
             "agreement": "every pair of readers, on positives that both annotated"}
-    tables = {"summary": summary, "decrease": falls, "decrease_change": change,
+    expert = summarise_expert(people, chance=scored.chance, resamples=resamples,
+                              confidence=confidence, seed=seed, method=bootstrap)
+    tables = {"summary": summary, "expert": expert, "decrease": falls, "decrease_change": change,
               "scores": scored.table, "overlap": scored.overlap, "decrease_shared": shared,
               "differences": map_differences(scored.table, resamples=resamples,
                                              confidence=confidence, seed=seed),

@@ -17,7 +17,14 @@ import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
 from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
-from saltrust.analysis.localization_summary import AVERAGE, checked, score_matrix, unit_clusters
+from saltrust.analysis.localization_summary import (
+    AVERAGE,
+    MEAN_EXPERT,
+    checked,
+    score_matrix,
+    unit_clusters,
+    with_mean_expert,
+)
 from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.selection import EXPERT, SCHEMES, Scheme
 from saltrust.errors import UsageError
@@ -27,8 +34,6 @@ Series = tuple[str, str]
 
 _IDENTIFY = ("finding", "metric", "contrast")
 _EFFECT = ("effect_size", "effect_low", "effect_high")
-#: All benchmark readers together, in the place of explainer and model.
-_MEAN_EXPERT: Series = (EXPERT, "")
 
 
 def map_differences(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float = 0.95,
@@ -91,10 +96,10 @@ def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
     check_confidence(confidence)
     if not margin > 0:
         raise UsageError(f"margin = {margin} must be positive, such as 0.05")
-    table = _with_mean_expert(scores)
+    table = with_mean_expert(scores)
     maps = _maps(table)
     asked = [*combinations(maps, 2),
-             *([(_MEAN_EXPERT, one) for one in maps]
+             *([(MEAN_EXPERT, one) for one in maps]
                if (table["explainer"] == EXPERT).any() else [])]
     # 90% interval for two tests at 5% each; a level below one half has none.
     width = max(1 - 2 * (1 - confidence), 0.01)
@@ -118,19 +123,6 @@ def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
 def _maps(scores: pd.DataFrame) -> list[Series]:
     return list(dict.fromkeys((str(e), str(m)) for e, m in zip(
         scores["explainer"], scores["model"], strict=True) if e != EXPERT))
-
-
-def _with_mean_expert(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores with one row per image and finding for all people together."""
-    person = scores["explainer"] == EXPERT
-    keys = ["image", "finding", "reader"]
-    how: dict[str, str] = {str(scheme): "mean" for scheme in SCHEMES}
-    if "patient" in scores.columns:
-        how["patient"] = "first"
-    mean = scores[person].groupby(keys, sort=False, as_index=False).agg(how)
-    mean = mean.assign(explainer=_MEAN_EXPERT[0], model=_MEAN_EXPERT[1])
-    kept = scores.loc[~person, [*mean.columns]]
-    return pd.concat([kept, mean], ignore_index=True) if len(mean) else kept
 
 
 def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, Series]], *,

@@ -29,6 +29,9 @@ FloatArray = npt.NDArray[np.float64]
 #: What stands in the column ``finding`` for the mean over all findings.
 AVERAGE = "average"
 
+#: All benchmark readers together, in the place of explainer and model.
+MEAN_EXPERT = (EXPERT, "")
+
 _IDENTIFY = ("finding", "explainer", "model", "metric")
 _NAMES = ("image", "finding", "explainer", "model", "reader")
 _Column = tuple[str, str, str]
@@ -73,7 +76,8 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
     rows = []
     for metric in SCHEMES:
         values, columns = score_matrix(scores, metric)
-        interval = proportion_interval if metric == "hit" else mean_interval
+        shares = not np.isin(values[~np.isnan(values)], (0.0, 1.0)).all()
+        interval = mean_interval if metric == "iou" or shares else proportion_interval
         found = interval(values, clusters, resamples=resamples, confidence=confidence, seed=seed,
                          method=method)
         for k, column in enumerate(columns):
@@ -85,6 +89,35 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
             rows.append({**_identity(column, metric), **estimate.row("mean"),
                          "chance": expected})
     return estimates_table(rows, _IDENTIFY, extra=("chance",))
+
+
+def summarise_expert(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float = 0.95,
+                     seed: int = 0, chance: Mapping[str, float] | None = None,
+                     method: Method = "percentile") -> pd.DataFrame:
+    """:func:`summarise` of the expert: the mean over the benchmark readers of each image.
+
+    Hits of several readers are shares, so that Wilson's interval is for findings in which every
+    reader hits, or misses, every image.
+    """
+    people = with_mean_expert(scores[scores["explainer"] == EXPERT])
+    options: dict[str, Any] = {"resamples": resamples, "confidence": confidence, "seed": seed,
+                               "chance": chance, "method": method}
+    # One finding at a time: whether hits are shares is a matter of its own readers.
+    parts = [summarise(rows, **options) for _, rows in people.groupby("finding", sort=False)]
+    return pd.concat(parts, ignore_index=True) if parts else summarise(people, **options)
+
+
+def with_mean_expert(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores with one row per image and finding for all people together."""
+    person = scores["explainer"] == EXPERT
+    how: dict[str, str] = {str(scheme): "mean" for scheme in SCHEMES}
+    if "patient" in scores.columns:
+        how["patient"] = "first"
+    mean = scores[person].groupby(["image", "finding", "reader"], sort=False,
+                                  as_index=False).agg(how)
+    mean = mean.assign(explainer=MEAN_EXPERT[0], model=MEAN_EXPERT[1])
+    kept = scores.loc[~person, [*mean.columns]]
+    return pd.concat([kept, mean], ignore_index=True) if len(kept) else mean
 
 
 def decrease(scores: pd.DataFrame, *, paired: bool = True, resamples: int = 1000,

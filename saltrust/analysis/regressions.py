@@ -297,7 +297,7 @@ def table2(result: Result) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One block of four descriptors per scheme (and per explainer and model, named where there
-        are several), one column per response.  Cells are ``slope (low, high)`` with stars by the
+        are several) with their n, one column per response.  Cells are ``slope (low, high)`` with stars by the
         *adjusted* p-value (see :data:`STARS_LEGEND`; the intervals are not adjusted); ``n/a``
         and the reason where there is no estimate.
     """
@@ -305,10 +305,13 @@ def table2(result: Result) -> pd.DataFrame:
     cells = {(*(getattr(row, name) for name in IDENTIFY[:3]), row.descriptor, row.response):
              cell(row) for row in found.itertuples()}
     heads = found[list(IDENTIFY[:3])].drop_duplicates()
+    rows = {tuple(key): int(n) for *key, n in found.groupby(
+        [*IDENTIFY[:3], "descriptor"], sort=False)["n"].max().reset_index().itertuples(
+            index=False)}
     table = pd.DataFrame(
-        [(*head, descriptor, *(cells[*head, descriptor, name] for name in RESPONSES))
+        [(*head, descriptor, rows[*head, descriptor], *(cells[*head, descriptor, name] for name in RESPONSES))
          for head in heads.itertuples(index=False) for descriptor in DESCRIPTORS],
-        columns=["explainer", "model", "scheme", "characteristic", *RESPONSES])
+        columns=["explainer", "model", "scheme", "characteristic", "n", *RESPONSES])
     table["scheme"] = table["scheme"].map({"iou": "IoU", "hit": "Hit/Miss"})
     table["characteristic"] = table["characteristic"].map(_TITLES)
     constant = [name for name in ("explainer", "model") if len(found[name].unique()) == 1]

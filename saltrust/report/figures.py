@@ -31,6 +31,7 @@ from saltrust.report.palette import (
 ALPHA = 0.05
 
 _METRICS = {"iou": "Mean IoU", "hit": "Hit rate"}
+_SCHEMES = {"iou": "IoU", "hit": "Hit (1) or miss (0)"}
 _RESPONSES = {"iou": "Probability with IoU", "hit": "Probability with hit"}
 _DESCRIPTORS = {"n_instances": "Number of\ninstances", "area_ratio": "Area ratio",
                 "elongation": "Elongation", "irrectangularity": "Irrectangularity"}
@@ -191,7 +192,7 @@ def coefficients(estimates: pd.DataFrame, *, level: float = 0.95) -> Figure:
                     at = position + (k - (len(responses) - 1) / 2) * slot
                     _interval(axes, row.iloc[0], at, colours[response])
         dress(axes)
-        title = _METRICS.get(str(scheme).lower(), str(scheme))
+        title = _SCHEMES.get(str(scheme).lower(), str(scheme))
         axes.set_title(f"{title}  (n = {count(rows['n'])})", fontsize=FONT_SIZE + 0.5,
                        color=INK, loc="left")
         axes.set_xlabel("Coefficient of the min-max normalised descriptor")
@@ -236,8 +237,8 @@ def _marker_key(level: float) -> list[Artist]:
         Line2D([], [], color=INK, marker="o", linestyle="none", markersize=5,
                label=f"adjusted p < {ALPHA:g}"),
         Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="none",
-               markersize=5, label="not significant"),
-        Line2D([], [], color=INK, linewidth=1.6, label=f"{100 * level:g}% CI"),
+               markersize=5, label=f"adjusted p \N{GREATER-THAN OR EQUAL TO} {ALPHA:g}"),
+        Line2D([], [], color=INK, linewidth=1.6, label=f"{100 * level:g}% CI, not adjusted"),
     ]
 
 
@@ -285,13 +286,16 @@ def correlations(estimates: pd.DataFrame, *, level: float = 0.95) -> Figure:
     return figure
 
 
-def confidence_scatter(points: pd.DataFrame) -> Figure:
+def confidence_scatter(points: pd.DataFrame, estimates: pd.DataFrame | None = None) -> Figure:
     """IoU against predicted probability, one panel per finding.
 
     Parameters
     ----------
     points : pandas.DataFrame
         Rows ``finding, probability, iou, hit`` of one explainer and model.
+    estimates : pandas.DataFrame, optional
+        Rows ``finding, estimate, conf_low, conf_high`` of Spearman's correlation, written above
+        the panels.
 
     Returns
     -------
@@ -302,7 +306,7 @@ def confidence_scatter(points: pd.DataFrame) -> Figure:
     findings = list(dict.fromkeys(points["finding"].tolist()))
     columns = min(_SCATTER_COLUMNS, max(len(findings), 1))
     lines = -(-len(findings) // columns)
-    figure = new_figure(0.5 + 1.9 * lines)
+    figure = new_figure(0.5 + (1.9 if estimates is None else 2.05) * lines)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     top = min(1.0, 1.08 * float(points["iou"].max())) if len(points) else 1.0
     for axes in panels.ravel()[len(findings):]:
@@ -315,7 +319,8 @@ def confidence_scatter(points: pd.DataFrame) -> Figure:
                          rows["iou"].to_numpy(float)[chosen], s=12, facecolors=face,
                          edgecolors=EXPERT, linewidths=0.7, alpha=0.75, clip_on=False)
         dress(axes, grid="both")
-        axes.set_title(f"{finding}\nn = {len(rows)}", fontsize=FONT_SIZE - 1, color=INK)
+        axes.set_title("\n".join([finding, f"n = {len(rows)}", *_rho(finding, estimates)]),
+                       fontsize=FONT_SIZE - 1, color=INK)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, max(top, 0.05))
         axes.set_xticks(np.linspace(0, 1, 3), ["0", "0.5", "1"])
@@ -328,3 +333,16 @@ def confidence_scatter(points: pd.DataFrame) -> Figure:
                markersize=4, label="miss")]
     _legend(figure, handles)
     return figure
+
+
+def _rho(finding: str, estimates: pd.DataFrame | None) -> list[str]:
+    """Spearman's correlation as one line; none where there is no estimate."""
+    if estimates is None:
+        return []
+    own = estimates[(estimates["finding"] == finding) & estimates["estimate"].notna()]
+    if own.empty:
+        return [""]
+    row = own.iloc[0]
+    bounds = (f" ({row['conf_low']:.2f}, {row['conf_high']:.2f})" if pd.notna(row["conf_low"])
+              else "")
+    return [f"\N{GREEK SMALL LETTER RHO} = {row['estimate']:.2f}{bounds}"]

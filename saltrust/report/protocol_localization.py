@@ -17,6 +17,7 @@ from saltrust.analysis.contents import probabilities
 from saltrust.analysis.descriptors import descriptors
 from saltrust.analysis.localization import Cut, localization, score_maps
 from saltrust.analysis.result import Result
+from saltrust.analysis.selection import EXPERT
 from saltrust.errors import DataError
 from saltrust.report import distributions, figures
 from saltrust.report.protocol_methods import methods
@@ -155,7 +156,7 @@ def run_protocol(cubes: xr.DataTree, options: ProtocolOptions | None = None) -> 
             scores, probabilities(cubes, "confidence cannot be related to localization"),
             iou_slice="all", normalise=True, **related))
     _tabulate(found, cubes, chosen, located.meta["split"])
-    _draw(found, cubes, chosen)
+    _draw(found, cubes, chosen, free)
     found.methods = methods(found.results, found.missing, cubes)
     return found
 
@@ -193,9 +194,14 @@ def _tabulate(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions, spl
             located.meta["reference_readers"])
 
 
-def _draw(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions) -> None:
+def _draw(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions, free: pd.DataFrame
+          ) -> None:
     located, level = found.results["localization"], options.confidence
     summary, falls = located.tables["summary"], located.tables["decrease"]
+    # The expert as in Table 1, not reader by reader.
+    people = located.tables["expert"].assign(model="")
+    summary = pd.concat([part for part in (people, summary[summary["explainer"] != EXPERT])
+                         if len(part)], ignore_index=True)
     for metric in ("iou", "hit"):
         if summary.loc[summary["metric"] == metric, "estimate"].notna().any():
             found.figures[f"bars_{metric}"] = figures.localization(
@@ -212,17 +218,21 @@ def _draw(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions) -> None
             found.figures["_".join(["coefficients", *names])] = figures.coefficients(
                 rows, level=level)
     if "confidence" in found.results:
-        _draw_confidence(found, cubes)
+        _draw_confidence(found, cubes, free)
 
 
-def _draw_confidence(found: Protocol, cubes: xr.DataTree) -> None:
-    scores = found.results["localization"].tables["scores"]
+def _draw_confidence(found: Protocol, cubes: xr.DataTree, free: pd.DataFrame) -> None:
     predicted = probabilities(cubes, "confidence cannot be drawn")
-    points = scores.merge(predicted, on=["image", "finding", "model"])
+    related = found.results["confidence"].tables["estimates"]
+    rho = related[(related["term"] == "spearman") & (related["scheme"] == "iou")]
+    points = free.merge(predicted, on=["image", "finding", "model"])
     points = points[points["area_reference"] > 0]
     for names, rows in _by_map(points).items():
         if rows[["iou", "probability"]].notna().all(axis=1).any():
-            found.figures["_".join(["confidence", *names])] = figures.confidence_scatter(rows)
+            own = rho[(rho["explainer"] == rows["explainer"].iloc[0])
+                      & (rho["model"] == rows["model"].iloc[0])]
+            found.figures["_".join(["confidence", *names])] = figures.confidence_scatter(
+                rows, own)
 
 
 def _by_map(table: pd.DataFrame) -> Mapping[tuple[str, ...], pd.DataFrame]:

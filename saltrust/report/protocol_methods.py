@@ -120,7 +120,8 @@ def _regressions(result: Result) -> Iterator[str]:
            "raw unit and per standard deviation stand beside it.")
     yield (f"Rows are {meta['rows']} (slice `{meta['slice']}`).")
     if meta["expert"]:
-        yield f"The expert's score is of {meta['expert'].removeprefix('reader ')}."
+        said = meta["expert"]
+        yield f"The expert's score is {'the ' if said.startswith('mean') else 'that of '}{said}."
     models = [_FITS[name] for name in _FITS if name in meta["fits"]]
     yield ("Ordinary least squares comes first, with t intervals; beside it errors clustered by "
            "patient (CR2 with Satterthwaite's degrees of freedom)"

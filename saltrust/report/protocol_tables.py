@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.inference.bootstrap import mean_interval, proportion_interval
 from saltrust.analysis.localization_summary import AVERAGE
 from saltrust.analysis.result import Result
-from saltrust.analysis.selection import EXPERT
 from saltrust.cache.schema import Label
 from saltrust.report.cells import UNDEFINED
 from saltrust.report.predictions import discrimination, labelled_probabilities
@@ -39,7 +37,7 @@ def table1(located: Result) -> pd.DataFrame:
         percent; with the hit rate, by how much smaller the decrease is than in mIoU.
     """
     falls, change = located.tables["decrease"], located.tables["decrease_change"]
-    people = _expert_means(located)
+    people: Any = located.tables["expert"].set_index(["metric", "finding"])
     means: Any = located.tables["summary"].set_index(["finding", "explainer", "model", "metric"])
     changes: Any = change.set_index(["finding", "explainer", "model"])
     rows = []
@@ -48,8 +46,11 @@ def table1(located: Result) -> pd.DataFrame:
         key, average = (row.finding, row.explainer, row.model), row.finding == AVERAGE
         saliency = (_text(row.saliency, np.nan, np.nan) if average
                     else _cell(means.loc[(*key, row.metric)]))
-        expert = (_text(row.expert, np.nan, np.nan) if average
-                  else people.get((row.metric, row.finding), UNDEFINED))
+        expert = UNDEFINED
+        if average:
+            expert = _text(row.expert, np.nan, np.nan)
+        elif (row.metric, row.finding) in people.index:
+            expert = _cell(people.loc[(row.metric, row.finding)])
         rows.append({
             "explainer": row.explainer, "model": row.model, "metric": _METRICS[row.metric],
             "finding": row.finding, "n": row.n, "expert": expert, "saliency map": saliency,
@@ -64,32 +65,6 @@ def table1(located: Result) -> pd.DataFrame:
         return table
     return table.drop(columns=[name for name in ("explainer", "model")
                                if len(table[name].unique()) == 1])
-
-
-def _expert_means(located: Result) -> dict[tuple[str, str], str]:
-    """Mean over the benchmark readers of each image, with its interval, by metric and finding."""
-    scores = located.tables["scores"]
-    people = scores[(scores["explainer"] == EXPERT)
-                    & scores["model"].isin(located.meta["expert_readers"])]
-    found = {}
-    for finding, group in people.groupby("finding", sort=False):
-        unit = group.groupby(["image", "reader"], sort=False)
-        cluster = unit["patient"].first()
-        images = pd.Series([f"image {image}" for image, _ in cluster.index], cluster.index)
-        cluster = cluster.where(cluster.notna(), images)
-        for metric in _METRICS:
-            values = unit[metric].mean()
-            # All hits have Wilson's interval; a mean over several readers is no proportion.
-            take = (proportion_interval if metric == "hit" and values.dropna().isin([0, 1]).all()
-                    else mean_interval)
-            interval = take(values.to_numpy(), cluster.to_numpy(dtype=object),
-                            resamples=located.meta["resamples"],
-                            confidence=located.meta["confidence"], seed=located.meta["seed"])
-            if interval.n:
-                found[metric, str(finding)] = _text(float(interval.mean),
-                                                    float(interval.conf_low),
-                                                    float(interval.conf_high))
-    return found
 
 
 def data_summary(cubes: xr.DataTree, located: Result, split: str | None) -> pd.DataFrame:

@@ -231,6 +231,9 @@ def test_one_reader_can_stand_for_the_expert(study: xr.DataTree) -> None:
     assert means["one"]["iou", "Edema"] == pytest.approx(summary["iou", "one"])
     assert means["every"]["iou", "Edema"] == pytest.approx(
         (summary["iou", "one"] + summary["iou", "two"]) / 2)
+    for result, expected in ((every, means["every"]), (one, means["one"])):
+        own = result.tables["expert"].set_index(["metric", "finding"])["estimate"]
+        assert own["iou", "Edema"] == pytest.approx(expected["iou", "Edema"])
     assert one.meta["expert"] == "reader one"
     assert one.meta["expert_readers"] == ["one"]
     # Reader two, who drew nothing on one image, has no say any more.

@@ -426,8 +426,10 @@ def test_table2_reads_like_the_paper() -> None:
     scores, shapes = study(60)
     result = regressions(scores, shapes)
     table = table2(result)
-    assert table.columns.tolist() == ["scheme", "characteristic", "saliency", "expert",
+    assert table.columns.tolist() == ["scheme", "characteristic", "n", "saliency", "expert",
                                       "difference (expert - saliency)"]
+    positive = scores[(scores["explainer"] != "expert") & (scores["area_reference"] > 0)]
+    assert table["n"].tolist() == [len(positive)] * 8
     assert table["scheme"].tolist() == ["IoU"] * 4 + ["Hit/Miss"] * 4
     row = pick(result.tables["estimates"], scheme="iou", response="saliency",
                descriptor="area_ratio").iloc[0]

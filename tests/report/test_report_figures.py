@@ -133,7 +133,7 @@ def estimates() -> pd.DataFrame:
 def test_forest_markers_are_filled_only_where_significant(estimates: pd.DataFrame) -> None:
     figure = figures.coefficients(estimates)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "Mean IoU  (n = 33)", "Hit rate  (n = 33)"]
+        "IoU  (n = 33)", "Hit (1) or miss (0)  (n = 33)"]
     for axes, scheme in zip(figure.axes, ("iou", "hit"), strict=True):
         rows = estimates[estimates["scheme"] == scheme]
         markers = {round(float(np.ravel(line.get_xdata())[0]), 9): line for line in axes.lines
