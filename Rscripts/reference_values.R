@@ -28,7 +28,11 @@ models <- list(
   list("crossed", "auprc ~ explainer + (1 | image) + (1 | reader)", "explainer", "UNET"),
   list("nested", "auprc ~ explainer + (1 | patient/image)", "explainer", "UNET"),
   list("interaction", "auprc ~ explainer * model + age + (1 | image)", "explainer", "UNET"),
-  list("missing", "auprc ~ explainer + (1 | image)", "explainer", "UNET")
+  list("missing", "auprc ~ explainer + (1 | image)", "explainer", "UNET"),
+  list("three", "auprc ~ explainer + (1 | image) + (1 | patient) + (1 | reader)", "explainer",
+       "L0"),
+  list("readings", "auprc ~ explainer + (1 | image) + (1 | image:reader)", "explainer", "L4"),
+  list("covariate", "auprc ~ explainer + age + w + (1 | image)", "explainer", "L0")
 )
 
 # lme4's default optimiser leaves 1e-6 in the variances; this leaves what noise allows.

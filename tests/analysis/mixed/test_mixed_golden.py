@@ -18,7 +18,8 @@ from saltrust.analysis.mixed.model import mixed_model_of_file
 from saltrust.analysis.result import Result
 
 NAMES = ("sleepstudy", "cake_recipe", "cake_temp", "machines", "machines_nested", "pastes",
-         "unbalanced", "singular", "crossed", "nested", "interaction", "missing")
+         "unbalanced", "singular", "crossed", "nested", "interaction", "missing", "three",
+         "readings", "covariate")
 PLAIN = tuple(name for name in NAMES if name != "interaction")
 DF = {"satt": "satterthwaite", "kr": "kenward-roger"}
 
