@@ -120,7 +120,7 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
         What the rows are about; put before the other columns.
     options : DecisionOptions
     random : str
-        A further random intercept, such as the model's seed.
+        A further random factor, such as the model's seed (:func:`_formula`).
     constants : mapping of str to float, optional
         Baselines that are numbers: the marginal mean is tested against them, they are no level.
     judge : callable, optional
@@ -249,10 +249,7 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
 def _mixed(scores: pd.DataFrame, contrasts: Sequence[Pair], options: DecisionOptions,
            random: str, constants: Mapping[str, float]) -> list[dict[str, Any]]:
     """Uniform columns of the mixed model for every contrast; a note where it cannot be had."""
-    several = scores["patient"].nunique() < scores["image"].nunique()
-    formula = "value ~ level + (1|image)" + (" + (1|patient)" if several else "")
-    if random and len(set(scores[random])) > 1:
-        formula += f" + (1|{random})"
+    formula = _formula(scores, random)
     rows: dict[Pair, dict[str, Any]] = {}
     for wanted in _families(contrasts, options, constants):
         try:
@@ -262,6 +259,28 @@ def _mixed(scores: pd.DataFrame, contrasts: Sequence[Pair], options: DecisionOpt
             rows.update({pair: Estimate(n=len(scores), note=note).row(" - ".join(pair))
                          for pair in wanted})
     return [rows[pair] for pair in contrasts]
+
+
+def _formula(scores: pd.DataFrame, random: str) -> str:
+    """Random intercepts that the comparison of levels has to stand against.
+
+    Where images were scored under several models (``random``), levels are tested against what
+    they vary by between models and between images, as in the mixed analysis of variance with one
+    fixed and two random crossed factors: what an explainer does in one model it may not do in
+    the next, and what every model shares, such as the average mask, is no new observation.
+    """
+    formula = "value ~ level + (1|image)"
+    if scores["patient"].nunique() < scores["image"].nunique():
+        formula += " + (1|patient)"
+    if not random or len(set(scores[random])) < 2:
+        return formula
+    formula += f" + (1|{random})"
+    if len(scores.drop_duplicates(["image", "level"])) < len(scores):
+        formula += " + (1|image:level)"
+    # A factor within the levels, such as pairs of one criterion, has no interaction with them.
+    if len(scores.drop_duplicates([random, "level"])) > len(set(scores[random])):
+        formula += f" + (1|{random}:level)"
+    return formula
 
 
 def _families(contrasts: Sequence[Pair], options: DecisionOptions,

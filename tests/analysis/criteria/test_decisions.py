@@ -99,6 +99,69 @@ def test_constants_are_tested_by_marginal_means() -> None:
     assert (rows["adjustment"] == "holm").all()
 
 
+def several_models(models: int, disagreement: float, seed: int = 0) -> pd.DataFrame:
+    """Scores of 20 images under several models that may disagree on the explainers."""
+    generator = np.random.default_rng(seed)
+    parts = []
+    image = generator.normal(0.4, 0.1, 20)
+    shared = generator.normal(0, 0.05, (20, 3))  # what images do to explainers in every model
+    for m in range(models):
+        own = generator.normal(0, disagreement, 3)
+        values = (image[:, None] + shared + own + generator.normal(0, 0.02)
+                  + generator.normal(0, 0.03, (20, 3)))
+        parts.append(pd.DataFrame([
+            {"image": f"i{i}", "patient": f"p{i}", "level": level, "model": f"m{m}",
+             "value": values[i, k]} for i in range(20) for k, level in enumerate("abc")]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_models_as_a_random_factor_are_the_mixed_analysis_of_variance() -> None:
+    """Balanced, the contrast's error is sqrt(2 (MS_AB + MS_AC - MS_E) / (b c))."""
+    table = several_models(4, 0.08)
+    row = run(table, [("a", "b")], random="model")["decisions"].iloc[0]
+    cube = table.pivot_table(index="image", columns=["model", "level"], values="value",
+                             sort=False).to_numpy().reshape(20, 4, 3)
+    images, models, levels = cube.shape
+    centred = cube - cube.mean(axis=(0, 1), keepdims=True)
+
+    def interaction(axis: int) -> np.ndarray:
+        kept = centred.mean(axis=axis, keepdims=True)
+        other = 1 - axis
+        return kept - kept.mean(axis=other, keepdims=True) - kept.mean(axis=2, keepdims=True) \
+            + kept.mean(axis=(other, 2), keepdims=True)
+
+    by_image, by_model = interaction(1), interaction(0)
+    across = centred.mean(axis=2, keepdims=True)
+    rest = (centred - across.mean(axis=0, keepdims=True) - across.mean(axis=1, keepdims=True)
+            - by_image - by_model)
+    square_image = models * (by_image**2).sum() / ((images - 1) * (levels - 1))
+    square_model = images * (by_model**2).sum() / ((models - 1) * (levels - 1))
+    square_rest = (rest**2).sum() / ((images - 1) * (models - 1) * levels)
+    variance = 2 * (square_image + square_model - square_rest) / (images * models)
+    assert square_image > square_rest
+    assert row["std_error"] == pytest.approx(np.sqrt(variance), rel=1e-6)
+    # Levels are held against their variation between four models: few degrees of freedom.
+    assert 4 < row["df"] < 12
+
+
+def test_what_all_models_share_is_no_new_observation() -> None:
+    """A baseline repeated for every model weighs as one: its error does not shrink."""
+    once = several_models(1, 0)
+    fixed = once[once["level"] == "a"]
+    errors = []
+    for models in (2, 8):
+        maps = several_models(models, 0)
+        both = pd.concat([maps[maps["level"] == "b"],
+                          *(fixed.assign(model=f"m{m}") for m in range(models))],
+                         ignore_index=True)
+        errors.append(run(both, [("b", "a")], random="model")["decisions"]["std_error"].iloc[0])
+    wide = fixed.set_index("image")["value"] - several_models(8, 0).query("level == 'b'").groupby(
+        "image", sort=False)["value"].mean()
+    # If every repetition counted, it would be a third of this.
+    assert errors[1] == pytest.approx(wide.std(ddof=1) / np.sqrt(20), rel=0.3)
+    assert errors[0] > 0.8 * errors[1]
+
+
 def test_alpha_is_the_users() -> None:
     table = scores({"base": 0, "up": 0.06})
     p = run(table, [("up", "base")])["decisions"]["p_adjusted"].iloc[0]
