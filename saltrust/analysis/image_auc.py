@@ -17,7 +17,8 @@ from saltrust.cache.schema import Label
 COLUMNS = ("finding", "model", "architecture", "seed", "condition", "replicate", "image_auc",
            "n_positive", "n_negative")
 
-TRAINED, RANDOMISED = "trained", "randomised"
+#: A localizer is judged by its score of the image, which is no probability.
+TRAINED, RANDOMISED, LOCALIZER = "trained", "randomised", "localizer"
 #: The trained model on the images on which it was randomised, where these are not all.
 TRAINED_ON_DRAWN = "trained, on the randomised images"
 
@@ -35,6 +36,7 @@ def image_aucs(cubes: xr.DataTree, images: Images) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per finding, model and condition: ``image_auc`` NaN where one class is absent.
+        ``localizer`` is a network of ``/localizer``, ranked by its score of the image.
         ``randomised`` is the last stage of ``/randomization``, of each replicate.  Where that
         holds some of the images only, ``trained, on the randomised images`` is the trained
         model on the very same ones, which is what the randomised AUC compares with.
@@ -55,6 +57,11 @@ def _rows(cubes: xr.DataTree, images: Images) -> Iterator[dict[str, Any]]:
     trained, drawn = (_probabilities(cubes, group) for group in ("prediction", "randomization"))
     if trained is not None:
         yield from _aucs_of(trained, images, TRAINED)
+    scores = _probabilities(cubes, "localizer", "score")
+    if scores is not None:
+        # A localizer has no scores of findings that it does not localise.
+        yield from (row for row in _aucs_of(scores, images, LOCALIZER)
+                    if row["n_positive"] or row["n_negative"])
     if drawn is None:
         return
     drawn = drawn.isel(stage=-1).transpose("image", "finding", "model", "replicate")
@@ -70,10 +77,11 @@ def _rows(cubes: xr.DataTree, images: Images) -> Iterator[dict[str, Any]]:
         yield from _aucs_of(drawn.isel(replicate=r), images, RANDOMISED, str(int(replicate)))
 
 
-def _probabilities(cubes: xr.DataTree, group: str) -> xr.DataArray | None:
-    if group not in cubes.children or "probability" not in cubes[group].data_vars:
+def _probabilities(cubes: xr.DataTree, group: str, name: str = "probability"
+                   ) -> xr.DataArray | None:
+    if group not in cubes.children or name not in cubes[group].data_vars:
         return None
-    return cubes[group].to_dataset()["probability"].transpose("image", "finding", "model", ...)
+    return cubes[group].to_dataset()[name].transpose("image", "finding", "model", ...)
 
 
 def _aucs_of(probability: xr.DataArray, images: Images, condition: str, replicate: str = ""

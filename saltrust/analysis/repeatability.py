@@ -28,7 +28,7 @@ from saltrust.analysis.decisions import (
     decide,
     decision_tables,
 )
-from saltrust.analysis.image_auc import TRAINED, architectures, image_aucs
+from saltrust.analysis.image_auc import LOCALIZER, TRAINED, architectures, image_aucs
 from saltrust.analysis.pixels.map_similarity import (
     DifferentImages,
     chance_corrected,
@@ -48,7 +48,6 @@ SCORE_COLUMNS = ("image", "patient", "finding", "criterion", "explainer", "model
                  "ssim", "failed")
 #: Low baseline of the paper: the middle of SSIM's positive range.
 LOW = 0.5
-_LOCALIZER = "localizer"
 
 
 def repeatability(cubes: xr.DataTree, **options: Any) -> Result:
@@ -251,7 +250,7 @@ def _localizer_plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion
     """Two seeds of one localizer: the high baseline of both criteria."""
     names = maps.labels["model"]
     built = architectures(cubes, names, "localizer")
-    plan = [_Comparison(maps, criterion, f"{_LOCALIZER} {built[names[a]]}".strip(),
+    plan = [_Comparison(maps, criterion, f"{LOCALIZER} {built[names[a]]}".strip(),
                         (names[a], names[b]), (a,), (b,), localizer=True)
             for a, b in combinations(range(len(names)), 2)
             if built[names[a]] == built[names[b]]]
@@ -273,13 +272,13 @@ def _is_ensemble(cubes: xr.DataTree, model: int) -> bool:
 
 def _summary_table(scores: pd.DataFrame, chance: dict[tuple[str, ...], DifferentImages],
                    aucs: pd.DataFrame) -> pd.DataFrame:
-    trained = aucs[aucs["condition"] == TRAINED]
-    known = {(row.finding, row.model): row.image_auc for row in trained.itertuples()}
+    known = {(row.condition, row.finding, row.model): row.image_auc for row in aucs.itertuples()}
     rows = []
     for key, group in scores.groupby(["finding", "explainer", "model_a", "model_b"], sort=False):
         finding, explainer, a, b = map(str, key)
         different = chance[finding, explainer, a, b]
         mean = float(group["ssim"].mean())
+        kind = LOCALIZER if explainer.startswith(f"{LOCALIZER} ") else TRAINED
         rows.append({
             "finding": finding, "explainer": explainer, "model_a": a, "model_b": b,
             "n": len(group), "ssim_mean": mean, "ssim_sd": float(group["ssim"].std(ddof=1)),
@@ -287,8 +286,8 @@ def _summary_table(scores: pd.DataFrame, chance: dict[tuple[str, ...], Different
             "different_error": different.monte_carlo_error, "pairs": len(different.ssim),
             "ssim_corrected": chance_corrected(mean, different.mean),
             "failed": int(group["failed"].sum()),
-            "image_auc_a": known.get((finding, a), np.nan),
-            "image_auc_b": known.get((finding, b), np.nan)})
+            "image_auc_a": known.get((kind, finding, a), np.nan),
+            "image_auc_b": known.get((kind, finding, b), np.nan)})
     return pd.DataFrame(rows)
 
 

@@ -21,12 +21,17 @@ from saltrust.analysis.decisions import (
     decide,
     decision_tables,
 )
-from saltrust.analysis.image_auc import RANDOMISED, TRAINED, architectures, image_aucs
+from saltrust.analysis.image_auc import (
+    LOCALIZER,
+    RANDOMISED,
+    TRAINED,
+    architectures,
+    image_aucs,
+)
 from saltrust.analysis.result import Result
 from saltrust.analysis.stored_maps import select_images
 from saltrust.analysis.utility_scores import (
     BASELINE,
-    LOCALIZER,
     Baseline,
     Failures,
     utility_scores,
@@ -89,12 +94,18 @@ def utility(cubes: xr.DataTree, *, split: str | None = None,
 
 
 def with_auc(summary: pd.DataFrame, aucs: pd.DataFrame) -> pd.DataFrame:
-    """A column ``image_auc`` beside: of the row's model, the mean over replicates."""
+    """A column ``image_auc`` beside: of the row's model, the mean over replicates.
+
+    Of a localizer it is that of its scores; of the decoder of a classifier, which has none, that
+    of the classifier.
+    """
     keys = ["finding", "model", "condition"]
     known = aucs.groupby(keys, sort=False)["image_auc"].mean().to_dict()
     condition = summary["condition"] if "condition" in summary else [TRAINED] * len(summary)
     rows = zip(summary["finding"], summary["model"], condition, strict=True)
-    values = [known.get((finding, model, TRAINED if kind == LOCALIZER else kind), np.nan)
+    values = [known.get((finding, model, kind),
+                        known.get((finding, model, TRAINED), np.nan) if kind == LOCALIZER
+                        else np.nan)
               for finding, model, kind in rows]
     return summary.assign(image_auc=np.array(values, dtype=np.float64))
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from saltrust.analysis.annotations import Annotations, label_positions, read_annotations
 from saltrust.analysis.average_mask import AVERAGE_MASK, FITTED_ON, AverageMask, average_mask
-from saltrust.analysis.image_auc import RANDOMISED, TRAINED
+from saltrust.analysis.image_auc import LOCALIZER, RANDOMISED, TRAINED
 from saltrust.analysis.pixels.precision_recall import CurveAreas, curve_areas
 from saltrust.analysis.selection import one_of
 from saltrust.analysis.stored_maps import StoredMaps, stored_maps
@@ -28,8 +28,8 @@ Failures = Literal["score", "drop"]
 
 SCORE_COLUMNS = ("image", "patient", "finding", "explainer", "model", "condition", "replicate",
                  "reader", *CurveAreas._fields, "lift", "failed")
-#: Conditions of what is no saliency map of a classifier.
-BASELINE, LOCALIZER = "baseline", "localizer"
+#: Condition of the average mask, which is no map of a network.
+BASELINE = "baseline"
 
 _log = logging.getLogger(__name__)
 
