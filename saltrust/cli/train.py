@@ -90,9 +90,17 @@ def _trainers(collection: Collection, study: Study, *,
     from saltrust.training.classifier import train as train_classifier
     from saltrust.training.images import read_images
 
-    # Decoded once, for all classifiers.
+    # Decoded once, for all models; annotations likewise, for all localizers.
     images = functools.cache(lambda: read_images(collection, study.grid, progress=progress))
     trainers: dict[str, Any] = {
         "classifier": functools.partial(train_classifier, images=images),
     }
+    if study.localizers:
+        from saltrust.training.annotated_images import read_annotations
+        from saltrust.training.localizer import train_localizer
+
+        annotated = functools.cache(
+            lambda: read_annotations(collection, images(), progress=progress))
+        localizer = functools.partial(train_localizer, annotated=annotated)
+        trainers |= {"unet": localizer, "retinanet": localizer}
     return [(entry, trainers[entry.kind]) for entry in study.trained if entry.kind in trainers]
