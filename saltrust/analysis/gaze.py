@@ -112,7 +112,10 @@ def gaze(cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str
         "resolution": "grid", "fixated": discrete,
         "other_images": f"{others} of other patients per image",
         "centre_prior": f"Gaussian of {CENTRE_SIGMA:g} of height and width",
-        "average_gaze": "mean over the selected images of other patients",
+        "average_gaze": (
+            f"mean over {len(scored.gaze.averaged)} images of training and validation"
+            if scored.gaze.average_is_independent else
+            "mean over the selected images of other patients"),
         "failures": ("scored as a map that tells nothing" if failures == "score"
                      else "their images are left out"),
         "better": "higher, but for kl", "confidence": confidence, "resamples": resamples,
@@ -174,6 +177,8 @@ def _summary(scores: pd.DataFrame, measures: list[str], estimates: Estimates) ->
                 other = part[f"{measure}_other"].mean() if measure in SWAPPED else np.nan
                 # That a mean is zero is no hypothesis of interest.
                 row = {**made.row(measure), "p_value": np.nan}
+                if not made.n and names[1] == AVERAGE:
+                    row["note"] = "made of the gaze it would be compared with"
                 rows.append((finding, {
                     "finding": finding, **dict(zip(_ENTRY, names, strict=True)), **row,
                     "sd": float(known.std(ddof=1)) if len(known) > 1 else np.nan,

@@ -94,7 +94,8 @@ def gaze_scores(cubes: xr.DataTree, *, split: str | None = None,
     -------
     Scored
         Table with the columns :data:`SCORE_COLUMNS`; ``<measure>_other`` is the mean over the other
-        images, NaN where there is no other patient.
+        images, NaN where there is no other patient.  It and the shuffled AUC are NaN for an
+        average gaze of the selected images themselves.
 
     Raises
     ------
@@ -167,10 +168,15 @@ class _Pass:
             self.exclusions["images without another patient's gaze beside"] += 1
         drawn = np.random.default_rng([self.seed, image]).permutation(len(pool))[:self.others]
         heatmaps, fixated = self.gaze.read([image, *(pool[k] for k in drawn)])
-        average, elsewhere, n = self.gaze.without(patient)
-        known = {CENTRE: _centre_prior(self.gaze.grid), **({AVERAGE: average / n} if n else {})}
-        same = {name: self._measure(values, heatmaps, fixated, elsewhere)
-                for name, values in known.items()}
+        elsewhere = self.gaze.elsewhere(patient)
+        same = {CENTRE: self._measure(_centre_prior(self.gaze.grid), heatmaps, fixated, elsewhere)}
+        average = self.gaze.average(patient)
+        if average is not None:
+            same[AVERAGE] = self._measure(average, heatmaps, fixated, elsewhere)
+            if not self.gaze.average_is_independent:
+                # The gaze on other images is what it was made of, that on this image is not.
+                same[AVERAGE] |= dict.fromkeys(
+                    ["auc_shuffled", *(f"{name}_other" for name in SWAPPED)], np.nan)
         for f, entries in wanted:
             finding = self.images.findings[f]
             for name, measured in same.items():

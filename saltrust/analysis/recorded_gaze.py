@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from saltrust.analysis.average_mask import FITTED_ON
 from saltrust.analysis.contents import source
 from saltrust.analysis.pixels.gaze_agreement import fixated_pixels, is_informative
 from saltrust.analysis.selection import one_of
@@ -31,19 +32,23 @@ class RecordedGaze:
     reader : str
     images : ndarray of int
         Positions in the cubes of the selected images with gaze.
+    averaged : ndarray of int
+        Images that the average gaze is of: those of training and validation, where none of them
+        is selected, else the selected ones.
     patients : dict of int to str
-        Patient of each of them.
+        Patient of each of them all.
     threshold : float or None
         Share of its maximum above which a heatmap counts as fixated; None where fixations are
         stored and say it.
     total : ndarray of float64, shape (y, x)
-        Sum of the heatmaps.
+        Sum of the heatmaps of ``averaged``.
     fixated_total : ndarray of int64, shape (y, x)
-        On how many images each pixel was fixated.
+        On how many of ``images`` each pixel was fixated.
     """
 
     reader: str
     images: npt.NDArray[np.intp]
+    averaged: npt.NDArray[np.intp]
     patients: dict[int, str]
     threshold: float | None
     total: FloatArray
@@ -51,6 +56,11 @@ class RecordedGaze:
     _reference: xr.Dataset
     _sizes: npt.NDArray[np.int64]
     _source: str
+
+    @property
+    def average_is_independent(self) -> bool:
+        """Whether the average gaze is of other images than those it is compared on."""
+        return not set(self.averaged.tolist()) & set(self.images.tolist())
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -81,20 +91,21 @@ class RecordedGaze:
             fixated_pixels(y[k], x[k], (int(self._sizes[i, 0]), int(self._sizes[i, 1])), self.grid)
             for k, i in enumerate(images)])
 
-    def without(self, patient: str) -> tuple[FloatArray, npt.NDArray[np.int64], int]:
-        """Sums of heatmaps and of fixated pixels over the images of other patients.
-
-        Returns
-        -------
-        total, fixated_total : ndarray
-        n : int
-            Number of these images.
-        """
+    def elsewhere(self, patient: str) -> npt.NDArray[np.int64]:
+        """On how many selected images of other patients each pixel was fixated."""
         own = [i for i in self.images.tolist() if self.patients[i] == patient]
-        heatmaps, fixated = self.read(own)
-        # Sums of positive numbers less some of them: rounding must not leave negative rests.
-        rest = np.maximum(self.total - heatmaps.sum(axis=0), 0.0)
-        return rest, self.fixated_total - fixated.sum(axis=0), len(self.images) - len(own)
+        return self.fixated_total - self.read(own)[1].sum(axis=0)
+
+    def average(self, patient: str) -> FloatArray | None:
+        """Mean heatmap over ``averaged``, without images of this patient; None without any."""
+        own = [i for i in self.averaged.tolist() if self.patients[i] == patient]
+        n = len(self.averaged) - len(own)
+        if not n:
+            return None
+        rest = self.total - (self.read(own)[0].sum(axis=0) if own else 0.0)
+        # A sum of positive numbers less some of them: rounding must not leave negative rests.
+        mean: FloatArray = np.maximum(rest, 0.0) / n
+        return mean
 
 
 def recorded_gaze(cubes: xr.DataTree, images: Images, *, reader: str | None = None,
@@ -125,9 +136,9 @@ def recorded_gaze(cubes: xr.DataTree, images: Images, *, reader: str | None = No
         raise DataError(f"{source(cubes)} holds no gaze (/reference/gaze is absent); import a data "
                         "set with gaze, such as `saltrust import egd-cxr`, or say gaze = true "
                         "under [data] for phantoms")
-    recorded = reference["gaze_recorded"].transpose("image", "reader").values[images.chosen]
+    recorded = reference["gaze_recorded"].transpose("image", "reader").values
     names = [str(name) for name in reference["reader"].values]
-    there = [name for k, name in enumerate(names) if recorded[:, k].any()]
+    there = [name for k, name in enumerate(names) if recorded[images.chosen, k].any()]
     if not there:
         raise DataError(f"{source(cubes)} holds no gaze on any selected image; select another "
                         "split")
@@ -138,19 +149,31 @@ def recorded_gaze(cubes: xr.DataTree, images: Images, *, reader: str | None = No
                      there[0])
     chosen = reader or there[0]
     at = names.index(chosen)
-    positions = images.chosen[recorded[:, at]]
+    positions = images.chosen[recorded[images.chosen, at]]
+    averaged = _averaged(images, np.flatnonzero(recorded[:, at]), positions)
     of_reader = reference.isel(reader=at)
     sizes = _native_sizes(cubes, len(images.names))
     known = _has_fixations(of_reader, positions, sizes)
     empty = np.zeros((reference.sizes["y"], reference.sizes["x"]))
-    found = RecordedGaze(chosen, positions, {i: images.patients[i] for i in positions.tolist()},
+    found = RecordedGaze(chosen, positions, averaged,
+                         {i: images.patients[i] for i in {*positions.tolist(), *averaged.tolist()}},
                          None if known else threshold, empty.copy(), empty.astype(np.int64),
                          of_reader, sizes, source(cubes))
     for i in positions.tolist():
-        heatmaps, fixated = found.read([i])
-        found.total[...] += heatmaps[0]
-        found.fixated_total[...] += fixated[0]
+        found.fixated_total[...] += found.read([i])[1][0]
+    for i in averaged.tolist():
+        found.total[...] += found.read([i])[0][0]
     return found
+
+
+def _averaged(images: Images, recorded: npt.NDArray[np.intp], selected: npt.NDArray[np.intp],
+              ) -> npt.NDArray[np.intp]:
+    """Training and validation images with gaze, where none is selected; else the selected."""
+    if not images.splits:
+        return selected
+    fitted = np.array([i for i in recorded.tolist() if images.splits[i] in FITTED_ON],
+                      dtype=np.intp)
+    return selected if not len(fitted) or np.isin(fitted, selected).any() else fitted
 
 
 def _native_sizes(cubes: xr.DataTree, n: int) -> npt.NDArray[np.int64]:

@@ -31,7 +31,7 @@ def gaze(result: Result, cubes: xr.DataTree, title: str) -> Section:
         Text(f"Heatmaps beside where {result.meta['reader']} looked, on the images{images} that "
              "show the finding of the map. Gaze is central whatever an image shows, so two maps "
              "that know nothing of the image stand beside: a central Gaussian (centre-prior) and "
-             "the mean gaze on other patients' images (average-gaze). A map worth its name agrees "
+             "the mean gaze of other patients (average-gaze). A map worth its name agrees "
              "with gaze more than they do, and more with the gaze on its own image than with that "
              "on others."),
         picture(gaze_figures.agreement(result),

@@ -114,11 +114,17 @@ def test_gaze_is_central_so_the_baselines_agree_but_are_not_specific(result: Res
         found = row(summary, finding="all", explainer=name, term="auc_judd")
         assert found["estimate"] > 0.6
         assert found["model"] == ""
-        own = row(specific, finding="all", explainer=name, term="correlation")
-        assert abs(own["estimate"]) < 0.1
-        # Others look at the centre too.
-        shuffled = row(summary, finding="all", explainer=name, term="auc_shuffled")
-        assert shuffled["estimate"] < found["estimate"] - 0.08
+    own = row(specific, finding="all", explainer=CENTRE, term="correlation")
+    assert abs(own["estimate"]) < 0.1
+    # Others look at the centre too.
+    shuffled = row(summary, finding="all", explainer=CENTRE, term="auc_shuffled")
+    assert shuffled["estimate"] < row(summary, finding="all", explainer=CENTRE,
+                                      term="auc_judd")["estimate"] - 0.08
+    # The average is of these very images: it knows the gaze on others better than on its own.
+    circular = row(summary, finding="all", explainer=AVERAGE, term="auc_shuffled")
+    assert circular["n"] == 0
+    assert circular["note"] == "made of the gaze it would be compared with"
+    assert AVERAGE not in set(specific["explainer"])
     exact = row(specific, finding="all", explainer="localizer", term="correlation")
     assert exact["conf_low"] > 0.2
     assert exact["p_value"] < 0.05
@@ -192,14 +198,14 @@ def test_flat_and_non_finite_maps_are_counted_and_never_missing(store: Path, tmp
     scores = found.tables["scores"]
     failed = scores[scores["failed"]]
     assert len(failed) == 3
-    assert not scores[list(MEASURES)].isna().any().any()
+    assert not scores.query("explainer != @AVERAGE")[list(MEASURES)].isna().any().any()
     assert failed["correlation"].tolist() == [0, 0, 0]
     assert failed["auc_judd"].tolist() == failed["auc_shuffled"].tolist() == [0.5] * 3
     assert row(found.tables["summary"], explainer="oracle", model="net",
                term="nss")["failed"] == 3
     dropped = gaze(cubes, findings=["Edema"], failures="drop", resamples=50)
     assert dropped.meta["exclusions"]["an explainer's map is flat or not finite"] == 3
-    assert set(dropped.tables["summary"]["n"]) == {len(positive) - 3}
+    assert set(dropped.tables["summary"].query("note == ''")["n"]) == {len(positive) - 3}
 
 
 def test_absolute_and_positive_maps(store: Path, tmp_path: Path) -> None:
@@ -249,6 +255,33 @@ def test_one_patient_alone_has_no_other_gaze(store: Path) -> None:
     summary = found.tables["summary"]
     assert summary.query("term == 'auc_shuffled'")["note"].eq("no rows").all()
     assert summary.query("term == 'nss'")["note"].str.contains("1 patient").all()
+
+
+def test_the_average_gaze_is_of_other_splits_where_these_are_not_selected(store: Path) -> None:
+    cubes = saltrust.open_cubes(store).load()
+    splits = np.array(["test"] * cubes.sizes["image"], dtype=object)
+    patients = np.array([str(name) for name in cubes["patient"].values])
+    first = list(dict.fromkeys(patients))[:9]
+    splits[np.isin(patients, first)] = "train"
+    # One image of a training patient is in the test split all the same.
+    leaked = np.flatnonzero(patients == first[0])[0]
+    splits[leaked] = "test"
+    cubes["split"].values[:] = splits
+    found = gaze(cubes, split="test", source_group="localizer", positives=False, resamples=20)
+    train = np.flatnonzero(splits == "train")
+    assert found.meta["average_gaze"] == f"mean over {len(train)} images of training and validation"
+    seen = cubes["reference/gaze"].sel(reader="reference").values.astype(float)
+    rows = found.tables["scores"].query("explainer == @AVERAGE").set_index("image")
+    for k in np.flatnonzero(splits == "test"):
+        mean = seen[[i for i in train if patients[i] != patients[k]]].mean(axis=0)
+        own = rows.loc[str(cubes["image"].values[k]), "correlation"].iloc[0]
+        assert own == pytest.approx(np.corrcoef(mean.ravel(), seen[k].ravel())[0, 1], abs=1e-9)
+    assert not rows["auc_shuffled"].isna().any()
+    specific = found.tables["specificity"]
+    assert abs(row(specific, finding="all", explainer=AVERAGE, term="correlation")[
+        "estimate"]) < 0.15
+    with_training = gaze(cubes, source_group="localizer", resamples=20)
+    assert with_training.meta["average_gaze"] == "mean over the selected images of other patients"
 
 
 def test_the_same_seed_gives_the_same_numbers(store: Path) -> None:
