@@ -146,8 +146,8 @@ def fit(task: Task, run: Run, *, progress: bool) -> Course:
         while course.epoch < spec.epochs and course.waited < spec.patience:
             batches = cut_batches(task.epoch_rows(course.order), spec.batch_size)
             if bar.total is None:
-                bar.total, bar.initial = spec.epochs * len(batches), course.steps
-                bar.update(course.steps)
+                bar.total = spec.epochs * len(batches)
+                bar.initial = bar.n = bar.last_print_n = course.steps
             validations = _epoch(task, run, course, batches, bar)
             _end_epoch(course, validations)
             write_state(run.folder, course.state(task, run, started_with))
