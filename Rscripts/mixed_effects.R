@@ -1,6 +1,7 @@
 # Mixed models of saliency scores in plain R: what `saltrust analyze mixed` does, without Python.
 #
-#   Rscript Rscripts/mixed_effects.R SCORES.csv FORMULA OVER [CONTROL] [--df METHOD] [-o FOLDER]
+#   Rscript Rscripts/mixed_effects.R SCORES.csv FORMULA OVER [CONTROL] [--where COLUMN=VALUE,...] \
+#       [--df METHOD] [-o FOLDER]
 #
 #   Rscript Rscripts/mixed_effects.R scores.csv "auprc ~ explainer + (1|image)" explainer UNET
 #
@@ -8,6 +9,7 @@
 # FORMULA     as in lme4, random intercepts only
 # OVER        factor whose marginal means are compared
 # CONTROL     level that the others are compared with, besides all pairs
+# --where     only rows in which the column holds one of the values; repeatable
 # --df        satterthwaite (default) or kenward-roger
 # -o          folder for the tables, written as CSV (default: mixed_effects)
 #
@@ -25,20 +27,21 @@ suppressPackageStartupMessages({
 
 usage <- function(...) {
   message(..., "; usage: mixed_effects.R SCORES.csv FORMULA OVER [CONTROL] ",
-          "[--df satterthwaite|kenward-roger] [-o FOLDER]")
+          "[--where COLUMN=VALUE,...] [--df satterthwaite|kenward-roger] [-o FOLDER]")
   quit(status = 2)
 }
 
 options_of <- function(words) {
-  found <- list(df = "satterthwaite", folder = "mixed_effects", rest = character())
+  found <- list(df = "satterthwaite", folder = "mixed_effects", where = character(),
+                rest = character())
   while (length(words)) {
-    name <- c("--df" = "df", "-o" = "folder")[words[1]]
+    name <- c("--df" = "df", "-o" = "folder", "--where" = "where")[words[1]]
     if (is.na(name)) {
       found$rest <- c(found$rest, words[1])
       words <- words[-1]
     } else {
       if (length(words) < 2) usage(words[1], " needs a value")
-      found[[name]] <- words[2]
+      found[[name]] <- if (name == "where") c(found$where, words[2]) else words[2]
       words <- words[-(1:2)]
     }
   }
@@ -49,12 +52,19 @@ options_of <- function(words) {
 
 # Text stays text, so that "007" is an image; numbers are numbers unless they group or are
 # compared.
-read_scores <- function(path, formula, over) {
+read_scores <- function(path, formula, over, where) {
   if (!file.exists(path)) usage(path, " does not exist")
   table <- read.csv(path, colClasses = "character", na.strings = c("", "NA", "NaN", "nan"),
                     check.names = FALSE)
   missing <- setdiff(all.vars(formula), names(table))
   if (length(missing)) usage(path, " has no column ", paste(missing, collapse = ", "))
+  for (text in where) {
+    column <- sub("=.*", "", text)
+    if (!grepl("=", text) || !column %in% names(table)) usage("--where ", text, " names no column")
+    values <- strsplit(paste0(sub("[^=]*=", "", text), ","), ",", fixed = TRUE)[[1]]
+    table <- table[ifelse(is.na(table[[column]]), "", table[[column]]) %in% values, ]
+    if (!nrow(table)) usage("no row has ", text)
+  }
   grouping <- unlist(lapply(findbars(formula), function(bar) all.vars(bar[[3]])))
   for (column in all.vars(formula)) {
     values <- type.convert(table[[column]], as.is = TRUE)
@@ -133,7 +143,7 @@ main <- function() {
   formula <- tryCatch(as.formula(chosen$rest[2]), error = function(problem)
     usage(chosen$rest[2], " is no formula"))
   over <- chosen$rest[3]
-  table <- read_scores(chosen$rest[1], formula, over)
+  table <- read_scores(chosen$rest[1], formula, over, chosen$where)
   if (!over %in% all.vars(nobars(formula)[[3]])) usage(over, " is no fixed effect")
   model <- fit_model(formula, table)
   limit <- nobs(model) + 1  # emmeans would take infinite df beyond 3000 rows

@@ -9,6 +9,7 @@ import click
 
 from saltrust.cli.options import confidence_option, seed_option
 from saltrust.cli.output import emit, output_options
+from saltrust.errors import UsageError
 
 
 @click.command()
@@ -20,6 +21,9 @@ from saltrust.cli.output import emit, output_options
 @click.option("--over", default=None, metavar="FACTOR",
               help="Factor whose marginal means are compared; categorical even where its levels "
                    "are numbers.  [default: the formula's only factor]")
+@click.option("--where", "chosen", multiple=True, metavar="COLUMN=VALUE[,VALUE...]",
+              help="Only rows in which the column holds one of the values, e.g. "
+                   "condition=trained,baseline.  Repeatable.")
 @click.option("--posthoc", type=click.Choice(["tukey"]), default=None,
               help="Compare all pairs of levels.  [default without --control]")
 @click.option("--control", default=None, metavar="LEVEL",
@@ -43,7 +47,7 @@ from saltrust.cli.output import emit, output_options
 @confidence_option
 @seed_option
 @output_options
-def mixed(scores: Path, formula: str, ml: bool, verify: bool, form: str,
+def mixed(scores: Path, formula: str, chosen: tuple[str, ...], ml: bool, verify: bool, form: str,
           tables: tuple[str, ...], folder: Path | None, overwrite: bool, **options: Any) -> None:
     r"""Do scores differ between explainers, given that they come from the same images?
 
@@ -55,7 +59,14 @@ def mixed(scores: Path, formula: str, ml: bool, verify: bool, form: str,
     """
     from saltrust.analysis.mixed.model import mixed_model_of_file
 
-    result = mixed_model_of_file(scores, formula, reml=not ml, verify=verify, **options)
+    only: dict[str, list[str]] = {}
+    for text in chosen:
+        column, sign, values = text.partition("=")
+        if not (column and sign):
+            raise UsageError(f"--where {text!r} is not of the form COLUMN=VALUE, such as "
+                             "condition=trained,baseline")
+        only.setdefault(column, []).extend(values.split(","))
+    result = mixed_model_of_file(scores, formula, only=only, reml=not ml, verify=verify, **options)
     if verify:
         click.echo(result.meta["verification"], err=True)
     emit(result, "mixed", form=form, tables=tables, folder=folder, overwrite=overwrite)

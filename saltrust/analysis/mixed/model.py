@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,7 +156,9 @@ def mixed_model(
     return Result(meta, made)
 
 
-def mixed_model_of_file(path: str | Path, formula: str, **options: Any) -> Result:
+def mixed_model_of_file(path: str | Path, formula: str, *,
+                        only: Mapping[str, Collection[str]] | None = None,
+                        **options: Any) -> Result:
     """As :func:`mixed_model`, for a CSV file.
 
     Parameters
@@ -163,6 +166,8 @@ def mixed_model_of_file(path: str | Path, formula: str, **options: Any) -> Resul
     path : str or pathlib.Path
         UTF-8, comma-separated, with a header.  Empty cells and NA are missing.
     formula : str
+    only : mapping of str to collection of str, optional
+        Only rows in which each column holds one of these values.
     **options
         Of :func:`mixed_model`.
 
@@ -173,9 +178,10 @@ def mixed_model_of_file(path: str | Path, formula: str, **options: Any) -> Resul
     UsageError
         As :func:`mixed_model`.
     """
-    table = read_scores(path, parse(formula))
+    table = read_scores(path, parse(formula), only)
     result = mixed_model(table, formula, where=str(path), **options)
-    return Result({"scores": str(path), **result.meta}, result.tables)
+    chosen = {"only": {name: sorted(values) for name, values in only.items()}} if only else {}
+    return Result({"scores": str(path), **chosen, **result.meta}, result.tables)
 
 
 def _check_options(*, df: str, adjust: str | None, engine: str, reml: bool,

@@ -137,6 +137,44 @@ def test_the_r_script_writes_the_same_numbers(golden_folder: Path, tmp_path: Pat
     assert len(pd.read_csv(tmp_path / "single_step.csv")) == 6
 
 
+@pytest.fixture
+def exported(golden_folder: Path, tmp_path: Path) -> Path:
+    """As the criteria export scores: several conditions, and cells that are empty."""
+    table = pd.read_csv(golden_folder / "unbalanced.csv")
+    table["condition"] = np.where(table["explainer"] == "UNET", "baseline", "trained")
+    table["model"] = np.where(table["explainer"] == "UNET", "", "net")
+    spoilt = table.assign(auprc=5.0, condition="randomised")
+    path = tmp_path / "scores.csv"
+    pd.concat([spoilt, table, table.assign(model="other", auprc=7.0)]).to_csv(path, index=False)
+    return path
+
+
+CHOSEN = ["--where", "condition=trained,baseline", "--where", "model=net,"]
+
+
+def test_rows_are_chosen_by_their_columns(exported: Path, unbalanced: list[object]) -> None:
+    call = ["--scores", exported, "--formula", "auprc ~ explainer + (1|image)"]
+    found = answer(*call, *CHOSEN)
+    assert found["tables"] == answer(*unbalanced)["tables"]
+    assert found["meta"]["only"] == {"condition": ["baseline", "trained"], "model": ["", "net"]}
+    for words, status, said in (
+            ("condition", 2, "COLUMN=VALUE"), ("conditoin=x", 2, "did you mean 'condition'"),
+            ("condition=traind", 1, "did you mean 'trained'")):
+        done = run(*call, "--where", words)
+        assert (done.exit_code, said in done.stderr) == (status, True), done.stderr
+
+
+@pytest.mark.needs_r
+def test_the_r_script_chooses_the_same_rows(exported: Path, golden_folder: Path, tmp_path: Path
+                                            ) -> None:
+    formula = "auprc ~ explainer + (1|image)"
+    subprocess.run(["Rscript", str(ROOT / "Rscripts" / "mixed_effects.R"), str(exported), formula,
+                    "explainer", *CHOSEN, "-o", str(tmp_path)], check=True, capture_output=True)
+    ours = mixed_model_of_file(golden_folder / "unbalanced.csv", formula, engine="builtin").tables
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "contrasts.csv")["estimate"],
+                               ours["contrasts"]["estimate"], rtol=1e-6)
+
+
 @pytest.mark.needs_r
 def test_the_r_script_refuses_wrong_calls(tmp_path: Path) -> None:
     for arguments in (["x.csv", "y ~ a + (1|g)", "a"], ["x.csv"], ["x.csv", "nonsense", "a"]):
