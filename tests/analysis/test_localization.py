@@ -464,7 +464,7 @@ def test_an_expert_without_overlap_has_no_decrease() -> None:
 def test_scores_of_one_study_are_summarised_once_per_map(study: xr.DataTree) -> None:
     result = localization(study, resamples=50)
     assert list(result.tables) == [
-        "summary", "decrease", "decrease_change", "scores", "overlap", "decrease_shared",
+        "summary", "expert", "decrease", "decrease_change", "scores", "overlap", "decrease_shared",
         "differences", "hit_baselines", "hit_above_baseline", "agreement", "agreement_share"]
     summary = result.tables["summary"]
     assert not summary.duplicated(["finding", "explainer", "model", "metric"]).any()

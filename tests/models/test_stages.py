@@ -30,6 +30,11 @@ EXPECTED = {
     "resnet152": ["fc", "layer4", "layer3", "layer2", "layer1", "conv1"],
     "efficientnet_b0": ["classifier", *(f"features.{i}" for i in range(8, -1, -1))],
     "phantom_net": ["classifier", "features.4", "features.3", "features.2", "features.0"],
+    # The decoder, which the outputs do not pass through, becomes random with the last stage.
+    "efficientnet_unet": ["classification_head",
+                          *(f"encoder._blocks.{i}" for i in range(15, -1, -1)),
+                          "encoder._conv_stem"],
+    "phantom_unet": ["classifier", "features.4", "features.3", "features.2", "features.0"],
 }
 
 
