@@ -62,7 +62,8 @@ def utility_scores(cubes: xr.DataTree, *, split: str | None = None,
         With reference masks on the grid; saliency, localizer and randomization maps are scored
         where there are any.
     split : {"train", "val", "test", "none"}, optional
-        Only images of this split.
+        Only images of this split.  Without it the average mask is not scored on the images it
+        is made of, unless the finding has no others.
     findings, explainers, models : sequence of str, optional
         Only these.
     baseline : {"average-mask", "none"}, optional
@@ -92,6 +93,8 @@ def utility_scores(cubes: xr.DataTree, *, split: str | None = None,
     work = _Pass(annotations, _reader(annotations, reader))
     sources = _sources(cubes, annotations, explainers, models)
     averages = _averages(cubes, work, baseline)
+    if averages:
+        _spare_own_images(cubes, work, chosen=split is not None)
     if not averages and not sources:
         raise DataError("there is nothing to score: the cubes hold no heatmaps, and no average "
                         "mask was asked for; run `saltrust generate` or say --baseline "
@@ -124,6 +127,8 @@ class _Source:
 class _Pass:
     annotations: Annotations
     reader: int
+    #: Positions of image and finding on which the average mask, made of them, is not tried.
+    spared: frozenset[tuple[int, int]] = frozenset()
     counts: Counter[str] = field(default_factory=Counter)
     exclusions: Counter[str] = field(default_factory=Counter)
 
@@ -136,7 +141,9 @@ class _Pass:
                 continue
             self.counts["positives"] += 1
             prevalence = float(mask.mean())
-            if name in averages:
+            if name in averages and (image, finding) in self.spared:
+                self.exclusions["average mask not tried on images it is made of"] += 1
+            elif name in averages:
                 yield self._row(image, name, (AVERAGE_MASK, "", BASELINE, ""),
                                 curve_areas(averages[name].values, mask), failed=False)
             at = int(self.annotations.image_positions[image])
@@ -219,13 +226,20 @@ def _averages(cubes: xr.DataTree, work: _Pass, baseline: Baseline | None
             if baseline == AVERAGE_MASK:
                 raise
             _log.warning("%s", error)
-    root = cubes.to_dataset()
-    if found and "split" in root.variables:
-        splits = root["split"].values[work.annotations.image_positions].astype("U8")
-        if np.isin(splits, FITTED_ON).any():
-            _log.warning("images that the average mask is made of are scored against it too; say "
-                         "--split test for an honest baseline")
     return found
+
+
+def _spare_own_images(cubes: xr.DataTree, work: _Pass, *, chosen: bool) -> None:
+    """Do not try the average mask on what it is made of, unless that was chosen or is all."""
+    seen = work.annotations
+    splits = cubes.to_dataset()["split"].values[seen.image_positions].astype("U8")
+    positive = seen.annotated[:, :, work.reader] & (seen.labels != Label.NEGATIVE)
+    own = positive & np.isin(splits, FITTED_ON)[:, None]
+    spared = own & (positive & ~own).any(axis=0) & (not chosen)
+    if (own & ~spared).any():
+        _log.warning("images that the average mask is made of are scored against it too; say "
+                     "--split test for an honest baseline")
+    work.spared = frozenset((int(image), int(finding)) for image, finding in np.argwhere(spared))
 
 
 def _sources(cubes: xr.DataTree, annotations: Annotations, explainers: Sequence[str] | None,

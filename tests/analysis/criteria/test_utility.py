@@ -77,6 +77,28 @@ def test_annotations_alone_give_the_average_masks_scores(build_study) -> None:
     assert result.meta["average_mask_of"] == {"Opacity": 12}
 
 
+def test_the_average_mask_is_not_tried_on_its_own_images(
+        build_study, caplog: pytest.LogCaptureFixture) -> None:
+    cubes = build_study(positives=10, negatives=2, fitted=6)
+    found = utility(cubes, options=OPTIONS)
+    chosen = found.tables["summary"].set_index(["explainer", "model"])["n"]
+    assert chosen["average-mask", ""] == 10
+    assert chosen["oracle", "dense-1"] == 16
+    assert found.meta["exclusions"] == {"average mask not tried on images it is made of": 6}
+    assert "honest baseline" not in caplog.text
+    own = utility(cubes, split="train", options=OPTIONS)
+    assert decision(own.tables["summary"], explainer="average-mask")["n"] == 4
+    assert "honest baseline" in caplog.text
+
+
+def test_the_average_mask_is_tried_on_its_own_images_where_there_are_no_others(
+        build_study, caplog: pytest.LogCaptureFixture) -> None:
+    cubes = build_study(positives=0, negatives=3, fitted=6)
+    found = utility_scores(cubes, baseline="average-mask").table
+    assert (found["explainer"] == "average-mask").sum() == 6
+    assert "honest baseline" in caplog.text
+
+
 def test_the_oracle_passes_and_noise_does_not(build_study) -> None:
     table = utility(build_study(), split="test", options=OPTIONS).tables["decisions"]
     for model in ("dense-1", "densenet121: 2 models", "inception"):
