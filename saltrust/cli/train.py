@@ -59,7 +59,8 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
     if preset is not None:
         declared = declared.with_preset(preset)
     collection = open_collection(declared)
-    trainers = _trainers(collection, declared, progress=shows_progress(ctx))
+    trainers = _trainers(collection, declared, models, overwrite=overwrite,
+                         progress=shows_progress(ctx))
     names = [entry.name for entry, _ in trainers]
     if not names:
         raise UsageError(f"{study} declares no [[models]]; add one with a name and an "
@@ -84,9 +85,13 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
         click.echo(f"Note: {done}", err=True)
 
 
-def _trainers(collection: Collection, study: Study, *,
+def _trainers(collection: Collection, study: Study, models: tuple[str, ...], *, overwrite: bool,
               progress: bool) -> list[tuple[TrainedEntry, Trainer]]:
-    """What can be trained, in the order of the study file, and what trains it."""
+    """What can be trained, in the order of the study file, and what trains it.
+
+    Of those that were asked for, localizers are tried: their annotations may not do, and hours
+    of training classifiers are no time to wait for that.
+    """
     from saltrust.training.classifier import train as train_classifier
     from saltrust.training.images import read_images
 
@@ -97,10 +102,13 @@ def _trainers(collection: Collection, study: Study, *,
     }
     if study.localizers:
         from saltrust.training.annotated_images import read_annotations
-        from saltrust.training.localizer import train_localizer
+        from saltrust.training.localizer import check_localizers, train_localizer
 
         annotated = functools.cache(
             lambda: read_annotations(collection, images(), progress=progress))
         localizer = functools.partial(train_localizer, annotated=annotated)
+        check_localizers(collection, study, [
+            spec for spec in study.localizers if not models or spec.name in models],
+            annotated, overwrite=overwrite)
         trainers |= {"unet": localizer, "retinanet": localizer}
     return [(entry, trainers[entry.kind]) for entry in study.trained if entry.kind in trainers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from saltrust.analysis.pixels.precision_recall import curve_areas
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError
+from saltrust.models.checkpoint import WEIGHTS_FILE, read_card
 from saltrust.models.localizer import localized_findings
 from saltrust.models.localizer_registry import (
     build_localizer,
@@ -35,8 +36,8 @@ from saltrust.training.annotated_images import (
     reference_readers,
 )
 from saltrust.training.evaluation import evaluate_auc
-from saltrust.training.images import read_images
-from saltrust.training.localizer_data import Batch, LocalizerData, select_data
+from saltrust.training.images import check_splits, read_images
+from saltrust.training.localizer_data import Batch, LocalizerData, select_data, warn_of_data
 from saltrust.training.localizer_losses import segmentation_loss
 from saltrust.training.loop import cut_batches
 from saltrust.training.run import Run
@@ -112,6 +113,7 @@ def train_localizer(
                 progress=progress)
             data = select_data(drawn, findings, complete=isinstance(network, Detector),
                                name=localizer.name)
+            warn_of_data(data, localizer.name)
             run.card["n_used"] = {name: len(data.rows(name)) for name in ("train", "val", "test")}
             return LocalizerTask(run.name, network.to(run.device), run.device, data, run.spec,
                                  Preprocessing.from_dict(run.card["preprocessing"]))
@@ -120,6 +122,44 @@ def train_localizer(
 
     return train_entry(collection, study, localizer, begin, device=device, overwrite=overwrite,
                        resume=resume, progress=progress)
+
+
+def check_localizers(collection: Collection, study: Study, localizers: Sequence[LocalizerSpec],
+                     annotated: Callable[[], AnnotatedImages], *,
+                     overwrite: bool = False) -> None:
+    """Find out whether localizers can be trained, before hours are spent on other models.
+
+    Parameters
+    ----------
+    collection : Collection
+    study : Study
+    localizers : sequence of LocalizerSpec
+        Of the study's.
+    annotated : callable
+        As :func:`train_localizer` takes it.
+    overwrite : bool
+        Whether those that are trained already are to be trained again.
+
+    Raises
+    ------
+    UsageError, DataError
+        As :func:`train_localizer` would, of architecture, findings, pretrained weights and
+        annotations.
+    """
+    known = [str(name) for name in collection.index["finding"].values]
+    waiting = [spec for spec in localizers
+               if overwrite or not _is_trained(study.run_folder(spec))]
+    if waiting:
+        check_splits(collection)
+        reference_readers(collection)
+    started = []
+    with torch.random.fork_rng(devices=[]):
+        for spec in waiting:
+            findings = localized_findings(spec, known)
+            network, _ = _start(study, spec, findings)
+            started.append((spec.name, findings, isinstance(network, Detector)))
+    for name, findings, complete in started:
+        select_data(annotated(), findings, complete=complete, name=name)
 
 
 @dataclass
@@ -214,6 +254,16 @@ class LocalizerTask:
              ) -> dict[str, Any]:
         labels = self.data.annotated.images.labels[rows][:, self.data.columns]
         return evaluate_auc(scores, labels, self.data.findings)
+
+
+def _is_trained(folder: Path) -> bool:
+    weights = folder / WEIGHTS_FILE
+    try:
+        card = read_card(weights) if weights.exists() else None
+    except DataError:
+        return True  # What the folder holds is nothing to train over without a word.
+    return card is not None and card.get("complete") is True
+
 
 @contextlib.contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:

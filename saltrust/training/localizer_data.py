@@ -161,14 +161,19 @@ def select_data(annotated: AnnotatedImages, findings: Sequence[str], *, complete
             raise DataError(f"localizer {name!r} has {len(rows)} images of split {split!r} of "
                             "which it is known where its findings are; annotate more, or change "
                             "the splits of the data")
-    unseen = [finding for column, finding in enumerate(findings)
+    return data
+
+
+def warn_of_data(data: LocalizerData, name: str) -> None:
+    """Say what validation cannot tell, and which images are of no use."""
+    train, val = data.rows("train"), data.rows("val")
+    unseen = [finding for column, finding in enumerate(data.findings)
               if not data.positive[val, column].any()]
     if unseen:
         _log.warning("localizer %r: no validation image has a mask or box of %s, so nothing tells "
                      "how well that is found", name, ", ".join(unseen))
-    left_out = int(annotated.images.rows("train").size - train.size)
+    left_out = int(data.annotated.images.rows("train").size - train.size)
     if left_out:
         _log.warning("localizer %r: %d training images are left out, because it is not known "
                      "where %s of its findings are in them", name, left_out,
-                     "all" if complete else "any")
-    return data
+                     "all" if data.complete else "any")

@@ -27,7 +27,8 @@ METRICS_FILE = "metrics.csv"
 CONFIG_FILE = "config.json"
 ENVIRONMENT_FILE = "environment.json"
 
-_PACKAGES = ("saltrust", "torch", "torchvision", "safetensors", "numpy", "xarray")
+_PACKAGES = ("saltrust", "torch", "torchvision", "safetensors", "numpy", "xarray",
+             "segmentation-models-pytorch")
 
 
 def check_run_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:

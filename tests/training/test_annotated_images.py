@@ -21,7 +21,7 @@ from saltrust.errors import DataError
 from saltrust.training.annotated_images import AnnotatedImages, boxes_around, read_annotations
 from saltrust.training.augmentation import Variation
 from saltrust.training.images import read_images
-from saltrust.training.localizer_data import select_data
+from saltrust.training.localizer_data import select_data, warn_of_data
 from saltrust.training.moved_annotations import move_boxes, move_masks
 
 
@@ -178,6 +178,8 @@ def test_only_a_detector_wants_all_findings_known(masked: Any, caplog: Any) -> N
     partly = replace(found, known=known)
     segmenter = select_data(partly, partly.images.findings, complete=False, name="net")
     detector = select_data(partly, partly.images.findings, complete=True, name="net")
+    warn_of_data(segmenter, "net")
+    warn_of_data(detector, "net")
     assert segmenter.rows("train").tolist() == [0, *range(2, 24)]
     assert detector.rows("train").tolist() == [*range(2, 24)]
     assert "1 training images are left out" in caplog.text
@@ -209,8 +211,9 @@ def test_a_finding_that_validation_lacks_is_said(masked: Any, caplog: Any) -> No
     found = read(masked)
     positive = found.positive.copy()
     positive[found.images.rows("val"), 1] = False
-    select_data(replace(found, positive=positive), found.images.findings, complete=False,
-                name="net")
+    data = select_data(replace(found, positive=positive), found.images.findings, complete=False,
+                       name="net")
+    warn_of_data(data, "net")
     assert "no validation image has a mask or box of Right Square" in caplog.text
 
 

@@ -22,7 +22,9 @@ from saltrust.models.localizing import localize
 from saltrust.models.preprocessing import GRAY, to_input
 from saltrust.models.torchvision_operators import import_torchvision
 from saltrust.study import LocalizerSpec, Study, TrainSpec
-from saltrust.training.localizer import train_localizer
+from saltrust.training.annotated_images import read_annotations
+from saltrust.training.images import read_images
+from saltrust.training.localizer import LocalizerTask, check_localizers, train_localizer
 from saltrust.training.localizer_losses import segmentation_loss
 
 FINDINGS = ["Left Square", "Right Square"]
@@ -203,6 +205,59 @@ def test_a_finding_without_masks_stops_before_training(masked: Any, declared: St
     with pytest.raises(DataError, match="no training image with a mask or box of Left Square"):
         trained(masked, declared, UNET)
     assert not declared.path("runs").exists()
+
+
+def test_other_models_need_not_wait_for_a_localizer_that_cannot_be_trained(
+        masked: Any, declared: Study) -> None:
+    def annotated() -> Any:
+        return read_annotations(masked, read_images(masked, 32, progress=False), progress=False)
+
+    state = torch.get_rng_state()
+    check_localizers(masked, declared, declared.localizers, annotated)
+    assert torch.equal(torch.get_rng_state(), state)
+    wrong = replace(UNET, name="wrong", findings=("Middle",))
+    with pytest.raises(UsageError, match="names the finding 'Middle'"):
+        check_localizers(masked, declared, [RETINANET, wrong], annotated)
+    labels = masked.index["label"].values.copy()
+    labels[masked.index["split"].values == "train", 1] = 0
+    masked.set("label", labels)
+    with pytest.raises(DataError, match="no training image with a mask or box of Right Square"):
+        check_localizers(masked, declared, declared.localizers, annotated)
+    # One that is trained already is not looked at.
+    save(torch.nn.Linear(1, 1), declared.run_folder(wrong) / "model.safetensors",
+         {"complete": True})
+    check_localizers(masked, declared, [wrong], annotated)
+    with pytest.raises(UsageError, match="names the finding 'Middle'"):
+        check_localizers(masked, declared, [wrong], annotated, overwrite=True)
+
+
+def test_interrupted_and_resumed_it_is_the_same(masked: Any, declared: Study,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = replace(UNET, train={**UNET.train, "epochs": 2, "augment": True})
+    whole, *_ = trained(masked, declared, replace(spec, name="whole"))
+    original, calls = LocalizerTask.validate, []
+
+    def interrupt(task: LocalizerTask) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(task)
+
+    monkeypatch.setattr(LocalizerTask, "validate", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trained(masked, declared, spec)
+    resumed, rows, _ = trained(masked, declared, spec, resume=True)
+    assert len(rows) == 2
+    assert resumed["val_loss"] == whole["val_loss"]
+    assert resumed["test_auc"] == whole["test_auc"]
+
+
+@pytest.mark.parametrize("spec", [UNET, RETINANET])
+def test_in_half_precision(masked: Any, declared: Study, spec: LocalizerSpec) -> None:
+    half = replace(spec, train={**spec.train, "epochs": 1, "precision": "bf16"})
+    card, rows, _ = trained(masked, declared, half)
+    assert np.isfinite(float(rows[0]["train_loss"]))
+    assert card["complete"]
 
 
 def test_settings_of_train_hold_for_localizers_too(declared: Study) -> None:
