@@ -155,16 +155,15 @@ def count_map(values: npt.NDArray[np.float32], size: tuple[int, int], definition
     if low == peak.value:
         return _unusable(Status.FLAT, levels, len(masks))
     known = [(r, mask) for r, mask in enumerate(masks) if mask is not None and len(mask.bounds)]
-    counts = count_levels(heatmap, low, peak.value, levels, [mask for _, mask in known],
-                          columns=definition == "peer")
+    counts = count_levels(heatmap, low, peak.value, levels, [mask for _, mask in known])
     threshold = otsu_threshold(levels.of_level(counts.total))
     inside = np.zeros((len(masks), levels.n), dtype=np.int32)
     shared, covered = np.zeros(len(masks), dtype=np.int32), np.zeros(len(masks), dtype=np.int8)
     above = slice(int(levels.first[threshold + 1]), None)
     area = int(counts.total[above].sum())
     filled = None
-    if counts.columns is not None:
-        filled = filled_above(counts.columns, threshold)
+    if definition == "peer":
+        filled = filled_above(heatmap, low, peak.value, threshold)
         area = filled.area
     for row, (r, mask) in zip(counts.inside, known, strict=True):
         inside[r] = row

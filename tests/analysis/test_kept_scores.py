@@ -250,7 +250,8 @@ def test_the_numpy_pass_gives_the_same_scores(store: Path,
     for definition in ("default", "peer"):
         fast = score_maps(open_cubes(store), definition=definition)  # type: ignore[arg-type]
         with monkeypatch.context() as patch:
-            patch.setattr("saltrust.analysis.pixels.levels.compiled", lambda: False)
+            for module in ("levels", "upsampling"):
+                patch.setattr(f"saltrust.analysis.pixels.{module}.compiled", lambda: False)
             slow = score_maps(open_cubes(store), definition=definition)  # type: ignore[arg-type]
         pd.testing.assert_frame_equal(fast, slow)
 

@@ -36,16 +36,17 @@ def _masks(seed: int, size: tuple[int, int] = (61, 83)) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("use_compiled", [False, True])
 @pytest.mark.parametrize("arithmetic", ["lerp", "torch"])
+@pytest.mark.parametrize("extra", [(), (0.123, 0.5001, 0.5002, 0.5003, 0.99)])
 @pytest.mark.parametrize("seed", range(4))
-def test_every_threshold_is_exact(seed: int, arithmetic: str, use_compiled: bool) -> None:
+def test_every_threshold_is_exact(seed: int, arithmetic: str, use_compiled: bool,
+                                  extra: tuple[float, ...]) -> None:
     heatmap, masks = _map(seed, arithmetic), _masks(seed)
     values = heatmap.values()
     low, high = heatmap.minimum(), heatmap.peak().value
     share = (values - np.float32(low)) / (np.float32(high) - np.float32(low))
-    extra = (0.123, 0.5001, 0.5002, 0.5003, 0.99)
     levels = levels_for(extra)
     counts = count_levels(heatmap, low, high, levels, [mask_of_pixels(mask) for mask in masks],
-                          columns=True, use_compiled=use_compiled)
+                          use_compiled=use_compiled)
     for threshold in (*THRESHOLDS, *extra):
         above = share.astype(np.float64) > threshold
         start = levels.bin_above(threshold)
@@ -53,20 +54,41 @@ def test_every_threshold_is_exact(seed: int, arithmetic: str, use_compiled: bool
         for row, mask in zip(counts.inside, masks, strict=True):
             assert row[start:].sum() == (above & mask).sum(), threshold
     stretched = quantise(values, low, high)
-    assert counts.columns is not None
-    assert (counts.columns == stretched.T).all()
     expected = np.bincount(stretched.ravel(), minlength=256)
     assert (levels.of_level(counts.total) == expected).all()
     assert otsu_threshold(levels.of_level(counts.total)) == otsu_threshold(expected)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(1, 14), st.integers(0, 254))
-@settings(deadline=None, max_examples=50)
-def test_filling_runs_is_filling_pixels(seed: int, height: int, width: int, threshold: int) -> None:
-    plane = np.random.default_rng(seed).integers(0, 256, (width, height), dtype=np.uint8)
-    expected = fill_contours((plane > threshold).T)
+def test_evenly_spaced_thresholds_are_counted_by_a_product() -> None:
+    assert levels_for().steps == 20
+    assert levels_for([0.05, 0.5]).steps == 20
+    assert levels_for([0.123]).steps == 0
+    # Neighbours in float32 of every threshold and of every level fall where they must.
+    exact = np.array([*THRESHOLDS, *(k / 255 for k in range(256))], dtype=np.float64)
+    near = exact.astype(np.float32)
+    values = np.concatenate([near, np.nextafter(near, np.float32(-1)),
+                             np.nextafter(near, np.float32(2)), np.float32([0, 1])])
+    values = np.clip(values, 0, 1)[:, None]
+    heatmap = bilinear_map(values, len(values), 1)
     for use_compiled in (False, True):
-        found = filled_above(plane, threshold, use_compiled=use_compiled)
+        counts = count_levels(heatmap, 0.0, 1.0, levels_for(), [], use_compiled=use_compiled)
+        for threshold in THRESHOLDS:
+            start = levels_for().bin_above(threshold)
+            assert counts.total[start:].sum() == (values.astype(np.float64) > threshold).sum()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(2, 80), st.integers(0, 254),
+       st.sampled_from(["lerp", "torch"]))
+@settings(deadline=None, max_examples=50)
+def test_filling_runs_is_filling_pixels(seed: int, height: int, width: int, threshold: int,
+                                        arithmetic: str) -> None:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.float32)
+    values[0, :2] = 0, 255
+    # At its own size a map is left as it is.
+    heatmap = bilinear_map(values, height, width, arithmetic)  # type: ignore[arg-type]
+    expected = fill_contours(quantise(values, 0, 255) > threshold)
+    for use_compiled in (False, True):
+        found = filled_above(heatmap, 0, 255, threshold, use_compiled=use_compiled)
         pixels = found.inside(np.arange(width * height)).reshape(width, height).T
         assert (pixels == expected).all()
         assert found.area == expected.sum()

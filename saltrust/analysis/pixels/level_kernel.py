@@ -1,7 +1,9 @@
-"""The compiled pass over the pixels of one map: upsample, stretch and count, column by column.
+"""The compiled pass over the pixels of one map: upsample, stretch and count, in strips.
 
-Imported only where Numba is installed; what it was compiled to is kept on disk.  Nothing is
-contracted or reordered, so that every pixel is the float32 that NumPy computes.
+A strip is a few columns wide, so that a row of it is one or a few vectors of the processor and
+all that is held of it stays in its cache.  Imported only where Numba is installed; what it was
+compiled to is kept on disk.  Nothing is contracted or reordered, so that every pixel is the
+float32 that NumPy computes.
 """
 
 from __future__ import annotations
@@ -15,145 +17,192 @@ from numba import njit
 Float32Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
+#: Columns of a strip.
+_STRIP = 32
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def widen(source: Float32Array, lower: Any, upper: Any, weight: Float32Array, fused: bool,
+          ) -> Float32Array:
+    """Interpolate the rows of a map across.
+
+    Parameters
+    ----------
+    source : ndarray of float32, shape (rows, columns)
+    lower, upper : ndarray of uint32, shape (width,)
+        Columns between which each new column lies; unsigned, so that no index can count from
+        the end.
+    weight : ndarray of float32, shape (width,)
+        Of the upper one.
+    fused : bool
+        Whether interpolation rounds as a fused multiply-add.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, width)
+    """
+    width = len(lower)
+    wide = np.empty((source.shape[0], width), dtype=np.float32)
+    one = np.float32(1)
+    for r in range(source.shape[0]):
+        row, out = source[r], wide[r]
+        if fused:
+            for x in range(width):
+                above = row[upper[x]] * weight[x]
+                below = np.float64(row[lower[x]]) * np.float64(one - weight[x])
+                out[x] = np.float32(below + np.float64(above))
+        else:
+            for x in range(width):
+                below32 = row[lower[x]]
+                out[x] = (row[upper[x]] - below32) * weight[x] + below32
+    return wide
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def _shares(strip: Float32Array, lower: Any, upper: Any, weight: Float32Array, fused: bool,
+            y: int, low: np.float32, span: np.float32, share: Float32Array) -> None:
+    """Row y of a strip, stretched to 0..1."""
+    below, above, part = strip[lower[y]], strip[upper[y]], weight[y]
+    if fused:
+        rest = np.float64(np.float32(1) - part)
+        for j in range(_STRIP):
+            value = np.float32(np.float64(below[j]) * rest + np.float64(above[j] * part))
+            share[j] = (value - low) / span
+    else:
+        for j in range(_STRIP):
+            share[j] = ((above[j] - below[j]) * part + below[j] - low) / span
+
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
 def count(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array, fused: bool,
-          low: np.float32, span: np.float32, first: IntArray, cuts: Float32Array,
-          bounds: IntArray, offsets: IntArray, plane: npt.NDArray[np.uint8],
-          ) -> tuple[IntArray, IntArray]:
+          low: np.float32, span: np.float32, first: IntArray, cuts: Float32Array, steps: float,
+          bounds: IntArray, offsets: IntArray) -> tuple[IntArray, IntArray]:
     """Count the bins of a map and of its parts inside masks.
 
     Parameters
     ----------
-    wide : ndarray of float32, shape (width, rows)
-        The map interpolated across, column by column.
+    wide : ndarray of float32, shape (rows, width)
+        The map interpolated across.
     lower, upper : ndarray of uint32, shape (height,)
-        Rows between which each new row lies; unsigned, so that no index can count from the end.
+        Rows between which each new row lies.
     weight : ndarray of float32, shape (height,)
     fused : bool
-        Whether interpolation rounds as a fused multiply-add.
     low, span : float32
         Minimum and range of the map.
     first, cuts : ndarray of int32 and float32
-        As :class:`saltrust.analysis.pixels.levels.Levels`.
+        As :class:`saltrust.analysis.pixels.levels.Levels`; fewer than 2**16 bins.
+    steps : float
+        Where the cuts are those of the thresholds 0, 1 / steps, 2 / steps, ...: their number,
+        so that a product tells how many a pixel exceeds; 0 otherwise.
     bounds, offsets : ndarray of int64
         Runs of all masks, and where those of each begin.
-    plane : ndarray of uint8, shape (width, height) or (0, 0)
-        Receives the level of every pixel.
 
     Returns
     -------
     total : ndarray of int64, shape (bins,)
     inside : ndarray of int64, shape (masks, bins)
     """
-    width, height = wide.shape[0], len(lower)
+    width, height = wide.shape[1], len(lower)
     n_bins, n_masks = len(cuts), len(offsets) - 1
     # Neighbours fall into the same bin; four tables let them be counted side by side.
-    tables = np.zeros((4, n_bins), dtype=np.int32)
+    tables = np.zeros((4, n_bins), dtype=np.int64)
     inside = np.zeros((n_masks, n_bins), dtype=np.int64)
-    share = np.empty(height, dtype=np.float32)
-    level = np.empty(height, dtype=np.uint32)
-    place = np.empty(height, dtype=np.uint32)
-    # The one cut that most levels with any have; a level with several is gone through.
-    cut = np.full(256, np.inf, dtype=np.float32)
-    several = False
-    for k in range(256):
-        if first[k + 1] - first[k] > 1:
-            cut[k] = cuts[first[k] + 1]
-        if first[k + 1] - first[k] > 2:
-            several = True
+    strip = np.zeros((wide.shape[0], _STRIP), dtype=np.float32)
+    place = np.zeros((height, _STRIP), dtype=np.uint16)
+    share = np.empty(_STRIP, dtype=np.float32)
     run = offsets[:-1].copy()
     scale = np.float32(255)
-    one = np.float32(1)
-    keep = plane.shape[0] > 0
-    for x in range(width):
-        source = wide[x]
-        if fused:
-            for y in range(height):
-                above = source[upper[y]] * weight[y]
-                below = np.float64(source[lower[y]]) * np.float64(one - weight[y])
-                value = np.float32(below + np.float64(above))
-                share[y] = (value - low) / span
+    for left in range(0, width, _STRIP):
+        n = min(_STRIP, width - left)
+        strip[:, :n] = wide[:, left:left + n]
+        for y in range(height):
+            _shares(strip, lower, upper, weight, fused, y, low, span, share)
+            row = place[y]
+            if steps > 0:
+                for j in range(_STRIP):
+                    # A product of float32 and a small whole number is exact in float64.
+                    row[j] = np.uint16(np.int32(share[j] * scale)
+                                       + np.int32(np.ceil(np.float64(share[j]) * steps)))
+            else:
+                for j in range(n):
+                    level = np.int32(share[j] * scale)
+                    at, end = first[level], first[level + 1]
+                    while at + 1 < end and share[j] > cuts[at + 1]:
+                        at += 1
+                    row[j] = np.uint16(at)
+        if n == _STRIP:
+            flat = place.reshape(-1)
+            for k in range(0, len(flat), 4):
+                tables[0, flat[k]] += 1
+                tables[1, flat[k + 1]] += 1
+                tables[2, flat[k + 2]] += 1
+                tables[3, flat[k + 3]] += 1
         else:
             for y in range(height):
-                below32 = source[lower[y]]
-                value = (source[upper[y]] - below32) * weight[y] + below32
-                share[y] = (value - low) / span
-        for y in range(height):
-            level[y] = np.uint32(np.int32(share[y] * scale))
-        if keep:
-            for y in range(height):
-                plane[x, y] = np.uint8(level[y])
-        for y in range(height):
-            place[y] = first[level[y]] + np.uint32(share[y] > cut[level[y]])
-        if several:
-            for y in range(height):
-                end = first[level[y] + np.uint32(1)]
-                while place[y] + 1 < end and share[y] > cuts[place[y] + 1]:
-                    place[y] += 1
-        whole = height // 4 * 4
-        for y in range(0, whole, 4):
-            tables[0, place[y]] += 1
-            tables[1, place[y + 1]] += 1
-            tables[2, place[y + 2]] += 1
-            tables[3, place[y + 3]] += 1
-        for y in range(whole, height):
-            tables[0, place[y]] += 1
-        start, stop = x * height, (x + 1) * height
-        for r in range(n_masks):
-            while run[r] < offsets[r + 1] and bounds[run[r]] < stop:
-                begin = max(bounds[run[r]], start)
-                end = min(bounds[run[r] + 1], stop)
-                for y in range(begin - start, end - start):
-                    inside[r, place[y]] += 1
-                if bounds[run[r] + 1] > stop:
-                    break
-                run[r] += 2
-    total = np.zeros(n_bins, dtype=np.int64)
-    for k in range(4):
-        for b in range(n_bins):
-            total[b] += tables[k, b]
-    return total, inside
+                for j in range(n):
+                    tables[0, place[y, j]] += 1
+        for j in range(n):
+            start = (left + j) * height
+            stop = start + height
+            for r in range(n_masks):
+                while run[r] < offsets[r + 1] and bounds[run[r]] < stop:
+                    begin, end = max(bounds[run[r]], start), min(bounds[run[r] + 1], stop)
+                    for y in range(begin - start, end - start):
+                        inside[r, place[y, j]] += 1
+                    if bounds[run[r] + 1] > stop:
+                        break
+                    run[r] += 2
+    return tables.sum(axis=0), inside
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
-def runs_above(plane: npt.NDArray[np.uint8], threshold: int) -> tuple[IntArray, IntArray]:
-    """Runs of pixels above a threshold, each within its column, on a framed plane.
+def runs_above(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array, fused: bool,
+               low: np.float32, span: np.float32, threshold: int) -> IntArray:
+    """Where columns enter and leave the pixels above a threshold, on a framed plane.
 
     Parameters
     ----------
-    plane : ndarray of uint8, shape (width, height)
+    wide, lower, upper, weight, fused, low, span
+        As :func:`count`.
     threshold : int
+        On 0..255.
 
     Returns
     -------
-    start, stop : ndarray of int64, shape (runs,)
-        As :class:`saltrust.analysis.pixels.runs.Runs` with a pitch of ``height + 2``.
+    ndarray of int64, shape (2 * runs,)
+        Starts and stops of runs in turn, ascending, as of :class:`saltrust.analysis.pixels.
+        runs.Runs` with a pitch of ``height + 2``.
     """
-    width, height = plane.shape
-    pitch = height + 2
-    level = np.uint8(threshold)
-    n = 0
-    for x in range(width):
-        column = plane[x]
-        n += column[0] > level
-        for y in range(1, height):
-            n += (column[y] > level) & (column[y - 1] <= level)
-    start, stop = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    width, height = wide.shape[1], len(lower)
+    strip = np.zeros((wide.shape[0], _STRIP), dtype=np.float32)
+    share = np.empty(_STRIP, dtype=np.float32)
+    now, before = np.zeros(_STRIP, dtype=np.uint8), np.zeros(_STRIP, dtype=np.uint8)
+    found = np.empty(4096, dtype=np.int64)
     k = 0
-    for x in range(width):
-        column = plane[x]
-        base = (x + 1) * pitch + 1
-        inside = False
-        for y in range(height):
-            if (column[y] > level) != inside:
-                if inside:
-                    stop[k] = base + y
+    scale = np.float32(255)
+    for left in range(0, width, _STRIP):
+        n = min(_STRIP, width - left)
+        strip[:, :n] = wide[:, left:left + n]
+        before[:] = 0
+        for y in range(height + 1):
+            if y < height:
+                _shares(strip, lower, upper, weight, fused, y, low, span, share)
+                for j in range(_STRIP):
+                    now[j] = np.uint8(np.int32(share[j] * scale) > threshold)
+            else:
+                now[:] = 0
+            changed = np.uint8(0)
+            for j in range(_STRIP):
+                changed |= now[j] ^ before[j]
+            if changed == 0:
+                continue
+            if k + _STRIP > len(found):
+                found = np.concatenate((found, np.empty_like(found)))
+            for j in range(n):
+                if now[j] != before[j]:
+                    found[k] = (left + j + 1) * (height + 2) + 1 + y
                     k += 1
-                else:
-                    start[k] = base + y
-                inside = not inside
-        if inside:
-            stop[k] = base + height
-            k += 1
-    return start, stop
+                before[j] = now[j]
+            for j in range(n, _STRIP):
+                before[j] = now[j]
+    return np.sort(found[:k])

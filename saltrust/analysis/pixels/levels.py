@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.analysis.pixels.run_masks import RunMask, bounds_of
+from saltrust.analysis.pixels.run_masks import RunMask, mask_of_pixels
 from saltrust.analysis.pixels.runs import Runs, filled
-from saltrust.analysis.pixels.segmentation import fill_contours
-from saltrust.analysis.pixels.upsampling import BilinearMap
+from saltrust.analysis.pixels.segmentation import fill_contours, quantise
+from saltrust.analysis.pixels.upsampling import BilinearMap, compiled
 from saltrust.errors import UsageError
 
 Counts = npt.NDArray[np.int64]
@@ -51,6 +51,12 @@ class Levels:
     def n(self) -> int:
         """Number of bins."""
         return len(self.cuts)
+
+    @property
+    def steps(self) -> int:
+        """Number of thresholds where they are 0, 1 / number, 2 / number, ...; else 0."""
+        number = len(self.thresholds)
+        return number if self.thresholds == tuple(k / number for k in range(number)) else 0
 
     def of_level(self, counts: npt.NDArray[np.integer]) -> Counts:
         """Sum bins to the 256 levels: shape (..., bins) to (..., 256)."""
@@ -125,23 +131,14 @@ class LevelCounts:
         All pixels.
     inside : ndarray of int64, shape (masks, bins)
         Pixels inside each mask.
-    columns : ndarray of uint8, shape (width, height), or None
-        Level of every pixel, column by column, where asked for.
     """
 
     total: Counts
     inside: Counts
-    columns: npt.NDArray[np.uint8] | None
-
-
-def compiled() -> bool:
-    """Whether the compiled pass is available (the extra ``fast``, which brings Numba)."""
-    return find_spec("numba") is not None
 
 
 def count_levels(heatmap: BilinearMap, low: float, high: float, levels: Levels,
-                 masks: Sequence[RunMask], *, columns: bool = False,
-                 use_compiled: bool | None = None) -> LevelCounts:
+                 masks: Sequence[RunMask], *, use_compiled: bool | None = None) -> LevelCounts:
     """Upsample a map and count its levels in one pass.
 
     Parameters
@@ -152,8 +149,6 @@ def count_levels(heatmap: BilinearMap, low: float, high: float, levels: Levels,
     levels : Levels
     masks : sequence of RunMask
         Of the size of the map.
-    columns : bool
-        Whether the level of every pixel is wanted too.
     use_compiled : bool, optional
         By default where Numba is installed.  The values are the same.
 
@@ -173,48 +168,49 @@ def count_levels(heatmap: BilinearMap, low: float, high: float, levels: Levels,
                 f"{heatmap.height} x {heatmap.width}; bring them to one size")
     if use_compiled is None:
         use_compiled = compiled()
-    if use_compiled:
+    if use_compiled and levels.n < 1 << 16:
         from saltrust.analysis.pixels.level_kernel import count
 
-        wide, lower, upper, weight = heatmap.parts()
         offsets = np.cumsum([0, *(len(mask.bounds) for mask in masks)])
         bounds = np.concatenate([np.zeros(0, dtype=np.int64), *(mask.bounds for mask in masks)])
-        plane = np.empty((heatmap.width, heatmap.height) if columns else (0, 0), dtype=np.uint8)
-        total, inside = count(
-            np.ascontiguousarray(wide.T), lower.astype(np.uint32), upper.astype(np.uint32),
-            weight, heatmap.arithmetic == "torch", np.float32(low),
-            np.float32(high) - np.float32(low), levels.first.astype(np.uint32), levels.cuts,
-            bounds, offsets, plane)
-        return LevelCounts(total, inside, plane if columns else None)
-    return _count_in_bands(heatmap, low, high, levels, masks, columns)
+        total, inside = count(*_compiled_parts(heatmap, low, high),
+                              levels.first.astype(np.uint32), levels.cuts, float(levels.steps),
+                              bounds, offsets)
+        return LevelCounts(total, inside)
+    return _count_in_bands(heatmap, low, high, levels, masks)
 
 
-def filled_above(columns: npt.NDArray[np.uint8], threshold: int, *,
+def filled_above(heatmap: BilinearMap, low: float, high: float, threshold: int, *,
                  use_compiled: bool | None = None) -> RunMask:
     """Pixels above a threshold, without single pixels and with holes filled.
 
     Parameters
     ----------
-    columns : ndarray of uint8, shape (width, height)
-        Of :class:`LevelCounts`.
+    heatmap : BilinearMap
+    low, high : float
+        As :func:`count_levels`.
     threshold : int
+        On 0..255.
     use_compiled : bool, optional
         By default where Numba is installed.
 
     Returns
     -------
     RunMask
-        As :func:`saltrust.analysis.pixels.segmentation.fill_contours` of ``columns > threshold``.
+        As :func:`saltrust.analysis.pixels.segmentation.fill_contours` of the map above it.
     """
-    width, height = columns.shape
+    width, height = heatmap.width, heatmap.height
     if use_compiled is None:
         use_compiled = compiled()
     if not use_compiled:
-        mask = np.ascontiguousarray(fill_contours(columns > threshold))
-        return RunMask(height, width, bounds_of(mask))
+        above = np.empty((height, width), dtype=bool)
+        for band in heatmap.bands():
+            above[band] = quantise(heatmap.rows(band), low, high) > threshold
+        return mask_of_pixels(fill_contours(above))
     from saltrust.analysis.pixels.level_kernel import runs_above
 
-    found = filled(Runs(*runs_above(columns, threshold), height + 2), width + 2)
+    ends = runs_above(*_compiled_parts(heatmap, low, high), threshold)
+    found = filled(Runs(ends[::2], ends[1::2], height + 2), width + 2)
     # From the framed plane back to the mask: a row and a column less on every side.
     bounds = np.stack([found.start, found.stop - 1], axis=1)
     bounds = (bounds // found.pitch - 1) * height + bounds % found.pitch - 1
@@ -222,11 +218,17 @@ def filled_above(columns: npt.NDArray[np.uint8], threshold: int, *,
     return RunMask(height, width, bounds.reshape(-1))
 
 
+def _compiled_parts(heatmap: BilinearMap, low: float, high: float) -> tuple[Any, ...]:
+    """What every compiled pass over a map begins with."""
+    wide, lower, upper, weight = heatmap.parts()
+    return (np.ascontiguousarray(wide), lower.astype(np.uint32), upper.astype(np.uint32), weight,
+            heatmap.arithmetic == "torch", np.float32(low), np.float32(high) - np.float32(low))
+
+
 def _count_in_bands(heatmap: BilinearMap, low: float, high: float, levels: Levels,
-                    masks: Sequence[RunMask], columns: bool) -> LevelCounts:
+                    masks: Sequence[RunMask]) -> LevelCounts:
     total = np.zeros(levels.n, dtype=np.int64)
     inside = np.zeros((len(masks), levels.n), dtype=np.int64)
-    plane = np.empty((heatmap.width, heatmap.height), dtype=np.uint8) if columns else None
     span = np.float32(high) - np.float32(low)
     split = np.flatnonzero(np.diff(levels.first) > 1)
     across = np.arange(heatmap.width, dtype=np.int64) * heatmap.height
@@ -241,10 +243,8 @@ def _count_in_bands(heatmap: BilinearMap, low: float, high: float, levels: Level
             for cut in levels.cuts[levels.first[k] + 1:levels.first[k + 1]]:
                 place[at] += share[at] > cut
         total += np.bincount(place.ravel(), minlength=levels.n)
-        if plane is not None:
-            plane[:, band] = level.T
         rows = np.arange(band.start, band.stop, dtype=np.int64)
         for r, mask in enumerate(masks):
             covered = mask.inside((rows[:, None] + across).ravel())
             inside[r] += np.bincount(place.ravel()[covered], minlength=levels.n)
-    return LevelCounts(total, inside, plane)
+    return LevelCounts(total, inside)

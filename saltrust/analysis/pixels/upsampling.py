@@ -8,6 +8,8 @@ found from the few rows that can hold them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -185,9 +187,21 @@ def bilinear_map(values: npt.ArrayLike, height: int, width: int,
         raise DataError("a heatmap has values that are not finite, or that span more than float32 "
                         "can hold")
     across = _axis(source.shape[1], width, arithmetic)
-    wide = _interpolate(source[:, across.lower], source[:, across.upper], across.weight,
-                        arithmetic)
+    if compiled():
+        from saltrust.analysis.pixels.level_kernel import widen
+
+        wide = widen(np.ascontiguousarray(source), across.lower.astype(np.uint32),
+                     across.upper.astype(np.uint32), across.weight, arithmetic == "torch")
+    else:
+        wide = _interpolate(source[:, across.lower], source[:, across.upper], across.weight,
+                            arithmetic)
     return BilinearMap(height, width, arithmetic, wide, _axis(source.shape[0], height, arithmetic))
+
+
+@lru_cache(maxsize=1)
+def compiled() -> bool:
+    """Whether compiled passes are available (the extra ``fast``, which brings Numba)."""
+    return find_spec("numba") is not None
 
 
 def is_finite(values: Float32Array) -> bool:
