@@ -94,8 +94,9 @@ def descriptors(cubes: xr.DataTree, *, resolution: Resolution | None = None,
                       disable=None if progress else True):
         for finding, reader in np.argwhere(annotations.annotated[image]).tolist():
             row = _row(annotations, image, finding, reader, definition)
-            rows.append((*row[0], *(_value(function, row[1]) for function in extra)))
-            undefined.update(_why_undefined(row[0]))
+            pixels = annotations.pixels(image, finding, reader) if extra else None
+            rows.append((*row, *(_value(function, pixels) for function in extra)))
+            undefined.update(_why_undefined(row))
     table = pd.DataFrame(rows, columns=[*COLUMNS, *names])
     numbers = dict.fromkeys((*COLUMNS[4:], *names), "float64")
     meta = {
@@ -108,13 +109,16 @@ def descriptors(cubes: xr.DataTree, *, resolution: Resolution | None = None,
 
 
 def _row(annotations: Annotations, image: int, finding: int, reader: int,
-         definition: Definition) -> tuple[tuple[Any, ...], MaskPixels]:
-    pixels = annotations.pixels(image, finding, reader)
+         definition: Definition) -> tuple[Any, ...]:
+    runs = annotations.runs(image, finding, reader)
     polygons = int(annotations.n_polygons[image, finding, reader])
-    shape = (ShapeDescriptors(0, 0.0, float("nan"), float("nan")) if pixels.mask is None
-             else describe_shape(pixels.mask, definition, polygons))
+    shape = ShapeDescriptors(0, 0.0, float("nan"), float("nan"))
+    if runs.area:
+        # Where a shape lies makes no difference to it, and most of an image is empty.
+        shape = describe_shape(runs.cropped(), definition, polygons)
+        shape = shape._replace(area_ratio=runs.area / (runs.height * runs.width))
     return (annotations.images[image], annotations.findings[finding],
-            annotations.readers[reader], *shape), pixels
+            annotations.readers[reader], *shape)
 
 
 def _why_undefined(row: tuple[Any, ...]) -> list[str]:
@@ -129,8 +133,8 @@ def _why_undefined(row: tuple[Any, ...]) -> list[str]:
     return reasons
 
 
-def _value(function: Property, pixels: MaskPixels) -> float:
-    if pixels.mask is None:
+def _value(function: Property, pixels: MaskPixels | None) -> float:
+    if pixels is None or pixels.mask is None:
         return float("nan")
     value = function(pixels.mask)
     try:

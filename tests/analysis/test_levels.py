@@ -117,6 +117,18 @@ def test_runs_say_what_pixels_say(seed: int, height: int, width: int, share: flo
     again = mask_of_runs(rle.run_lengths(rle.encode(one)), height, width)
     assert first.area == again.area == one.sum()
     assert first.shared_with(second) == second.shared_with(again) == (one & two).sum()
+    rows, columns = np.flatnonzero(one.any(axis=1)), np.flatnonzero(one.any(axis=0))
+    if len(rows):
+        box = one[:, columns[0]:columns[-1] + 1]
+        # A run over the end of a column keeps whole columns.
+        assert (again.cropped().sum(), again.cropped().shape[1]) == (one.sum(), box.shape[1])
+        assert again.cropped().shape[0] in {rows[-1] - rows[0] + 1, height}
+        if again.cropped().shape[0] < height:
+            assert (again.cropped() == box[rows[0]:rows[-1] + 1]).all()
+        else:
+            assert (again.cropped() == box).all()
+    else:
+        assert again.cropped().size == 0
     for row in range(-1, height + 1):
         for column in range(-1, width + 1):
             inside = 0 <= row < height and 0 <= column < width and bool(one[row, column])

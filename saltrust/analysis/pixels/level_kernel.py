@@ -58,19 +58,78 @@ def widen(source: Float32Array, lower: Any, upper: Any, weight: Float32Array, fu
     return wide
 
 
+# What is done to a whole strip stands in functions of its own, without a branch: merged into the
+# loops over strips, the compiler no longer turns it into vectors.
+
+
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
-def _shares(strip: Float32Array, lower: Any, upper: Any, weight: Float32Array, fused: bool,
-            y: int, low: np.float32, span: np.float32, share: Float32Array) -> None:
-    """Row y of a strip, stretched to 0..1."""
-    below, above, part = strip[lower[y]], strip[upper[y]], weight[y]
-    if fused:
+def _stretch(strip: Float32Array, lower: Any, upper: Any, weight: Float32Array,
+             low: np.float32, span: np.float32, share: Float32Array) -> None:
+    """Interpolate a strip down and stretch it to 0..1, shape (height, columns)."""
+    for y in range(len(lower)):
+        below, above, part, row = strip[lower[y]], strip[upper[y]], weight[y], share[y]
+        for j in range(_STRIP):
+            row[j] = ((above[j] - below[j]) * part + below[j] - low) / span
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def _stretch_fused(strip: Float32Array, lower: Any, upper: Any, weight: Float32Array,
+                   low: np.float32, span: np.float32, share: Float32Array) -> None:
+    """As :func:`_stretch`, rounding as a fused multiply-add."""
+    for y in range(len(lower)):
+        below, above, part, row = strip[lower[y]], strip[upper[y]], weight[y], share[y]
         rest = np.float64(np.float32(1) - part)
         for j in range(_STRIP):
             value = np.float32(np.float64(below[j]) * rest + np.float64(above[j] * part))
-            share[j] = (value - low) / span
-    else:
+            row[j] = (value - low) / span
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def _place_evenly(share: Float32Array, steps: float, place: npt.NDArray[np.uint16]) -> None:
+    """Bins where the cuts are those of 0, 1 / steps, 2 / steps, ..."""
+    scale = np.float32(255)
+    for y in range(len(share)):
+        source, row = share[y], place[y]
         for j in range(_STRIP):
-            share[j] = ((above[j] - below[j]) * part + below[j] - low) / span
+            # A product of float32 and a small whole number is exact in float64.
+            row[j] = np.uint16(np.int32(source[j] * scale)
+                               + np.int32(np.ceil(np.float64(source[j]) * steps)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def _place(share: Float32Array, n: int, first: IntArray, cuts: Float32Array,
+           place: npt.NDArray[np.uint16]) -> None:
+    """Bins of the first n columns, whatever the cuts."""
+    for y in range(len(share)):
+        for j in range(n):
+            level = np.int32(share[y, j] * np.float32(255))
+            at, end = first[level], first[level + 1]
+            while at + 1 < end and share[y, j] > cuts[at + 1]:
+                at += 1
+            place[y, j] = np.uint16(at)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def _mark_above(share: Float32Array, least: np.float32, marks: npt.NDArray[np.uint8]) -> None:
+    """Where the level reaches a number: the truncated product does where the product does."""
+    for y in range(len(share)):
+        source, row = share[y], marks[y]
+        for j in range(_STRIP):
+            row[j] = np.uint8(source[j] * np.float32(255) >= least)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def _tally(place: npt.NDArray[np.uint16], tables: IntArray) -> None:
+    """Count bins of a whole strip.
+
+    Neighbours fall into the same bin; four tables let them be counted side by side.
+    """
+    flat = place.reshape(-1)
+    for k in range(0, len(flat), 4):
+        tables[0, flat[k]] += 1
+        tables[1, flat[k + 1]] += 1
+        tables[2, flat[k + 2]] += 1
+        tables[3, flat[k + 3]] += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
@@ -104,39 +163,25 @@ def count(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array, fuse
     """
     width, height = wide.shape[1], len(lower)
     n_bins, n_masks = len(cuts), len(offsets) - 1
-    # Neighbours fall into the same bin; four tables let them be counted side by side.
     tables = np.zeros((4, n_bins), dtype=np.int64)
     inside = np.zeros((n_masks, n_bins), dtype=np.int64)
     strip = np.zeros((wide.shape[0], _STRIP), dtype=np.float32)
-    place = np.zeros((height, _STRIP), dtype=np.uint16)
-    share = np.empty(_STRIP, dtype=np.float32)
+    share = np.empty((height, _STRIP), dtype=np.float32)
+    place = np.empty((height, _STRIP), dtype=np.uint16)
     run = offsets[:-1].copy()
-    scale = np.float32(255)
     for left in range(0, width, _STRIP):
         n = min(_STRIP, width - left)
         strip[:, :n] = wide[:, left:left + n]
-        for y in range(height):
-            _shares(strip, lower, upper, weight, fused, y, low, span, share)
-            row = place[y]
-            if steps > 0:
-                for j in range(_STRIP):
-                    # A product of float32 and a small whole number is exact in float64.
-                    row[j] = np.uint16(np.int32(share[j] * scale)
-                                       + np.int32(np.ceil(np.float64(share[j]) * steps)))
-            else:
-                for j in range(n):
-                    level = np.int32(share[j] * scale)
-                    at, end = first[level], first[level + 1]
-                    while at + 1 < end and share[j] > cuts[at + 1]:
-                        at += 1
-                    row[j] = np.uint16(at)
+        if fused:
+            _stretch_fused(strip, lower, upper, weight, low, span, share)
+        else:
+            _stretch(strip, lower, upper, weight, low, span, share)
+        if steps > 0:
+            _place_evenly(share, steps, place)
+        else:
+            _place(share, n, first, cuts, place)
         if n == _STRIP:
-            flat = place.reshape(-1)
-            for k in range(0, len(flat), 4):
-                tables[0, flat[k]] += 1
-                tables[1, flat[k + 1]] += 1
-                tables[2, flat[k + 2]] += 1
-                tables[3, flat[k + 3]] += 1
+            _tally(place, tables)
         else:
             for y in range(height):
                 for j in range(n):
@@ -175,34 +220,30 @@ def runs_above(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array,
     """
     width, height = wide.shape[1], len(lower)
     strip = np.zeros((wide.shape[0], _STRIP), dtype=np.float32)
-    share = np.empty(_STRIP, dtype=np.float32)
-    now, before = np.zeros(_STRIP, dtype=np.uint8), np.zeros(_STRIP, dtype=np.uint8)
+    share = np.empty((height, _STRIP), dtype=np.float32)
+    # A row of background above and below.
+    marks = np.zeros((height + 2, _STRIP), dtype=np.uint8)
+    eights = marks.reshape(-1).view(np.uint64).reshape(height + 2, _STRIP // 8)
     found = np.empty(4096, dtype=np.int64)
     k = 0
-    scale = np.float32(255)
     for left in range(0, width, _STRIP):
         n = min(_STRIP, width - left)
         strip[:, :n] = wide[:, left:left + n]
-        before[:] = 0
-        for y in range(height + 1):
-            if y < height:
-                _shares(strip, lower, upper, weight, fused, y, low, span, share)
-                for j in range(_STRIP):
-                    now[j] = np.uint8(np.int32(share[j] * scale) > threshold)
-            else:
-                now[:] = 0
-            changed = np.uint8(0)
-            for j in range(_STRIP):
-                changed |= now[j] ^ before[j]
-            if changed == 0:
+        if fused:
+            _stretch_fused(strip, lower, upper, weight, low, span, share)
+        else:
+            _stretch(strip, lower, upper, weight, low, span, share)
+        _mark_above(share, np.float32(threshold + 1), marks[1:-1])
+        for y in range(1, height + 2):
+            same = True
+            for part in range(_STRIP // 8):
+                same &= eights[y, part] == eights[y - 1, part]
+            if same:
                 continue
             if k + _STRIP > len(found):
                 found = np.concatenate((found, np.empty_like(found)))
             for j in range(n):
-                if now[j] != before[j]:
-                    found[k] = (left + j + 1) * (height + 2) + 1 + y
+                if marks[y, j] != marks[y - 1, j]:
+                    found[k] = (left + j + 1) * (height + 2) + y
                     k += 1
-                before[j] = now[j]
-            for j in range(n, _STRIP):
-                before[j] = now[j]
     return np.sort(found[:k])

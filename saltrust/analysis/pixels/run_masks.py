@@ -68,6 +68,27 @@ class RunMask:
         before = other._pixels_before(self.bounds)
         return int((before[1::2] - before[::2]).sum())
 
+    def cropped(self) -> npt.NDArray[np.bool_]:
+        """Pixels of the smallest box that holds all that is inside.
+
+        Returns
+        -------
+        ndarray of bool, shape (rows, columns)
+            Empty where the mask is.
+        """
+        if not len(self.bounds):
+            return np.zeros((0, 0), dtype=bool)
+        starts, stops = self.bounds[::2], self.bounds[1::2]
+        left, right = int(starts[0]) // self.height, int(stops[-1] - 1) // self.height + 1
+        top, bottom = 0, self.height
+        if ((stops - 1) // self.height == starts // self.height).all():
+            top = int((starts % self.height).min())
+            bottom = int(((stops - 1) % self.height).max()) + 1
+        ends = np.concatenate([[left * self.height], self.bounds, [right * self.height]])
+        inside = np.arange(len(ends) - 1) % 2 == 1
+        columns = np.repeat(inside, np.diff(ends)).reshape(right - left, self.height)
+        return np.ascontiguousarray(columns[:, top:bottom].T)
+
     def _pixels_before(self, positions: IntArray) -> IntArray:
         """Number of pixels inside that precede each position."""
         starts, stops = self.bounds[::2], self.bounds[1::2]
