@@ -218,7 +218,8 @@ def filled_above(heatmap: BilinearMap, low: float, high: float, threshold: int, 
     return RunMask(height, width, bounds.reshape(-1))
 
 
-def _compiled_parts(heatmap: BilinearMap, low: float, high: float) -> tuple[Any, ...]:
+def _compiled_parts(heatmap: BilinearMap, low: float, high: float
+                    ) -> tuple[Any, Any, Any, Any, bool, Any, Any]:
     """What every compiled pass over a map begins with."""
     wide, lower, upper, weight = heatmap.parts()
     return (np.ascontiguousarray(wide), lower.astype(np.uint32), upper.astype(np.uint32), weight,
