@@ -19,7 +19,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from saltrust.errors import UsageError, nearest
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
 
-DATA_KINDS = ("phantom", "folder", "manifest", "chexlocalize", "egd-cxr", "cubes")
+DATA_KINDS = ("phantom", "folder", "manifest", "chexlocalize", "siim-acr", "rsna", "egd-cxr",
+              "cubes")
 UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "tf32", "bf16", "float16")
@@ -38,11 +39,12 @@ class DataSpec:
     """``[data]``: where the radiographs, labels and annotations come from."""
 
     kind: str = _bounded("phantom", choices=DATA_KINDS, help="what `path` holds")
-    path: str = _bounded("", help="folder, CSV manifest or cubes; relative to the study file")
+    path: str = _bounded("", help="folder, CSV or cubes; relative to the study file")
     findings: tuple[str, ...] = _bounded((), help="which findings, in this order; empty: all")
     split_fractions: tuple[float, ...] = _bounded(
         (), 0, 1, help="train, val, test by patient, where the data state none; empty: "
-                       "0.7, 0.1, 0.2, and 0.8, 0.1, 0.1 of egd-cxr")
+                       "0.7, 0.1, 0.2; of egd-cxr 0.8, 0.1, 0.1; of siim-acr and rsna "
+                       "0.81, 0.09, 0.1")
     patients: int = _bounded(300, 1, 1_000_000, help="phantom: number of patients")
     size: int = _bounded(128, 32, 4096, help="phantom: native height and width in pixels")
     gaze: bool = _bounded(False, help="phantom: simulate where the reference reader looks")
@@ -50,9 +52,12 @@ class DataSpec:
                                    "(native pixels) or 5% (of the longer side)")
     weight: str = _bounded("duration", choices=("duration", "count"),
                            help="gaze heatmaps: what a fixation counts")
-    images: str = _bounded("", help="egd-cxr: folder of the radiographs; empty: none")
+    images: str = _bounded("", help="siim-acr, rsna, egd-cxr: folder of the radiographs; empty: "
+                                     "none")
     heatmaps: str = _bounded("", help="egd-cxr: folder of ready-made gaze heatmaps")
-    splits: str = _bounded("", help="egd-cxr: CSV of ids and their split")
+    splits: str = _bounded("", help="siim-acr, rsna, egd-cxr: CSV of ids and their split")
+    classes: str = _bounded("", help="rsna: stage_2_detailed_class_info.csv, to leave out what is "
+                                     "neither normal nor pneumonia")
 
 
 @dataclass(frozen=True)

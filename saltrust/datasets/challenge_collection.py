@@ -7,7 +7,7 @@ ID.jpg, and a split file, where there is one, names images with or without such 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ import numpy as np
 import xarray as xr
 
 from saltrust.cache.collection import Annotation, Radiograph
-from saltrust.datasets.collection_index import collection_index, fingerprint
+from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
 from saltrust.datasets.csv_tables import parse_split, read_csv
 from saltrust.datasets.radiograph_files import RADIOGRAPH_SUFFIXES, read_radiograph
+from saltrust.datasets.splits import split_by_patient
 from saltrust.errors import DataError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ _LOG = logging.getLogger(__name__)
 #: Both challenges annotated radiographs of this height and width.
 NATIVE_SIZE = (1024, 1024)
 READER = "reference"
+#: Of the images, as Arun et al. 2021 (81 %, 9 %, 10 % of 10,675).
+SPLIT_FRACTIONS = (0.81, 0.09, 0.10)
 
 _ID_COLUMNS = ("imageid", "dicomid", "image", "patientid", "id")
 
@@ -44,7 +47,7 @@ class ChallengeCollection:
     def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
         """Decode one radiograph and resample it to ``grid`` = (height, width)."""
         if image not in self.files:
-            raise DataError(f"there is no radiograph of {image}; import with the folder of images")
+            raise DataError(f"there is no radiograph of {image}; give the folder of images")
         radiograph = read_radiograph(self.files[image], grid)
         size = (radiograph.native_height, radiograph.native_width)
         if size != NATIVE_SIZE:
@@ -66,6 +69,9 @@ def challenge_collection(
     description: Mapping[str, Any],
     splits: str | Path | None,
     images: str | Path | None,
+    findings: Sequence[str] = (),
+    split_fractions: Sequence[float] = (),
+    seed: int = 0,
 ) -> ChallengeCollection:
     """Join labels and annotations with splits and radiographs.
 
@@ -77,20 +83,35 @@ def challenge_collection(
     description : mapping
         What to record of the source.
     splits : path or None
-        CSV with a column of ids and a column ``Split``; images that it leaves out, and all
-        images without it, get the split ``none``.
+        CSV with a column of ids and a column ``Split``; images that it leaves out get the split
+        ``none``, as all images do without it and without ``split_fractions``.
     images : path or None
         Folder with a radiograph of every image.
+    findings : sequence of str
+        What the study asks for: the one finding, or nothing.
+    split_fractions : three floats or none
+        Train, val and test of a random split, stratified by label, where ``splits`` gives none.
+    seed : int
+        Of the random split.
 
     Raises
     ------
     UsageError
         If the folder does not exist.
     DataError
-        If no id of the split file is known, or radiographs are missing.
+        If a finding is asked for that is not the challenge's, no id of the split file is known,
+        or radiographs are missing.
     """
     names = list(labels)
-    split_of, unknown = read_splits(splits, names) if splits is not None else ({}, 0)
+    choose_findings(findings, [finding], Path(description["source"]))
+    unknown = 0
+    split_of: dict[str, str] = {}
+    if splits is not None:
+        split_of, unknown = read_splits(splits, names)
+    elif split_fractions:
+        of_images = np.array([[labels[name]] for name in names])
+        split_of = dict(zip(names, split_by_patient(names, of_images, split_fractions, seed),
+                            strict=True))
     files = find_radiographs(images, names) if images is not None else {}
     index = collection_index(
         names, [finding], np.array([labels[name] for name in names]), readers={READER: "reference"},
@@ -103,6 +124,7 @@ def challenge_collection(
              "split": split_of, "finding": finding}, files),
         description={**description, "images": len(names), "positive": sum(labels.values()),
                      "splits": str(splits) if splits is not None else None,
+                     **({"seed": seed} if split_of and splits is None else {}),
                      "split_ids_unknown": unknown,
                      "images_without_split": sum(name not in split_of for name in names)},
         has_radiographs=bool(files), drawn=drawn, files=files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from saltrust.cache.collection import Collection
 from saltrust.errors import UsageError
@@ -61,6 +62,8 @@ def open_collection(study: Study) -> Collection:
         return chexlocalize(path, findings=data.findings)
     if data.kind == "egd-cxr":
         return _egd_cxr(study, path)
+    if data.kind in ("siim-acr", "rsna"):
+        return _challenge(study, path)
     from saltrust.datasets.stored_cubes import stored_cubes
 
     return stored_cubes(path, findings=data.findings)
@@ -71,8 +74,26 @@ def _egd_cxr(study: Study, path: Path) -> Collection:
     from saltrust.datasets.gaze_maps import GazeSmoothing
 
     data = study.data
-    beside = {name: study.path(text) if text else None for name, text in (
-        ("images", data.images), ("heatmaps", data.heatmaps), ("splits", data.splits))}
+    beside = _beside(study, "images", "heatmaps", "splits")
     return egd_cxr(path, findings=data.findings, seed=study.seed,
                    split_fractions=data.split_fractions or SPLIT_FRACTIONS,
                    smoothing=GazeSmoothing(data.sigma or SIGMA, data.weight), **beside)
+
+
+def _challenge(study: Study, path: Path) -> Collection:
+    from saltrust.datasets.challenge_collection import SPLIT_FRACTIONS
+    from saltrust.datasets.rsna import rsna
+    from saltrust.datasets.siim_acr import siim_acr
+
+    data = study.data
+    choices: dict[str, Any] = {"findings": data.findings, "seed": study.seed,
+                               "split_fractions": data.split_fractions or SPLIT_FRACTIONS}
+    if data.kind == "rsna":
+        return rsna(path, **_beside(study, "images", "splits", "classes"), **choices)
+    return siim_acr(path, **_beside(study, "images", "splits"), **choices)
+
+
+def _beside(study: Study, *names: str) -> dict[str, Path | None]:
+    """Further files and folders that ``[data]`` names, relative to the study file."""
+    return {name: study.path(text) if (text := getattr(study.data, name)) else None
+            for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from saltrust.cache import rle
 from saltrust.cache.collection import Annotation
@@ -30,7 +31,7 @@ _CLASSES = ("Normal", "Lung Opacity", DROPPED_CLASS)
 
 def rsna(labels_csv: str | Path, *, splits: str | Path | None = None,
          classes: str | Path | None = None, images: str | Path | None = None,
-         ) -> ChallengeCollection:
+         **choices: Any) -> ChallengeCollection:
     """Take the boxes of RSNA Pneumonia Detection as a collection.
 
     Parameters
@@ -46,6 +47,9 @@ def rsna(labels_csv: str | Path, *, splits: str | Path | None = None,
         ``No Lung Opacity / Not Normal`` are then left out, as protocol A does.
     images : path, optional
         Folder with ID.dcm or ID.png of every image; without it, annotations alone.
+    **choices
+        ``findings``, ``split_fractions`` and ``seed`` of
+        :func:`saltrust.datasets.challenge_collection.challenge_collection`.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def rsna(labels_csv: str | Path, *, splits: str | Path | None = None,
     drawn = {image: _annotation(boxes[image]) if image in boxes else nothing for image in kept}
     return challenge_collection(
         kept, drawn, finding=FINDING,
-        splits=splits, images=images,
+        splits=splits, images=images, **choices,
         description={"kind": "rsna", "source": str(table.path), "rows": len(table.numbers),
                      "classes": str(classes) if classes is not None else None,
                      "images_dropped_by_class": len(dropped),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from saltrust.cache.collection import Annotation
 from saltrust.cache.reference import import_collection
@@ -20,7 +21,7 @@ FINDING = "Pneumothorax"
 
 
 def siim_acr(rle_csv: str | Path, *, splits: str | Path | None = None,
-             images: str | Path | None = None) -> ChallengeCollection:
+             images: str | Path | None = None, **choices: Any) -> ChallengeCollection:
     """Take the annotations of SIIM-ACR Pneumothorax as a collection.
 
     Parameters
@@ -34,6 +35,9 @@ def siim_acr(rle_csv: str | Path, *, splits: str | Path | None = None,
         images without it, get the split ``none``.
     images : path, optional
         Folder with ID.dcm or ID.png of every image; without it, annotations alone.
+    **choices
+        ``findings``, ``split_fractions`` and ``seed`` of
+        :func:`saltrust.datasets.challenge_collection.challenge_collection`.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def siim_acr(rle_csv: str | Path, *, splits: str | Path | None = None,
     return challenge_collection(
         {image: int(mask != empty) for image, mask in masks.items()},
         {image: Annotation(mask) for image, mask in masks.items()},
-        finding=FINDING, splits=splits, images=images,
+        finding=FINDING, splits=splits, images=images, **choices,
         description={"kind": "siim-acr", "source": str(table.path), "rows": len(table.numbers)})
 
 

@@ -56,8 +56,8 @@ def check_splits(collection: Collection) -> None:
         patient whose images are in two splits.
     """
     if not collection.has_radiographs:
-        raise DataError("the data set has annotations but no radiographs to train on; give one "
-                        "with images, as a folder, a manifest or a phantom")
+        raise DataError("the data set has annotations but no radiographs to train on; name their "
+                        "folder as `images` under [data], or give a data set that has them")
     index = collection.index
     if "split" not in index.coords:
         raise DataError("the data set states no split; give every image one of train, val, test")
