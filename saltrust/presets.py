@@ -66,8 +66,7 @@ PRESETS: dict[str, Preset] = {
         {"epochs": 75, "batch_size": 4, "learning_rate": 1e-4, "patience": 15,
          "plateau_factor": 0.1, "plateau_patience": 3, "balanced": True},
     ),
-    # The schedule is that of the code the paper cites (yhenon/pytorch-retinanet); epochs and
-    # patience are those of the U-Net.
+    # Epochs, patience and schedule are not published; they are those of the U-Net.
     "arun-retinanet": Preset(
         "retinanet", "retinanet",
         "RetinaNet, Arun et al. 2021: batches of 4",
