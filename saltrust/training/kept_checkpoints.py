@@ -9,7 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from saltrust.errors import DataError
 from saltrust.models.checkpoint import card_path, save, write_card
+from saltrust.training.resuming import require_whole
 
 CHECKPOINTS_FOLDER = "checkpoints"
 
@@ -58,6 +60,22 @@ def remove_others(folder: Path, kept: Sequence[Mapping[str, Any]]) -> None:
     for path in (folder / CHECKPOINTS_FOLDER).glob("epoch*.safetensors"):
         if path.name not in names:
             _remove(path)
+
+
+def require_kept(folder: Path, kept: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to go on with a run whose checkpoints somebody took away.
+
+    Raises
+    ------
+    DataError
+        Names the first that is gone, or is damaged.
+    """
+    for item in kept:
+        weights = folder / CHECKPOINTS_FOLDER / item["file"]
+        if not (weights.exists() and card_path(weights).exists()):
+            raise DataError(f"{weights} or its card is gone, a checkpoint that the run kept; put "
+                            "it back, or say --overwrite to train from the beginning")
+        require_whole(weights)
 
 
 def complete_cards(folder: Path, kept: Sequence[Mapping[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from saltrust.errors import DataError
 from saltrust.models.checkpoint import read_card, save, sha256_of
 from saltrust.training.kept_checkpoints import keep_best, remove_others
 from saltrust.training.precision import autocast, gradient_scaler
-from saltrust.training.resuming import write_state
+from saltrust.training.resuming import STATE_FILE, write_state
 from saltrust.training.run import Run
 from saltrust.training.run_folder import remove_unfinished, write_metrics
 from saltrust.training.task import BatchLoss, Task, Validation
@@ -137,7 +137,7 @@ def fit(task: Task, run: Run, *, progress: bool) -> Course:
     spec, started_with = run.spec, dict(run.card)
     course = Course.start(task, run)
     if run.state is not None:
-        course.restore(task, run, run.state)
+        _restore(course, task, run, run.state)
         _adopt_best(run)
     remove_unfinished(run.folder)
     remove_others(run.folder, course.kept)
@@ -169,6 +169,16 @@ def cut_batches(rows: Tensor, batch_size: int) -> list[Tensor]:
         last = batches.pop()
         batches[-1] = torch.cat([batches[-1], last])
     return batches
+
+
+def _restore(course: Course, task: Task, run: Run, state: dict[str, Any]) -> None:
+    try:
+        course.restore(task, run, state)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{run.folder / STATE_FILE} does not fit model {run.name!r}, whose code "
+                        f"may have changed since ({reason}); restore it, or say --overwrite to "
+                        "train from the beginning") from error
 
 
 def _adopt_best(run: Run) -> None:

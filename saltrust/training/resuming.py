@@ -14,8 +14,12 @@ import torch
 
 from saltrust.errors import DataError, UsageError
 from saltrust.models.atomic_file import write_atomically
+from saltrust.models.checkpoint import read_weights
 
 STATE_FILE = "resume.pt"
+
+#: What a state is read for before the network takes it up.
+_NEEDED = {"card", "threads", "network", "optimizer", "kept", "epoch"}
 
 #: Entries of a card that may differ between two starts of one run.
 _FREE = ("name", "study", "study_fingerprint", "data", "versions", "complete", "pretrained.path")
@@ -52,10 +56,25 @@ def read_state(folder: Path) -> dict[str, Any] | None:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read ({reason}); say --overwrite to train from the "
                         "beginning") from error
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not state.keys() >= _NEEDED:
         raise DataError(f"{path} holds no state of a training run; say --overwrite to train from "
                         "the beginning")
     return state
+
+
+def require_whole(weights: Path) -> None:
+    """Refuse to go on with a checkpoint that cannot be read.
+
+    Raises
+    ------
+    DataError
+        Names the file.
+    """
+    try:
+        read_weights(weights)
+    except DataError as error:
+        raise DataError(f"{error}; put a whole copy in its place, or say --overwrite to train "
+                        "from the beginning") from error
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], what: Path) -> None:

@@ -38,24 +38,25 @@ def check_run_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
     ------
     UsageError
         If ``folder`` is a file; or if ``overwrite`` was not said and it holds weights of which it
-        is not known whether they are complete, or, without ``resume``, those of a complete run
-        or an unfinished run that can be gone on with.
+        is not known whether they are complete, and no state that ``resume`` could go on from; or,
+        without ``resume``, those of a complete run or an unfinished run.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"run folder {folder} is a file; move it, or change `runs` of the study")
     if overwrite:
         return
-    weights = folder / WEIGHTS_FILE
+    weights, unfinished = folder / WEIGHTS_FILE, (folder / STATE_FILE).exists()
     if weights.exists():
         try:
             card = read_card(weights)
         except DataError:
             card = None
         complete = card.get("complete") if card is not None else None
-        if complete is None or (complete and not resume):
+        unknown = complete is None and not (unfinished and resume)
+        if unknown or (complete and not resume):
             raise UsageError(f"run folder {folder} already holds a trained model: say --overwrite "
                              "to train it again, or change the name of the model or `runs`")
-    if (folder / STATE_FILE).exists() and not resume:
+    if unfinished and not resume:
         raise UsageError(f"run folder {folder} holds an unfinished run: say --resume to go on with "
                          "it or --overwrite to train from the beginning")
 

@@ -12,17 +12,18 @@ import torch
 
 from saltrust.analysis.result import plain
 from saltrust.cache.collection import Collection
-from saltrust.errors import DataError, NothingToDo
+from saltrust.errors import NothingToDo
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, write_card
 from saltrust.models.device import choose_device, sensible_threads
 from saltrust.models.weights import fit_weights
 from saltrust.presets import PRESETS
 from saltrust.study import Study, TrainedEntry
 from saltrust.training.images import check_splits
-from saltrust.training.kept_checkpoints import complete_cards
+from saltrust.training.kept_checkpoints import complete_cards, require_kept
 from saltrust.training.loop import Course, fit
+from saltrust.training.out_of_memory import memory_suffices
 from saltrust.training.precision import check_precision, tensor_cores
-from saltrust.training.resuming import STATE_FILE, check_same_run, read_state
+from saltrust.training.resuming import STATE_FILE, check_same_run, read_state, require_whole
 from saltrust.training.run import Run
 from saltrust.training.run_folder import check_run_folder, labels_digest, start_run, versions
 from saltrust.training.seeding import derive_seeds, reproducible
@@ -97,19 +98,17 @@ def train_entry(
         _warn_of_preset(run)
         if resume:
             _look_back(run)
-        task = make_task()
-        if run.state is None:
-            start_run(folder, study, where)
-        try:
-            course = fit(task, run, progress=progress)
-        except KeyboardInterrupt:
-            _log.warning("model %r: training was interrupted; %s; `saltrust train --resume` goes "
-                         "on from the last epoch that was finished", run.name, run.kept())
-            raise
-        except torch.cuda.OutOfMemoryError:
-            raise DataError(f"model {run.name!r} does not fit in the memory of the device: lower "
-                            "`batch_size` under [train] or the grid") from None
-        _finish(task, run, course)
+        with memory_suffices(run):
+            task = make_task()
+            if run.state is None:
+                start_run(folder, study, where)
+            try:
+                course = fit(task, run, progress=progress)
+            except KeyboardInterrupt:
+                _log.warning("model %r: training was interrupted; %s; `saltrust train --resume` "
+                             "goes on from the last epoch that was finished", run.name, run.kept())
+                raise
+            _finish(task, run, course)
     return folder
 
 
@@ -150,7 +149,10 @@ def _warn_of_preset(run: Run) -> None:
 def _look_back(run: Run) -> None:
     """Find what there is to go on from, and refuse what is of another run."""
     weights = run.folder / WEIGHTS_FILE
-    card = read_card(weights) if weights.exists() else None
+    card = None
+    if weights.exists():
+        require_whole(weights)
+        card = read_card(weights)
     if card is not None and card.get("complete"):
         check_same_run(card, run.card, run.folder)
         raise NothingToDo(f"model {run.name!r} is trained already ({run.folder}); say --overwrite "
@@ -159,6 +161,7 @@ def _look_back(run: Run) -> None:
     if run.state is None:
         return
     check_same_run(run.state["card"], run.card, run.folder)
+    require_kept(run.folder, run.state["kept"])
     before = run.state["card"]["versions"]
     changed = [name for name, version in run.card["versions"].items()
                if before.get(name) != version]

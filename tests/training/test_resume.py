@@ -269,6 +269,46 @@ def test_a_run_without_its_best_checkpoint_is_refused(
         resume(data, plan)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "checkpoints"])
+def test_a_damaged_checkpoint_is_named(
+    squares: Data, study: Make, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    data, plan = squares(), study(epochs=3, keep=1)
+    folder = cut_short(data, plan, monkeypatch, step=8)
+    file = next((folder / name).glob("*.safetensors")) if name == "checkpoints" else folder / name
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(DataError, match=rf"{file.name} cannot be read.*--overwrite"):
+        resume(data, plan)
+
+
+def test_a_kept_checkpoint_that_is_gone_is_named(
+    squares: Data, study: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, plan = squares(), study(epochs=3, keep=1)
+    folder = cut_short(data, plan, monkeypatch, step=8)
+    gone = sorted((folder / "checkpoints").glob("*.safetensors"))[0]
+    gone.unlink()
+    with pytest.raises(DataError, match=rf"{gone.name} or its card is gone"):
+        resume(data, plan)
+
+
+def test_a_state_of_something_else_is_refused(
+    squares: Data, study: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, plan = squares(), study(epochs=2)
+    folder = cut_short(data, plan, monkeypatch, step=5)
+    state = torch.load(folder / STATE_FILE, weights_only=True)
+    torch.save({"state_dict": state["network"]}, folder / STATE_FILE)
+    with pytest.raises(DataError, match="holds no state of a training run"):
+        resume(data, plan)
+    # The code of the network has another layer than when the run began.
+    name = next(iter(state["network"]))
+    state["network"]["renamed"] = state["network"].pop(name)
+    torch.save(state, folder / STATE_FILE)
+    with pytest.raises(DataError, match=r"does not fit model 'small'.*--overwrite"):
+        resume(data, plan)
+
+
 def test_ctrl_c_leaves_a_checkpoint_even_in_the_first_epoch(
     squares: Data, study: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

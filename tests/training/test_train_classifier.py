@@ -237,6 +237,38 @@ def test_a_loss_that_is_no_number_from_the_start(
         load_classifier(model, plan, ["Left Square"])
 
 
+@pytest.mark.parametrize("error", [
+    "torch.OutOfMemoryError('CUDA out of memory.')", "MemoryError()",
+    "RuntimeError('MPS backend out of memory')", None])
+def test_memory_that_does_not_suffice_is_one_sentence(
+    squares: Data, study: Make, tmp_path: Path, error: str | None
+) -> None:
+    """None: the allocator of the CPU is really asked for too much."""
+    module = f"vast_{tmp_path.name.replace('-', '_')}"
+    failure = f"raise {error}" if error else "torch.empty(2**60)"
+    (tmp_path / f"{module}.py").write_text(f"""
+import torch
+from saltrust.models.small import PhantomNet
+
+class Net(PhantomNet):
+    calls = 0
+
+    def forward(self, inputs):
+        self.calls += self.training
+        if self.calls > 4:
+            {failure}
+        return super().forward(inputs)
+""")
+    plan, model = study(epochs=3), ModelSpec("net", f"{module}:Net")
+    with pytest.raises(DataError) as caught:
+        run(squares(), plan, model)
+    message = str(caught.value)
+    assert "'net' does not fit in the memory of the cpu: lower `batch_size`" in message
+    assert "(now 8)" in message
+    assert "of epoch 1, is kept" in message
+    assert load_classifier(model, plan, ["Left Square"]).output_index == (0,)
+
+
 def test_an_interrupted_run_is_usable_and_not_thrown_away_unasked(
     squares: Data, study: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
