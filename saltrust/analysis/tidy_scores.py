@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from saltrust.analysis.selection import EXPERT
 from saltrust.errors import DataError, UsageError, nearest
+
+_log = logging.getLogger(__name__)
 
 #: Columns that a table must have.
 REQUIRED = ("image", "finding", "explainer")
@@ -16,6 +21,8 @@ METRICS = ("iou", "hit")
 SHAPES = ("n_instances", "area_ratio", "elongation", "irrectangularity")
 #: What stands in for an optional column that is absent.
 _DEFAULTS = {"model": "model", "reader": "reference"}
+_AREAS = ("area_predicted", "area_reference")
+_KNOWN = (*REQUIRED, *METRICS, *SHAPES, *_DEFAULTS, "patient", *_AREAS)
 
 
 def read_tidy_scores(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -40,8 +47,8 @@ def read_tidy_scores(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     UsageError
         If there is no such file.
     DataError
-        If a column is missing, a score is out of range, or rows of one image and finding
-        disagree on a descriptor.
+        If a column or a label is missing, a number is not finite, a score is out of range, or
+        rows of one image and finding disagree on a descriptor.
     """
     path = Path(path)
     if not path.is_file():
@@ -60,9 +67,11 @@ def read_tidy_scores(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             raise DataError(f"{path} has no {what}: give one of the columns {', '.join(names)}")
     if table.empty:
         raise DataError(f"{path} has no rows")
-    for name in (*METRICS, *SHAPES, "area_predicted", "area_reference"):
+    _name_unused(table, path)
+    _check_labels(table, path)
+    for name in (*METRICS, *SHAPES, *_AREAS):
         if name not in table.columns:
-            table[name] = 1.0 if name.startswith("area_") and name not in SHAPES else float("nan")
+            table[name] = 1.0 if name in _AREAS else float("nan")
         table[name] = _numbers(table[name], path, name)
     for name in METRICS:
         wrong = table[name][(table[name] < 0) | (table[name] > 1)]
@@ -85,8 +94,38 @@ def read_tidy_scores(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table.drop(columns=list(SHAPES)), shapes.first().reset_index()
 
 
+def _name_unused(table: pd.DataFrame, path: Path) -> None:
+    """Warn of columns that are not read, the more so where one may be misspelt."""
+    absent = {name.casefold(): name for name in _KNOWN if name not in table.columns}
+    unused = []
+    for column in map(str, table.columns):
+        if column in _KNOWN:
+            continue
+        close = difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=0.8)
+        unused.append(f"{column} (for {absent[close[0]]}? then rename it)" if close else column)
+    if unused:
+        _log.warning("%s: columns that are not used: %s", path, ", ".join(unused))
+
+
+def _check_labels(table: pd.DataFrame, path: Path) -> None:
+    for name in REQUIRED:
+        empty = np.flatnonzero(table[name].isna() | (table[name].str.strip() == ""))
+        if len(empty):
+            raise DataError(f"{path} has no {name} in row {empty[0] + 2}; every row needs one")
+    other = table["explainer"][(table["explainer"] != EXPERT)
+                               & (table["explainer"].str.strip().str.casefold() == EXPERT)]
+    if len(other):
+        raise DataError(f"{path}: explainer {other.iloc[0]!r} in row {other.index[0] + 2} must be "
+                        f"written {EXPERT!r} where it stands for a person")
+
+
 def _numbers(column: pd.Series, path: Path, name: str) -> pd.Series:
     try:
-        return pd.to_numeric(column).astype("float64")
+        numbers = pd.to_numeric(column).astype("float64")
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: column {name} must hold numbers ({error})") from None
+    endless = np.flatnonzero(np.isinf(numbers))
+    if len(endless):
+        raise DataError(f"{path}: {name} in row {endless[0] + 2} is infinite; give a number or "
+                        "leave it empty")
+    return numbers

@@ -46,9 +46,9 @@ class _OrderedGroup(click.Group):
 @click.option("-q", "--quiet", is_flag=True, help="No warnings or progress on stderr.")
 @click.pass_context
 def main(ctx: click.Context, quiet: bool) -> None:
-    r"""Find out whether the saliency maps of a radiograph classifier deserve trust.
+    """Find out whether the saliency maps of a radiograph classifier deserve trust.
 
-    \b
+    \u0008
     saltrust demo                            a whole study on synthetic radiographs
     saltrust train STUDY.toml                train the models of a study
     saltrust generate STUDY.toml -o C.zarr   store heatmaps and predictions, once

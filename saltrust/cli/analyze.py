@@ -118,13 +118,13 @@ _GRID, _CUTOFFS = "0.2,0.3,0.4,0.5,0.6,0.7", "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"
 def thresholds(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
                explainers: tuple[str, ...], models: tuple[str, ...], save: Path | None,
                **options: Any) -> None:
-    r"""Tune where maps are cut, and below which probability they stay empty, per finding.
+    """Tune where maps are cut, and below which probability they stay empty, per finding.
 
     The threshold with the largest mean IoU (slice both_nonempty, as released), and the cut-off
     with the largest mean IoU of Otsu's segmentations (slice all).  Tune on one split and apply
     to another:
 
-    \b
+    \u0008
     saltrust analyze thresholds C.zarr --split val --save tuned.csv
     saltrust analyze localization C.zarr --split test --threshold tuned.csv --cutoff tuned.csv
     """
@@ -164,7 +164,8 @@ def thresholds(ctx: click.Context, /, cubes: Path, findings: tuple[str, ...],
               type=click.Choice(["ols", "cluster", "mixed", "logit"]),
               help="Print further models beside least squares; may be repeated.  cluster: errors "
                    "clustered by patient; mixed: random intercepts for image and finding; logit: "
-                   "log odds of a hit.  (--model selects whose maps.)")
+                   "log odds of a hit.  --model, which selects whose maps, takes these words as "
+                   "well, but for names of stored models.")
 @confidence_option
 @pass_options
 @output_options
@@ -178,17 +179,24 @@ def regressions(ctx: click.Context, /, cubes: Path | None, scores: Path | None,
     descriptor at a time.  --format markdown or latex prints the papers' Table 2.
     """
     from saltrust.analysis import regressions as analysis
+    from saltrust.analysis.regression_fits import FITS
     from saltrust.cache.store import open_cubes
     from saltrust.report.tables import render_frame
 
     output = _split_off_output(options)
-    options |= {"explainers": choose_or_all(explainers), "models": choose_or_all(models),
-                "fits": fits}
     if (cubes is None) == (scores is None):
         raise UsageError("give either CUBES or --scores FILE.csv" if cubes is None else
                          "CUBES and --scores exclude each other; leave one of them out")
-    if cubes is not None:
-        result = analysis.from_cubes(open_cubes(cubes), findings=choose_or_all(findings),
+    tree = None if cubes is None else open_cubes(cubes)
+    stored = () if tree is None or "saliency" not in tree.children else tree[
+        "saliency"].to_dataset()["model"].values
+    # `--model cluster` names a kind of regression, unless maps of such a model are there.
+    kinds = tuple(name for name in models if name in FITS and name not in stored)
+    fits = (*fits, *kinds)
+    options |= {"explainers": choose_or_all(explainers), "fits": fits,
+                "models": choose_or_all(tuple(name for name in models if name not in kinds))}
+    if tree is not None:
+        result = analysis.from_cubes(tree, findings=choose_or_all(findings),
                                      progress=shows_progress(ctx), **options)
     else:
         assert scores is not None

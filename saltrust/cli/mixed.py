@@ -49,12 +49,12 @@ from saltrust.errors import UsageError
 @output_options
 def mixed(scores: Path, formula: str, chosen: tuple[str, ...], ml: bool, verify: bool, form: str,
           tables: tuple[str, ...], folder: Path | None, overwrite: bool, **options: Any) -> None:
-    r"""Do scores differ between explainers, given that they come from the same images?
+    """Do scores differ between explainers, given that they come from the same images?
 
     A linear mixed model with random intercepts, crossed or nested, by REML: fixed effects,
     variance components, marginal means, and their contrasts with adjusted p-values.
 
-    \b
+    \u0008
     saltrust analyze mixed --scores scores.csv --formula "auprc ~ explainer + (1|image)"
     """
     from saltrust.analysis.mixed.model import mixed_model_of_file

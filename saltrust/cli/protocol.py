@@ -63,9 +63,9 @@ def protocol() -> None:
 def localization(ctx: click.Context, /, cubes: Path, folder: Path, overwrite: bool,
                  findings: tuple[str, ...], explainers: tuple[str, ...],
                  models: tuple[str, ...], **options: Any) -> None:
-    r"""Localization against experts (Saporta et al.): Tables 1, 2, 3, figures, methods.
+    """Localization against experts (Saporta et al.): Tables 1, 2, 3, figures, methods.
 
-    \b
+    \u0008
     DIR/methods.md     every definition and choice, ready for a methods section
     DIR/tables/        table1, table2, table3 and context as .md, .tex, .csv, .json
     DIR/figures/       bars, letter values, coefficients, confidence as .png and .svg

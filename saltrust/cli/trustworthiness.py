@@ -32,11 +32,11 @@ from saltrust.cli.options import (
 @click.pass_context
 def trustworthiness(ctx: click.Context, /, cubes: Path, folder: Path, overwrite: bool,
                     **options: Any) -> None:
-    r"""Utility, randomization, repeatability, reproducibility (Arun et al.) at once.
+    """Utility, randomization, repeatability, reproducibility (Arun et al.) at once.
 
     A criterion that the cubes cannot give is left out, and why is said.
 
-    \b
+    \u0008
     DIR/methods.md     every definition and choice, ready for a methods section
     DIR/tables/        decisions and each criterion as .md, .tex, .csv, .json
     DIR/figures/       box plots, SSIM along the stages, examples as .png and .svg

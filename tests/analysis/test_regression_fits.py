@@ -152,12 +152,27 @@ def test_a_table_gives_what_its_frames_give(table: Path) -> None:
     (lambda t: t[:0], "no rows"),
     (lambda t: t[t["explainer"] == "expert"], "experts only"),
     (lambda t: t.assign(elongation=np.arange(len(t))), "disagree on elongation"),
+    (lambda t: t.assign(elongation=np.inf), "elongation in row 2 is infinite"),
+    (lambda t: t.assign(finding=t["finding"].where(t.index != 3)), "no finding in row 5"),
+    (lambda t: t.assign(image=t["image"].where(t.index != 0, "  ")), "no image in row 2"),
+    (lambda t: t.replace({"explainer": {"expert": "Expert"}}), "'Expert' in row 3 .* 'expert'"),
 ])
 def test_bad_tables_are_named(tmp_path: Path, change, words: str) -> None:
     path = tmp_path / "bad.csv"
     change(_tidy()).to_csv(path, index=False)
     with pytest.raises(DataError, match=words):
         from_table(path)
+
+
+def test_columns_that_are_not_read_are_said(tmp_path: Path, caplog) -> None:
+    path = tmp_path / "scores.csv"
+    _tidy(8).rename(columns={"elongation": "Elongaton"}).assign(site="A").to_csv(path, index=False)
+    found = from_table(path).tables["estimates"]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "Elongaton (for elongation?" in said
+    assert said.endswith(", site")
+    own = found[found["descriptor"] == "elongation"]
+    assert (own["note"] == "no row has elongation").all()
 
 
 def test_options_of_tables(table: Path, tmp_path: Path) -> None:

@@ -76,8 +76,19 @@ def test_regressions_of_a_csv_need_no_cubes(run, cubes: Path, tmp_path: Path) ->
     # Beside least squares the models asked for are printed.
     printed = run("-q", "analyze", "regressions", "--scores", table, "--fit", "logit").stdout
     assert "odds ratio" in printed.replace("_", " ")
+    # --model asks for a kind of regression as well.
+    again = run("-q", "analyze", "regressions", "--scores", table, "--model", "logit").stdout
+    assert again == printed
     for arguments in ((), (cubes, "--scores", table), ("--scores", table, "--split", "test"),
                       ("--scores", tmp_path / "none.csv")):
         refused = run("-q", "analyze", "regressions", *arguments)
         assert refused.exit_code == 2
         assert refused.stdout == ""
+
+
+def test_model_is_of_maps_before_it_is_of_regressions(run, cubes: Path) -> None:
+    options = ("-q", "analyze", "regressions", cubes, "--resolution", "grid", "--format", "csv")
+    fitted = run(*options, "--fit", "cluster")
+    assert fitted.exit_code == 0, fitted.stderr
+    assert run(*options, "--model", "cluster", "--model", "net").stdout == fitted.stdout
+    assert "'clusters'" in run(*options, "--model", "clusters").stderr

@@ -221,7 +221,7 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
     notes = list(found.notes)
     for k in np.flatnonzero((mean == 0) | (mean == 1)):
         low[k], high[k] = wilson_interval(int(mean[k]) * int(count[k]), int(count[k]), confidence)
-        unit = "rows" if clusters is None else "patients"
+        unit = ("row" if clusters is None else "patient") + ("" if count[k] == 1 else "s")
         notes[k] = f"all {'hits' if mean[k] else 'misses'}: Wilson interval on {count[k]} {unit}"
     shape = np.shape(values)[1:]
     return MeanInterval(
@@ -348,7 +348,8 @@ def _why_no_interval(n: int, clusters: int, used: int, clustered: bool) -> str:
     if n == 0:
         return "no rows"
     if clusters < 2:
-        return f"{n} rows of 1 patient: no interval" if clustered else "1 row: no interval"
+        rows = "1 row" if n == 1 else f"{n} rows"
+        return f"{rows} of 1 patient: no interval" if clustered else f"{rows}: no interval"
     if used < 2:
         return "fewer than 2 resamples drew a row: no interval"
     return ""
