@@ -9,7 +9,6 @@ and used again whatever is selected next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-import zarr
 from tqdm import tqdm
 
 from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
@@ -27,6 +25,7 @@ from saltrust.analysis.pixels.run_masks import RunMask
 from saltrust.analysis.pixels.segmentation import otsu_threshold
 from saltrust.analysis.pixels.shape import Definition
 from saltrust.analysis.pixels.upsampling import Arithmetic, bilinear_map, is_finite
+from saltrust.analysis.pass_workers import executor
 from saltrust.cache.schema import Status
 from saltrust.cache.scores import read_scores, scores_key, write_scores
 from saltrust.cache.store import open_cubes
@@ -38,7 +37,6 @@ TOPIC = "localization"
 
 #: Images that a worker is handed at once.
 _BLOCK = 8
-_SECONDS_TO_CONNECT = 10
 
 MapKey = tuple[int, int, int, int]
 
@@ -314,42 +312,9 @@ def _blocks_done(cubes: xr.DataTree, blocks: Sequence[_Block], options: PassOpti
     if not source:
         raise UsageError("several workers need cubes that were opened from a store; leave workers "
                          "out for cubes in memory")
-    with _executor(workers, scheduler) as executor:
-        yield executor.map(_block_of_store, [str(source)] * len(blocks), blocks,
+    with executor(workers, scheduler) as pool:
+        yield pool.map(_block_of_store, [str(source)] * len(blocks), blocks,
                            [options] * len(blocks))
-
-
-@contextmanager
-def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
-    if scheduler is None:
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        if workers < 1:
-            raise UsageError(f"workers = {workers} must be at least 1")
-        # Forked processes would inherit the threads and locks of the Zarr reader.
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"),
-                                 initializer=_read_in_one_thread) as pool:
-            yield pool
-        return
-    try:
-        import distributed
-    except ImportError:
-        raise UsageError("--scheduler needs dask.distributed, which is not installed; install "
-                         "saltrust[dask], or use --workers") from None
-    try:
-        connect: Any = distributed.Client
-        client = connect(scheduler, timeout=_SECONDS_TO_CONNECT)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise UsageError(f"the Dask scheduler at {scheduler} cannot be reached ({error}); check "
-                         "its address, or use --workers") from None
-    with client:
-        yield client.get_executor()
-
-
-def _read_in_one_thread() -> None:
-    # The processes already share out the cores; threads below them would contend for them.
-    zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
 
 
 def _block_of_store(source: str, block: _Block, options: PassOptions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 import xarray as xr
 import zarr
 
-from saltrust.analysis import pixel_pass
+from saltrust.analysis import pass_workers, pixel_pass
 from saltrust.analysis.localization import localization, score_maps
+from saltrust.analysis.pass_workers import executor
 from saltrust.cache.inspection import describe
 from saltrust.cache.reference import instance_counts, write_annotations
 from saltrust.cache.schema import Status
@@ -245,6 +247,12 @@ def test_workers_change_nothing(store: Path) -> None:
         localization(cubes, workers=2)
 
 
+def test_a_worker_that_dies_is_said() -> None:
+    with pytest.raises(UsageError, match=r"one of 2 worker processes died.*__main__"), \
+            executor(2, None) as pool:
+        list(pool.map(os._exit, [3]))
+
+
 def test_the_numpy_pass_gives_the_same_scores(store: Path,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     for definition in ("default", "peer"):
@@ -292,6 +300,6 @@ def test_a_dask_scheduler_changes_nothing(store: Path) -> None:
                             "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_scheduler_that_is_not_there_is_named(store: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_pass, "_SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr(pass_workers, "_SECONDS_TO_CONNECT", 1)
     with pytest.raises(UsageError, match=r"tcp://127.0.0.1:9 cannot be reached"):
         score_maps(open_cubes(store), scheduler="tcp://127.0.0.1:9")

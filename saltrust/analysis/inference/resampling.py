@@ -10,8 +10,8 @@ import pandas as pd
 
 from saltrust.errors import UsageError
 
-#: Elements of one block of weights: bounds the memory whatever the number of resamples.
-_BLOCK = 2_000_000
+#: Elements of one block of weights: few enough to stay in the processor's cache.
+_BLOCK = 100_000
 
 
 def resample_weights(clusters: npt.ArrayLike, resamples: int, seed: int) -> npt.NDArray[np.int64]:
