@@ -24,6 +24,7 @@ DATA_KINDS = ("phantom", "folder", "manifest", "chexlocalize", "siim-acr", "rsna
 UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "tf32", "bf16", "float16")
+HEATMAP_PRECISIONS = ("float32", "tf32", "bf16")
 
 
 def _bounded(default: Any, low: float | None = None, high: float | None = None,
@@ -174,6 +175,8 @@ class GenerateSpec:
                           help="images that get heatmaps; predictions are made for the same")
     batch_size: int = _bounded(8, 1, 65_536)
     device: str = _bounded("auto", choices=DEVICES)
+    precision: str = _bounded("float32", choices=HEATMAP_PRECISIONS,
+                              help="in which heatmaps are computed; predictions: float32 or tf32")
 
 
 @dataclass(frozen=True)

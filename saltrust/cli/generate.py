@@ -17,6 +17,7 @@ from saltrust.cli.options import (
     study_argument,
 )
 from saltrust.cli.threads import wait_passively
+from saltrust.study import HEATMAP_PRECISIONS
 
 
 @click.command()
@@ -27,9 +28,13 @@ from saltrust.cli.threads import wait_passively
 @overwrite_option
 @resume_option
 @device_option
+@click.option("--precision", type=click.Choice(HEATMAP_PRECISIONS),
+              help="In which heatmaps are computed; float32 unless the study says otherwise. "
+                   "How well they agree with float32 is measured on the first images and kept "
+                   "with the cubes.")
 @click.pass_context
 def generate(ctx: click.Context, study: Path, output: Path, replicates: int | None,
-             overwrite: bool, resume: bool, device: str | None) -> None:
+             overwrite: bool, resume: bool, device: str | None, precision: str | None) -> None:
     """Run the models once: predictions and heatmaps of every image and finding.
 
     The store grows at OUTPUT.partial and takes its name when it is whole; an interrupted run
@@ -43,5 +48,6 @@ def generate(ctx: click.Context, study: Path, output: Path, replicates: int | No
     refuse_both(overwrite=overwrite, resume=resume)
     declared = read_study(study, replicates=replicates)
     path = run(open_collection(declared), declared, output, overwrite=overwrite, resume=resume,
-               device=device, progress=shows_progress(ctx), command_line=command_line(ctx))
+               device=device, precision=precision, progress=shows_progress(ctx),
+               command_line=command_line(ctx))
     click.echo(str(path))

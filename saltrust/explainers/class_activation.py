@@ -60,10 +60,11 @@ def gradcam(
     """
     layer, forward = _with_features(module, inputs, layer, forward)
     features = forward.features[layer]
+    values = features.detach().to(inputs.dtype)
     maps = []
     for output in outputs:
         weights = forward.gradient(output, features).mean(dim=(2, 3))
-        maps.append(torch.einsum("bk,bkyx->byx", weights, features.detach()).relu())
+        maps.append(torch.einsum("bk,bkyx->byx", weights, values).relu())
     return _upsampled(torch.stack(maps, dim=1), inputs)
 
 
@@ -116,7 +117,7 @@ def gradcam_plus_plus(
     """
     layer, forward = _with_features(module, inputs, layer, forward)
     features = forward.features[layer]
-    values = features.detach()
+    values = features.detach().to(inputs.dtype)
     maps = []
     for output in outputs:
         gradient = forward.gradient(output, features)
@@ -178,7 +179,7 @@ def eigencam(
     and 4.
     """
     layer, forward = _with_features(module, inputs, layer, forward)
-    values = forward.features[layer].detach()
+    values = forward.features[layer].detach().to(inputs.dtype)
     flat = values.flatten(2).transpose(1, 2)
     if centered:
         flat = flat - flat.mean(dim=1, keepdim=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saltrust.errors import UsageError
+from saltrust.errors import DataError, UsageError
 from saltrust.explainers.segmentation import SegmentStore
 
 #: Names of gray levels, from which baselines and occluding patches are made.
@@ -103,6 +103,32 @@ class BatchContext:
         names = tuple(images) or tuple(map(str, range(len(inputs))))
         return cls(names, inputs.amin((2, 3), keepdim=True), inputs.amax((2, 3), keepdim=True),
                    seed)
+
+    def check_range(self, inputs: Tensor) -> None:
+        """Refuse inputs that are not between black and white.
+
+        Parameters
+        ----------
+        inputs : Tensor, shape (B, C, H, W)
+
+        Raises
+        ------
+        DataError
+            If a value is not finite or lies outside by more than rounding; the image is named.
+        """
+        black, white = self.black.to(inputs), self.white.to(inputs)
+        low, high = torch.minimum(black, white), torch.maximum(black, white)
+        margin = 1e-4 * (high - low)
+        # Written so that NaN fails.
+        within = ((inputs >= low - margin) & (inputs <= high + margin)).all(dim=(1, 2, 3))
+        if not bool(within.all()):
+            image = int((~within).nonzero()[0])
+            values = inputs[image].detach()
+            raise DataError(
+                f"image {self.images[image]!r} has inputs from {float(values.min()):.4g} to "
+                f"{float(values.max()):.4g}, outside the range that the model states, "
+                f"{float(low.min()):.4g} to {float(high.max()):.4g}: normalise it as the model's "
+                "`preprocessing` says")
 
     def part(self, images: slice) -> BatchContext:
         """The context of some of the images."""

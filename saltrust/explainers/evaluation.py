@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from saltrust.explainers.precision import of_networks
+
 #: Networks that look at memory instead of dimensions (``x.view(len(x), -1)`` of feature maps).
 _IN_ROWS: WeakSet[nn.Module] = WeakSet()
 _REFUSED = "view size is not compatible"
@@ -46,11 +48,22 @@ def evaluate(module: nn.Module, inputs: Tensor) -> Any:
     Returns
     -------
     object
-        The logits, if the network is as it should be.
+        The logits, if the network is as it should be; of the inputs' type where the network
+        computes in bfloat16 (:mod:`saltrust.explainers.precision`).
     """
+    with of_networks(inputs.device):
+        logits = _call(module, inputs)
+    if isinstance(logits, Tensor) and logits.dtype == torch.bfloat16:
+        return logits.to(inputs.dtype)
+    return logits
+
+
+def _call(module: nn.Module, inputs: Tensor) -> Any:
     if inputs.device.type != "cpu" or inputs.ndim != 4 or module in _IN_ROWS:
         return module(inputs.clone())
-    records = torch.is_grad_enabled() and inputs.requires_grad
+    # In half precision, autocast has to see the operations as they are.
+    records = (torch.is_grad_enabled() and inputs.requires_grad
+               and not torch.is_autocast_enabled("cpu"))
     try:
         with CheaperWayBack() if records else nullcontext():
             return module(inputs.clone(memory_format=torch.channels_last))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from saltrust.explainers.context import BatchContext
 from saltrust.explainers.forward import ForwardPass, run_forward
+from saltrust.explainers.precision import computing_in
 from saltrust.explainers.registry import BoundExplainer
 
 
@@ -40,6 +41,7 @@ def explain(
     explainers: Sequence[BoundExplainer],
     *,
     context: BatchContext | None = None,
+    precision: str = "float32",
 ) -> Explanation:
     """Explain some logits of a batch by several methods that share one forward pass.
 
@@ -55,13 +57,18 @@ def explain(
         to the network here, unless they have been.
     context : BatchContext, optional
         Names of the images, seed, black and white; without it, what the inputs tell.
+    precision : {'float32', 'tf32', 'bf16'}
+        Of the network's products (:func:`saltrust.explainers.precision.computing_in`).  In
+        bfloat16, logits and the methods that need ``full_precision`` are computed in float32
+        all the same, in a pass of their own.
 
     Raises
     ------
     UsageError
-        If a layer is unknown.
+        If a layer is unknown, or the device does not have the precision.
     DataError
-        If the network does not return logits, or a method does not return heatmaps.
+        If inputs lie outside the range that the context states, the network does not return
+        logits, or a method does not return heatmaps.
 
     Examples
     --------
@@ -75,20 +82,37 @@ def explain(
     {'grad': (5, 2, 8, 8), 'gradcam': (5, 2, 8, 8)}
     """
     fitted = [item if all(item.layers) else item.fit(module, inputs[:1]) for item in explainers]
-    forward = run_forward(
-        module,
-        inputs,
-        to_inputs=any(item.explainer.to_inputs for item in fitted),
-        layers=tuple(dict.fromkeys(layer for item in fitted for layer in item.layers)),
-    )
-    context = BatchContext.of(forward.inputs.detach()) if context is None else context
-    heatmaps = {item.name: item(forward, outputs, context) for item in fitted}
+    if context is None:
+        context = BatchContext.of(inputs.detach())
+    else:
+        context.check_range(inputs)
+    exact = [item for item in fitted if precision != "bf16" or item.explainer.full_precision]
+    with computing_in("float32" if precision == "bf16" else precision, inputs.device):
+        forward = _shared_pass(module, inputs, exact)
+        heatmaps = {item.name: item(forward, outputs, context) for item in exact}
+    reduced = [item for item in fitted if item not in exact]
+    if reduced:
+        with computing_in(precision, inputs.device):
+            shared = _shared_pass(module, inputs, reduced)
+            heatmaps |= {item.name: item(shared, outputs, context).to(inputs.dtype)
+                         for item in reduced}
     completeness = {
         item.name: _completeness(forward, outputs, context.level(item.baseline, forward.inputs),
                                  heatmaps[item.name])
         for item in fitted if item.baseline
     }
-    return Explanation(forward.logits.detach(), heatmaps, completeness)
+    return Explanation(forward.logits.detach(), {item.name: heatmaps[item.name] for item in fitted},
+                       completeness)
+
+
+def _shared_pass(module: nn.Module, inputs: Tensor,
+                 explainers: Sequence[BoundExplainer]) -> ForwardPass:
+    return run_forward(
+        module,
+        inputs,
+        to_inputs=any(item.explainer.to_inputs for item in explainers),
+        layers=tuple(dict.fromkeys(layer for item in explainers for layer in item.layers)),
+    )
 
 
 def _completeness(forward: ForwardPass, outputs: Sequence[int], baseline: Tensor,

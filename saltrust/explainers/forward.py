@@ -94,7 +94,7 @@ class ForwardPass:
 
         Returns
         -------
-        Tensor, shape of ``target``
+        Tensor, shape of ``target``, dtype of ``inputs``
             d logit / d target, signed; zero where the logit does not depend on it.
 
         Raises
@@ -112,7 +112,8 @@ class ForwardPass:
         (gradient,) = torch.autograd.grad(
             self.logits[:, output].sum(), target, retain_graph=not last, allow_unused=True
         )
-        return torch.zeros_like(target) if gradient is None else gradient
+        gradient = torch.zeros_like(target) if gradient is None else gradient
+        return gradient.to(self.inputs.dtype)
 
 
 def run_forward(

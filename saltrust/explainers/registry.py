@@ -82,6 +82,9 @@ class Explainer:
         What a parameter may be; of one that holds several, each of them.
     trial : dict
         Parameters that make it cheap, to try whether it works with a network at all.
+    full_precision : bool
+        Whether it is computed in float32 even where bfloat16 is asked for, because its maps are
+        small differences of large numbers.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Explainer:
     limits: Mapping[str, tuple[float, float | str]] = field(default_factory=dict)
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     trial: Mapping[str, Any] = field(default_factory=dict)
+    full_precision: bool = False
 
     def __call__(self, module: nn.Module, inputs: Tensor, outputs: Sequence[int],
                  **parameters: Any) -> Tensor:
@@ -144,8 +148,10 @@ BUILT_IN: dict[str, Explainer] = {
         Explainer("gradcam_plus_plus", gradcam_plus_plus, layers=("layer",)),
         Explainer("eigencam", eigencam, layers=("layer",)),
         Explainer("occlusion", occlusion, limits={"window": _COUNT, "stride": (1, "window")},
-                  choices={"fill": LEVELS}, trial={"window": 100_000, "stride": 100_000}),
-        Explainer("deeplift", deeplift, baseline="baseline", choices={"baseline": LEVELS}),
+                  choices={"fill": LEVELS}, trial={"window": 100_000, "stride": 100_000},
+                  full_precision=True),
+        Explainer("deeplift", deeplift, baseline="baseline", choices={"baseline": LEVELS},
+                  full_precision=True),
         Explainer("input_x_gradient", input_x_gradient, to_inputs=True),
     )
 }

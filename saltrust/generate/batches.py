@@ -34,12 +34,15 @@ class Resources:
     seed : int
         Of the noise that explainers add.
     passes : PassSize
+    precision : str
+        In which heatmaps are computed.
     segments : SegmentStore
     """
 
     device: torch.device
     seed: int
     passes: PassSize
+    precision: str = "float32"
     segments: SegmentStore = field(default_factory=SegmentStore)
 
     def context(self, loaded: LoadedBatch, preprocessing: Preprocessing) -> BatchContext:
@@ -84,7 +87,8 @@ def explain_batch(model: PlannedModel, loaded: LoadedBatch,
     try:
         inputs = to_input(loaded.pixels, classifier.preprocessing, resources.device)
         found = explain(classifier.module, inputs, classifier.output_index, model.explainers,
-                        context=resources.context(loaded, classifier.preprocessing))
+                        context=resources.context(loaded, classifier.preprocessing),
+                        precision=resources.precision)
         logits = found.logits[:, list(classifier.output_index)].to(torch.float32)
         heatmaps = [_to_numpy(found.heatmaps[item.name]) for item in model.explainers]
         unknown = torch.full_like(logits, torch.nan)

@@ -15,6 +15,7 @@ from saltrust.cache.collection import Collection
 from saltrust.cache.reference import fixation_count, instance_counts, write_annotations
 from saltrust.cache.writing import StoreWriter, create_store
 from saltrust.explainers.context import PassSize
+from saltrust.generate.agreement import N_IMAGES, measure_agreement, warn_of_disagreement
 from saltrust.generate.batch_run import run_batches
 from saltrust.generate.batches import (
     ExplainedBatch,
@@ -43,6 +44,7 @@ def generate(
     overwrite: bool = False,
     resume: bool = False,
     device: str | None = None,
+    precision: str | None = None,
     progress: bool = True,
     command_line: str = "",
 ) -> Path:
@@ -64,6 +66,8 @@ def generate(
     overwrite, resume : bool
         Replace what is there; go on with what is unfinished.
     device : {'auto', 'cuda', 'mps', 'cpu'}, optional
+        Instead of the study's.
+    precision : {'float32', 'tf32', 'bf16'}, optional
         Instead of the study's.
     progress : bool
         Whether to show bars on a terminal's stderr.
@@ -87,7 +91,8 @@ def generate(
         If models or data do not fit, a radiograph cannot be decoded, or the disk is full; what
         was finished stays in ``<output>.partial``.
     """
-    plan = make_plan(collection, study, choose_device(device or study.generate.device))
+    plan = make_plan(collection, study, choose_device(device or study.generate.device),
+                     precision or study.generate.precision)
     n_points, n_boxes = instance_counts(collection)
     explainers = plan.explainer_labels()
     models = plan.model_labels()
@@ -117,8 +122,11 @@ def generate(
     _record_start(writer)
     with _threads(int(writer.attributes["threads"])):
         write_annotations(writer, collection, progress=progress)
-        resources = Resources(plan.device, study.seed, PassSize.on(plan.device))
+        resources = Resources(plan.device, study.seed, PassSize.on(plan.device),
+                              plan.precision)
         open_store = partial(ModelStore, writer, collection, n_explainers=len(study.explainers))
+        for model in plan.all_models().values():
+            _record_agreement(plan, model, writer, open_store(0), resources)
         for position, model in enumerate(plan.models):
             _run_model(plan, model, open_store(position), resources, progress=progress)
         for position, ensemble in enumerate(plan.ensembles, start=len(plan.models)):
@@ -133,6 +141,24 @@ def generate(
 def _record_start(writer: StoreWriter) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     writer.set_attributes({"starts": [*writer.attributes.get("starts", []), now]})
+
+
+def _record_agreement(plan: Plan, model: PlannedModel, writer: StoreWriter, store: ModelStore,
+                      resources: Resources) -> None:
+    """Compare the job's precision with float32 on the first images, once."""
+    known = writer.attributes.get("precision_agreement", {})
+    name = model.classifier.name
+    if plan.precision == "float32" or name in known:
+        return
+    module = model.classifier.module
+    module.to(plan.device)
+    try:
+        loaded = store.load(plan.images[:N_IMAGES])
+        found = measure_agreement(model, loaded, resources)
+    finally:
+        module.to("cpu")
+    warn_of_disagreement(name, plan.precision, found)
+    writer.set_attributes({"precision_agreement": {**known, name: found}})
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import xarray as xr
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.explain import explain
+from saltrust.explainers.precision import check_precision
 from saltrust.explainers.registry import BoundExplainer, describe_parameters, resolve
 from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomization
 from saltrust.models.classifier import Classifier, load_classifier
@@ -82,6 +83,8 @@ class Plan:
     ensembles : tuple of PlannedEnsemble
         Stored behind the models.
     device : torch.device
+    precision : str
+        In which heatmaps are computed.
     randomization : RandomizationPlan or None
         What is made of random networks, where the study asks for it.
     localizers : tuple of Localizer
@@ -95,6 +98,7 @@ class Plan:
     randomization: RandomizationPlan | None = None
     ensembles: tuple[PlannedEnsemble, ...] = ()
     localizers: tuple[Localizer, ...] = ()
+    precision: str = "float32"
 
     @property
     def has_models(self) -> bool:
@@ -170,7 +174,8 @@ class Plan:
         })
 
 
-def make_plan(collection: Collection, study: Study, device: torch.device) -> Plan:
+def make_plan(collection: Collection, study: Study, device: torch.device,
+              precision: str = "float32") -> Plan:
     """Load and check everything a job rests on.
 
     Each model explains one finding of a black image by every explainer, so that whatever does
@@ -181,17 +186,19 @@ def make_plan(collection: Collection, study: Study, device: torch.device) -> Pla
     collection : Collection
     study : Study
     device : torch.device
+    precision : {'float32', 'tf32', 'bf16'}
 
     Raises
     ------
     UsageError
-        If the study declares neither models nor localizers, names an explainer, a parameter or
-        a layer that does not exist, a stage of randomization that a model does not have, or
-        weights that are not there.
+        If the device does not have the precision, or the study declares neither models nor
+        localizers, names an explainer, a parameter or a layer that does not exist, a stage of
+        randomization that a model does not have, or weights that are not there.
     DataError
         If the data set has no radiographs, or none in the split to explain; if weights belong
         to another architecture or lack a finding; if an explainer does not return heatmaps.
     """
+    check_precision(precision, device)
     if not collection.has_radiographs:
         raise DataError("the data set holds annotations but no radiographs, which heatmaps are "
                         "made from; name a data set with images under [data]")
@@ -218,7 +225,8 @@ def make_plan(collection: Collection, study: Study, device: torch.device) -> Pla
         for name, specs in members.items())
     randomization = plan_randomization(study, [item.classifier for item in models], images)
     localizers = tuple(load_localizer(spec, study, findings) for spec in study.localizers)
-    return Plan(study, images, tuple(models), device, randomization, ensembles, localizers)
+    return Plan(study, images, tuple(models), device, randomization, ensembles, localizers,
+                precision)
 
 
 def _stored(study: Study, members: dict[str, tuple[ModelSpec, ...]]) -> list[str]:

@@ -32,6 +32,7 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
         "split": spec.split,
         "batch size": spec.batch_size,
         "device": plan.device.type,
+        "precision": plan.precision,
         "torch version": metadata.version("torch"),
         **{f"model {name!r}": {key: facts[key] for key in ("checkpoint_sha256", "preprocessing")}
            for name, facts in _describe_models(plan).items()},
@@ -70,6 +71,7 @@ def attributes(plan: Plan, collection: Collection, command_line: str) -> dict[st
                      if plan.randomization else {})},
         "versions": {"python": platform.python_version(), **_versions()},
         "device": plan.device.type,
+        "precision": plan.precision,
         "device_name": _device_name(plan.device),
         "batch_size": plan.batch_size,
         "threads": torch.get_num_threads(),
