@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from saltrust.generate.batches import Floats, LoadedBatch, Resources, explain_batch
+from saltrust.generate.batches import Floats, Resources, explain_batch
 from saltrust.generate.plan import PlannedModel
+from saltrust.generate.radiographs import LoadedBatch
 
 #: Images that are explained twice.
 N_IMAGES = 4

@@ -131,6 +131,7 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
             preprocessing = Preprocessing.from_dict(card["preprocessing"])
         except SaltrustError as error:
             raise DataError(f"card of {path}: {error}") from None
+        _check_range(preprocessing, module, path)
     family.check(architecture, module, preprocessing, study.grid, len(outputs))
     _warn(spec, study, card, path)
     return Trained(module.eval().requires_grad_(False), outputs, output_index, preprocessing,
@@ -143,6 +144,18 @@ def _outputs(card: dict[str, Any], path: Path) -> tuple[str, ...]:
         raise DataError(f"card of {path} must have `findings`, the names of the model's outputs "
                         "in order")
     return tuple(names)
+
+
+def _check_range(carded: Preprocessing, module: nn.Module, path: Path) -> None:
+    """Refuse a card whose black and white lie outside what the network itself states to take."""
+    stated = getattr(module, "preprocessing", None)
+    if not isinstance(stated, Preprocessing):
+        return
+    (low, high), (least, most) = carded.input_range, stated.input_range
+    if low < least or high > most:
+        raise DataError(f"card of {path} gives the model an input_range of {low:g} to {high:g}, "
+                        f"outside the {least:g} to {most:g} that {type(module).__name__} states: "
+                        "correct `preprocessing` of the card or of the network")
 
 
 def _is_three_class(card: dict[str, Any], path: Path) -> bool:

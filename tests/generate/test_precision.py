@@ -19,9 +19,10 @@ from saltrust.explainers.explain import explain
 from saltrust.explainers.precision import computing_in
 from saltrust.explainers.registry import resolve
 from saltrust.generate.agreement import correlations, measure_agreement, warn_of_disagreement
-from saltrust.generate.batches import LoadedBatch, Resources
+from saltrust.generate.batches import Resources
 from saltrust.generate.job import generate
 from saltrust.generate.plan import make_plan
+from saltrust.generate.radiographs import LoadedBatch
 from saltrust.study import ExplainerSpec, Study
 
 METHODS = ("grad", "gradcam", "occlusion")

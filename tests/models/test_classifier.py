@@ -143,6 +143,14 @@ def test_a_contract_that_the_model_cannot_take(study: Study) -> None:
         load_classifier(SPEC, study, OUTPUTS)
 
 
+def test_a_range_outside_the_one_the_network_states(study: Study, trained: PhantomNet) -> None:
+    weights = study.run_folder(SPEC) / "model.safetensors"
+    contract = {**GRAY.as_dict(), "input_range": [0, 255]}
+    save(trained, weights, card(preprocessing=contract))
+    with pytest.raises(DataError, match=r"0 to 255, outside the 0 to 1 that PhantomNet states"):
+        load_classifier(SPEC, study, OUTPUTS)
+
+
 def test_another_architecture_than_the_card_says(study: Study, trained: PhantomNet) -> None:
     with pytest.raises(UsageError, match=r"'resnet18' in the study file, but .* 'phantom_net'"):
         load_classifier(ModelSpec("net", "resnet18"), study, OUTPUTS)
