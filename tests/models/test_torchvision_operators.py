@@ -1,5 +1,6 @@
 """Each case needs an interpreter that has not imported torchvision yet."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,54 @@ def test_absent_torchvision_names_the_extra() -> None:
         "from saltrust.errors import DataError\n"
         "try:\n    import_torchvision()\nexcept DataError as error:\n    print(error)")
     assert "saltrust[generate]" in done.stdout, done.stderr
+
+
+WITHOUT = """
+import logging
+logging.basicConfig(format="%(message)s")
+import torch
+from saltrust.models.torchvision_operators import import_torchvision
+from saltrust.models.registry import build
+from saltrust.models.localizer_registry import build_localizer
+from saltrust.models.localizing import BoxTargets, image_scores, localize
+
+vision = import_torchvision()
+torch.manual_seed(0)
+try:
+    vision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+except (RuntimeError, NotImplementedError):
+    print("no nms")
+images = torch.rand(2, 3, 64, 64)
+print(tuple(build("densenet121", 2).eval()(images).shape))
+small = {"encoder_name": "resnet18", "encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+unet = build_localizer("unet", 2, **small).eval()
+print(tuple(localize(unet, images[:, :1]).heatmaps.shape))
+boxes = build_localizer("retinanet", 2, backbone="resnet18", channels=16, image_size=64)
+loss = boxes.loss(images, [BoxTargets(torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([1])),
+                           BoxTargets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))])
+sum(loss.values()).backward()
+boxes.eval()
+found = localize(boxes, images)
+print(tuple(found.heatmaps.shape), bool((found.scores == image_scores(boxes, images)).all()))
+"""
+
+
+def test_the_installed_torchvision_without_its_compiled_library(tmp_path: Path) -> None:
+    """A CUDA build beside a CPU torch: classifiers, U-Net and RetinaNet train and localise."""
+    installed = importlib.util.find_spec("torchvision")
+    assert installed is not None
+    (folder,) = map(Path, installed.submodule_search_locations or [])
+    (tmp_path / "torchvision").mkdir()
+    left_out = 0
+    for item in folder.iterdir():
+        if item.suffix in {".so", ".pyd", ".dylib"}:
+            left_out += 1
+        else:
+            (tmp_path / "torchvision" / item.name).symlink_to(item)
+    assert left_out
+    done = run(WITHOUT, path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "no nms", "(2, 2)", "(2, 2, 64, 64)", "(2, 2, 64, 64) True"]
+    assert "non-maximum suppression" in done.stderr
+    assert "nothing of saltrust needs" in done.stderr
