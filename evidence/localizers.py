@@ -1,8 +1,9 @@
 """Train localizers on phantoms and compare them with heatmaps; exit 1 where a promise is untrue.
 
 Run by ``make evidence``.  Protocol A's ordering: a U-Net that was trained on masks beats the
-average mask and every explainer in AUPRC, per finding, by ``saltrust analyze utility``.  Two seeds
-of a U-Net and of a RetinaNet give the high baselines of repeatability.
+average mask and every explainer in AUPRC, per finding, by ``saltrust analyze utility``; a RetinaNet
+that was trained on boxes, and is run without non-maximum suppression, beats every explainer.  Two
+seeds of each give the high baselines of repeatability.
 """
 
 from __future__ import annotations
@@ -49,22 +50,23 @@ name = "unet-{seed}"
 architecture = "unet"
 seed = {seed}
 arguments = {{ encoder_name = "resnet18", encoder_depth = 4, decoder_channels = [64, 32, 16, 16] }}
-train = {{ epochs = 10, learning_rate = 1e-3 }}
+train = {{ epochs = 7, learning_rate = 1e-3 }}
 """
 
 RETINANET = """
 [[localizers]]
 name = "retinanet-{seed}"
 architecture = "retinanet"
+findings = ["Pleural Effusion", "Cardiomegaly"]
 seed = {seed}
-train = {{ epochs = 8, learning_rate = 5e-4 }}
+train = {{ epochs = 10, learning_rate = 1e-3, batch_size = 8 }}
 
 [localizers.arguments]
 backbone = "resnet18"
 channels = 64
 in_channels = 1
-image_size = 128
-anchor_sizes = [16, 32, 64, 96, 128]
+image_size = 96
+anchor_sizes = [12, 24, 36, 48, 72]
 """
 
 
@@ -99,14 +101,20 @@ def utility(cubes: Path) -> list[str]:
                   + (f"{auc:11.3f}" if auc is not None else f"{'':>11}"))
         for metric in METRICS:
             values = {(row["explainer"], row["model"]): row[f"{metric}_mean"] for row in own}
-            for seed in (1, 2):
-                unet = values.pop((f"unet-{seed}", f"unet-{seed}"))
-                others = {name: value for name, value in values.items()
-                          if not name[0].startswith(("unet", "retinanet"))}
-                better = [f"{name[0]} {name[1]}".strip() for name, value in others.items()
-                          if value >= unet]
+            localizers = {name: value for name, value in values.items()
+                          if name[0].startswith(("unet", "retinanet"))}
+            missing = {"unet-1", "unet-2"} - {name for name, _ in localizers}
+            if missing:
+                untrue.append(f"{finding}: there are no maps of {', '.join(sorted(missing))}")
+            for name, reached in localizers.items():
+                # Phantoms have one finding in one place, which a mean of masks knows as well.
+                beaten = {other: value for other, value in values.items()
+                          if other not in localizers
+                          and (name[0].startswith("unet") or other[0] != "average-mask")}
+                better = [" ".join(other).strip() for other, value in beaten.items()
+                          if value >= reached]
                 if better:
-                    untrue.append(f"{finding}: unet-{seed} is not above {', '.join(better)} in "
+                    untrue.append(f"{finding}: {name[0]} is not above {', '.join(better)} in "
                                   f"{metric}")
     return untrue
 
@@ -138,8 +146,8 @@ def main() -> None:
         untrue = [*utility(cubes), *repeatability(cubes)]
     if untrue:
         sys.exit("untrue: " + "; ".join(untrue))
-    print("\nEvery U-Net is above the average mask and every explainer, in AUPRC and average "
-          "precision, for every finding.")
+    print("\nIn AUPRC and average precision, for every finding: every U-Net is above the average "
+          "mask and every explainer, every RetinaNet above every explainer.")
 
 
 if __name__ == "__main__":
