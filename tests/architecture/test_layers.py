@@ -43,6 +43,12 @@ def test_import_and_help_are_light() -> None:
     assert not loaded_after("import saltrust, saltrust.cli") & heavy
 
 
+def test_python_m_is_the_command_line() -> None:
+    done = subprocess.run([sys.executable, "-m", "saltrust", "--version"], capture_output=True,
+                          text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout.split(",")[0]) == (0, "saltrust")
+
+
 @pytest.mark.parametrize("package", ["cache", "analysis", "datasets", "report"])
 def test_these_layers_never_load_torch_or_r(package: str) -> None:
     code = "\n".join(f"import {name}" for name in modules(package))
