@@ -32,7 +32,10 @@ models <- list(
   list("three", "auprc ~ explainer + (1 | image) + (1 | patient) + (1 | reader)", "explainer",
        "L0"),
   list("readings", "auprc ~ explainer + (1 | image) + (1 | image:reader)", "explainer", "L4"),
-  list("covariate", "auprc ~ explainer + age + w + (1 | image)", "explainer", "L0")
+  list("covariate", "auprc ~ explainer + age + w + (1 | image)", "explainer", "L0"),
+  list("models", "auprc ~ explainer + (1 | model) + (1 | image:explainer) + (1 | model:explainer)",
+       "explainer", "UNET"),
+  list("tiny", "auprc ~ explainer + (1 | image)", "explainer", "UNET")
 )
 
 # lme4's default optimiser leaves 1e-6 in the variances; this leaves what noise allows.

@@ -54,7 +54,7 @@ def survival(q: npt.ArrayLike, k: float, df: npt.ArrayLike) -> FloatArray:
 
     Examples
     --------
-    The tables' 3.877676 for 3 means and 10 degrees of freedom leaves 5% above it:
+    The tables' 3.877 for 3 means and 10 degrees of freedom leaves 5% above it:
 
     >>> survival([3.876777], 3, [10]).round(6)
     array([0.05])
