@@ -90,8 +90,5 @@ def _attribution(module: nn.Module, inputs: Tensor, baseline: Tensor,
     with Differences(2 * n_images):
         forward = run_forward(module, torch.cat([inputs, baseline]))
     change = inputs - baseline
-    maps = []
-    for position, output in enumerate(outputs):
-        multiplier = forward.gradient(output, forward.inputs, last=position == len(outputs) - 1)
-        maps.append((multiplier[:n_images] * change).sum(dim=1))
-    return torch.stack(maps, dim=1)
+    return forward.maps(
+        outputs, lambda multiplier: (multiplier[:n_images] * change).sum(dim=1))

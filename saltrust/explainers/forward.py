@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from saltrust.errors import DataError
 from saltrust.explainers.evaluation import evaluate
+from saltrust.explainers.side_by_side import side_by_side
 
 
 @contextmanager
@@ -80,7 +81,7 @@ class ForwardPass:
             self.found[key] = compute().detach()
         return self.found[key]
 
-    def gradient(self, output: int, target: Tensor, *, last: bool = False) -> Tensor:
+    def gradient(self, output: int, target: Tensor) -> Tensor:
         """Gradient of one logit, per image, with respect to ``inputs`` or a feature map.
 
         Parameters
@@ -89,8 +90,6 @@ class ForwardPass:
             Index of the logit.
         target : Tensor, shape (B, ...)
             ``inputs`` or one of ``features``.
-        last : bool
-            Whether the graph may be freed while it is walked; no gradient can be taken after.
 
         Returns
         -------
@@ -110,10 +109,34 @@ class ForwardPass:
             )
         # Images do not mix in evaluation mode, so the sum's gradient is each image's own.
         (gradient,) = torch.autograd.grad(
-            self.logits[:, output].sum(), target, retain_graph=not last, allow_unused=True
+            self.logits[:, output].sum(), target, retain_graph=True, allow_unused=True
         )
         gradient = torch.zeros_like(target) if gradient is None else gradient
         return gradient.to(self.inputs.dtype)
+
+    def maps(self, outputs: Sequence[int], reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        """Heatmaps from the gradients of some logits with respect to the inputs.
+
+        Parameters
+        ----------
+        outputs : sequence of int
+            Indices of F logits.
+        reduce : callable
+            Of a gradient (B, C, H, W); gives maps (B, H, W).  Called in threads
+            (:func:`saltrust.explainers.side_by_side.side_by_side`).
+
+        Returns
+        -------
+        Tensor, shape (B, F, H, W)
+
+        Raises
+        ------
+        DataError
+            If no logit carries a gradient.
+        """
+        return torch.stack(
+            side_by_side(lambda output: reduce(self.gradient(output, self.inputs)), outputs,
+                         self.inputs.device), dim=1)
 
 
 def run_forward(

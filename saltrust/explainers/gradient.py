@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from saltrust.explainers.forward import ForwardPass, run_forward
@@ -49,9 +48,7 @@ def grad(
     """
     if forward is None or not forward.inputs.requires_grad:
         forward = run_forward(module, inputs)
-    return torch.stack(
-        [forward.gradient(output, forward.inputs).sum(dim=1) for output in outputs], dim=1
-    )
+    return forward.maps(outputs, lambda gradient: gradient.sum(dim=1))
 
 
 def input_x_gradient(
@@ -90,7 +87,4 @@ def input_x_gradient(
     """
     if forward is None or not forward.inputs.requires_grad:
         forward = run_forward(module, inputs)
-    return torch.stack(
-        [(forward.gradient(output, forward.inputs) * inputs).sum(dim=1) for output in outputs],
-        dim=1,
-    )
+    return forward.maps(outputs, lambda gradient: (gradient * inputs).sum(dim=1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from saltrust.explainers.class_activation import gradcam
@@ -169,7 +168,6 @@ def _signal(rule: Callable[[Any], Any], module: nn.Module, inputs: Tensor,
             with CopiedBack():
                 own = run_forward(module, inputs)
         with rectified_by(rule, own.logits):
-            return torch.stack(
-                [own.gradient(output, own.inputs).sum(dim=1) for output in outputs], dim=1)
+            return own.maps(outputs, lambda signal: signal.sum(dim=1))
 
     return shared.once((rule.__name__, tuple(outputs)), compute)

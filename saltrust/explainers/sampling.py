@@ -85,14 +85,11 @@ def _shifted(part: slice, start: int) -> slice:
 
 def _pass(module: nn.Module, outputs: Sequence[int], points: Tensor, weights: Tensor,
           direction: Tensor) -> Tensor:
-    forward = run_forward(module, points.flatten(0, 1))
-    maps = []
-    for position, output in enumerate(outputs):
-        gradient = forward.gradient(output, forward.inputs,
-                                    last=position == len(outputs) - 1)
+    def along(gradient: Tensor) -> Tensor:
         average = torch.einsum("s,bscyx->bcyx", weights, gradient.view(points.shape))
-        maps.append((average * direction).sum(dim=1))
-    return torch.stack(maps, dim=1)
+        return (average * direction).sum(dim=1)
+
+    return run_forward(module, points.flatten(0, 1)).maps(outputs, along)
 
 
 def gaussian_noise(context: BatchContext, inputs: Tensor, sample: int, scale: float) -> Tensor:
