@@ -14,7 +14,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from saltrust.errors import UsageError, nearest
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
@@ -93,10 +93,37 @@ class TrainSpec:
 
 
 @dataclass(frozen=True)
+class GuidanceSpec:
+    """``[models.guidance]``: what a classifier with a decoder learns from gaze (protocol W)."""
+
+    loss: str = _bounded("none", choices=("none", "classification", "decoder", "set1", "set2",
+                                           "set3"),
+                         help="no gaze; decoder against gaze (baseline); map of the classifier "
+                              "against gaze; decoder against that map; decoder and map against "
+                              "gaze")
+    rule: str = _bounded("guided_backprop", choices=("guided_backprop", "deconvnet"),
+                         help="whose map")
+    classification_weight: float = _bounded(0.5, 0, 1, help="of the classification loss; the "
+                                                            "rest is of the losses of maps")
+    map_weight: float = _bounded(0.5, 0, 1, help="set3: of the classifier's map; the rest is of "
+                                                 "the decoder")
+    explained: str = _bounded("predicted", choices=("predicted", "labelled", "all"),
+                              help="classes that the map explains")
+    channels: str = _bounded("sum", choices=("sum", "largest"),
+                             help="how the map's channels become one")
+    sign: str = _bounded("absolute", choices=("absolute", "positive", "signed"),
+                         help="what counts of the map's values")
+    smoothing: float = _bounded(0.0, 0, 0.5, help="sigma of a Gaussian over the map, as a "
+                                                  "fraction of the grid")
+    scaling: str = _bounded("max", choices=("max", "minmax", "none"),
+                            help="how the map is scaled to 0..1; none: it is taken for logits")
+    detach: bool = _bounded(True, help="set2: the map is a target, and not learned from")
+    reader: str = _bounded("", help="whose gaze; empty: the mean over readers")
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """``[[models]]``: one classifier."""
-
-    kind: ClassVar[str] = "classifier"
 
     name: str = _bounded("", help="name in the cubes and of the run folder")
     architecture: str = _bounded("densenet121", help="registry name or package.module:factory")
@@ -108,6 +135,12 @@ class ModelSpec:
     train: dict[str, Any] = _bounded({}, help="settings of [train] for this model alone")
     replicates: int = _bounded(1, 1, 1000, help="models that differ in their seed only: NAME, "
                                                 "NAME-2, ... with seed, seed + 1, ...")
+    guidance: GuidanceSpec = field(default_factory=GuidanceSpec)
+
+    @property
+    def kind(self) -> str:
+        """How it is trained: with the losses of ``guidance``, or as any classifier."""
+        return "classifier" if self.guidance.loss == "none" else "guided"
 
 
 class TrainedEntry(Protocol):

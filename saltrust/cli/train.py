@@ -93,12 +93,14 @@ def _trainers(collection: Collection, study: Study, models: tuple[str, ...], *, 
     of training classifiers are no time to wait for that.
     """
     from saltrust.training.classifier import train as train_classifier
+    from saltrust.training.guided import train_guided
     from saltrust.training.images import read_images
 
     # Decoded once, for all models; annotations likewise, for all localizers.
     images = functools.cache(lambda: read_images(collection, study.grid, progress=progress))
     trainers: dict[str, Any] = {
         "classifier": functools.partial(train_classifier, images=images),
+        "guided": functools.partial(train_guided, images=images),
     }
     if study.localizers:
         from saltrust.training.annotated_images import read_annotations

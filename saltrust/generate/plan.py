@@ -18,6 +18,7 @@ from saltrust.explainers.precision import check_precision
 from saltrust.explainers.registry import BoundExplainer, describe_parameters, resolve
 from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomization
 from saltrust.models.classifier import Classifier, load_classifier
+from saltrust.models.decoding import trained_decoder
 from saltrust.models.localizer import Localizer, load_localizer
 from saltrust.models.preprocessing import to_input
 from saltrust.models.registry import importable_from
@@ -88,7 +89,8 @@ class Plan:
     randomization : RandomizationPlan or None
         What is made of random networks, where the study asks for it.
     localizers : tuple of Localizer
-        Networks that localise, in the order of ``/localizer``.
+        Networks that localise, in the order of ``/localizer``: those of the study, then the
+        decoders of classifiers that were trained with one.
     """
 
     study: Study
@@ -224,9 +226,11 @@ def make_plan(collection: Collection, study: Study, device: torch.device,
                               for spec in specs))
         for name, specs in members.items())
     randomization = plan_randomization(study, [item.classifier for item in models], images)
-    localizers = tuple(load_localizer(spec, study, findings) for spec in study.localizers)
-    return Plan(study, images, tuple(models), device, randomization, ensembles, localizers,
-                precision)
+    localizers = [load_localizer(spec, study, findings) for spec in study.localizers]
+    decoders = [trained_decoder(item.classifier) for item in models]
+    localizers += [item for item in decoders if item is not None]
+    return Plan(study, images, tuple(models), device, randomization, ensembles,
+                tuple(localizers), precision)
 
 
 def _stored(study: Study, members: dict[str, tuple[ModelSpec, ...]]) -> list[str]:

@@ -87,6 +87,8 @@ def _describe_models(plan: Plan) -> dict[str, dict[str, Any]]:
             "seed": item.seed,
             "outputs": list(item.outputs),
             "preprocessing": item.preprocessing.as_dict(),
+            # What a classifier was trained with beside labels.
+            **({"guidance": item.card["guidance"]} if "guidance" in item.card else {}),
         }
         for item in classifiers
     }

@@ -6,9 +6,18 @@ not run.  :meth:`DecodingClassifier.with_decoder` runs both.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
+
+from saltrust.models.classifier import Classifier
+from saltrust.models.localizer import Localizer
+from saltrust.models.localizing import Localization
+
+#: Losses of ``[models.guidance]`` that train the decoder.
+DECODER_LOSSES = ("decoder", "set2", "set3")
 
 
 @runtime_checkable
@@ -26,3 +35,34 @@ class DecodingClassifier(Protocol):
             Logit per pixel; its sigmoid is the heatmap.
         """
         ...
+
+
+@dataclass(frozen=True)
+class DecoderLocalizer(Localizer):
+    """The decoder of a classifier, beside the networks that localise.
+
+    It makes one heatmap of an image, whatever the finding, and scores no image.
+    """
+
+    @torch.no_grad()
+    def localize(self, inputs: Tensor) -> Localization:
+        """The sigmoid of what the decoder returns, for every finding; scores are NaN."""
+        network: Any = self.module
+        _, decoded = network.with_decoder(inputs)
+        heatmaps = torch.sigmoid(decoded.float()).cpu()[:, None]
+        n_findings = len(self.findings)
+        return Localization(heatmaps.expand(-1, n_findings, -1, -1).contiguous(),
+                            torch.full((len(inputs), n_findings), torch.nan))
+
+
+def trained_decoder(classifier: Classifier) -> DecoderLocalizer | None:
+    """The decoder of a classifier that was trained with one, by its card; else None."""
+    loss = classifier.card.get("guidance", {}).get("loss")
+    if loss not in DECODER_LOSSES or not isinstance(classifier.module, DecodingClassifier):
+        return None
+    return DecoderLocalizer(
+        name=classifier.name, module=classifier.module, findings=classifier.findings,
+        output_index=classifier.output_index, outputs=classifier.outputs,
+        preprocessing=classifier.preprocessing, architecture=classifier.architecture,
+        seed=classifier.seed, checkpoint_sha256=classifier.checkpoint_sha256,
+        card=classifier.card)

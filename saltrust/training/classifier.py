@@ -92,14 +92,14 @@ def train(
     """
     def begin(run: Run) -> Any:
         findings = tuple(str(name) for name in collection.index["finding"].values)
-        selected = _selected(findings, run.spec.selection_findings)
-        network, facts = _start(study, model, findings, run.spec.uncertain)
+        selected = selected_columns(findings, run.spec.selection_findings)
+        network, facts = start_network(study, model, findings, run.spec.uncertain)
         run.card |= facts
 
         def make_task() -> ClassifierTask:
             read = (images() if images is not None
                     else read_images(collection, study.grid, progress=progress))
-            _check_labels(read, selected)
+            check_labels(read, selected)
             return ClassifierTask(run.name, network.to(run.device), run.device, read, run.spec,
                                   Preprocessing.from_dict(run.card["preprocessing"]), selected)
 
@@ -147,10 +147,14 @@ class ClassifierTask:
         try:
             outputs = self.network(to_input(pixels, self.preprocessing, self.device))
         except ValueError as error:  # Batch normalisation of a single value.
-            raise DataError(f"model {self.name!r} cannot be trained on batches of {len(rows)} at "
-                            f"a grid of {self.images.pixels.shape[-1]}: {error}") from error
+            raise self.too_small(len(rows), error) from error
         return BatchLoss(*label_loss(outputs.float(), self.images.labels[images],
                                      self.spec.uncertain))
+
+    def too_small(self, n: int, error: ValueError) -> DataError:
+        """What to say when batch normalisation has a single value to go by."""
+        return DataError(f"model {self.name!r} cannot be trained on batches of {n} at a grid of "
+                         f"{self.images.pixels.shape[-1]}: {error}")
 
     def validate(self) -> Validation:
         """Score: mean AUC of the selected findings that have one."""
@@ -192,7 +196,7 @@ class ClassifierTask:
                              self.device, self.spec.batch_size)
 
 
-def _selected(findings: tuple[str, ...], names: tuple[str, ...]) -> npt.NDArray[np.intp]:
+def selected_columns(findings: tuple[str, ...], names: tuple[str, ...]) -> npt.NDArray[np.intp]:
     for name in names:
         if name not in findings:
             raise UsageError(f"selection_findings names {name!r}, which the data set does not "
@@ -202,7 +206,7 @@ def _selected(findings: tuple[str, ...], names: tuple[str, ...]) -> npt.NDArray[
                      if not names or name in names], dtype=np.intp)
 
 
-def _start(
+def start_network(
     study: Study, model: ModelSpec, findings: tuple[str, ...], uncertain: str
 ) -> tuple[nn.Module, dict[str, Any]]:
     three_class = uncertain == "three-class"
@@ -226,7 +230,7 @@ def _start(
     }
 
 
-def _check_labels(images: LabelledImages, selected: npt.NDArray[np.intp]) -> None:
+def check_labels(images: LabelledImages, selected: npt.NDArray[np.intp]) -> None:
     """Say which findings cannot be learned or judged; refuse where none of the selected can."""
     def lacking(split: str) -> list[str]:
         labels = images.labels[images.rows(split)]
