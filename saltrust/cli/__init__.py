@@ -16,6 +16,7 @@ from saltrust.cli.criteria import randomization, repeatability, reproducibility,
 from saltrust.cli.demo import demo
 from saltrust.cli.gaze import gaze
 from saltrust.cli.generate import generate
+from saltrust.cli.guided_training import guided_training
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
 from saltrust.cli.mixed import mixed
@@ -85,3 +86,4 @@ for _command in (demo, import_, train, generate, info, analyze, protocol, report
 for _command in (utility, randomization, repeatability, reproducibility, gaze, mixed):
     analyze.add_command(_command)
 protocol.add_command(trustworthiness)
+protocol.add_command(guided_training)

@@ -142,19 +142,20 @@ def _methods(found: Protocol, cubes: xr.DataTree) -> str:
         if name in found.missing:
             lines += [f"Not judged: {found.missing[name]}.", ""]
             continue
-        lines += [*_facts(found.results[name].meta), ""]
+        lines += [*facts(found.results[name].meta), ""]
         lines += [*_families(found.results[name]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _facts(meta: Mapping[str, Any], indent: str = "") -> list[str]:
+def facts(meta: Mapping[str, Any], indent: str = "") -> list[str]:
+    """What a result records of itself as a Markdown list, nested where it is."""
     lines = []
     for key, value in meta.items():
         if key == "criterion" or value in (None, "", {}, []):
             continue
         name = key.replace("_", " ")
         if isinstance(value, Mapping):
-            lines += [f"{indent}- {name}:", *_facts(value, indent + "  ")]
+            lines += [f"{indent}- {name}:", *facts(value, indent + "  ")]
         elif isinstance(value, list):
             lines.append(f"{indent}- {name}: {', '.join(map(str, value))}")
         else:

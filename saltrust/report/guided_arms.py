@@ -1,0 +1,103 @@
+"""Which model of the cubes was guided by what, and which baseline it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+
+from saltrust.analysis.annotations import label_positions
+from saltrust.analysis.contents import source
+from saltrust.errors import DataError, UsageError
+
+#: Losses in the order of the tables, and how these name them.
+LOSSES = {"classification": "classification only", "decoder": "baseline: decoder against gaze",
+          "set1": "set 1: map against gaze", "set2": "set 2: decoder against map",
+          "set3": "set 3: decoder and map against gaze"}
+RULES = ("guided_backprop", "deconvnet")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How one model was trained.
+
+    Attributes
+    ----------
+    model : str
+        Name in the cubes.
+    loss : str
+        One of :data:`LOSSES`.
+    rule : str
+        Whose map was in the loss; empty where none was.
+    seed : int
+        It was trained with; -1 unknown.
+    baseline : str
+        The model trained with the decoder against gaze from the same seed, else the first such
+        model; empty where there is none, or this is one.
+    """
+
+    model: str
+    loss: str
+    rule: str
+    seed: int
+    baseline: str
+
+    @property
+    def label(self) -> str:
+        """Loss and rule, for a row of a table."""
+        return LOSSES[self.loss] + (f", {self.rule}" if self.rule else "")
+
+
+def arms(cubes: xr.DataTree, models: Sequence[str] | None = None,
+         baseline: str | None = None) -> list[Arm]:
+    """The models of cubes by how they were trained, in the order of the tables.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        ``saltrust generate`` records the guidance of every model among the root attributes; a
+        model without any was trained for classification only.
+    models : sequence of str, optional
+        Only these.
+    baseline : str, optional
+        The model that all others are compared with.
+
+    Raises
+    ------
+    UsageError
+        If a name is not known.
+    DataError
+        If there are no predictions, or only of models trained without gaze.
+    """
+    if "prediction" not in cubes.children:
+        raise DataError(f"{source(cubes)} has no predictions; run `saltrust generate`")
+    labels = cubes["prediction"].to_dataset()
+    names = [str(name) for name in labels["model"].values]
+    chosen = [names[k] for k in label_positions(names, models, "model")]
+    recorded: Mapping[str, Any] = cubes.attrs.get("models", {})
+    seeds = dict(zip(names, labels["model_seed"].values.tolist(), strict=True)) \
+        if "model_seed" in labels.coords else {}
+    losses = {name: recorded.get(name, {}).get("guidance", {}) for name in chosen}
+    if baseline is not None and baseline not in chosen:
+        raise UsageError(f"baseline {baseline!r} is not among the models "
+                         f"({', '.join(chosen)})")
+    if not any(losses.values()) and baseline is None:
+        raise DataError(f"{source(cubes)} does not say that any model was trained with gaze; "
+                        "declare [models.guidance] in the study, train, and generate the cubes, or "
+                        "name the model to compare with as --baseline")
+    baselines = {int(seeds.get(name, -1)): name for name in reversed(chosen)
+                 if losses[name].get("loss") == "decoder"}
+    first = next((name for name in chosen if losses[name].get("loss") == "decoder"), "")
+    found = []
+    for name in chosen:
+        loss = losses[name].get("loss", "classification")
+        seed = int(seeds.get(name, -1))
+        own = baseline or baselines.get(seed, first)
+        alone = name == own or (baseline is None and loss == "decoder")
+        rule = losses[name].get("rule", "") if loss in ("set1", "set2", "set3") else ""
+        found.append(Arm(name, loss, rule, seed, "" if alone else own))
+    order = list(LOSSES)
+    rules = ("", *RULES)
+    return sorted(found, key=lambda arm: (order.index(arm.loss), rules.index(arm.rule)))
