@@ -43,7 +43,7 @@ from saltrust.cli.options import (
 @click.pass_context
 def guided_training(ctx: click.Context, /, cubes: Path, folder: Path, overwrite: bool,
                     **options: Any) -> None:
-    r"""Classifiers guided by gaze against their baseline (Watanabe et al.): Tables 1 to 4.
+    """Classifiers guided by gaze against their baseline (Watanabe et al.): Tables 1 to 4.
 
     \b
     DIR/methods.md     every definition and choice, ready for a methods section
