@@ -18,11 +18,13 @@ and :math:`L = \gamma L_c + (1 - \gamma) L_g` with :math:`\gamma` = ``classifica
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from saltrust.explainers.differentiable import differentiable_map
 from saltrust.study import GuidanceSpec
 
 #: Losses that have a map of the classifier in them, and that have gaze.
@@ -160,3 +162,70 @@ def target_of_heat(heat: Tensor, spec: GuidanceSpec) -> Tensor:
     """What the decoder of set 2 is compared with: the map in [0, 1], with its graph or without."""
     target = torch.sigmoid(heat) if spec.scaling == "none" else heat
     return target.detach() if spec.detach else target
+
+
+class MapLosses(NamedTuple):
+    """Losses of maps, averaged over the images of a batch.
+
+    Attributes
+    ----------
+    value : Tensor, scalar
+        :math:`L_g`, with its graph.
+    named : dict of str to Tensor
+        What it is made of: ``decoder``, ``imitation`` (of the map by the decoder), ``map``.
+    """
+
+    value: Tensor
+    named: dict[str, Tensor]
+
+
+def map_losses(network: nn.Module, inputs: Tensor, decoded: Tensor | None, gaze: Tensor | None,
+               known: Tensor | None, positive: Tensor, spec: GuidanceSpec) -> MapLosses:
+    """:math:`L_g` of a batch: every loss but that of the classification.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The classifier, whose map is made where the loss has one.
+    inputs : Tensor, shape (B, C, H, W)
+    decoded : Tensor, shape (B, H, W), optional
+        Logits of the decoder; not needed by ``set1``.
+    gaze : Tensor, shape (B, H, W), optional
+        In [0, 1]; not needed by ``set2``.
+    known : Tensor of bool, shape (B,), optional
+        Which images have gaze; the others count 0 where gaze is compared with, and no map is made
+        of them.
+    positive : Tensor of bool, shape (B, K)
+        Which classes are labelled positive.
+    spec : GuidanceSpec
+        With any loss but ``none`` and ``classification``.
+    """
+    if spec.loss == "set2":
+        assert decoded is not None
+        heat = heat_of_signal(_signal(network, inputs, positive, spec), spec)
+        imitation = cross_entropy(decoded, target_of_heat(heat, spec)).mean()
+        return MapLosses(imitation, {"imitation": imitation})
+    assert gaze is not None
+    assert known is not None
+    named = {}
+    if spec.loss in ("decoder", "set3"):
+        assert decoded is not None
+        named["decoder"] = (cross_entropy(decoded, gaze) * known).mean()
+    if spec.loss in NEEDS_MAP:
+        named["map"] = inputs.new_zeros(())
+        if bool(known.any()):
+            heat = heat_of_signal(_signal(network, inputs[known], positive[known], spec), spec)
+            losses = cross_entropy(logit_of_heat(heat, spec), gaze[known])
+            named["map"] = losses.sum() / len(inputs)
+    if spec.loss == "set3":
+        value = (1 - spec.map_weight) * named["decoder"] + spec.map_weight * named["map"]
+    else:
+        (value,) = named.values()
+    return MapLosses(value, named)
+
+
+def _signal(network: nn.Module, inputs: Tensor, positive: Tensor, spec: GuidanceSpec) -> Tensor:
+    def choice(logits: Tensor) -> Tensor:
+        return explained_logits(logits, positive, spec.explained)
+
+    return differentiable_map(network, inputs, choice, spec.rule)

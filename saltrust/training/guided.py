@@ -33,11 +33,8 @@ from saltrust.training.guidance import (
     MARGIN,
     NEEDS_GAZE,
     NEEDS_MAP,
-    cross_entropy,
-    explained_logits,
-    heat_of_signal,
-    logit_of_heat,
-    target_of_heat,
+    MapLosses,
+    map_losses,
 )
 from saltrust.training.images import LabelledImages, read_images
 from saltrust.training.run import Run
@@ -179,14 +176,6 @@ def _warn_of_missing(name: str, images: LabelledImages, gaze: GazeTargets) -> No
 
 
 @dataclass
-class _Parts:
-    """Losses of maps, each averaged over the images of a batch, and their weighted sum."""
-
-    value: Tensor
-    named: dict[str, Tensor]
-
-
-@dataclass
 class GuidedTask(ClassifierTask):
     """Findings as labelled and maps as looked at: see :class:`saltrust.training.task.Task`."""
 
@@ -243,7 +232,7 @@ class GuidedTask(ClassifierTask):
         return dataclasses.replace(found, loss=share * found.loss + (1 - share) * sums["guidance"],
                                    columns={**found.columns, **columns})
 
-    def _validated(self, at: npt.NDArray[np.intp]) -> _Parts:
+    def _validated(self, at: npt.NDArray[np.intp]) -> MapLosses:
         inputs = to_input(self.images.pixels[at], self.preprocessing, self.device)
         with torch.no_grad():
             _, decoded = self._outputs(inputs)
@@ -263,43 +252,11 @@ class GuidedTask(ClassifierTask):
             raise self.too_small(len(inputs), error) from error
 
     def _guided(self, inputs: Tensor, decoded: Tensor | None, seen: Tensor | None,
-                at: npt.NDArray[np.intp]) -> _Parts:
-        """Losses of maps; an image without gaze counts 0 where gaze is compared with."""
-        spec = self.guidance
-        named = {}
-        if spec.loss in ("decoder", "set3"):
-            assert decoded is not None
-            assert seen is not None
-            assert self.gaze is not None
-            known = torch.from_numpy(self.gaze.known[at]).to(decoded)
-            named["decoder"] = (cross_entropy(decoded, seen) * known).mean()
-        if spec.loss == "set2":
-            assert decoded is not None
-            heat = heat_of_signal(self._signal(inputs, at), spec)
-            named["imitation"] = cross_entropy(decoded, target_of_heat(heat, spec)).mean()
-        elif spec.loss in NEEDS_MAP:
-            assert seen is not None
-            named["map"] = self._map_loss(inputs, seen, at)
-        if spec.loss == "set3":
-            return _Parts((1 - spec.map_weight) * named["decoder"]
-                          + spec.map_weight * named["map"], named)
-        return _Parts(next(iter(named.values())), named)
+                at: npt.NDArray[np.intp]) -> MapLosses:
+        def of_images(values: npt.NDArray[np.bool_]) -> Tensor:
+            return torch.from_numpy(values).to(inputs.device)
 
-    def _map_loss(self, inputs: Tensor, seen: Tensor, at: npt.NDArray[np.intp]) -> Tensor:
-        """Maps are made of the images with gaze alone."""
-        assert self.gaze is not None
-        there = self.gaze.known[at]
-        if not there.any():
-            return inputs.new_zeros(())
-        known = torch.from_numpy(there).to(inputs.device)
-        heat = heat_of_signal(self._signal(inputs[known], at[there]), self.guidance)
-        losses = cross_entropy(logit_of_heat(heat, self.guidance), seen[known])
-        return losses.sum() / len(inputs)
-
-    def _signal(self, inputs: Tensor, at: npt.NDArray[np.intp]) -> Tensor:
-        positive = torch.from_numpy(self.images.labels[at] == Label.POSITIVE).to(inputs.device)
-
-        def choice(logits: Tensor) -> Tensor:
-            return explained_logits(logits, positive, self.guidance.explained)
-
-        return differentiable_map(self.network, inputs, choice, self.guidance.rule)
+        return map_losses(
+            self.network, inputs, decoded, seen,
+            None if self.gaze is None else of_images(self.gaze.known[at]),
+            of_images(self.images.labels[at] == Label.POSITIVE), self.guidance)

@@ -1,8 +1,6 @@
-"""Losses of gaze-guided training: known values, and gradients by finite differences."""
+"""Losses of gaze-guided training: known values."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +10,6 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from saltrust.explainers.differentiable import differentiable_map
-from saltrust.models.registry import build
 from saltrust.study import GuidanceSpec
 from saltrust.training.guidance import (
     MARGIN,
@@ -93,54 +89,3 @@ def test_only_a_detached_target_teaches_nothing() -> None:
                                 GuidanceSpec(detach=detach))
         assert target.requires_grad is learned
         assert 0 <= float(target.detach().min()) <= float(target.detach().max()) <= 1
-
-
-def _loss(network: Any, inputs: Tensor, gaze: Tensor, spec: GuidanceSpec) -> Tensor:
-    """Of set 1, 2 or 3, written out."""
-    raw = differentiable_map(network, inputs, lambda logits: explained_logits(
-        logits, torch.zeros_like(logits, dtype=torch.bool), spec.explained), spec.rule)
-    heat = heat_of_signal(raw, spec)
-    _, decoded = network.with_decoder(inputs)
-    of_map = cross_entropy(logit_of_heat(heat, spec), gaze).mean()
-    if spec.loss == "set1":
-        return of_map
-    if spec.loss == "set2":
-        return cross_entropy(decoded, target_of_heat(heat, spec)).mean()
-    of_decoder = cross_entropy(decoded, gaze).mean()
-    return (1 - spec.map_weight) * of_decoder + spec.map_weight * of_map
-
-
-@pytest.mark.parametrize("rule", ["guided_backprop", "deconvnet"])
-@pytest.mark.parametrize("settings", [
-    {"loss": "set1"}, {"loss": "set1", "smoothing": 0.1, "sign": "positive"},
-    {"loss": "set1", "channels": "largest", "sign": "signed", "scaling": "minmax"},
-    {"loss": "set2", "detach": False}, {"loss": "set3", "explained": "all", "map_weight": 0.3},
-    {"loss": "set3", "scaling": "none", "sign": "signed"}])
-def test_the_gradient_of_a_guided_loss_in_float64(rule: str, settings: dict[str, Any]) -> None:
-    """The whole loss of a network with a decoder, against finite differences of its weights."""
-    torch.manual_seed(3)
-    network: Any = build("phantom_unet", 3, width=2).double().eval()
-    network.to(memory_format=torch.contiguous_format)
-    inputs = torch.randn(2, 1, 16, 16, dtype=torch.float64)
-    gaze = torch.rand(2, 16, 16, dtype=torch.float64)
-    spec = GuidanceSpec(rule=rule, **settings)
-    weights = dict(network.named_parameters())
-    found = torch.autograd.grad(_loss(network, inputs, gaze, spec), list(weights.values()),
-                                allow_unused=True)
-    step, checked = 1e-6, 0
-    for (name, weight), gradient in zip(weights.items(), found, strict=True):
-        if gradient is None:
-            continue
-        flat = weight.data.view(-1)
-        for k in {0, len(flat) // 2}:
-            kept = flat[k].item()
-            flat[k] = kept + step
-            above = _loss(network, inputs, gaze, spec).item()
-            flat[k] = kept - step
-            below = _loss(network, inputs, gaze, spec).item()
-            flat[k] = kept
-            assert gradient.reshape(-1)[k].item() == pytest.approx(
-                (above - below) / (2 * step), rel=1e-3, abs=2e-8), name
-            checked += 1
-    assert checked > 20
-    assert max(float(item.abs().max()) for item in found if item is not None) > 1e-3

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from saltrust.cache.collection import Fixations
 from saltrust.errors import DataError, UsageError
+from saltrust.explainers.differentiable import differentiable_map
 from saltrust.models.checkpoint import read_weights
 from saltrust.models.preprocessing import GRAY, to_input
 from saltrust.models.registry import build
 from saltrust.study import GuidanceSpec, ModelSpec, Study
-from saltrust.training import guided
 from saltrust.training.augmentation import moved, vary
+from saltrust.training.guidance import cross_entropy, explained_logits
 from saltrust.training.guided import GuidedTask, train_guided
 from saltrust.training.task import BatchLoss
 
@@ -169,9 +170,9 @@ def test_the_loss_by_hand(looked: Make, study: Make, monkeypatch: pytest.MonkeyP
             continue
         gaze = torch.from_numpy(data.gaze(f"image{k + 8:03d}", (SIZE, SIZE))["reader0"])
         decoder += bce(network.with_decoder(inputs[k:k + 1])[1][0], gaze).item() / 12
-        one = guided.differentiable_map(
+        one = differentiable_map(
             network, inputs[k:k + 1],
-            lambda logits, k=k: guided.explained_logits(logits, labels[k:k + 1] > 0, "labelled"),
+            lambda logits, k=k: explained_logits(logits, labels[k:k + 1] > 0, "labelled"),
             "guided_backprop")[0, 0].abs().detach()
         heat = 0.001 + 0.998 * one / one.max()
         of_map += bce(torch.logit(heat), gaze).item() / 12
@@ -207,14 +208,13 @@ def test_gaze_is_moved_with_its_image(
     torch.testing.assert_close(moved(spot, shift, angle), gray, atol=0.01, rtol=0)
     seen: list[Tensor] = []
     made = task(looked(), study(augment=True), model("decoder"), monkeypatch)
-    real = guided.cross_entropy
 
     def watched(logits: Tensor, target: Tensor) -> Tensor:
         seen.append(target)
-        return real(logits, target)
+        return cross_entropy(logits, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(guided, "cross_entropy", watched)
+        patch.setattr("saltrust.training.guidance.cross_entropy", watched)
         made.loss(torch.arange(4), torch.Generator().manual_seed(1))
     assert made.gaze is not None
     still = torch.from_numpy(made.gaze.of(np.arange(4)))
