@@ -22,6 +22,7 @@ from saltrust.explainers.differentiable import differentiable_map
 from saltrust.models.checkpoint import read_weights
 from saltrust.models.preprocessing import GRAY, to_input
 from saltrust.models.registry import build
+from saltrust.models.small import PhantomUNet
 from saltrust.study import GuidanceSpec, ModelSpec, Study
 from saltrust.training.augmentation import moved, vary
 from saltrust.training.guidance import cross_entropy, explained_logits
@@ -326,13 +327,78 @@ def test_what_does_not_go_together_is_said_before_training(
 
 
 class Overflowing(Plain):
-    """Whose decoder has an infinite logit while it is trained."""
+    """Whose decoder has infinite logits after so many steps of training."""
+
+    def __init__(self, n_outputs: int, width: int = 4, good: int = 0) -> None:
+        super().__init__(n_outputs, width)
+        self.good = good
 
     def with_decoder(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return self(inputs), inputs[:, 0] * (float("inf") if self.training else 1.0)
+        self.good -= self.training
+        return self(inputs), inputs[:, 0] * (float("inf") if self.good < 0 else 1.0)
 
 
-def test_a_diverging_loss_is_stopped(looked: Make, study: Make) -> None:
+class LosingItsMap(PhantomUNet):
+    """Whose map, made in evaluation mode with a graph, is no number after so many calls."""
+
+    def __init__(self, n_outputs: int, width: int = 4, good: int = 0) -> None:
+        super().__init__(n_outputs, width)
+        self.good = good
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits = super().forward(inputs)
+        self.good -= torch.is_grad_enabled() and not self.training
+        return logits * (float("inf") if self.good < 0 else 1.0)
+
+
+def test_a_loss_that_is_no_number_from_the_start(looked: Make, study: Make) -> None:
     entry = replace(model("decoder"), architecture=f"{__name__}:Overflowing")
-    with pytest.raises(DataError, match="'net': the loss is not a finite number at step 1"):
+    with pytest.raises(DataError, match=r"'net': the loss is not a finite number at step 1 of "
+                                        "epoch 1.*no checkpoint was written"):
         run(looked(), study(), entry)
+
+
+@pytest.mark.parametrize(("architecture", "loss", "good"), [
+    # Three steps an epoch; decoders fail in the fifth step.
+    ("Overflowing", "decoder", 4),
+    # A trial before training and two batches of validation have maps, too.
+    ("LosingItsMap", "set1", 7), ("LosingItsMap", "set3", 7)])
+def test_a_loss_that_is_no_number_keeps_the_checkpoint(
+    looked: Make, study: Make, architecture: str, loss: str, good: int
+) -> None:
+    entry = replace(model(loss), architecture=f"{__name__}:{architecture}",
+                    arguments={"width": 4, "good": good})
+    plan = study(epochs=3, patience=3)
+    with pytest.raises(DataError) as caught:
+        run(looked(), plan, entry)
+    said = str(caught.value)
+    assert "\n" not in said
+    for words in ("'net'", "not a finite number at step 2 of epoch 2", "learning_rate",
+                  "of epoch 1, is kept"):
+        assert words in said
+    folder = plan.run_folder(entry)
+    card = card_of(folder)
+    assert (card["complete"], card["best_epoch"]) == (False, 1)
+    assert all(bool(torch.isfinite(value).all())
+               for value in read_weights(folder / "model.safetensors").values())
+
+
+@pytest.mark.parametrize("loss", ["decoder", "set1", "set2", "set3"])
+def test_a_class_without_a_positive_is_named_or_refused(
+    looked: Make, study: Make, caplog: pytest.LogCaptureFixture, loss: str
+) -> None:
+    data = looked()
+    labels = data.index["label"].values.copy()
+    split = data.index["split"].values
+    labels[split == "val", 0] = 0
+    labels[split == "train", 1] = 0
+    data.index["label"] = (("image", "finding"), labels)
+    with caplog.at_level(logging.WARNING):
+        folder = run(data, study(epochs=1), model(loss))
+    assert "for want of a positive or a negative validation image: Left Square" in caplog.text
+    assert "cannot learn them: Right Square" in caplog.text
+    assert card_of(folder)["complete"] is True
+    labels[split == "val", 1] = 0
+    data.index["label"] = (("image", "finding"), labels)
+    with pytest.raises(DataError, match="no finding has both positive and negative validation"):
+        run(data, study(epochs=1), model(loss), overwrite=True)
