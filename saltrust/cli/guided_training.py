@@ -11,10 +11,11 @@ from saltrust.cli.options import (
     bootstrap_options,
     choose_or_all,
     cubes_argument,
+    finding_option,
     map_options,
     overwrite_option,
-    selection_options,
     shows_progress,
+    split_option,
 )
 
 
@@ -22,7 +23,8 @@ from saltrust.cli.options import (
 @cubes_argument
 @click.option("-o", "--output", "folder", required=True, metavar="DIR",
               type=click.Path(path_type=Path, file_okay=False), help="Folder to write.")
-@selection_options
+@split_option("the one whose images were predicted; all where these are of several")
+@finding_option
 @map_options
 @click.option("--baseline", default=None, metavar="MODEL",
               help="Model to compare with.  [default: trained with the decoder against gaze, of "

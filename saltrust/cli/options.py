@@ -42,12 +42,15 @@ def stack(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorate
 
 
-selection_options = stack(
-    click.option("--split", type=click.Choice(["train", "val", "test", "none"]), default=None,
-                 help="Only images of this split.  [default: all]"),
-    click.option("--finding", "findings", multiple=True, metavar="NAME",
-                 help="Only this finding; may be repeated."),
-)
+def split_option(default: str) -> Callable[[Any], Any]:
+    """``--split``, whose help says what is taken without it."""
+    return click.option("--split", type=click.Choice(["train", "val", "test", "none"]),
+                        default=None, help=f"Only images of this split.  [default: {default}]")
+
+
+finding_option = click.option("--finding", "findings", multiple=True, metavar="NAME",
+                              help="Only this finding; may be repeated.")
+selection_options = stack(split_option("all"), finding_option)
 
 map_options = stack(
     click.option("--explainer", "explainers", multiple=True, metavar="NAME",

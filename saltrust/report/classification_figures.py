@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,6 +19,7 @@ from saltrust.report.tables import confidence_level
 
 _COLUMNS = 3
 _DIAGONAL = "#999999"
+_LINES = ("-", (0, (4, 1.5)), ":", "-.")
 
 
 def roc(result: Result) -> Figure:
@@ -36,7 +39,7 @@ def roc(result: Result) -> Figure:
     cases, areas = result.tables["cases"], result.tables["auc"]
     models = list(dict.fromkeys(cases["model"]))
     findings = list(dict.fromkeys(cases["finding"]))
-    colours = series_colours(models)
+    styles = _styles(models)
     figure, panels = _panels(findings, models)
     for axes, finding in zip(panels, findings, strict=True):
         axes.plot([0, 1], [0, 1], color=_DIAGONAL, linewidth=0.8, linestyle="--")
@@ -45,8 +48,8 @@ def roc(result: Result) -> Figure:
             own = cases[(cases["finding"] == finding) & (cases["model"] == model)]
             row = areas[(areas["finding"] == finding) & (areas["model"] == model)].iloc[0]
             false, true = roc_curve(own["label"], own["probability"])
-            axes.plot(false, true, color=colours[model], linewidth=1.4)
-            handles.append(Line2D([], [], color=colours[model], linewidth=1.6,
+            axes.plot(false, true, **styles[model], linewidth=1.4)
+            handles.append(Line2D([], [], **styles[model], linewidth=1.6,
                                   label=f"{model}  {_interval(row)}"))
         _finish(axes, finding, cases[(cases["finding"] == finding)
                                      & (cases["model"] == models[0])], handles)
@@ -73,7 +76,7 @@ def calibration(result: Result) -> Figure:
     cases, measures = result.tables["cases"], result.tables["calibration"]
     models = list(dict.fromkeys(cases["model"]))
     findings = list(dict.fromkeys(cases["finding"]))
-    colours = series_colours(models)
+    styles = _styles(models)
     level = confidence_level(result.meta)
     bins = reliability(cases, confidence=level)
     figure, panels = _panels(findings, models)
@@ -82,15 +85,15 @@ def calibration(result: Result) -> Figure:
         handles = []
         for model in models:
             own = bins[(bins["finding"] == finding) & (bins["model"] == model)]
-            colour = colours[model]
+            colour = styles[model]["color"]
             axes.vlines(own["predicted"], own["conf_low"], own["conf_high"], color=colour,
                         linewidth=0.9, alpha=0.6)
-            axes.plot(own["predicted"], own["observed"], color=colour, linewidth=1.2)
+            axes.plot(own["predicted"], own["observed"], **styles[model], linewidth=1.2)
             axes.scatter(own["predicted"], own["observed"], color=colour, zorder=3,
                          s=8 + 60 * own["n"] / max(int(bins["n"].max()), 1), linewidths=0)
             found = measures[(measures["finding"] == finding) & (measures["model"] == model)]
             terms = dict(zip(found["term"], found["estimate"], strict=True))
-            handles.append(Line2D([], [], color=colour, marker="o", markersize=4, linewidth=1.4,
+            handles.append(Line2D([], [], **styles[model], marker="o", markersize=4, linewidth=1.4,
                                   label=f"{model}  {_number(terms['brier'])}, "
                                         f"{significant(terms['slope'])}, "
                                         f"{_number(terms['ece'])}"))
@@ -101,6 +104,18 @@ def calibration(result: Result) -> Figure:
     figure.suptitle(f"Calibration: Brier score, slope, ECE ({100 * level:g}% intervals of shares)",
                     fontsize=FONT_SIZE + 1, color=INK)
     return figure
+
+
+def _styles(models: list[str]) -> dict[str, dict[str, Any]]:
+    """Colour and line of every model: where colours come again, the line is another."""
+    colours = series_colours(models)
+    seen: dict[str, int] = {}
+    styles = {}
+    for model in models:
+        colour = colours[model]
+        styles[model] = {"color": colour, "linestyle": _LINES[seen.get(colour, 0) % len(_LINES)]}
+        seen[colour] = seen.get(colour, 0) + 1
+    return styles
 
 
 def _panels(findings: list[str], models: list[str]) -> tuple[Figure, list[Axes]]:

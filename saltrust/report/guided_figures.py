@@ -14,7 +14,7 @@ from saltrust.analysis.gaze_scores import LOCALIZER
 from saltrust.analysis.stored_maps import StoredMaps, stored_maps
 from saltrust.cache.schema import Status
 from saltrust.report.contours import unit_range
-from saltrust.report.guided_arms import Arm
+from saltrust.report.guided_arms import RULES, Arm
 from saltrust.report.palette import FONT_SIZE, INK, WIDTH, new_figure
 
 #: Images of the figure, and models beside each other in it.
@@ -22,6 +22,8 @@ EXAMPLES = 3
 MOST_MODELS = 6
 #: Maps are shown up to this percentile, above which gradients have single bright pixels.
 _BRIGHTEST = 99.5
+#: Most characters of a name above a panel.
+_NAME = 22
 
 
 def examples(cubes: xr.DataTree, scores: pd.DataFrame, arms: Sequence[Arm], explainer: str,
@@ -34,7 +36,8 @@ def examples(cubes: xr.DataTree, scores: pd.DataFrame, arms: Sequence[Arm], expl
     scores : pandas.DataFrame
         Table ``scores`` of :func:`saltrust.analysis.gaze.gaze`.
     arms : sequence of Arm
-        The first of each way of training is shown, the first six at most.
+        The first of each way of training is shown, six at most: where there are more, not those
+        that had the map of another rule in their loss.
     explainer : str
         Whose maps; of their absolute values, up to the 99.5th percentile.
     reader : str
@@ -46,7 +49,10 @@ def examples(cubes: xr.DataTree, scores: pd.DataFrame, arms: Sequence[Arm], expl
         Images of high, middling and low agreement of the last model; the number above a map is
         its correlation with the gaze.  None where no map was scored.
     """
-    shown = list({arm.label: arm for arm in reversed(arms)}.values())[::-1][:MOST_MODELS]
+    shown = _one_of_each(arms)
+    if len(shown) > MOST_MODELS:
+        shown = _one_of_each([arm for arm in arms if arm.rule in ("", explainer)
+                              or explainer not in RULES])[-MOST_MODELS:]
     saliency, decoders = stored_maps(cubes, "saliency"), stored_maps(cubes, "localizer")
     own = scores[(scores["explainer"] == explainer) & (scores["model"] == shown[-1].model)]
     if saliency is None or own.empty:
@@ -54,7 +60,7 @@ def examples(cubes: xr.DataTree, scores: pd.DataFrame, arms: Sequence[Arm], expl
     order = own.sort_values("correlation", kind="stable").drop_duplicates("image")
     places = np.unique(np.round(np.linspace(0.9, 0.1, EXAMPLES) * (len(order) - 1)).astype(int))
     size = WIDTH / max(len(shown) + 1, 5)
-    figure = new_figure(0.4 + (2 * size + 0.45) * len(places), width=size * (len(shown) + 1))
+    figure = new_figure(0.6 + (2 * size + 0.45) * len(places), width=size * (len(shown) + 1))
     panels = figure.subplots(2 * len(places), len(shown) + 1, squeeze=False)
     for axes in panels.ravel():
         axes.set_axis_off()
@@ -73,9 +79,18 @@ def examples(cubes: xr.DataTree, scores: pd.DataFrame, arms: Sequence[Arm], expl
             if decoders is not None and arm.model in decoders.labels["model"]:
                 _draw(below, decoders, (image, finding, arm.model), "",
                       values.get((LOCALIZER, arm.model)))
-    figure.suptitle(f"Above: {explainer} of the classifier; below: the decoder "
-                    "(correlation with gaze)", fontsize=FONT_SIZE, color=INK)
+    # As wide as the narrowest figure, of two models.
+    figure.suptitle(f"Above: {explainer} of the classifier; below: the decoder\n"
+                    "(number: correlation with gaze)", fontsize=FONT_SIZE, color=INK)
     return figure
+
+
+def _one_of_each(arms: Sequence[Arm]) -> list[Arm]:
+    """The first of each way of training, in order."""
+    first: dict[str, Arm] = {}
+    for arm in arms:
+        first.setdefault(arm.label, arm)
+    return list(first.values())
 
 
 def _first_column(cubes: xr.DataTree, axes: tuple[Axes, Axes], image: str, finding: str,
@@ -86,9 +101,14 @@ def _first_column(cubes: xr.DataTree, axes: tuple[Axes, Axes], image: str, findi
         pixels = cubes["radiograph"].to_dataset()["pixels"].sel(image=image)
         axes[0].imshow(pixels.transpose("y", "x").values, cmap="gray", vmin=0, vmax=255)
         axes[0].contour(heat, levels=[0.25, 0.5, 0.75], colors="#E69F00", linewidths=0.8)
-    axes[0].set_title(f"{image[:18]}\n{finding}", fontsize=FONT_SIZE - 2, color=INK)
+    axes[0].set_title(f"{_short(image)}\n{finding}", fontsize=FONT_SIZE - 2, color=INK)
     axes[1].imshow(heat, cmap="inferno", vmin=0, vmax=1)
     axes[1].set_title("gaze", fontsize=FONT_SIZE - 2, color=INK)
+
+
+def _short(name: str) -> str:
+    """Beginning and end of a long name: images of one patient differ at the end."""
+    return name if len(name) <= _NAME else f"{name[:_NAME - 10]}\u2026{name[-9:]}"
 
 
 def _draw(axes: Axes, maps: StoredMaps, key: tuple[str, ...], heading: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -29,6 +30,7 @@ from saltrust.report.guided_tables import (
 from saltrust.report.protocol_localization import Protocol
 from saltrust.report.protocol_trustworthiness import facts
 
+_MAP_OPTIONS = ("rule", "explained", "channels", "sign", "smoothing", "scaling", "detach")
 #: Below this the paper's samples are more than half of the cases.
 _PAPER_CASES = 120
 
@@ -46,7 +48,10 @@ def run_guided_training(
     ----------
     cubes : xarray.DataTree
         Of models trained with ``[models.guidance]``, whose guidance the store records.
-    split, findings, models, level, interval, resamples, confidence, seed
+    split : str, optional
+        Only images of this split; by default the split whose images were predicted, if it is one:
+        the average gaze is then of the others.
+    findings, models, level, interval, resamples, confidence, seed
         As :func:`saltrust.analysis.classification.classification`.
     explainers : sequence of str, optional
         Whose maps are compared with gaze; by default guided backpropagation and deconvnet, as
@@ -76,6 +81,7 @@ def run_guided_training(
     """
     compared = arms(cubes, models, baseline)
     names = [arm.model for arm in compared]
+    split = split or _predicted_split(cubes)
     cases: Any = {"split": split, "findings": findings, "models": names, "level": level,
                   "resamples": resamples, "confidence": confidence, "seed": seed}
     found = Protocol()
@@ -96,6 +102,14 @@ def run_guided_training(
     _draw(found, cubes, compared, agreement)
     found.methods = _methods(found, cubes, compared, map_form)
     return found
+
+
+def _predicted_split(cubes: xr.DataTree) -> str | None:
+    if "split" not in cubes.coords:
+        return None
+    known = np.isfinite(cubes["prediction"].to_dataset()["probability"]).any(("finding", "model"))
+    splits = np.unique(cubes.to_dataset()["split"].values[known.values].astype(str))
+    return str(splits[0]) if len(splits) == 1 else None
 
 
 def _agreement(found: Protocol, cubes: xr.DataTree, compared: Sequence[Arm],
@@ -185,7 +199,10 @@ def _methods(found: Protocol, cubes: xr.DataTree, compared: Sequence[Arm], map_f
                      + (f", compared with `{arm.baseline}`" if arm.baseline else ""))
         guidance = recorded.get(arm.model, {}).get("guidance")
         if guidance:
-            lines += facts({key: value for key, value in guidance.items() if key != "loss"}, "  ")
+            # What is said of the map in words is not said again as options.
+            said = {"loss", *(_MAP_OPTIONS if "map" in guidance else ())}
+            lines += facts({key: value for key, value in guidance.items() if key not in said},
+                           "  ")
     lines += ["", "## Classification", "", *facts(found.results["classification"].meta)]
     if found.results["classification"].meta["cases"] < _PAPER_CASES:
         lines.append("- the paper's samples of 55 to 60 cases, without replacement, are more "

@@ -44,6 +44,9 @@ from saltrust.training.task import BatchLoss, Validation
 
 _log = logging.getLogger(__name__)
 
+#: Options of ``[models.guidance]`` that say what the map is.
+MAP_SETTINGS = ("rule", "explained", "channels", "sign", "smoothing", "scaling")
+
 _EXPLAINED = {"predicted": "the class of the highest logit",
               "labelled": "the sum of the logits of the classes labelled positive, of all where "
                           "an image has none",
@@ -115,8 +118,19 @@ def train_guided(
 
 
 def describe(spec: GuidanceSpec) -> dict[str, Any]:
-    """A guidance as plain values for the card, with what the map is in words."""
-    content: dict[str, Any] = dataclasses.asdict(spec)
+    """What of a guidance acts under its loss, for the card; under ``map``, in words."""
+    acts = ["loss"]
+    if spec.loss != "classification":
+        acts.append("classification_weight")
+    if spec.loss == "set3":
+        acts.append("map_weight")
+    if spec.loss in NEEDS_MAP:
+        acts += MAP_SETTINGS
+    if spec.loss == "set2":
+        acts.append("detach")
+    content: dict[str, Any] = {name: getattr(spec, name) for name in acts}
+    if spec.loss in NEEDS_GAZE:
+        content["reader"] = spec.reader or "mean over readers"
     if spec.loss in NEEDS_MAP:
         content["map"] = {
             "rule": f"{spec.rule}, at every rectifier of the network in evaluation mode",
@@ -126,11 +140,17 @@ def describe(spec: GuidanceSpec) -> dict[str, Any]:
             "smoothing": (f"Gaussian, sigma {spec.smoothing:g} of the grid" if spec.smoothing
                           else "none"),
             "scaling": _SCALING[spec.scaling],
-            "in the loss": ("as logits" if spec.scaling == "none" else
-                            f"by its logit, kept {MARGIN:g} from 0 and 1"),
+            "in the loss": _in_the_loss(spec),
             **({"detached": spec.detach} if spec.loss == "set2" else {}),
         }
     return content
+
+
+def _in_the_loss(spec: GuidanceSpec) -> str:
+    if spec.loss == "set2":
+        return "by its sigmoid, as a target" if spec.scaling == "none" else "as a target in [0, 1]"
+    return ("as logits" if spec.scaling == "none"
+            else f"by its logit, kept {MARGIN:g} from 0 and 1")
 
 
 def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preprocessing,

@@ -29,30 +29,34 @@ MODELS: dict[str, tuple[str, str, int, float, float]] = {
 }
 
 
-def study(n: int = 40, *, gaze: bool = True, decoders: bool = True) -> xr.DataTree:
+def study(n: int = 40, *, has_gaze: bool = True, decoders: bool = True,
+          models: dict[str, tuple[str, str, int, float, float]] = MODELS,
+          splits: dict[str, int] | None = None) -> xr.DataTree:
     """Every third image is of each class; maps mix gaze and noise."""
     rng = np.random.default_rng(3)
     label = np.eye(3, dtype=np.int8)[np.arange(n) % 3]
-    strength = np.array([entry[4] for entry in MODELS.values()])
-    logit = (2 * label[..., None] - 1) * strength + 1.5 * rng.normal(size=(n, 3, len(MODELS)))
+    strength = np.array([entry[4] for entry in models.values()])
+    logit = (2 * label[..., None] - 1) * strength + 1.5 * rng.normal(size=(n, 3, len(models)))
     rows = np.arange(GRID)
     centres = rng.uniform(4, 12, (n, 2))
     looked = np.exp(-0.5 * ((rows[:, None] - centres[:, :1, None]) ** 2
                             + (rows - centres[:, 1:, None]) ** 2) / 4).astype(np.float32)
     looked /= looked.max((1, 2), keepdims=True)
-    share = np.array([entry[3] for entry in MODELS.values()])[:, None, None]
+    share = np.array([entry[3] for entry in models.values()])[:, None, None]
     maps = share * looked[:, None, None, None] + 0.5 * rng.normal(
-        size=(n, 3, 1, len(MODELS), GRID, GRID))
+        size=(n, 3, 1, len(models), GRID, GRID))
     images = [f"image-{k:02d}" for k in range(n)]
-    names = list(MODELS)
-    coords = {"model": names, "model_seed": ("model", [e[2] for e in MODELS.values()])}
+    names = list(models)
+    coords = {"model": names, "model_seed": ("model", [e[2] for e in models.values()])}
+    split = {} if splits is None else {
+        "split": ("image", np.repeat(list(splits), list(splits.values())))}
     reference: dict[str, Any] = {"label": (("image", "finding"), label)}
-    if gaze:
+    if has_gaze:
         reference |= {"gaze": (("image", "reader", "y", "x"), looked[:, None]),
                       "gaze_recorded": (("image", "reader"), np.ones((n, 1), bool))}
     groups = {
         "/": xr.Dataset(coords={"image": images, "finding": FINDINGS,
-                                "patient": ("image", images)}),
+                                "patient": ("image", images), **split}),
         "/radiograph": xr.Dataset({"pixels": (
             ("image", "y", "x"), rng.integers(0, 255, (n, GRID, GRID)).astype(np.uint8))}),
         "/reference": xr.Dataset(reference, coords={"reader": ["radiologist"]}),
@@ -66,7 +70,7 @@ def study(n: int = 40, *, gaze: bool = True, decoders: bool = True) -> xr.DataTr
             coords={**coords, "explainer": ["guided_backprop"]}),
     }
     if decoders:
-        trained = [k for k, entry in enumerate(MODELS.values()) if entry[0] in ("decoder", "set3")]
+        trained = [k for k, entry in enumerate(models.values()) if entry[0] in ("decoder", "set3")]
         shown = np.broadcast_to(looked[:, None, None], (n, 3, len(trained), GRID, GRID))
         groups["/localizer"] = xr.Dataset(
             {"heatmap": (("image", "finding", "model", "y", "x"), shown + np.float32(0.1)),
@@ -76,7 +80,7 @@ def study(n: int = 40, *, gaze: bool = True, decoders: bool = True) -> xr.DataTr
     tree = xr.DataTree.from_dict(groups)
     tree.attrs["models"] = {name: {"guidance": {"loss": loss, "rule": rule,
                                                 "classification_weight": 0.5}}
-                            for name, (loss, rule, *_) in MODELS.items()}
+                            for name, (loss, rule, *_) in models.items()}
     return tree
 
 
@@ -179,9 +183,40 @@ def test_figures_and_methods(found: Protocol) -> None:
 
 
 def test_without_gaze_or_decoders_the_rest_is_there() -> None:
-    found = run_guided_training(study(30, gaze=False, decoders=False), resamples=100,
+    found = run_guided_training(study(30, has_gaze=False, decoders=False), resamples=100,
                                 findings=["CHF"], models=["base-1", "set3-gbp-1"])
     assert "gaze" in found.missing["gaze"]
     assert list(found.tables) == ["table4", "table4_paper"]
     assert list(found.tables["table4"]) == ["trained", "model", "CHF AUC"]
     assert set(found.figures) == {"roc", "calibration"}
+
+
+def test_without_a_choice_the_split_that_was_predicted_is_taken() -> None:
+    """So that the average gaze is of other images than those that maps are compared on."""
+    tree = study(60, splits={"train": 20, "test": 40})
+    options: dict[str, Any] = {"resamples": 50, "models": ["base-1", "set3-gbp-1"]}
+    assert run_guided_training(tree, **options).results["gaze"].meta["split"] == "all"
+    tree["prediction/probability"].values[:20] = np.nan
+    found = run_guided_training(tree, **options)
+    for result in found.results.values():
+        assert result.meta["split"] == "test"
+    assert not found.results["classification"].meta["exclusions"]
+    assert found.results["gaze"].meta["average_gaze"] == (
+        "mean over 20 images of training and validation")
+
+
+def test_all_eight_ways_of_training_are_told_apart() -> None:
+    """Curves have colour and line of their own; set 3 is in the figure of its own rule."""
+    ways = [("classification", ""), ("decoder", ""), *(
+        (f"set{k}", rule) for k in (1, 2, 3) for rule in ("guided_backprop", "deconvnet"))]
+    tree = study(30, models={f"model {k}": (*way, 1, 0.5, 1.0) for k, way in enumerate(ways)})
+    found = run_guided_training(tree, resamples=20)
+    titles = [axes.get_title().split("\n")[0]
+              for axes in found.figures["examples_guided_backprop"].axes]
+    assert [title for title in titles if title.startswith("model")] == [
+        "model 0", "model 1", "model 2", "model 4", "model 6"]
+    for name in ("roc", "calibration"):
+        legend = found.figures[name].axes[0].get_legend()
+        assert legend is not None
+        handles: Any = legend.legend_handles
+        assert len({(line.get_color(), line.get_linestyle()) for line in handles}) == 8
