@@ -378,6 +378,10 @@ def _resampled(estimate: float, drawn: FloatArray, null: float, draw: _Draw, n: 
         return Estimate(estimate=float(estimate), n=n,
                         note=note or "no interval: resamples lack a class")
     low, high, _ = percentile_interval(usable, draw.confidence)
+    if draw.interval == "protocol-w" and n <= _PROTOCOL_W[1]:
+        return Estimate(estimate=float(estimate), n=n, note="; ".join(filter(None, (
+            note, f"no interval: the paper's samples are of {_PROTOCOL_W[1]} cases or more, and "
+                  f"there are {n}"))))
     lost = len(drawn) - len(usable)
     notes = [note, f"{lost} resamples lacked a class and were left out" if lost else ""]
     if draw.interval == "protocol-w":

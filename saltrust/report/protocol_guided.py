@@ -108,8 +108,8 @@ def _predicted_split(cubes: xr.DataTree) -> str | None:
     if "split" not in cubes.coords:
         return None
     known = np.isfinite(cubes["prediction"].to_dataset()["probability"]).any(("finding", "model"))
-    splits = np.unique(cubes.to_dataset()["split"].values[known.values].astype(str))
-    return str(splits[0]) if len(splits) == 1 else None
+    splits = {str(name) for name in cubes.to_dataset()["split"].values[known.values]}
+    return splits.pop() if len(splits) == 1 else None
 
 
 def _agreement(found: Protocol, cubes: xr.DataTree, compared: Sequence[Arm],
@@ -207,7 +207,7 @@ def _methods(found: Protocol, cubes: xr.DataTree, compared: Sequence[Arm], map_f
     if found.results["classification"].meta["cases"] < _PAPER_CASES:
         lines.append("- the paper's samples of 55 to 60 cases, without replacement, are more "
                      "than half of the cases, or all: the intervals of the tables `_paper` are "
-                     "too narrow, or have no width")
+                     "too narrow, or cannot be had")
     lines.append("")
     lines += ["## Agreement with gaze", ""]
     if "gaze" in found.results:

@@ -120,6 +120,17 @@ def test_protocol_w_is_the_median_of_thirty_samples() -> None:
     assert found["std_error"] > 1.8 * plain["std_error"]
 
 
+def test_protocol_w_has_no_interval_of_fewer_cases_than_its_samples() -> None:
+    """Each sample would be all cases, and an interval without width says a wrong thing."""
+    result = classification(cubes(50), interval="protocol-w")
+    for finding, n in (("Edema", 45), ("Pneumothorax", 50), (MACRO, 50)):
+        found = row(result.tables["auc"], finding=finding, model="good")
+        plain = row(classification(cubes(50)).tables["auc"], finding=finding, model="good")
+        assert found["estimate"] == plain["estimate"]
+        assert np.isnan(found["conf_low"])
+        assert f"55 cases or more, and there are {n}" in found["note"]
+
+
 def test_one_class_only_and_bad_options() -> None:
     tree = cubes()
     tree["reference/label"].values[:, 1] = 1
