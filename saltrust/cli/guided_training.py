@@ -47,7 +47,7 @@ def guided_training(ctx: click.Context, /, cubes: Path, folder: Path, overwrite:
                     **options: Any) -> None:
     """Classifiers guided by gaze against their baseline (Watanabe et al.): Tables 1 to 4.
 
-    \b
+    \u0008
     DIR/methods.md     every definition and choice, ready for a methods section
     DIR/tables/        table1 to table4, also as the paper made them, and gaze as .md, .tex,
                        .csv, .json
