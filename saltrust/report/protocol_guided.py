@@ -107,8 +107,9 @@ def run_guided_training(
 def _predicted_split(cubes: xr.DataTree) -> str | None:
     if "split" not in cubes.coords:
         return None
-    known = np.isfinite(cubes["prediction"].to_dataset()["probability"]).any(("finding", "model"))
-    splits = {str(name) for name in cubes.to_dataset()["split"].values[known.values]}
+    stored = cubes["prediction"].to_dataset()["probability"].transpose("image", ...)
+    known = np.isfinite(stored.values).any(axis=(1, 2))
+    splits = {str(name) for name in cubes.to_dataset()["split"].values[known]}
     return splits.pop() if len(splits) == 1 else None
 
 
