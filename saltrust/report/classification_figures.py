@@ -122,8 +122,12 @@ def _panels(findings: list[str], models: list[str]) -> tuple[Figure, list[Axes]]
     columns = min(_COLUMNS, len(findings))
     lines = -(-len(findings) // columns)
     side = WIDTH / _COLUMNS
-    figure = new_figure(lines * (side + 0.15 + 0.17 * len(models)) + 0.3,
-                        max(side * columns, 3.6))
+    # Room for the title of two lines, the legend, and the heading, which is the widest of all.
+    figure = new_figure(lines * (side + 0.35 + 0.18 * len(models)) + 0.35,
+                        max(side * columns, 4.4))
+    # Legends below axes that keep their aspect come out a little lower than was reckoned with.
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0, 0.03, 1, 0.97))
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in grid[len(findings):]:
         axes.set_axis_off()
@@ -136,7 +140,8 @@ def _finish(axes: Axes, finding: str, cases: pd.DataFrame, handles: list[Line2D]
                    fontsize=FONT_SIZE, color=INK)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
-    axes.set_aspect("equal")
+    # At the top of its place: the legend below it needs the rest.
+    axes.set_aspect("equal", anchor="N")
     ticks = np.linspace(0, 1, 3)
     axes.set_xticks(ticks, ["0", "0.5", "1"])
     axes.set_yticks(ticks, ["0", "0.5", "1"])

@@ -241,7 +241,8 @@ def _overall(table: pd.DataFrame) -> str:
 def _estimate(row: pd.Series) -> str:
     if pd.isna(row["estimate"]):
         return UNDEFINED
-    if pd.isna(row["conf_low"]):
+    # Of an area of 1 there is no variance, and an interval without width says a wrong thing.
+    if pd.isna(row["conf_low"]) or row["conf_low"] == row["conf_high"]:
         return f"{row['estimate']:.3f}"
     return f"{row['estimate']:.3f} ({row['conf_low']:.3f}, {row['conf_high']:.3f})"
 

@@ -205,6 +205,10 @@ def _methods(found: Protocol, cubes: xr.DataTree, compared: Sequence[Arm], map_f
             lines += facts({key: value for key, value in guidance.items() if key not in said},
                            "  ")
     lines += ["", "## Classification", "", *facts(found.results["classification"].meta)]
+    areas = found.results["classification"].tables["auc"]
+    if (areas["conf_low"] == areas["conf_high"]).any():
+        lines.append("- an area without an interval: cases are told apart without an error, and no "
+                     "variance can be had of them")
     if found.results["classification"].meta["cases"] < _PAPER_CASES:
         lines.append("- the paper's samples of 55 to 60 cases, without replacement, are more "
                      "than half of the cases, or all: the intervals of the tables `_paper` are "

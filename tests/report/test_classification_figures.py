@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from saltrust.analysis.calibration import reliability
 from saltrust.analysis.classification import classification
@@ -17,18 +21,21 @@ FINDINGS = ["normal", "CHF", "pneumonia", "absent"]
 MODELS = ["baseline", "guided"]
 
 
-def cubes(n: int = 60) -> xr.DataTree:
+def cubes(n: int = 60, findings: list[str] = FINDINGS, models: list[str] = MODELS
+          ) -> xr.DataTree:
     generator = np.random.default_rng(1)
     label = np.eye(4)[generator.integers(0, 3, n)].astype(np.int8)
-    logit = (2 * label[..., None] - 1) * [0.5, 1.5] + generator.normal(size=(n, 4, 2))
+    label = label[:, np.arange(len(findings)) % 4]
+    logit = ((2 * label[..., None] - 1) * np.resize([0.5, 1.5], len(models))
+             + generator.normal(size=(n, len(findings), len(models))))
     images = [f"i{k}" for k in range(n)]
     return xr.DataTree.from_dict({
-        "/": xr.Dataset(coords={"image": images, "finding": FINDINGS,
+        "/": xr.Dataset(coords={"image": images, "finding": findings,
                                 "patient": ("image", images)}),
         "/reference": xr.Dataset({"label": (("image", "finding"), label)}),
         "/prediction": xr.Dataset(
             {"probability": (("image", "finding", "model"), 1 / (1 + np.exp(-logit)))},
-            coords={"model": MODELS})})
+            coords={"model": models})})
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +85,40 @@ def test_points_of_the_reliability_diagram(result: Result) -> None:
             np.testing.assert_allclose(line.get_xydata(), own[["predicted", "observed"]])
             assert f"{measures[finding, model, 'brier']:.3f}" in text
             assert text.endswith(f"{measures[finding, model, 'ece']:.3f}")
+
+
+@pytest.mark.parametrize(("n_findings", "n_models"), [(1, 1), (1, 8), (2, 3), (3, 1), (3, 8),
+                                                      (10, 5)])
+@pytest.mark.parametrize("draw", [roc, calibration])
+def test_nothing_lies_outside_the_figure_or_over_another(
+    draw: Callable[[Result], Figure], n_findings: int, n_models: int
+) -> None:
+    findings = [f"finding {k}" for k in range(n_findings)]
+    models = [f"set3-guided_backprop-{k}" for k in range(n_models)]
+    figure = draw(classification(cubes(40, findings, models), resamples=10))
+    FigureCanvasAgg(figure).draw()
+    whole = figure.bbox
+    heading = figure._suptitle  # type: ignore[attr-defined]
+    assert heading is not None
+    boxes = [heading.get_window_extent()]
+    for axes in panels(figure):
+        found = axes.get_legend()
+        assert found is not None
+        boxes += [found.get_window_extent(), axes.title.get_window_extent(),
+                  axes.get_window_extent()]
+    for k, box in enumerate(boxes):
+        assert box.x0 >= whole.x0
+        assert box.x1 <= whole.x1
+        assert box.y0 >= whole.y0
+        assert box.y1 <= whole.y1
+        for other in boxes[:k]:
+            shared = Bbox.intersection(box, other)
+            assert shared is None or min(shared.width, shared.height) < 1
+
+
+def test_every_model_has_a_line_of_its_own() -> None:
+    models = [f"model {k}" for k in range(16)]
+    drawn = roc(classification(cubes(40, ["CHF"], models), resamples=10))
+    lines = panels(drawn)[0].lines[1:]
+    assert len({(line.get_color(), str(line.get_linestyle()))
+                for line in lines}) == 16

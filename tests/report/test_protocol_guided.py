@@ -220,3 +220,15 @@ def test_all_eight_ways_of_training_are_told_apart() -> None:
         assert legend is not None
         handles: Any = legend.legend_handles
         assert len({(line.get_color(), line.get_linestyle()) for line in handles}) == 8
+
+
+def test_an_area_without_variance_has_no_interval() -> None:
+    tree = study(30)
+    label = tree["reference/label"].values
+    tree["prediction/probability"].values[:, 1] = 0.2 + 0.6 * label[:, 1, None]
+    found = run_guided_training(tree, resamples=20, models=["base-1", "set3-gbp-1"])
+    cells = found.tables["table4"]["CHF AUC"].tolist()
+    assert cells == ["1.000", "1.000; p = -"]
+    assert "an area without an interval" in found.methods
+    assert "an area without an interval" not in run_guided_training(
+        study(30), resamples=20, models=["base-1", "set3-gbp-1"], findings=["CHF"]).methods
