@@ -59,6 +59,7 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
     if preset is not None:
         declared = declared.with_preset(preset)
     collection = open_collection(declared)
+    _check_folders(declared, models, overwrite=overwrite, resume=resume)
     trainers = _trainers(collection, declared, models, overwrite=overwrite,
                          progress=shows_progress(ctx))
     names = [entry.name for entry, _ in trainers]
@@ -83,6 +84,16 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
         raise NothingToDo("; ".join(map(str, finished)))
     for done in finished:
         click.echo(f"Note: {done}", err=True)
+
+
+def _check_folders(study: Study, models: tuple[str, ...], *, overwrite: bool,
+                   resume: bool) -> None:
+    """Refuse a folder of the last model now, and not when all others are trained."""
+    from saltrust.training.run_folder import check_run_folder
+
+    for entry in study.trained:
+        if not models or entry.name in models:
+            check_run_folder(study.run_folder(entry), overwrite=overwrite, resume=resume)
 
 
 def _trainers(collection: Collection, study: Study, models: tuple[str, ...], *, overwrite: bool,

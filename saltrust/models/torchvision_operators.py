@@ -56,10 +56,9 @@ def import_torchvision() -> ModuleType:
         for name in _DECLARED_AT_IMPORT:
             if not hasattr(torch.ops.torchvision, name):
                 torch.library.define(f"torchvision::{name}", _SIGNATURE)
-        _log.warning("the compiled operators of torchvision do not fit torch %s; lost are its "
-                     "non-maximum suppression and its like, which nothing of saltrust needs: a "
-                     "network of your own that calls them fails until torch and torchvision are "
-                     "installed as the pair that belongs together", torch.__version__)
+        _log.warning("the compiled operators of torchvision do not fit torch %s: lost are its "
+                     "non-maximum suppression and its like, which saltrust does not use, but a "
+                     "network of your own might", torch.__version__)
     try:
         module = importlib.import_module("torchvision")
         importlib.import_module("torchvision.models")

@@ -54,8 +54,10 @@ def check_run_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
         complete = card.get("complete") if card is not None else None
         unknown = complete is None and not (unfinished and resume)
         if unknown or (complete and not resume):
-            raise UsageError(f"run folder {folder} already holds a trained model: say --overwrite "
-                             "to train it again, or change the name of the model or `runs`")
+            leave = "" if resume else "--resume to leave it and train the others, "
+            raise UsageError(f"run folder {folder} already holds a trained model: say {leave}"
+                             "--overwrite to train it again, or change the name of the model or "
+                             "`runs`")
     if unfinished and not resume:
         raise UsageError(f"run folder {folder} holds an unfinished run: say --resume to go on with "
                          "it or --overwrite to train from the beginning")

@@ -101,6 +101,18 @@ def test_what_does_not_fit_is_refused(run, tmp_path: Path, arguments: list[str],
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_model_that_is_trained_stops_the_others_before_they_start(run, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY + '[[models]]\nname = "last"\narchitecture = "phantom_net"\nseed = 9\n')
+    (tmp_path / "runs" / "last").mkdir(parents=True)
+    (tmp_path / "runs" / "last" / "model.safetensors").write_bytes(b"of somebody else")
+    result = run("train", path)
+    assert result.exit_code == 2
+    assert "runs/last already holds a trained model: say --resume to leave it" in result.stderr
+    assert not (tmp_path / "runs" / "net").exists()
+    assert run("-q", "train", path, "--model", "net").exit_code == 0
+
+
 def test_the_help_names_every_preset(run) -> None:
     text = run("train", "--help").stdout
     for name in ("saporta", "arun-inception", "arun-densenet", "arun-unet", "arun-retinanet",
