@@ -49,7 +49,9 @@ from saltrust.analysis.segmentation_rules import Choice, cutoff_choice, threshol
 from saltrust.analysis.selection import (
     EXPERT,
     IOU_SLICES,
+    SCHEMES,
     IouSlice,
+    Scheme,
     benchmark_rows,
     check_slice,
     who_stands_for_expert,
@@ -195,8 +197,11 @@ cutoff, keep, workers, scheduler, progress
                     split=split, findings=findings, explainers=explainers, models=models,
                     threshold=threshold, cutoff=cutoff,
                     scan=Scan(keep, workers, scheduler, progress))
-    # The released code takes each mean over its own images, whichever the other has.
-    paired = definition != "peer"
+    # The released code takes each mean over its own images, whichever the other has; and under
+    # `all` a map's false positive is the reader's true negative, which pairs would leave out.
+    own_images = definition == "peer" or scored.meta["slice"] == "all"
+    paired: tuple[Scheme, ...] = (() if definition == "peer" else
+                                  ("hit",) if own_images else SCHEMES)
     people = benchmark_rows(scored.table, benchmark)
     # Maps, and whoever stands for the expert.
     compared = scored.table[(scored.table["explainer"] != EXPERT)
@@ -213,7 +218,8 @@ cutoff, keep, workers, scheduler, progress
             "interval": f"{BOOTSTRAPS[bootstrap]} bootstrap by patient; Wilson where all are hits or "
                         "all misses",
             "decrease": "100 * (expert - saliency) / expert, on "
-            + ("images that both have" if paired else "the images that each has"),
+            + ("images that both have" if not own_images else
+               "the images that each has" + ("; hits on images that both have" if paired else "")),
             "decrease_shared": "the same on images where the reference and every reader who "
                                "stands for the expert drew something",
             "differences": "paired by image, percentile bootstrap by patient; p from the "

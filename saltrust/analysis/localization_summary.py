@@ -6,7 +6,7 @@ change of a decrease from one metric to the other have intervals of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ AVERAGE = "average"
 MEAN_EXPERT = (EXPERT, "")
 
 _IDENTIFY = ("finding", "explainer", "model", "metric")
+_BOUNDS = ("expert_low", "expert_high", "saliency_low", "saliency_high")
 _NAMES = ("image", "finding", "explainer", "model", "reader")
 _Column = tuple[str, str, str]
 
@@ -120,18 +121,19 @@ def with_mean_expert(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([kept, mean], ignore_index=True) if len(kept) else mean
 
 
-def decrease(scores: pd.DataFrame, *, paired: bool = True, resamples: int = 1000,
-             confidence: float = 0.95, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def decrease(scores: pd.DataFrame, *, paired: bool | Collection[Scheme] = True,
+             resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+             ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Percentage decrease from the expert's mean to the saliency map's, and how it changes.
 
     Parameters
     ----------
     scores : pandas.DataFrame
         As :func:`saltrust.analysis.localization.score_maps` gives.
-    paired : bool
-        Whether both means are over the images that both have; otherwise each over its own, as
-        in the released CheXlocalize code.  The expert is the mean over the benchmark readers
-        of the image.
+    paired : bool or collection of {"iou", "hit"}
+        Whether, or for which metrics, both means are over the images that both have; otherwise
+        each over its own, as in the released CheXlocalize code.  The expert is the mean over the
+        benchmark readers of the image.
     resamples, confidence, seed
         As :func:`summarise`.
 
@@ -140,7 +142,8 @@ def decrease(scores: pd.DataFrame, *, paired: bool = True, resamples: int = 1000
     decrease : pandas.DataFrame
         ``finding, explainer, model, metric, expert, saliency``, the uniform columns: ``100 *
         (expert - saliency) / expert``, largest first, then the finding ``average``: the
-        decrease between the means over findings.
+        decrease between the means over findings.  Then the intervals of the two means that it
+        is made of: ``expert_low, expert_high, saliency_low, saliency_high``.
     change : pandas.DataFrame
         ``finding, explainer, model``, the uniform columns: decrease in mean IoU minus decrease
         in hit rate, in percentage points, largest first.
@@ -153,12 +156,13 @@ def decrease(scores: pd.DataFrame, *, paired: bool = True, resamples: int = 1000
         If an option is out of range.
     """
     check_confidence(confidence)
-    falls = _falls(checked(scores), paired, resamples, seed)
+    metrics = SCHEMES if paired is True else paired or ()
+    falls = _falls(checked(scores), metrics, resamples, seed)
     rows = [{**_identity(column, metric), "expert": fall.expert, "saliency": fall.saliency,
-             **fall.estimate(confidence).row("decrease")}
+             **fall.estimate(confidence).row("decrease"), **fall.bounds(confidence)}
             for (metric, column), fall in falls.items()]
-    table = estimates_table(rows, (*_IDENTIFY, "expert", "saliency"))
-    table = table.astype({"expert": "float64", "saliency": "float64"})
+    table = estimates_table(rows, (*_IDENTIFY, "expert", "saliency"), _BOUNDS)
+    table = table.astype(dict.fromkeys(("expert", "saliency", *_BOUNDS), "float64"))
     changes = []
     for (metric, column), fall in falls.items():
         if metric == "iou":
@@ -178,6 +182,8 @@ class _Fall:
     replicates: FloatArray
     n: int
     note: str
+    #: Resampled means of expert and map, shape (2, resamples); empty for a difference.
+    means: FloatArray
 
     @classmethod
     def between(cls, means: FloatArray, resampled: FloatArray, n: int, nothing: str) -> _Fall:
@@ -188,13 +194,21 @@ class _Fall:
             note = nothing
         elif expert == 0:
             note = "the expert's mean is 0"
-        return cls(expert, saliency, float(_percent(*means)), _percent(*resampled), n, note)
+        return cls(expert, saliency, float(_percent(*means)), _percent(*resampled), n, note,
+                   resampled)
 
     def minus(self, other: _Fall) -> _Fall:
         """Difference of two decreases, resample by resample."""
         return _Fall(np.nan, np.nan, self.value - other.value,
                      self.replicates - other.replicates, min(self.n, other.n),
-                     self.note or other.note)
+                     self.note or other.note, np.empty((2, 0)))
+
+    def bounds(self, confidence: float) -> dict[str, float]:
+        """Percentile intervals of the two means; NaN where all resamples are equal."""
+        low, high, _ = percentile_interval(self.means.T, confidence)
+        width = high > low
+        values = np.where(width, [low, high], np.nan).T.ravel()
+        return dict(zip(_BOUNDS, values.tolist(), strict=True))
 
     def estimate(self, confidence: float) -> Estimate:
         """The decrease with its interval."""
@@ -209,6 +223,10 @@ class _Fall:
             notes.append(f"{len(self.replicates) - int(used)} resamples without a decrease left "
                          "out of the interval")
         error = float(np.std(drawn, ddof=1)) if used >= 2 else np.nan
+        if used >= 2 and np.all(drawn == drawn[0]) and np.all(self.means[1] == self.saliency):
+            # Every map misses, or every one hits: no width is no certainty.
+            return Estimate(estimate=self.value, n=self.n,
+                            note="; ".join([*notes, "all resamples are equal: no interval"]))
         return Estimate(estimate=self.value, std_error=error, conf_low=float(low),
                         conf_high=float(high), n=self.n, note="; ".join(notes))
 
@@ -221,7 +239,7 @@ def _percent(expert: Any, saliency: Any) -> Any:
     return 100 * ratio
 
 
-def _falls(scores: pd.DataFrame, paired: bool, resamples: int, seed: int
+def _falls(scores: pd.DataFrame, paired: Collection[Scheme], resamples: int, seed: int
            ) -> dict[tuple[Scheme, _Column], _Fall]:
     """Decrease by metric and (finding, explainer, model); the average among the findings."""
     clusters = unit_clusters(scores)
@@ -235,7 +253,7 @@ def _falls(scores: pd.DataFrame, paired: bool, resamples: int, seed: int
                   for finding in dict.fromkeys(columns[k][0] for k in chosen)}
         saliency = values[:, chosen]
         expert = np.stack([people[columns[k][0]] for k in chosen], axis=1)
-        if paired:
+        if metric in paired:
             either = np.isnan(saliency) | np.isnan(expert)
             saliency, expert = (np.where(either, np.nan, part) for part in (saliency, expert))
         nothing = ("no image that both the expert and the map were scored on"

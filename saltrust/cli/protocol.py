@@ -114,9 +114,11 @@ def _write(found: Protocol, folder: Path) -> int:
     try:
         content = {"methods.md": found.methods}
         for name, table in found.tables.items():
+            title, legend = found.captions.get(name, (name, ""))
             for form, suffix in (("markdown", "md"), ("latex", "tex"), ("csv", "csv"),
                                  ("json", "json")):
-                content[f"tables/{name}.{suffix}"] = render_frame(table, form, title=name)
+                content[f"tables/{name}.{suffix}"] = render_frame(table, form, title=title,
+                                                                legend=legend)
         for topic, result in found.results.items():
             content[f"results/{topic}.json"] = render(result, "json", tables=None)
             for name in result.tables:

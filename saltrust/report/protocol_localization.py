@@ -23,6 +23,7 @@ from saltrust.report import distributions, figures
 from saltrust.report.protocol_methods import methods
 from saltrust.report.protocol_tables import (
     auc_table,
+    captions,
     data_summary,
     descriptor_means,
     table1,
@@ -76,6 +77,8 @@ class Protocol:
         Every analysis with all digits.
     tables : dict of str to pandas.DataFrame
         In the form in which they are printed.
+    captions : dict of str to (str, str)
+        What stands above and below tables, where they have more than their name.
     figures : dict of str to Figure
     methods : str
         Markdown.
@@ -85,6 +88,7 @@ class Protocol:
 
     results: dict[str, Result] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    captions: dict[str, tuple[str, str]] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     methods: str = ""
     missing: dict[str, str] = field(default_factory=dict)
@@ -190,8 +194,9 @@ def _tabulate(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions, spl
         found.tables["auc"] = aucs
     if "descriptors" in found.results:
         found.tables["descriptor_means"] = descriptor_means(
-            found.results["descriptors"].tables["descriptors"],
+            _in_order(found.results["descriptors"].tables["descriptors"], cubes),
             located.meta["reference_readers"])
+    found.captions = captions(found.results)
 
 
 def _draw(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions, free: pd.DataFrame
@@ -211,7 +216,7 @@ def _draw(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions, free: p
         own = shapes[shapes["reader"].isin(located.meta["reference_readers"])
                      & (shapes["n_instances"] > 0)]
         if len(own):
-            found.figures["descriptors"] = distributions.descriptors(own)
+            found.figures["descriptors"] = distributions.descriptors(_in_order(own, cubes))
     if "regressions" in found.results:
         table = found.results["regressions"].tables["estimates"]
         for names, rows in _by_map(table).items():
@@ -226,13 +231,19 @@ def _draw_confidence(found: Protocol, cubes: xr.DataTree, free: pd.DataFrame) ->
     related = found.results["confidence"].tables["estimates"]
     rho = related[(related["term"] == "spearman") & (related["scheme"] == "iou")]
     points = free.merge(predicted, on=["image", "finding", "model"])
-    points = points[points["area_reference"] > 0]
+    points = _in_order(points[points["area_reference"] > 0], cubes)
     for names, rows in _by_map(points).items():
         if rows[["iou", "probability"]].notna().all(axis=1).any():
             own = rho[(rho["explainer"] == rows["explainer"].iloc[0])
                       & (rho["model"] == rows["model"].iloc[0])]
             found.figures["_".join(["confidence", *names])] = figures.confidence_scatter(
                 rows, own)
+
+
+def _in_order(table: pd.DataFrame, cubes: xr.DataTree) -> pd.DataFrame:
+    """Rows by finding, in the order of the study."""
+    place = {str(name): k for k, name in enumerate(cubes.coords["finding"].values)}
+    return table.sort_values("finding", key=lambda column: column.map(place), kind="stable")
 
 
 def _by_map(table: pd.DataFrame) -> Mapping[tuple[str, ...], pd.DataFrame]:

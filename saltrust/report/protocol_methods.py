@@ -19,6 +19,8 @@ _SHAPES = {
             "contour with the most points, elongation and irrectangularity by the rectangle of "
             "least area through pixel centres and the area of the polygon",
 }
+_SPEARMAN = {"bonett-wright": "interval of Bonett and Wright", "fisher": "Fisher's interval",
+             "bootstrap": "bootstrap interval"}
 _FITS = {
     "mixed": "linear mixed models with random intercepts for image and finding (REML, "
              "Satterthwaite's degrees of freedom)",
@@ -80,7 +82,7 @@ def _localization(result: Result) -> Iterator[str]:
               if meta["definition"] == "peer" else "")
            + f". Probability cut-off: {meta['probability_cutoff']}.")
     yield (f"Intersection over union (IoU) was taken with the masks of "
-           f"{_listed(meta['reference_readers'])}; pairs that count (slice `{meta['slice']}`): "
+           f"{_readers(meta['reference_readers'])}; pairs that count (slice `{meta['slice']}`): "
            f"{meta['slice_meaning']}.")
     yield ("A map hits if its maximum, the first in row order where several pixels share it "
            f"({counts.get('tied_peaks', 0)} maps), lies in the reference mask; "
@@ -88,7 +90,7 @@ def _localization(result: Result) -> Iterator[str]:
            "count as empty segmentations that miss.")
     if meta["benchmark_readers"]:
         expert = meta["expert_readers"]
-        yield (f"The expert benchmark is {_listed(expert)}"
+        yield (f"The expert benchmark is {_readers(expert)}"
                + (", averaged image by image" if len(expert) > 1 else "") + "; an expert's hit is "
                + ("any marked point in the reference, no point being a miss"
                   if meta["definition"] == "peer" else "the first marked point in the reference")
@@ -133,7 +135,7 @@ def _regressions(result: Result) -> Iterator[str]:
 def _confidence(result: Result, paper: Result | None) -> Iterator[str]:
     meta = result.meta
     yield ("Confidence: IoU and hit were related to the predicted probability by linear "
-           f"regression and Spearman's correlation ({meta['spearman_interval']} interval with "
+           f"regression and Spearman's correlation ({_SPEARMAN[meta['spearman_interval']]} with "
            f"each row's own n), per finding and pooled (slice `{meta['slice']}`: "
            f"{meta['slice_meaning']}; probability: {meta['probability']}). Pooled estimates are "
            "given with one intercept per finding and ranks within findings, and as if all "
@@ -169,6 +171,11 @@ def _facts(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _facts(value, f"{prefix}{name}, ")
         else:
             yield f"{prefix}{str(name).replace('_', ' ')} {value}"
+
+
+def _readers(names: list[str]) -> str:
+    """Names as they stand in the cubes, told from the words around them."""
+    return f"reader{'s' * (len(names) > 1)} " + ", ".join(f"`{name}`" for name in names)
 
 
 def _listed(names: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,14 +43,14 @@ def table1(located: Result) -> pd.DataFrame:
     rows = []
     for fall in falls.itertuples():
         row: Any = fall
-        key, average = (row.finding, row.explainer, row.model), row.finding == AVERAGE
-        saliency = (_text(row.saliency, np.nan, np.nan) if average
-                    else _cell(means.loc[(*key, row.metric)]))
-        expert = UNDEFINED
-        if average:
-            expert = _text(row.expert, np.nan, np.nan)
-        elif (row.metric, row.finding) in people.index:
-            expert = _cell(people.loc[(row.metric, row.finding)])
+        key = (row.finding, row.explainer, row.model)
+        expert, saliency = (_text(row.expert, row.expert_low, row.expert_high),
+                            _text(row.saliency, row.saliency_low, row.saliency_high))
+        if row.finding != AVERAGE:
+            # Of the same images, with Wilson's interval where it is needed.
+            if (row.metric, row.finding) in people.index:
+                expert = _of_same(people.loc[(row.metric, row.finding)], row.expert, expert)
+            saliency = _of_same(means.loc[(*key, row.metric)], row.saliency, saliency)
         rows.append({
             "explainer": row.explainer, "model": row.model, "metric": _METRICS[row.metric],
             "finding": row.finding, "n": row.n, "expert": expert, "saliency map": saliency,
@@ -65,6 +65,49 @@ def table1(located: Result) -> pd.DataFrame:
         return table
     return table.drop(columns=[name for name in ("explainer", "model")
                                if len(table[name].unique()) == 1])
+
+
+def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
+    """What stands above and below each table: its title, and how to read its cells.
+
+    Parameters
+    ----------
+    results : mapping of str to Result
+        ``localization``, and ``regressions``, ``confidence``, ``confidence_paper`` where they
+        could be had.
+    """
+    located = results["localization"].meta
+    interval = f"{100 * located['confidence']:g}% interval"
+    found = {
+        "table1": ("Table 1. Localization by expert and by saliency map, largest decrease first",
+                   f"Mean ({interval}: {located['interval']}); decrease: {located['decrease']}; "
+                   f"slice {located['slice']}: {located['slice_meaning']}."),
+        "data_summary": ("Images, labels and reference masks", ""),
+        "auc": ("Area under the ROC curve of the predicted probability",
+                f"Estimate ({interval})."),
+        "descriptor_means": ("Shape of the reference masks that are not empty", "")}
+    if "regressions" in results:
+        meta = results["regressions"].meta
+        family = meta["multiplicity"]
+        found["table2"] = (
+            "Table 2. Localization regressed on the shape of the finding",
+            f"Slope from the smallest to the largest value of the descriptor ({interval}, not "
+            f"adjusted). {meta['stars']}: {family['method']}, factor {family['factor']}, family "
+            f"{family['family']}.")
+    for name, result, title in (
+            ("table3", "confidence", "Table 3. Localization and the model's confidence"),
+            ("table3_paper", "confidence_paper",
+             "Table 3 as the paper pooled: false positives count, probabilities min-max "
+             "normalised per finding")):
+        if result in results:
+            meta = results[result].meta
+            family = meta["multiplicity"]
+            found[name] = (
+                title, f"Estimate ({interval}, not adjusted; of the correlation: "
+                f"{meta['spearman_interval']}). {meta['stars']}: {family['method']}, factor "
+                f"{family['factor']}, pooled rows {family['factor of pooled rows']}. Slice "
+                f"{meta['slice']}: {meta['slice_meaning']}.")
+    return found
 
 
 def data_summary(cubes: xr.DataTree, located: Result, split: str | None) -> pd.DataFrame:
@@ -148,6 +191,11 @@ def descriptor_means(shapes: pd.DataFrame, readers: Sequence[str]) -> pd.DataFra
                 "mean": values.mean(), "sd": values.std(ddof=1) if len(values) > 1 else np.nan,
                 "median": values.median(), "minimum": values.min(), "maximum": values.max()})
     return pd.DataFrame(rows)
+
+
+def _of_same(row: Any, mean: float, otherwise: str) -> str:
+    """The summary's cell where it is of this mean, or there is no mean in common."""
+    return _cell(row) if np.isnan(mean) or np.isclose(row.estimate, mean, rtol=1e-9) else otherwise
 
 
 def _cell(row: object, digits: int = 3) -> str:

@@ -78,11 +78,11 @@ def render(result: Result, format: str, *, tables: Sequence[str] | None = None) 
     return "\n".join([*parts, *([_FOOTNOTES[format]("; ".join(facts))] if facts else [])])
 
 
-def render_frame(frame: pd.DataFrame, format: str, *, title: str = "") -> str:
+def render_frame(frame: pd.DataFrame, format: str, *, title: str = "", legend: str = "") -> str:
     """Render one table, all its rows, in any format of :func:`render`.
 
-    ``json`` gives a list of records.  ``title`` stands above the table where the format has
-    a place for one.
+    ``json`` gives a list of records.  ``title`` stands above the table and ``legend`` below it
+    where the format has a place for them.
 
     Examples
     --------
@@ -99,7 +99,8 @@ def render_frame(frame: pd.DataFrame, format: str, *, title: str = "") -> str:
         indexed = any(name is not None for name in frame.index.names)
         finite = frame.replace([np.inf, -np.inf], np.nan)
         return finite.to_csv(index=indexed, lineterminator="\n")
-    return _WRITERS[format](lay_out(frame), title, "")
+    text = _WRITERS[format](lay_out(frame), title, "")
+    return f"{text}\n{_FOOTNOTES[format](legend)}" if legend else text
 
 
 def _check_format(format: str) -> None:

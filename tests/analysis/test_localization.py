@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from saltrust.analysis.inference.bootstrap import wilson_interval
+from saltrust.analysis.inference.bootstrap import mean_interval, wilson_interval
 from saltrust.analysis.localization import SCORE_COLUMNS, localization, score_maps, summarise
 from saltrust.analysis.localization_summary import AVERAGE, decrease
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
@@ -444,6 +444,40 @@ def test_decrease_takes_common_images_unless_told_otherwise() -> None:
     alone = _row(decrease(table, paired=False, resamples=50)[0], finding="Edema", metric="iou")
     assert (alone["expert"], alone["saliency"]) == pytest.approx((0.6, 0.3))
     assert alone["n"] == 2
+    hits = _scores({"grad": [0.2, 0.4, float("nan")], "expert": [0.4, float("nan"), 0.8]},
+                   {"grad": [0.0, 1.0, 1.0], "expert": [1.0, 1.0, float("nan")]})
+    for paired, expected in ((("hit",), [0.6, 0.3, 1.0, 0.5]), (("iou",), [0.4, 0.2, 1.0, 2 / 3]),
+                             (False, [0.6, 0.3, 1.0, 2 / 3])):
+        falls = decrease(hits, paired=paired, resamples=50)[0]
+        rows = [_row(falls, finding="Edema", metric=metric) for metric in ("iou", "hit")]
+        assert [row[name] for row in rows for name in ("expert", "saliency")
+                ] == pytest.approx(expected)
+
+
+def test_means_of_a_decrease_have_intervals_of_their_own_images() -> None:
+    generator = np.random.default_rng(4)
+    grad, expert = generator.random(30), generator.random(30)
+    grad[:5] = np.nan
+    falls = decrease(_scores({"grad": list(grad), "expert": list(expert)}), resamples=400,
+                     seed=3)[0]
+    expected = mean_interval(expert[5:], resamples=400)
+    for finding in ("Edema", AVERAGE):
+        row = _row(falls, finding=finding, metric="iou")
+        assert row["expert"] == pytest.approx(expected.mean)
+        assert (row["expert_low"], row["expert_high"]) == pytest.approx(
+            (float(expected.conf_low), float(expected.conf_high)), abs=0.03)
+        assert row["saliency_low"] < row["saliency"] < row["saliency_high"]
+
+
+def test_a_map_that_always_misses_has_no_interval_without_width() -> None:
+    falls, change = decrease(_scores({"grad": [0.1, 0.2, 0.4], "expert": [0.5, 0.6, 0.5]},
+                                     {"grad": [0.0] * 3, "expert": [1.0, 0.0, 1.0]}),
+                             resamples=200)
+    row = _row(falls, finding="Edema", metric="hit")
+    assert row["estimate"] == 100
+    assert np.isnan([row["conf_low"], row["conf_high"], row["saliency_low"]]).all()
+    assert "all resamples are equal: no interval" in row["note"]
+    assert np.isfinite(_row(change, finding="Edema")["conf_low"])
 
 
 def test_two_experts_are_averaged_image_by_image() -> None:

@@ -54,6 +54,45 @@ def test_table_1_says_what_the_analysis_found(folder: Path) -> None:
     assert all(row["decrease in mIoU - in hit rate (points)"] for row in hits)
 
 
+def test_tables_say_what_their_cells_are(folder: Path) -> None:
+    for name, title, words in (
+            ("table1", "Table 1. ", ("percentile bootstrap by patient", "slice positive")),
+            ("table2", "Table 2. ", ("adjusted p \\< 0.05", "bonferroni, factor 4")),
+            ("table3", "Table 3. ", ("bonett-wright", "pooled rows 2"))):
+        text = (folder / "tables" / f"{name}.md").read_text()
+        assert text.startswith(f"**{title}")
+        for word in words:
+            assert word in text.splitlines()[-1], name
+        assert (folder / "tables" / f"{name}.tex").read_text().startswith(f"% {title}")
+    means = pd.read_csv(folder / "tables" / "descriptor_means.csv")
+    summary = pd.read_csv(folder / "tables" / "data_summary.csv")
+    order = [name for name in means["finding"].unique() if name != "all findings"]
+    assert order == [name for name in summary["finding"] if name in order]
+
+
+def test_means_of_table_1_give_its_decrease(run, cubes: Path, tmp_path: Path) -> None:
+    # With a cut-off false positives count for maps; readers annotated positives only.
+    place = tmp_path / "out"
+    result = run("-q", "protocol", "localization", cubes, "-o", place, "--resamples", "50",
+                 "--resolution", "grid", "--cutoff", "0.3", "--explainer", "gradcam")
+    assert result.exit_code == 0, result.stderr
+    assert "on the images that each has; hits on images" in (place / "methods.md").read_text()
+    table = pd.read_csv(place / "tables" / "table1.csv")
+    falls = pd.read_csv(place / "results" / "localization_decrease.csv")
+    summary = pd.read_csv(place / "results" / "localization_summary.csv")
+    shown = 0
+    for (_, row), (_, fall) in zip(table.iterrows(), falls.iterrows(), strict=True):
+        for name, column in (("expert", "expert"), ("saliency", "saliency map")):
+            if pd.notna(fall[name]):
+                assert row[column].split(" ")[0] == f"{fall[name]:.3f}"
+                shown += 1
+        own = summary[(summary["finding"] == fall["finding"]) & (summary["metric"] == "iou")
+                      & (summary["explainer"] == "gradcam")]
+        if fall["metric"] == "iou" and len(own) and pd.notna(fall["saliency"]):
+            assert own["estimate"].item() == pytest.approx(fall["saliency"])
+    assert shown > 20
+
+
 def test_methods_state_every_definition(folder: Path) -> None:
     text = (folder / "methods.md").read_text()
     for words in ("bilinearly", "Otsu's threshold", "slice `positive`", "first in row order",

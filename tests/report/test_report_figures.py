@@ -147,6 +147,20 @@ def test_forest_markers_are_filled_only_where_significant(estimates: pd.DataFram
             assert (round(row["conf_low"], 9), round(row["conf_high"], 9)) in drawn
 
 
+@pytest.mark.parametrize("names", [1, 4, 12])
+def test_a_legend_stays_within_its_figure(estimates: pd.DataFrame, summary: pd.DataFrame,
+                                          names: int) -> None:
+    many = pd.concat([summary.assign(model=f"densenet121-{k}") for k in range(names)])
+    for figure in (figures.coefficients(estimates), figures.localization(many, "iou")):
+        (legend,) = figure.legends
+        figure.draw_without_rendering()
+        box = legend.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y1 <= figure.bbox.height
+        assert box.y0 >= max(axes.bbox.y1 for axes in figure.axes)
+
+
 def test_forest_says_what_cannot_be_estimated(estimates: pd.DataFrame) -> None:
     estimates.loc[0, ["estimate", "conf_low", "conf_high", "p_value", "p_adjusted"]] = np.nan
     estimates.loc[1, ["conf_low", "conf_high"]] = np.nan
