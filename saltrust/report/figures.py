@@ -153,10 +153,11 @@ def _finding_ticks(axes: Axes, labels: Sequence[str]) -> None:
 
 def _legend(figure: Figure, handles: list[Artist]) -> None:
     """A legend above the panels, in as few lines as fit the width of the figure."""
-    for columns in range(min(len(handles), 6), 0, -1):
-        legend = figure.legend(handles=handles, loc="outside upper right", ncols=columns,
-                               frameon=False, fontsize=FONT_SIZE)
-        if columns == 1 or legend.get_window_extent().width <= 0.98 * figure.bbox.width:
+    for lines in range(-(-len(handles) // 6), len(handles) + 1):
+        legend = figure.legend(handles=handles, loc="outside upper right",
+                               ncols=-(-len(handles) // lines), frameon=False, fontsize=FONT_SIZE)
+        if (lines == len(handles)
+                or legend.get_window_extent().width <= 0.98 * figure.bbox.width):
             return
         legend.remove()
 

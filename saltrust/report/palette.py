@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 #: Okabe and Ito's colours, told apart under the common colour vision deficiencies, without the
@@ -60,6 +61,8 @@ def dress(axes: Axes, *, grid: str = "x") -> None:
 def series_colours(names: Sequence[str]) -> dict[str, str]:
     """One colour per series; experts are blue whatever stands beside them.
 
+    Where there are more series than colours, lighter shades of the same follow.
+
     Examples
     --------
     >>> series_colours(["expert", "grad", "gradcam"])
@@ -67,9 +70,16 @@ def series_colours(names: Sequence[str]) -> dict[str, str]:
     """
     experts = [name for name in names if name.startswith("expert")]
     others = [name for name in names if not name.startswith("expert")]
-    colours = {name: EXPERTS[i % len(EXPERTS)] for i, name in enumerate(experts)}
-    colours |= {name: EXPLAINERS[i % len(EXPLAINERS)] for i, name in enumerate(others)}
+    colours = {name: _shade(own, i) for of_kind, own in ((experts, EXPERTS), (others, EXPLAINERS))
+               for i, name in enumerate(of_kind)}
     return {name: colours[name] for name in names}
+
+
+def _shade(colours: Sequence[str], place: int) -> str:
+    """The colour at a place, mixed with white the more often all have been used."""
+    share = 0.55 ** (place // len(colours))
+    mixed = share * np.array(to_rgb(colours[place % len(colours)])) + 1 - share
+    return to_hex(mixed).upper()
 
 
 def count_marks(figure: Figure) -> int:

@@ -81,7 +81,9 @@ def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
     found = {
         "table1": ("Table 1. Localization by expert and by saliency map, largest decrease first",
                    f"Mean ({interval}: {located['interval']}); decrease: {located['decrease']}; "
-                   f"slice {located['slice']}: {located['slice_meaning']}."),
+                   + ("n: images of whichever has fewer; " if "each has" in located["decrease"]
+                      else "")
+                   + f"slice {located['slice']}: {located['slice_meaning']}."),
         "data_summary": ("Images, labels and reference masks", ""),
         "auc": ("Area under the ROC curve of the predicted probability",
                 f"Estimate ({interval})."),

@@ -108,7 +108,8 @@ def test_series_are_named_by_model_and_reader_where_these_differ() -> None:
 
 
 def test_people_are_blue_and_no_two_series_share_a_colour() -> None:
-    names = ["expert (b)", "expert (c)", "grad", "gradcam", "xrai", "lime"]
+    names = ["expert (b)", "expert (c)", "grad", "gradcam", "xrai", "lime",
+             *(f"explainer {k}" for k in range(17))]
     colours = palette.series_colours(names)
     assert len(set(colours.values())) == len(names)
     assert colours["expert (b)"] == palette.EXPERT
