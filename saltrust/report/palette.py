@@ -78,8 +78,8 @@ def series_colours(names: Sequence[str]) -> dict[str, str]:
 def _shade(colours: Sequence[str], place: int) -> str:
     """The colour at a place, mixed with white the more often all have been used."""
     share = 0.55 ** (place // len(colours))
-    mixed = share * np.array(to_rgb(colours[place % len(colours)])) + 1 - share
-    return to_hex(mixed).upper()
+    red, green, blue = (share * part + 1 - share for part in to_rgb(colours[place % len(colours)]))
+    return to_hex((red, green, blue)).upper()
 
 
 def count_marks(figure: Figure) -> int:
