@@ -17,7 +17,7 @@ from saltrust.datasets.challenge_collection import (
     ChallengeCollection,
     challenge_collection,
 )
-from saltrust.datasets.csv_tables import parse_label, read_csv
+from saltrust.datasets.csv_tables import CsvTable, parse_label, read_csv
 from saltrust.errors import DataError, nearest
 
 _LOG = logging.getLogger(__name__)
@@ -60,22 +60,7 @@ def rsna(labels_csv: str | Path, *, splits: str | Path | None = None,
     table = read_csv(labels_csv)
     for column in ("patientId", "x", "y", "width", "height", "Target"):
         table.require(column)
-    labels: dict[str, int] = {}
-    boxes: dict[str, list[Box]] = defaultdict(list)
-    overshooting: set[str] = set()
-    for number, row in table.rows():
-        image = row["patientId"]
-        label = parse_label(row["Target"], table.path, number, "Target")
-        if label not in {Label.POSITIVE, Label.NEGATIVE}:
-            raise DataError(f"{table.path}, row {number}: Target is {row['Target']!r}, not 0 or 1")
-        if labels.setdefault(image, label) != label:
-            raise DataError(f"{table.path}, row {number}: {image} is both positive and negative; "
-                            "correct one of its rows")
-        if label == Label.POSITIVE:
-            box, clipped = _box(row, f"{table.path}, row {number}")
-            boxes[image].append(box)
-            if clipped:
-                overshooting.add(image)
+    labels, boxes, overshooting = _labels_and_boxes(table)
     if overshooting:
         _LOG.warning("%d images of %s have boxes that reach outside the image (first: %s); they "
                      "are clipped", len(overshooting), table.path, min(overshooting))
@@ -128,6 +113,37 @@ def import_rsna(
                              progress=progress)
 
 
+def _labels_and_boxes(table: CsvTable
+                      ) -> tuple[dict[str, int], dict[str, list[Box]], set[str]]:
+    """Label and boxes of every image, and the images with boxes that had to be clipped."""
+    labels: dict[str, int] = {}
+    boxes: dict[str, list[Box]] = defaultdict(list)
+    overshooting: set[str] = set()
+    outside: list[str] = []
+    for number, row in table.rows():
+        image = row["patientId"]
+        label = parse_label(row["Target"], table.path, number, "Target")
+        if label not in {Label.POSITIVE, Label.NEGATIVE}:
+            raise DataError(f"{table.path}, row {number}: Target is {row['Target']!r}, not 0 or 1")
+        if labels.setdefault(image, label) != label:
+            raise DataError(f"{table.path}, row {number}: {image} is both positive and negative; "
+                            "correct one of its rows")
+        if label == Label.NEGATIVE:
+            continue
+        box, clipped = _box(row, f"{table.path}, row {number}")
+        boxes[image].append(box)
+        if box[0] >= box[2] or box[1] >= box[3]:
+            outside.append(f"row {number}, x, y, width, height "
+                           + ", ".join(row[name] for name in ("x", "y", "width", "height")))
+        elif clipped:
+            overshooting.add(image)
+    if outside:
+        raise DataError(f"{table.path}: {len(outside)} boxes lie wholly outside the image of "
+                        f"{NATIVE_SIZE[0]} x {NATIVE_SIZE[1]} pixels (first: {outside[0]}); "
+                        "correct them")
+    return labels, boxes, overshooting
+
+
 def _box(row: dict[str, str], where: str) -> tuple[Box, bool]:
     """One box as y0, x0, y1, x1 within the image, and whether it had to be clipped."""
     try:
@@ -139,9 +155,6 @@ def _box(row: dict[str, str], where: str) -> tuple[Box, bool]:
                         f"{row['width']!r}, {row['height']!r}, which is no box; correct them")
     rows, columns = NATIVE_SIZE
     box = (max(y, 0.0), max(x, 0.0), min(y + height, float(rows)), min(x + width, float(columns)))
-    if box[0] >= box[2] or box[1] >= box[3]:
-        raise DataError(f"{where}: the box {x:g} {y:g} {width:g} {height:g} lies outside the image "
-                        f"of {rows} x {columns} pixels; correct it")
     return box, box != (y, x, y + height, x + width)
 
 

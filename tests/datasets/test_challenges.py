@@ -144,7 +144,9 @@ def test_the_detailed_classes_drop_what_is_not_normal(boxes: Path, tmp_path: Pat
     (["p1,1,2,3,4,2"], "row 2.*'2'"), (["p1,1,2,3,4,"], "row 2.*not 0 or 1"),
     (["p1,1,2,3,4,1", "p1,,,,,0"], "row 3.*both positive and negative"),
     (["p1,,,,,1"], "row 2.*no box"), (["p1,1,2,0,4,1"], "no box"),
-    (["p1,1024,2,5,4,1"], "outside the image"), (["p1,-9,2,5,4,1"], "outside the image"),
+    (["p1,1024,2,5,4,1"], "outside the image"),
+    (["p1,1,2,5,4,1", "p1,-9,2,5,4,1", "p2,1,1024,5,4,1"],
+     "2 boxes lie wholly outside the image .*first: row 3, x, y, width, height -9, 2, 5, 4"),
 ])
 def test_boxes_that_are_wrong(boxes: Path, rows: list[str], words: str) -> None:
     boxes.write_text("\n".join(["patientId,x,y,width,height,Target", *rows]) + "\n")

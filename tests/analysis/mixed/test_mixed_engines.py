@@ -74,6 +74,20 @@ def test_processes_started_after_r_find_their_own_libraries() -> None:
         assert changed == [""]
 
 
+@pytest.mark.needs_r
+def test_r_says_nothing_after_an_error(scores: pd.DataFrame, tmp_path: Path) -> None:
+    """R prints what warnings it has kept when the process ends."""
+    path = tmp_path / "scores.csv"
+    scores.assign(auprc=0.5).to_csv(path, index=False)
+    done = subprocess.run([sys.executable, "-m", "saltrust", "analyze", "mixed", "--scores",
+                           str(path), "--formula", FORMULA, "--engine", "pymer4"], cwd=ROOT,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: the response is 0.5 in all")
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
 def test_worker_threads_take_the_builtin_engine(scores: pd.DataFrame) -> None:
     found: list[str] = []
 

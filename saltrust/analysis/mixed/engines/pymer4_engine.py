@@ -155,9 +155,11 @@ def _missing_installed() -> str:
         return "R is not installed"
     try:
         with _quiet_r():
-            from rpy2.robjects.packages import isinstalled
+            from rpy2 import robjects
 
-            lacking = [name for name in R_PACKAGES if not isinstalled(name)]
+            # Unlike rpy2's isinstalled, this leaves no warnings for R to print when it ends.
+            lacking = [name for name in R_PACKAGES
+                       if not robjects.r(f'nzchar(system.file(package = "{name}"))')[0]]
     except Exception as error:  # noqa: BLE001 - whatever a broken R raises, it is not usable
         return f"R does not start ({' '.join(str(error).split())[:200]})"
     return f"R lacks {', '.join(lacking)}" if lacking else ""
