@@ -100,6 +100,10 @@ def run_guided_training(
         "seed": seed, "progress": progress})
     _tabulate(found, compared, differences, agreement)
     _draw(found, cubes, compared, agreement)
+    if not any(arm.baseline for arm in compared):
+        found.missing["comparison with a baseline"] = (
+            "no model was trained with the decoder against gaze alone; train one with loss = "
+            "\"decoder\", or name another of several models as --baseline")
     found.methods = _methods(found, cubes, compared, map_form)
     return found
 

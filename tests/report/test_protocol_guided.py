@@ -232,3 +232,11 @@ def test_an_area_without_variance_has_no_interval() -> None:
     assert "an area without an interval" in found.methods
     assert "an area without an interval" not in run_guided_training(
         study(30), resamples=20, models=["base-1", "set3-gbp-1"], findings=["CHF"]).methods
+
+
+def test_without_a_baseline_it_is_said_and_areas_stand_alone() -> None:
+    found = run_guided_training(study(30), resamples=20, models=["set3-gbp-1", "set1-dec"],
+                                findings=["CHF"])
+    assert "loss = \"decoder\"" in found.missing["comparison with a baseline"]
+    assert found.tables["table4"]["model"].tolist() == ["set3-gbp-1"]
+    assert "; p" not in found.tables["table4"]["CHF AUC"][0]
