@@ -154,7 +154,8 @@ def _finish(axes: Axes, finding: str, cases: pd.DataFrame, handles: list[Line2D]
 def _interval(row: pd.Series) -> str:
     if pd.isna(row["estimate"]):
         return str(row["note"]) or "not estimable"
-    if pd.isna(row["conf_low"]):
+    # Of an area of 1 there is no variance, and an interval without width says a wrong thing.
+    if pd.isna(row["conf_low"]) or row["conf_low"] == row["conf_high"]:
         return _number(row["estimate"])
     return f"{_number(row['estimate'])} ({_number(row['conf_low'])}, {_number(row['conf_high'])})"
 
