@@ -21,6 +21,13 @@ from saltrust.presets import DEFAULT_PRESETS, PRESETS
 
 DATA_KINDS = ("phantom", "folder", "manifest", "chexlocalize", "siim-acr", "rsna", "egd-cxr",
               "cubes")
+#: Keys of [data] that mean something for some kinds only.
+_KINDS_OF_KEY = {
+    "patients": ("phantom",), "size": ("phantom",), "gaze": ("phantom",),
+    "sigma": ("phantom", "egd-cxr"), "weight": ("phantom", "egd-cxr"),
+    "images": ("siim-acr", "rsna", "egd-cxr"), "splits": ("siim-acr", "rsna", "egd-cxr"),
+    "classes": ("rsna",), "heatmaps": ("egd-cxr",),
+}
 UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "tf32", "bf16", "float16")
@@ -406,6 +413,7 @@ def read_study(path: str | Path, *, replicates: int | None = None) -> Study:
     study = dataclasses.replace(
         study, models=_replicated(study.models, replicates, path),
         localizers=_replicated(study.localizers, replicates, path))
+    _check_data(study.data, path)
     _check_names(study, path)
     _check_localizers(study, path)
     _check_training(study, path)
@@ -443,6 +451,14 @@ def _replicated(entries: tuple[_Entry, ...], count: int | None,
                                  f"as {other.name!r} of the same architecture; give their entries "
                                  "seeds that lie further apart")
     return tuple(result)
+
+
+def _check_data(data: DataSpec, path: Path) -> None:
+    plain = DataSpec()
+    for key, kinds in _KINDS_OF_KEY.items():
+        if data.kind not in kinds and getattr(data, key) != getattr(plain, key):
+            raise UsageError(f"{path}: `{key}` under [data] is for kind = {' or '.join(kinds)} and "
+                             f"means nothing for {data.kind!r}; leave it out")
 
 
 def _check_names(study: Study, path: Path) -> None:

@@ -26,7 +26,7 @@ def memory_suffices(run: Run) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not (isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not (isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
                 or any(words in str(error).lower() for words in _WORDS)):
             raise
         raise DataError(f"model {run.name!r} does not fit in the memory of the {run.device.type}: "

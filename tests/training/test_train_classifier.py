@@ -238,7 +238,7 @@ def test_a_loss_that_is_no_number_from_the_start(
 
 
 @pytest.mark.parametrize("error", [
-    "torch.OutOfMemoryError('CUDA out of memory.')", "MemoryError()",
+    "torch.cuda.OutOfMemoryError('CUDA out of memory.')", "MemoryError()",
     "RuntimeError('MPS backend out of memory')", None])
 def test_memory_that_does_not_suffice_is_one_sentence(
     squares: Data, study: Make, tmp_path: Path, error: str | None
