@@ -445,10 +445,12 @@ def _replicated(entries: tuple[_Entry, ...], count: int | None,
             result.append(made[-1])
     for replicate in made:
         for other in result:
-            if other.name != replicate.name and (other.architecture, other.seed) == (
-                    replicate.architecture, replicate.seed):
+            # Those that differ in more than the seed, as in what they are guided by, may share
+            # it, so that they can be compared in pairs.
+            if other.name != replicate.name and dataclasses.replace(
+                    other, name=replicate.name, checkpoint="") == replicate:
                 raise UsageError(f"{path}: replicate {replicate.name!r} has seed {replicate.seed}, "
-                                 f"as {other.name!r} of the same architecture; give their entries "
+                                 f"as {other.name!r} with the same settings; give their entries "
                                  "seeds that lie further apart")
     return tuple(result)
 

@@ -129,6 +129,25 @@ def test_replicates_are_written_out(tmp_path: Path) -> None:
     assert [model.name for model in more.models] == ["a", "a-2", "a-3", "b", "b-2"]
 
 
+def test_replicates_that_are_guided_by_something_else_share_seeds(tmp_path: Path) -> None:
+    """Protocol W compares every model with the baseline of its seed."""
+    study = read_study(write(tmp_path, """
+        [[models]]
+        name = "baseline"
+        architecture = "phantom_unet"
+        replicates = 2
+        guidance = {loss = "decoder"}
+        [[models]]
+        name = "guided"
+        architecture = "phantom_unet"
+        replicates = 2
+        guidance = {loss = "set3"}
+    """))
+    assert [(model.name, model.seed, model.guidance.loss) for model in study.models] == [
+        ("baseline", 0, "decoder"), ("baseline-2", 1, "decoder"),
+        ("guided", 0, "set3"), ("guided-2", 1, "set3")]
+
+
 def test_the_demo_study_is_valid(tmp_path: Path) -> None:
     assert read_study(write(tmp_path, STUDY)).models[0].name == "phantom-net"
 
@@ -166,7 +185,7 @@ def test_the_demo_study_is_valid(tmp_path: Path) -> None:
     ("[[models]]\nname = 'a'\nreplicates = 2\n[[models]]\nname = 'a-2'\nseed = 9",
      "'a-2' twice"),
     ("[[models]]\nname = 'a'\nreplicates = 2\n[[models]]\nname = 'b'\nseed = 1",
-     "'a-2' has seed 1, as 'b' of the same architecture"),
+     "'a-2' has seed 1, as 'b' with the same settings"),
     ("[[models]]\nname = 'a'\nreplicates = 2\ncheckpoint = 'w.pt'", "both `replicates` and"),
     ("models = 3", "must be a list"),
     ("data = 3", "must be a table"),
