@@ -47,12 +47,12 @@ def utility(scores: pd.DataFrame, metric: str) -> Figure:
         labels.append(explainer + shown + names.get(condition, ""))
         colours.append({"baseline": _BASELINE_COLOUR, "localizer": _LOCALIZER_COLOUR}.get(
             condition, palette.get(explainer, INK)))
-    figure = new_figure(0.9 + 0.26 * len(groups))
+    figure = new_figure(1.2 + 0.26 * len(groups))
     axes = figure.add_subplot()
     _boxes(axes, groups, labels, colours)
-    for values, colour in zip(groups, colours, strict=True):
-        if colour in {_BASELINE_COLOUR, _LOCALIZER_COLOUR}:
-            axes.axvline(float(np.mean(values)), color=colour, linewidth=1, linestyle="--")
+    _baselines(axes, [(label, float(np.mean(values)), colour)
+                      for label, values, colour in zip(labels, groups, colours, strict=True)
+                      if colour in {_BASELINE_COLOUR, _LOCALIZER_COLOUR}])
     axes.set_xlabel(f"{_METRICS[metric]} per positive image")
     return figure
 
@@ -65,7 +65,7 @@ def similarity(results: dict[str, pd.DataFrame], low: float) -> Figure:
     results : dict of str to pandas.DataFrame
         Scores by criterion.
     low : float
-        Low baseline, drawn as a line.
+        Low baseline, drawn as a line, as the mean of each kind of localizer is.
     """
     groups, labels, colours = [], [], []
     names = list(dict.fromkeys(e for table in results.values() for e in table["explainer"]))
@@ -79,11 +79,13 @@ def similarity(results: dict[str, pd.DataFrame], low: float) -> Figure:
             groups.append(own.groupby("image", sort=False)["ssim"].mean().to_numpy())
             labels.append(name if name.startswith("localizer") else f"{name}, {criterion}")
             colours.append(palette.get(name, _LOCALIZER_COLOUR))
-    figure = new_figure(0.9 + 0.26 * len(groups))
+    figure = new_figure(1.2 + 0.26 * len(groups))
     axes = figure.add_subplot()
     _boxes(axes, groups, labels, colours)
-    axes.axvline(low, color=_BASELINE_COLOUR, linewidth=1, linestyle="--")
-    axes.set_xlabel(f"SSIM of two models' maps of an image (dashed: {low:g})")
+    _baselines(axes, [(f"low baseline {low:g}", low, _BASELINE_COLOUR),
+                      *((label, float(np.mean(values)), colour) for label, values, colour in
+                        zip(labels, groups, colours, strict=True) if colour == _LOCALIZER_COLOUR)])
+    axes.set_xlabel("SSIM of two models' maps of an image")
     return figure
 
 
@@ -172,6 +174,20 @@ def _boxes(axes: Axes, groups: Sequence[np.ndarray], labels: Sequence[str],
     axes.set_yticks(range(1, len(labels) + 1), labels, fontsize=FONT_SIZE - 1)
     axes.invert_yaxis()
     dress(axes)
+
+
+def _baselines(axes: Axes, lines: Sequence[tuple[str, float, str]]) -> None:
+    """Draw baselines (label, value, colour) across the boxes; say what every line is."""
+    names: dict[str, list[str]] = {}
+    for label, value, colour in lines:
+        axes.axvline(value, color=colour, linewidth=1, linestyle=":")
+        names.setdefault(colour, []).append(label)
+    handles = [Line2D([], [], color=INK, linewidth=1, label="median"),
+               Line2D([], [], color=INK, linewidth=1, linestyle="--", label="mean"),
+               *(Line2D([], [], color=colour, linewidth=1, linestyle=":", label=", ".join(known))
+                 for colour, known in names.items())]
+    axes.legend(handles=handles, frameon=False, fontsize=FONT_SIZE - 1, loc="lower right",
+                bbox_to_anchor=(1.0, 1.0), ncols=len(handles), borderpad=0.0)
 
 
 def _panel(axes: Axes, picture: np.ndarray, mask: np.ndarray, title: str, colours: str) -> None:

@@ -49,6 +49,22 @@ def test_every_criterion_has_its_table_and_figures(found: Protocol) -> None:
     assert not found.missing
 
 
+@pytest.mark.parametrize(("name", "lines"), [
+    ("utility_auprc", {"average-mask": "#56B4E9", "unet-1, unet-2": "#003D66"}),
+    ("similarity", {"low baseline 0.5": "#56B4E9", "localizer unet": "#003D66"}),
+])
+def test_figures_say_what_their_lines_are(found: Protocol, name: str, lines: dict[str, str]
+                                          ) -> None:
+    axes = found.figures[name].axes[0]
+    legend = axes.get_legend()
+    named = {text.get_text(): line.get_color() for text, line in
+             zip(legend.get_texts(), legend.get_lines(), strict=True)}
+    assert list(named)[:2] == ["median", "mean"]
+    assert {label: colour for label, colour in named.items() if label in lines} == lines
+    drawn = [line.get_color() for line in axes.get_lines() if line.get_linestyle() == ":"]
+    assert set(drawn) == set(lines.values())
+
+
 def test_printed_numbers_are_those_of_the_results(found: Protocol) -> None:
     summary = found.results["utility"].tables["summary"]
     table = found.tables["utility_auprc"]
