@@ -50,7 +50,7 @@ name = "unet-{seed}"
 architecture = "unet"
 seed = {seed}
 arguments = {{ encoder_name = "resnet18", encoder_depth = 4, decoder_channels = [64, 32, 16, 16] }}
-train = {{ epochs = 7, learning_rate = 1e-3 }}
+train = {{ epochs = 10, learning_rate = 1e-3 }}
 """
 
 RETINANET = """
