@@ -75,6 +75,22 @@ class CountedMaps:
         """A field of the pass per map and reference reader, shape (maps, readers, ...)."""
         return self.counts.found[name][:, self._columns].astype(np.int64)
 
+    def histograms(self, maps: npt.NDArray[np.intp], readers: npt.NDArray[np.intp]
+                   ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Histograms of some maps, and of their parts inside the mask of a reference reader.
+
+        Parameters
+        ----------
+        maps, readers : ndarray of int, shape (n,)
+            Positions of the maps, and among ``references``.
+
+        Returns
+        -------
+        total, inside : ndarray of int32, shape (n, bins)
+        """
+        columns = np.asarray(self._columns, dtype=np.intp)[readers]
+        return self.counts.found["total"][maps], self.counts.found["inside"][maps, columns]
+
     @property
     def usable(self) -> npt.NDArray[np.bool_]:
         """Whether a map is neither flat nor has values that are not finite."""

@@ -238,8 +238,9 @@ def run_pass(cubes: xr.DataTree, wanted: Sequence[MapKey], options: PassOptions,
         write_scores(source, TOPIC, key, _dataset(new, list(labels), names, readers, levels),
                      made_from)
     order = np.array([labels[place] for place in wanted], dtype=np.int64)
-    return PassCounts(levels, readers, {name: array[order] for name, array in new.items()},
-                      len(missing), len(wanted) - len(missing))
+    if not np.array_equal(order, np.arange(len(labels))):
+        new = {name: array[order] for name, array in new.items()}
+    return PassCounts(levels, readers, new, len(missing), len(wanted) - len(missing))
 
 
 _DIMS = ("image", "finding", "explainer", "model")

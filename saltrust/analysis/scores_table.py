@@ -31,6 +31,8 @@ OVERLAP_COLUMNS = (*IDENTIFY, "dice", "precision", "recall", "specificity", "ave
                    "auroc")
 #: Order of the rows; people come last within a finding.
 _ORDER = ("_image", "_finding", "_person", "_first", "_second", "_reader")
+#: Histograms whose curves are drawn at a time.
+_CURVES = 512
 
 
 @dataclass
@@ -150,13 +152,16 @@ def overlap_rows(maps: CountedMaps, annotations: Annotations, cut: Segmentations
     table["precision"] = ratio(shared.astype(np.float64), area)
     table["recall"] = ratio(shared.astype(np.float64), reference)
     table["specificity"] = ratio(pixels - reference - area + shared, pixels - reference)
-    total = np.repeat(maps.counts.found["total"], readers, axis=0)
-    inside = maps.of_readers("inside").reshape(len(table), -1)
-    usable = np.repeat(maps.usable, readers)
+    usable = np.flatnonzero(positive & np.repeat(maps.usable, readers))
     prevalence = ratio(reference, pixels)
     for name, curve, otherwise in (("average_precision", average_precision, prevalence),
                                    ("auroc", area_under_roc, np.where(positive, 0.5, np.nan))):
-        table[name] = np.where(usable, np.where(positive, curve(total, inside), np.nan), otherwise)
+        values = otherwise.copy()
+        # A few at a time: in float64 all histograms would outweigh the rest of a study.
+        for start in range(0, len(usable), _CURVES):
+            rows = usable[start:start + _CURVES]
+            values[rows] = curve(*maps.histograms(rows // readers, rows % readers))
+        table[name] = values
     return ordered(table.loc[positive], OVERLAP_COLUMNS)
 
 
