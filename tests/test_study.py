@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from saltrust.cli.demo import STUDY
 from saltrust.errors import SaltrustError, UsageError
 from saltrust.presets import PRESETS
-from saltrust.study import ExplainerSpec, TrainSpec, read_study
+from saltrust.study import ExplainerSpec, TrainSpec
+from saltrust.study_file import read_study
 
 
 def write(folder: Path, text: str) -> Path:

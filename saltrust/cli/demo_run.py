@@ -74,7 +74,7 @@ def _train_and_generate(study_file: Path, cubes_path: Path, *, progress: bool,
                         command_line: str) -> None:
     from saltrust.datasets.registry import open_collection
     from saltrust.generate.job import generate
-    from saltrust.study import read_study
+    from saltrust.study_file import read_study
     from saltrust.training.classifier import train
 
     study = read_study(study_file)

@@ -43,7 +43,7 @@ def generate(ctx: click.Context, study: Path, output: Path, replicates: int | No
     wait_passively()
     from saltrust.datasets.registry import open_collection
     from saltrust.generate.job import generate as run
-    from saltrust.study import read_study
+    from saltrust.study_file import read_study
 
     refuse_both(overwrite=overwrite, resume=resume)
     declared = read_study(study, replicates=replicates)

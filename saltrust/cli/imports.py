@@ -148,7 +148,7 @@ def study(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume
     """
     from saltrust.cache.reference import import_collection
     from saltrust.datasets.registry import open_collection
-    from saltrust.study import read_study
+    from saltrust.study_file import read_study
 
     refuse_both(overwrite=overwrite, resume=resume)
     declared = read_study(study)

@@ -52,7 +52,7 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
     """
     wait_passively()
     from saltrust.datasets.registry import open_collection
-    from saltrust.study import read_study
+    from saltrust.study_file import read_study
 
     refuse_both(overwrite=overwrite, resume=resume)
     declared = read_study(study, replicates=replicates)

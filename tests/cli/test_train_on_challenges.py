@@ -9,7 +9,7 @@ from PIL import Image
 
 from saltrust.datasets.registry import open_collection
 from saltrust.errors import DataError
-from saltrust.study import read_study
+from saltrust.study_file import read_study
 
 IDS = [f"1.2.276.{number}" for number in range(24)]
 

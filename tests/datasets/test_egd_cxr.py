@@ -22,7 +22,7 @@ from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.datasets.heatmap_files import read_heatmap
 from saltrust.datasets.registry import open_collection
 from saltrust.errors import DataError, SaltrustError, UsageError
-from saltrust.study import read_study
+from saltrust.study_file import read_study
 
 Make = Callable[..., Path]
 SCREEN_H, SCREEN_W = 1080, 1920

@@ -19,7 +19,7 @@ from saltrust.datasets.phantom_gaze import MOST_FIXATIONS
 from saltrust.datasets.registry import open_collection
 from saltrust.datasets.stored_cubes import stored_cubes
 from saltrust.errors import DataError
-from saltrust.study import read_study
+from saltrust.study_file import read_study
 
 SIZE = 96
 

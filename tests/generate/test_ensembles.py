@@ -17,7 +17,8 @@ from saltrust.cache.validation import validate
 from saltrust.errors import DataError, UsageError
 from saltrust.generate import job
 from saltrust.generate.job import generate
-from saltrust.study import EnsembleSpec, RandomizationSpec, Study, read_study
+from saltrust.study import EnsembleSpec, RandomizationSpec, Study
+from saltrust.study_file import read_study
 
 MEMBERS = ("narrow", "wide")
 

@@ -25,7 +25,8 @@ from saltrust.models.preprocessing import to_input
 from saltrust.models.random_weights import randomised
 from saltrust.models.small import PhantomNet
 from saltrust.models.stages import natural_stages
-from saltrust.study import RandomizationSpec, Study, read_study
+from saltrust.study import RandomizationSpec, Study
+from saltrust.study_file import read_study
 
 STAGES = ["trained", "head", "body.3", "body.0"]
 

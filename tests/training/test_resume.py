@@ -18,7 +18,8 @@ from saltrust.datasets.registry import open_collection
 from saltrust.errors import DataError, NothingToDo, UsageError
 from saltrust.models.checkpoint import read_card, read_weights
 from saltrust.models.classifier import load_classifier
-from saltrust.study import Study, read_study
+from saltrust.study import Study
+from saltrust.study_file import read_study
 from saltrust.training.classifier import ClassifierTask, train
 from saltrust.training.resuming import STATE_FILE
 from saltrust.training.task import BatchLoss, Validation

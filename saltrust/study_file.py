@@ -1,0 +1,200 @@
+"""Reading a study file: TOML made into a :class:`saltrust.study.Study`, and what has to hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from saltrust.errors import UsageError, nearest
+from saltrust.study import DataSpec, LocalizerSpec, ModelSpec, RandomizationSpec, Study
+from saltrust.typed_table import build
+
+#: Keys of [data] that mean something for some kinds only.
+_KINDS_OF_KEY = {
+    "patients": ("phantom",), "size": ("phantom",), "gaze": ("phantom",),
+    "sigma": ("phantom", "egd-cxr"), "weight": ("phantom", "egd-cxr"),
+    "images": ("siim-acr", "rsna", "egd-cxr"), "splits": ("siim-acr", "rsna", "egd-cxr"),
+    "classes": ("rsna",), "heatmaps": ("egd-cxr",),
+}
+
+_Entry = TypeVar("_Entry", ModelSpec, LocalizerSpec)
+
+
+def read_study(path: str | Path, *, replicates: int | None = None) -> Study:
+    """Read and check a study file.
+
+    Parameters
+    ----------
+    path : path
+    replicates : int, optional
+        Of every entry that states none.
+
+    Returns
+    -------
+    Study
+        An entry with replicates has become as many, each with ``replicates = 1``.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, is not TOML, has an unknown key (the nearest valid one is
+        named), a value of the wrong type, or one out of range.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"study file {path} does not exist: `saltrust demo` writes one to "
+                         "start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"study file {path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"study file {path} is not valid TOML: {error}") from None
+    # [study] is the natural place for name, seed, grid and runs; it is the top level here.
+    head = content.pop("study", {})
+    if not isinstance(head, dict):
+        raise UsageError(f"{path}: study must be a table, [study]")
+    for key in head:
+        if key in content:
+            raise UsageError(f"{path}: {key} stands both in [study] and outside it; keep one")
+    study = build(Study, {**content, **head}, str(path), "")
+    study = dataclasses.replace(study, folder=path.resolve().parent,
+                                stated=tuple(content.get("train", {})))
+    study = dataclasses.replace(
+        study, models=_replicated(study.models, replicates, path),
+        localizers=_replicated(study.localizers, replicates, path))
+    _check_data(study.data, path)
+    _check_names(study, path)
+    _check_localizers(study, path)
+    _check_training(study, path)
+    _check_ensembles(study, path)
+    _check_randomization(study, path)
+    return study
+
+
+def _replicated(entries: tuple[_Entry, ...], count: int | None,
+                path: Path) -> tuple[_Entry, ...]:
+    """Write every replicate out, as if the file had named it."""
+    result: list[_Entry] = []
+    made: list[_Entry] = []
+    for entry in entries:
+        copies = entry.replicates if entry.replicates > 1 else count or 1
+        if copies > 1 and entry.checkpoint:
+            if entry.replicates > 1:
+                raise UsageError(f"{path}: {entry.name!r} has both `replicates` and a `checkpoint`,"
+                                 " which is of one model; train replicates, or name a model for "
+                                 "each checkpoint")
+            copies = 1
+        result.append(dataclasses.replace(entry, replicates=1))
+        for k in range(1, copies):
+            made.append(dataclasses.replace(entry, name=f"{entry.name}-{k + 1}",
+                                            seed=entry.seed + k, replicates=1))
+            result.append(made[-1])
+    for replicate in made:
+        for other in result:
+            # Those that differ in more than the seed, as in what they are guided by, may share
+            # it, so that they can be compared in pairs.
+            if other.name != replicate.name and dataclasses.replace(
+                    other, name=replicate.name, checkpoint="") == replicate:
+                raise UsageError(f"{path}: replicate {replicate.name!r} has seed {replicate.seed}, "
+                                 f"as {other.name!r} with the same settings; give their entries "
+                                 "seeds that lie further apart")
+    return tuple(result)
+
+
+def _check_data(data: DataSpec, path: Path) -> None:
+    plain = DataSpec()
+    for key, kinds in _KINDS_OF_KEY.items():
+        if data.kind not in kinds and getattr(data, key) != getattr(plain, key):
+            raise UsageError(f"{path}: `{key}` under [data] is for kind = {' or '.join(kinds)} and "
+                             f"means nothing for {data.kind!r}; leave it out")
+
+
+def _check_names(study: Study, path: Path) -> None:
+    for what, names in (
+        ("models", [model.name for model in study.models]),
+        ("localizers", [localizer.name for localizer in study.localizers]),
+        ("ensembles", [ensemble.name for ensemble in study.ensembles]),
+        ("explainers", [explainer.name for explainer in study.explainers]),
+    ):
+        if "" in names:
+            raise UsageError(f"{path}: every entry of [[{what}]] needs a name")
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"{path}: [[{what}]] names {name!r} twice; names must differ")
+    trained: tuple[ModelSpec | LocalizerSpec, ...] = (*study.models, *study.localizers)
+    for model in trained:
+        if Path(model.name).name != model.name or model.name in {".", ".."}:
+            raise UsageError(f"{path}: model name {model.name!r} must do as a folder name; "
+                             "leave out slashes")
+    fractions = study.data.split_fractions
+    if fractions and (len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9):
+        raise UsageError(f"{path}: split_fractions of [data] must be three numbers (train, val, "
+                         f"test) that add up to 1, not {list(fractions)}")
+
+
+def _check_localizers(study: Study, path: Path) -> None:
+    others = {**{item.name: "ensembles" for item in study.ensembles},
+              **{item.name: "models" for item in study.models}}
+    for localizer in study.localizers:
+        what = f"{path}: localizer {localizer.name!r}"
+        if localizer.name in others:
+            raise UsageError(f"{what} has the name of one of [[{others[localizer.name]}]]; names "
+                             "must differ")
+        for name in localizer.findings:
+            if localizer.findings.count(name) > 1:
+                raise UsageError(f"{what} names the finding {name!r} twice")
+
+
+def _check_training(study: Study, path: Path) -> None:
+    try:
+        if study.train.preset:
+            study.with_preset(study.train.preset)
+        for entry in study.trained:
+            if "preset" in entry.train:
+                raise UsageError(f"`preset` of {entry.name!r} stands beside its `train`, not in it")
+            study.training_of(entry)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _check_ensembles(study: Study, path: Path) -> None:
+    models = [model.name for model in study.models]
+    for ensemble in study.ensembles:
+        what = f"{path}: ensemble {ensemble.name!r}"
+        if ensemble.name in models:
+            raise UsageError(f"{what} has the name of one of [[models]]; names must differ")
+        for name in ensemble.members:
+            if name not in models:
+                raise UsageError(f"{what} names the member {name!r}, which is not among "
+                                 f"[[models]]; {nearest(name, models)}")
+            if ensemble.members.count(name) > 1:
+                raise UsageError(f"{what} names the member {name!r} twice")
+        if bool(ensemble.checkpoints) != bool(ensemble.architecture):
+            raise UsageError(f"{what} needs both `checkpoints` and their `architecture`, or "
+                             "neither")
+        if not ensemble.members and not ensemble.checkpoints:
+            raise UsageError(f"{what} has no members; name some of [[models]], or `checkpoints`")
+
+
+def _check_randomization(study: Study, path: Path) -> None:
+    spec = study.randomization
+    if not spec.replicates:
+        if spec != RandomizationSpec():
+            raise UsageError(f"{path}: [randomization] needs replicates, the number of random "
+                             "networks made of each model, e.g. replicates = 2")
+        return
+    if not study.explainers:
+        raise UsageError(f"{path}: [randomization] compares heatmaps, but the study has no "
+                         "explainers; name some")
+    for what, names in (("stages", spec.stages), ("models", spec.models)):
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"{path}: {what} of [randomization] names {name!r} twice")
+    models = [model.name for model in study.models]
+    for name in spec.models:
+        if name not in models:
+            raise UsageError(f"{path}: models of [randomization] names {name!r}, which is not "
+                             f"among [[models]]; {nearest(name, models)}")
