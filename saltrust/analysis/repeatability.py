@@ -6,6 +6,7 @@ models of different architectures, by the SSIM of their maps of each image (Arun
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ from saltrust.analysis.pixels.ssim import SsimSettings, ssim_settings
 from saltrust.analysis.stored_maps import Images, StoredMaps, select_images, stored_maps
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError
+
+_log = logging.getLogger(__name__)
 
 Criterion = Literal["repeatability", "reproducibility"]
 Failures = Literal["score", "drop"]
@@ -112,6 +115,7 @@ def model_similarity(
     saliency = stored_maps(cubes, "saliency")
     assert saliency is not None
     plan = _plan(cubes, saliency, criterion, explainers, models)
+    left_out = _left_out(saliency, plan, criterion, explainers)
     localizer = stored_maps(cubes, "localizer")
     if localizer is not None:
         plan += _localizer_plan(cubes, localizer, criterion)
@@ -134,7 +138,7 @@ def model_similarity(
         "low_baseline": against_value, "pairs_of_different_images": pairs,
         "standard_deviation": "over images, n - 1",
         "failures": "SSIM 0" if failures == "score" else "their images are left out",
-        **options.describe(), "counts": dict(work.counts)}
+        **options.describe(), "counts": dict(work.counts), "exclusions": left_out}
     return Result(meta, {name: table for name, table in tables.items() if len(table)})
 
 
@@ -243,6 +247,27 @@ def _plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion,
                 if _exists(comparison):
                     plan.append(comparison)
     return plan
+
+
+def _left_out(maps: StoredMaps, plan: Sequence[_Comparison], criterion: Criterion,
+              explainers: Sequence[str] | None) -> dict[str, int]:
+    """Explainers that no two models to compare share, with their number of maps; said aloud."""
+    names = maps.labels["explainer"]
+    compared = {comparison.explainer for comparison in plan if comparison.criterion == criterion}
+    found: dict[str, int] = {}
+    for e in label_positions(names, explainers, "explainer").tolist():
+        if names[e] in compared:
+            continue
+        counts = {model: int((maps.status_at(e, m) != Status.MISSING).sum())
+                  for m, model in enumerate(maps.labels["model"])}
+        there = ", ".join(model for model, count in counts.items() if count) or "no model"
+        found[f"{names[e]}: maps of {there} only"] = sum(counts.values())
+    if found and not compared:
+        raise DataError(f"no explainer has maps of two models to compare on one image "
+                        f"({'; '.join(found)}); generate the other model's maps")
+    for what, count in found.items():
+        _log.warning("%s (%d): not compared", what, count)
+    return found
 
 
 def _localizer_plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion

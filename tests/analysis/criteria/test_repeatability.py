@@ -88,13 +88,19 @@ def test_repeatability_against_reproducibility(build_study) -> None:
     assert one(table, explainer="noise", baseline="reproducibility")["decision"] == "uncertain"
 
 
-def test_an_explainer_in_one_model_only_is_not_compared(build_study) -> None:
-    cubes = build_study()
+def test_an_explainer_in_one_model_only_is_counted_and_not_compared(
+        build_study, caplog: pytest.LogCaptureFixture) -> None:
+    cubes = build_study(positives=8, negatives=2, fitted=3)
     dataset = cubes["saliency"].to_dataset()
     dataset["status"][:, :, 0, 1:] = 0
     cubes["saliency"] = xr.DataTree(dataset)
-    summary = repeatability(cubes, options=OPTIONS).tables["summary"]
-    assert summary["explainer"].tolist() == ["edges", "noise"]
+    result = repeatability(cubes, options=OPTIONS)
+    assert result.tables["summary"]["explainer"].tolist() == ["edges", "noise"]
+    assert result.meta["exclusions"] == {"oracle: maps of dense-1 only": 13}
+    assert "oracle: maps of dense-1 only (13): not compared" in caplog.text
+    with pytest.raises(DataError, match=r"no explainer has maps of two models .*oracle: maps of "
+                                        r"dense-1 only\); generate"):
+        repeatability(cubes, explainers=["oracle"], options=OPTIONS)
 
 
 def test_failures_have_no_shared_structure(build_study) -> None:
