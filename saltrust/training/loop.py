@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import read_card, save, sha256_of
+from saltrust.training.interrupts import interrupts_wait
 from saltrust.training.kept_checkpoints import keep_best, remove_others
 from saltrust.training.precision import autocast, gradient_scaler
 from saltrust.training.resuming import STATE_FILE, write_state
@@ -241,10 +242,11 @@ def _epoch(task: Task, run: Run, course: Course, batches: list[Tensor],
                 "seconds": round(time.perf_counter() - began, 3),
             }
             course.rows = [*course.rows, row]
-            write_metrics(run.folder, course.rows)
             bar.set_postfix_str(f"epoch {epoch}, loss {row['train_loss']:.3f}, "
                                 f"{task.score_name} {found.score:.3f}")
-            _keep(task, run, course, found, row, (len(batches), step))
+            with interrupts_wait():
+                write_metrics(run.folder, course.rows)
+                _keep(task, run, course, found, row, (len(batches), step))
             mean, began = _Mean(), time.perf_counter()
             task.network.train()
     return validations
