@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from saltrust.analysis import scores_table
 from saltrust.analysis.inference.bootstrap import mean_interval, wilson_interval
 from saltrust.analysis.localization import SCORE_COLUMNS, localization, score_maps, summarise
 from saltrust.analysis.localization_summary import AVERAGE, decrease
@@ -493,6 +494,15 @@ def test_an_expert_without_overlap_has_no_decrease() -> None:
     assert falls["estimate"].isna().all()
     assert (falls["note"] == "the expert's mean is 0").all()
     assert change["estimate"].isna().all()
+
+
+def test_curves_are_the_same_a_few_at_a_time(study: xr.DataTree,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = localization(study, resamples=20).tables["overlap"]
+    monkeypatch.setattr(scores_table, "_CURVES", 1)
+    found = localization(study, resamples=20).tables["overlap"]
+    assert expected["auroc"].notna().sum() == 4
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
 def test_scores_of_one_study_are_summarised_once_per_map(study: xr.DataTree) -> None:
