@@ -133,7 +133,15 @@ def _number(value: float) -> str:
 
 
 def _spread(mean: Iterable[float], sd: Iterable[float]) -> list[str]:
-    return [f"{_number(m)} ± {_number(s)}" for m, s in zip(mean, sd, strict=True)]
+    """Mean ± SD, or the mean alone where one value has no SD.
+
+    Examples
+    --------
+    >>> _spread([0.5, 0.5, float("nan")], [0.1, float("nan"), float("nan")])
+    ['0.500 ± 0.100', '0.500', '-']
+    """
+    return [f"{_number(m)} ± {_number(s)}" if np.isfinite(s) else _number(m)
+            for m, s in zip(mean, sd, strict=True)]
 
 
 def _without_constants(table: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:

@@ -75,16 +75,20 @@ def test_processes_started_after_r_find_their_own_libraries() -> None:
 
 
 @pytest.mark.needs_r
-def test_r_says_nothing_after_an_error(scores: pd.DataFrame, tmp_path: Path) -> None:
-    """R prints what warnings it has kept when the process ends."""
+@pytest.mark.parametrize(("constant", "status", "words"), [
+    (True, 1, "Error: the response is 0.5 in all"),
+    (False, 0, "largest relative difference between"),
+])
+def test_r_says_nothing_when_the_process_ends(
+        scores: pd.DataFrame, tmp_path: Path, constant: bool, status: int, words: str) -> None:
+    """R prints what warnings it has kept at the very end."""
     path = tmp_path / "scores.csv"
-    scores.assign(auprc=0.5).to_csv(path, index=False)
+    (scores.assign(auprc=0.5) if constant else scores).to_csv(path, index=False)
     done = subprocess.run([sys.executable, "-m", "saltrust", "analyze", "mixed", "--scores",
-                           str(path), "--formula", FORMULA, "--engine", "pymer4"], cwd=ROOT,
-                          capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("Error: the response is 0.5 in all")
+                           str(path), "--formula", FORMULA, "--engine", "pymer4", "--verify"],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert done.stderr.startswith(words)
     assert done.stderr.count("\n") == 1, done.stderr
 
 

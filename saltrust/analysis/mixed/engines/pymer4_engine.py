@@ -157,7 +157,6 @@ def _missing_installed() -> str:
         with _quiet_r():
             from rpy2 import robjects
 
-            # Unlike rpy2's isinstalled, this leaves no warnings for R to print when it ends.
             lacking = [name for name in R_PACKAGES
                        if not robjects.r(f'nzchar(system.file(package = "{name}"))')[0]]
     except Exception as error:  # noqa: BLE001 - whatever a broken R raises, it is not usable
@@ -184,9 +183,14 @@ def _quiet_r() -> Iterator[None]:
         kept = {name: getattr(callbacks, name) for name in names}
         for name in names:
             setattr(callbacks, name, _discard)
+        from rpy2 import robjects
+
+        # R keeps warnings, and prints them when the process ends.
+        before = robjects.r("options(warn = -1)$warn")[0]
         try:
             yield
         finally:
+            robjects.r(f"options(warn = {before})")
             for name, function in kept.items():
                 setattr(callbacks, name, function)
 
