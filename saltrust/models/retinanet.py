@@ -29,6 +29,21 @@ BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _STAGES = ("layer2", "layer3", "layer4")
 
 
+class _CoarsestLevels(_fpn.LastLevelP6P7):  # type: ignore[misc,name-defined]
+    """The two levels above the backbone, in float32.
+
+    Small images leave them single pixels, of which the CPU gets the weights' gradient of a
+    convolution with stride 2 wrong in bfloat16: it holds whatever stood in the memory.
+    """
+
+    def forward(self, p: list[Tensor], c: list[Tensor],
+                names: list[str]) -> tuple[list[Tensor], list[str]]:
+        with torch.autocast(p[-1].device.type, enabled=False):
+            levels, named = super().forward(
+                [level.float() for level in p], [level.float() for level in c], names)
+        return levels, named
+
+
 class RetinaNet(_detection.RetinaNet):  # type: ignore[misc,name-defined]
     """RetinaNet (Lin et al., ICCV 2017) for findings, on images of one size.
 
@@ -178,5 +193,5 @@ def _pyramid(name: str, channels: int, in_channels: int, frozen_norm: bool) -> n
         body.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
     layers = OrderedDict((stage, str(level)) for level, stage in enumerate(_STAGES))
     pyramid: nn.Module = _detection.backbone_utils.BackboneWithFPN(
-        body, layers, widths, channels, _fpn.LastLevelP6P7(channels, channels))
+        body, layers, widths, channels, _CoarsestLevels(channels, channels))
     return pyramid

@@ -274,3 +274,25 @@ def test_importing_the_library_warns_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         build_localizer("unet", 1, **UNET)
+
+
+def test_coarsest_levels_of_small_images_have_gradients_in_half_precision() -> None:
+    torch.manual_seed(1)
+    network = build_localizer("retinanet", 2, **RETINANET)
+    level = network.get_parameter("backbone.fpn.extra_blocks.p6.weight")
+    inputs = torch.randn(4, 1, 32, 32)
+
+    def gradient(half: bool) -> Tensor:
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            levels = network.backbone(inputs).values()
+        torch.stack([values.float().square().sum() for values in levels]).sum().backward()
+        assert level.grad is not None
+        return level.grad.clone()
+
+    expected = gradient(half=False)
+    for _ in range(10):
+        # What the memory holds must not matter.
+        for size in (100, 1000, level.numel()):
+            torch.full((size,), float("nan"))
+        assert (gradient(half=True) - expected).norm() < 0.1 * expected.norm()
