@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from promises import require, run
+
 ROOT = Path(__file__).resolve().parents[1]
 RADIOGRAPHS = ROOT.parent / "shared" / "data" / "radiographs"
-SALTRUST = str(Path(sys.executable).with_name("saltrust"))
 
 STUDY = """\
 # 100 + 100 radiographs of two sources.  The AUC says that the pipeline works, not that the
@@ -40,15 +39,6 @@ learning_rate = 1e-3
 name = "net"
 architecture = "phantom_net"
 """
-
-
-def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line; another exit status than expected is a broken promise."""
-    command = [SALTRUST, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != status:
-        sys.exit(f"{' '.join(command)} exited {done.returncode}, not {status}: {done.stderr}")
-    return done
 
 
 def help_is_quick() -> str:
@@ -102,12 +92,6 @@ def real_radiographs() -> str:
         card = json.loads(Path(folder, "runs/net/model.json").read_text())
         auc = card["test_auc"]["mean"]
     return f"{computed} maps, report {size / 1e6:.1f} MB, smoke-test AUC {auc:.3f}"
-
-
-def require(condition: bool, otherwise: str) -> None:
-    """Stop with a sentence unless the condition holds."""
-    if not condition:
-        sys.exit(f"untrue: {otherwise}")
 
 
 def main() -> None:

@@ -7,12 +7,10 @@ show.  Weights are made here, not trained: what is shown is that maps are made, 
 from __future__ import annotations
 
 import csv
-import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from promises import SALTRUST, require, run, tables
 from torch import nn
 
 import saltrust
@@ -32,7 +31,7 @@ from saltrust.models.registry import build, preprocessing_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RADIOGRAPHS = ROOT.parent / "shared" / "data" / "radiographs"
-SALTRUST = str(Path(sys.executable).with_name("saltrust"))
+
 GRID = 96
 #: All that CheXpert's models say; the study asks for ten of them, in another order.
 CHEXPERT = ("No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity",
@@ -63,21 +62,6 @@ name = "{name}"
 architecture = "{architecture}"
 checkpoint = "{checkpoint}"
 """
-
-
-def check(holds: bool, what: str) -> None:
-    """End the script where something promised is untrue."""
-    if not holds:
-        sys.exit(f"untrue: {what}")
-
-
-def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line; another exit status than expected is a broken promise."""
-    command = [SALTRUST, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != status:
-        sys.exit(f"{' '.join(command)} exited {done.returncode}, not {status}: {done.stderr}")
-    return done
 
 
 def write_manifest(folder: Path) -> Path:
@@ -148,13 +132,13 @@ def eight_explainers(folder: Path) -> str:
     seconds = time.perf_counter() - start
     cubes = saltrust.open_cubes(folder / "eight.zarr")
     status = cubes["saliency/status"].isel(image=slice(0, 6))
-    check(status.sizes["explainer"] == 8, "eight explainers")
-    check(status.sizes["finding"] == 10, "ten findings")
-    check(status.sizes["model"] == 2, "two models")
-    check(bool(status.isin([1, 2]).all()), "every map is made and finite")
+    require(status.sizes["explainer"] == 8, "eight explainers")
+    require(status.sizes["finding"] == 10, "ten findings")
+    require(status.sizes["model"] == 2, "two models")
+    require(bool(status.isin([1, 2]).all()), "every map is made and finite")
     n_flat = int((status == 2).sum())
     maps = cubes["saliency/heatmap"].isel(image=slice(0, 6))
-    check(bool(np.isfinite(maps.values).all()), "every map is finite")
+    require(bool(np.isfinite(maps.values).all()), "every map is finite")
     return f"{status.size} maps ({n_flat} flat) by one command in {seconds:.0f} s"
 
 
@@ -175,15 +159,15 @@ def outputs_by_name(folder: Path) -> str:
     expected = logits[:, [CHEXPERT.index(name) for name in names]]
     found = cubes["prediction/logit"].isel(image=slice(0, 6)).sel(model="densenet")
     gap = float(np.abs(found.transpose("image", "finding").values - expected).max())
-    check(gap < 1e-4, f"logits belong to their findings (largest difference {gap:.1e})")
+    require(gap < 1e-4, f"logits belong to their findings (largest difference {gap:.1e})")
     return f"10 of {len(CHEXPERT)} outputs by name, largest difference of a logit {gap:.1e}"
 
 
 def maxima_over_views(folder: Path) -> str:
     """An examination's probability is the maximum over its views."""
     cubes = saltrust.open_cubes(folder / "eight.zarr")
-    told = json.loads(run("analyze", "classification", folder / "eight.zarr", "--level", "study",
-                          "--model", "densenet", "--format", "json").stdout)
+    told = tables("classification", folder / "eight.zarr", "--level", "study", "--model",
+                  "densenet")
     probability = cubes["prediction/probability"].isel(image=slice(0, 6)).sel(
         model="densenet", finding="Pneumothorax").load()
     label = cubes["reference/label"].isel(image=slice(0, 6)).sel(finding="Pneumothorax").load()
@@ -193,9 +177,9 @@ def maxima_over_views(folder: Path) -> str:
         cubes["study"].values[:6], dims="image", name="study")).max()
     pairs = [(p, n) for p in most.values[truth.values == 1] for n in most.values[truth.values == 0]]
     expected = float(np.mean([(p > n) + 0.5 * (p == n) for p, n in pairs]))
-    rows = [row for row in told["tables"]["auc"]
+    rows = [row for row in told["auc"]
             if row["finding"] == "Pneumothorax" and row["model"] == "densenet"]
-    check(len(rows) == 1 and abs(rows[0]["estimate"] - expected) < 1e-12,
+    require(len(rows) == 1 and abs(rows[0]["estimate"] - expected) < 1e-12,
           f"AUC by examination {rows} is that of the maxima, {expected}")
     return f"AUC of {len(most)} examinations from maxima over 6 images: {expected:.3f}"
 
@@ -212,16 +196,17 @@ def kill_and_resume(folder: Path) -> str:
     while not output.exists():
         before = sum(len(names) for _, _, names in os.walk(partial))
         wanted = before + moments.randint(20, 60)
-        job = subprocess.Popen([SALTRUST, "generate", str(declared), "-o", str(output), "--resume"],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        job = subprocess.Popen(
+            [*SALTRUST, "generate", str(declared), "-o", str(output), "--resume"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while job.poll() is None:
             if kills < 3 and sum(len(names) for _, _, names in os.walk(partial)) >= wanted:
                 job.send_signal(signal.SIGKILL)
                 kills += 1
                 break
             time.sleep(0.02)
-        check(job.wait() in (0, -signal.SIGKILL), "the job ends or is killed")
-    check(kills == 3, f"three kills in the middle, not {kills}")
+        require(job.wait() in (0, -signal.SIGKILL), "the job ends or is killed")
+    require(kills == 3, f"three kills in the middle, not {kills}")
     whole, killed = (saltrust.open_cubes(folder / name) for name in ("whole.zarr", "killed.zarr"))
     n_values = 0
     for group in ("radiograph", "reference", "prediction", "saliency"):
@@ -230,7 +215,7 @@ def kill_and_resume(folder: Path) -> str:
                              for cubes in (whole, killed))
             same = (first.tobytes() == second.tobytes() if first.dtype.kind != "T"
                     else bool((first == second).all()))
-            check(same, f"{group}/{name} has the same bits")
+            require(same, f"{group}/{name} has the same bits")
             n_values += first.size
     return f"{kills} kills, {n_values:,} values the same to the last bit"
 
@@ -242,13 +227,13 @@ def memory_is_flat(folder: Path) -> str:
         declared = study(folder, f"memory-{split}",
                          [("densenet", "densenet121", "densenet.safetensors")],
                          ['"grad"', '"gradcam"'], split)
-        job = subprocess.Popen([SALTRUST, "generate", str(declared), "-o",
+        job = subprocess.Popen([*SALTRUST, "generate", str(declared), "-o",
                                 str(folder / f"memory-{split}.zarr")],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(job.pid, 0)
-        check(status == 0, f"generate on split {split}")
+        require(status == 0, f"generate on split {split}")
         peaks.append(usage.ru_maxrss / 1024)
-    check(peaks[1] < 1.1 * peaks[0], f"peak memory {peaks} MiB stays flat")
+    require(peaks[1] < 1.1 * peaks[0], f"peak memory {peaks} MiB stays flat")
     return f"peak memory {peaks[0]:.0f} MiB for 32 images, {peaks[1]:.0f} MiB for 162"
 
 
@@ -261,10 +246,9 @@ def three_stages(folder: Path) -> str:
     run("generate", declared, "-o", folder / "random.zarr")
     cubes = saltrust.open_cubes(folder / "random.zarr")
     stages = [str(name) for name in cubes["randomization/stage"].values]
-    check(len(stages) == 4 and stages[0] == "trained", f"trained and three stages, not {stages}")
-    told = json.loads(run("analyze", "randomization", folder / "random.zarr", "--format",
-                          "json").stdout)
-    rows = next(rows for rows in told["tables"].values() if rows and "stage" in rows[0])
+    require(len(stages) == 4 and stages[0] == "trained", f"trained and three stages, not {stages}")
+    told = tables("randomization", folder / "random.zarr")
+    rows = next(rows for rows in told.values() if rows and "stage" in rows[0])
     return f"stages {', '.join(stages)}; {len(rows)} rows of SSIM by stage"
 
 
@@ -289,10 +273,10 @@ def refused_at_once(folder: Path) -> str:
         start = time.perf_counter()
         done = run("generate", declared, "-o", folder / "wrong.zarr", status=status)
         seconds = time.perf_counter() - start
-        check(words in done.stderr and "Traceback" not in done.stderr,
+        require(words in done.stderr and "Traceback" not in done.stderr,
               f"{name}: {done.stderr.strip()!r} says {words!r}")
-        check(not (folder / "wrong.zarr.partial").exists(), f"{name}: nothing is written")
-        check(seconds < 60, f"{name}: refused after {seconds:.0f} s")
+        require(not (folder / "wrong.zarr.partial").exists(), f"{name}: nothing is written")
+        require(seconds < 60, f"{name}: refused after {seconds:.0f} s")
     return f"{len(cases)} refusals: {', '.join(cases)}"
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-SALTRUST = str(Path(sys.executable).with_name("saltrust"))
+from promises import require, run, tables
+
 SEEDS = (1, 2, 3)
 #: Loss, rule of the map, seeds.
 ARMS = (
@@ -62,23 +61,6 @@ LEARNED = 0.65
 MINUTES = 240
 
 
-def run(*arguments: object) -> str:
-    """Run the command line; its standard output.  Any failure is a broken promise."""
-    command = [SALTRUST, "--quiet", *map(str, arguments)]
-    # Two at a time, each on a core of its own.
-    done = subprocess.run(command, capture_output=True, text=True, check=False,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} exited {done.returncode}: {done.stderr}")
-    return done.stdout
-
-
-def require(condition: bool, otherwise: str) -> None:
-    """Stop with a sentence unless the condition holds."""
-    if not condition:
-        sys.exit(f"untrue: {otherwise}")
-
-
 def name_of(loss: str, rule: str, seed: int) -> str:
     """Name of a model of the study."""
     return "-".join(part for part in (loss, rule, str(seed)) if part)
@@ -115,9 +97,8 @@ def train(folder: Path) -> Path:
 
 def agreement(cubes: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
     """``saltrust analyze gaze`` on the absolute values of maps, by map, model and measure."""
-    result = json.loads(run("analyze", "gaze", cubes, "--split", "test", "--map", "absolute",
-                            "--format", "json"))
-    rows = [row for row in result["tables"]["summary"] if row["finding"] == "all"]
+    summary = tables("gaze", cubes, "--split", "test", "--map", "absolute")["summary"]
+    rows = [row for row in summary if row["finding"] == "all"]
     return {(row["explainer"], row["model"], row["term"]): row for row in rows}
 
 
@@ -179,6 +160,8 @@ def protocol(cubes: Path, folder: Path) -> None:
 
 def main() -> None:
     """Check everything and print what was found."""
+    # Two models are trained at a time, each on a core of its own.
+    os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         study, cubes = train(folder), folder / "study.zarr"

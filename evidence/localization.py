@@ -10,12 +10,11 @@ import csv
 import importlib.util
 import json
 import math
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+
+from promises import require, run, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT.parent / "shared" / "data" / "chexlocalize_sample"
@@ -23,27 +22,6 @@ SIIM = ROOT.parent / "shared" / "data" / "siim_acr" / "train-rle.csv.gz"
 REFERENCE = ROOT / "tests" / "reference"
 GOLDEN = "patient64541_study1_view1_frontal"
 TOLERANCE = 1e-6
-
-
-def run(*arguments: object) -> str:
-    """What the command line prints; a failing command is a broken promise."""
-    command = [sys.executable, "-c", "from saltrust.cli import main; main()", "--quiet",
-               *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"saltrust {' '.join(command[3:])} exited {done.returncode}: {done.stderr}")
-    return done.stdout
-
-
-def tables(*arguments: object) -> dict[str, Any]:
-    """Tables of an analysis."""
-    return dict(json.loads(run(*arguments, "--format", "json"))["tables"])
-
-
-def require(condition: bool, otherwise: str) -> None:
-    """Stop with a sentence unless the condition holds."""
-    if not condition:
-        sys.exit(f"untrue: {otherwise}")
 
 
 class Largest:
@@ -84,7 +62,7 @@ def released_values(cubes: Path) -> str:
         ("thr_prob", ["--threshold", tuned, "--cutoff", limits])]
     for name, options in ways:
         for iou_slice, suffix in (("both_nonempty", "tp_only"), ("all", "all")):
-            scores = tables("analyze", "localization", cubes, "--definition", "peer", "--slice",
+            scores = tables("localization", cubes, "--definition", "peer", "--slice",
                             iou_slice, "--resamples", 10, *options)["scores"]
             own = [row for row in scores if row["image"] == GOLDEN
                    and row["explainer"] == "gradcam"]
@@ -108,7 +86,7 @@ def released_features(cubes: Path) -> str:
     rows = json.loads((REFERENCE / "chexlocalize_patient64541.json").read_text())["rows"]
     expected = {row["finding"]: row for row in rows}
     met = Largest()
-    for row in tables("analyze", "descriptors", cubes, "--definition", "peer")["descriptors"]:
+    for row in tables("descriptors", cubes, "--definition", "peer")["descriptors"]:
         if row["image"] == GOLDEN:
             values = expected[row["finding"]]
             for field, other in (("n_instances", "n_instances_ann"),

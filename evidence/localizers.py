@@ -9,13 +9,12 @@ seeds of each give the high baselines of repeatability.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-SALTRUST = [str(Path(sys.executable).with_name("saltrust")), "--quiet"]
+from promises import run, tables
+
 EXPLAINERS = ("grad", "smoothgrad", "ig", "gradcam", "xrai", "guided_gradcam")
 METRICS = ("auprc", "average_precision")
 
@@ -68,22 +67,6 @@ in_channels = 1
 image_size = 96
 anchor_sizes = [12, 24, 36, 48, 72]
 """
-
-
-def run(*arguments: object) -> str:
-    """Run the command line; return what it prints."""
-    command = [*SALTRUST, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} exited {done.returncode}: {done.stderr}")
-    return done.stdout
-
-
-def tables(*arguments: object) -> dict[str, list[dict[str, Any]]]:
-    """Tables of an analysis."""
-    found: dict[str, list[dict[str, Any]]] = json.loads(
-        run("analyze", *arguments, "--format", "json"))["tables"]
-    return found
 
 
 def utility(cubes: Path) -> list[str]:

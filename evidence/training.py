@@ -14,7 +14,6 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import termios
 import time
@@ -23,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from promises import SALTRUST, require, run, tables
 from safetensors.torch import load_file
 
 import saltrust
 
 ROOT = Path(__file__).resolve().parents[1]
 RADIOGRAPHS = ROOT.parent / "shared" / "data" / "radiographs"
-SALTRUST = str(Path(sys.executable).with_name("saltrust"))
+
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 
 STUDY = f"""\
@@ -59,21 +59,6 @@ name = "ensemble"
 architecture = "phantom_net"
 checkpoints = ["runs/net/checkpoints/*.safetensors"]
 """
-
-
-def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line; another exit status than expected is a broken promise."""
-    command = [SALTRUST, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    require(done.returncode == status,
-            f"{' '.join(command)} exited {done.returncode}, not {status}: {done.stderr}")
-    return done
-
-
-def require(condition: bool, otherwise: str) -> None:
-    """Stop with a sentence unless the condition holds."""
-    if not condition:
-        sys.exit(f"untrue: {otherwise}")
 
 
 def write_study(folder: Path, text: str = STUDY) -> Path:
@@ -161,8 +146,7 @@ def thirty_checkpoints(folder: Path) -> str:
 
 def auc_of(cubes: Path) -> dict[str, tuple[float, float, float, int]]:
     """Macro AUC of every model, its interval and the number of images."""
-    table = json.loads(run("-q", "analyze", "classification", cubes, "--split", "test",
-                           "--format", "json").stdout)["tables"]["auc"]
+    table = tables("classification", cubes, "--split", "test")["auc"]
     return {row["model"]: (row["estimate"], row["conf_low"], row["conf_high"], row["n"])
             for row in table if row["finding"] == "macro average"}
 
@@ -180,7 +164,7 @@ def long_study(folder: Path, epochs: int) -> Path:
 
 def cut_short(study: Path, number: signal.Signals) -> subprocess.Popen[str]:
     """Train, and send a signal in the epoch after the fifth."""
-    process = subprocess.Popen([SALTRUST, "train", str(study)], text=True,
+    process = subprocess.Popen([*SALTRUST, "train", str(study)], text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         while len(rows(study)) < 5:
@@ -234,7 +218,7 @@ def progress_and_folder(folder: Path) -> str:
     study = long_study(folder / "watched", 4)
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 120))
-    process = subprocess.Popen([SALTRUST, "train", str(study)], stderr=end,
+    process = subprocess.Popen([*SALTRUST, "train", str(study)], stderr=end,
                                stdout=subprocess.DEVNULL)
     os.close(end)
     text = b""

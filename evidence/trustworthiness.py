@@ -10,8 +10,6 @@ import csv
 import gzip
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -21,10 +19,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from promises import require, run
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
-SALTRUST = str(Path(sys.executable).with_name("saltrust"))
+
 CRITERIA = ("utility", "randomization", "repeatability", "reproducibility")
 
 MODELS = """\
@@ -89,26 +88,11 @@ learning_rate = 1e-3
 """ + MODELS
 
 
-def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line; another exit status than expected is a broken promise."""
-    command = [SALTRUST, "--quiet", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != status:
-        sys.exit(f"{' '.join(command)} exited {done.returncode}, not {status}: {done.stderr}")
-    return done
-
-
 def analyze(criterion: str, cubes: Path, *options: object) -> dict[str, Any]:
     """Meta and tables of one criterion."""
     done = run("analyze", criterion, cubes, *options, "--format", "json")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-def require(condition: bool, otherwise: str) -> None:
-    """Stop with a sentence unless the condition holds."""
-    if not condition:
-        sys.exit(f"untrue: {otherwise}")
 
 
 def average_mask_of_siim_acr() -> str:
