@@ -20,8 +20,9 @@ For the guided methods captum gets a copy of the network in which functional rec
 since it sees no others; so does pytorch-grad-cam, whose activations on a CPU are otherwise changed
 by the in-place rectifier after them (the maps then correlate with captum's by 0.8).  Noise is the
 same on both sides, and so is XRAI's attribution, saltrust's `ig`; PAIR's XRAI segments the
-radiograph in every call, saltrust once.  Networks are as they come, weights with gradients;
-saltrust sets those aside by itself.
+radiograph in every call, saltrust once: `xrai, first` is a finding whose radiograph is not
+segmented yet, `xrai, further` all findings where it is.  Networks are as they come, weights with
+gradients; saltrust sets those aside by itself.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _compare(name: str, subject: Subject, peers: Peers, rounds: int) -> np.ndarr
     """Print a row; seconds of the peer for all findings, and of saltrust."""
     explainer, peer = ROWS[name]
     # The row of a single finding is not multiplied.
-    findings = range(1) if name.startswith("xrai, ") else range(subject.findings)
+    findings = range(1) if name == "xrai, first" else range(subject.findings)
     ours = _prepare(name, explainer, subject)
     theirs = getattr(peers, peer)
     seconds: dict[str, list[float]] = {"peer": [], "saltrust": []}
