@@ -3,9 +3,9 @@
 Run by ``make evidence``.  Protocol A's ordering: a U-Net that was trained on masks beats the
 average mask and every explainer in AUPRC, per finding, by ``saltrust analyze utility``; a RetinaNet
 that was trained on boxes, and is run without non-maximum suppression, beats every explainer.  Only
-the average mask of hearts (AUPRC 0.91) is not asked to be beaten: those of phantoms lie in one place,
-and whether a U-Net that misses one heart in ten is above it changes from run to run (0.84 to 0.96).
-Two seeds of each give the high baselines of repeatability.
+the average mask of hearts (AUPRC 0.91) is not asked to be beaten: those of phantoms lie in one
+place, and whether a U-Net that misses one heart in ten is above it changes from run to run (0.84 to
+0.96).  Two seeds of each give the high baselines of repeatability.
 """
 
 from __future__ import annotations
