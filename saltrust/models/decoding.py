@@ -60,9 +60,4 @@ def trained_decoder(classifier: Classifier) -> DecoderLocalizer | None:
     loss = classifier.card.get("guidance", {}).get("loss")
     if loss not in DECODER_LOSSES or not isinstance(classifier.module, DecodingClassifier):
         return None
-    return DecoderLocalizer(
-        name=classifier.name, module=classifier.module, findings=classifier.findings,
-        output_index=classifier.output_index, outputs=classifier.outputs,
-        preprocessing=classifier.preprocessing, architecture=classifier.architecture,
-        seed=classifier.seed, checkpoint_sha256=classifier.checkpoint_sha256,
-        card=classifier.card)
+    return DecoderLocalizer(**vars(classifier))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from saltrust.errors import UsageError
+from saltrust.models.evaluating import evaluating
 from saltrust.models.localizing import localize
 from saltrust.models.preprocessing import GRAY, IMAGENET, Preprocessing, to_input
 from saltrust.models.registry import ARCHITECTURES, Architecture, construct
@@ -60,15 +61,6 @@ def build_localizer(architecture: str, n_outputs: int, /, **arguments: Any) -> n
                          f"{arguments}: {error}") from error
 
 
-def localizer_preprocessing(architecture: str, module: nn.Module) -> Preprocessing:
-    """The input contract of a network that localises: its own, or that of its architecture."""
-    own = getattr(module, "preprocessing", None)
-    if isinstance(own, Preprocessing):
-        return own
-    known = LOCALIZERS.get(architecture)
-    return known.preprocessing if known else IMAGENET
-
-
 def check_localize(architecture: str, module: nn.Module, preprocessing: Preprocessing, grid: int,
                    n_outputs: int) -> None:
     """Localise in one black image, to learn at once that the network fits the study.
@@ -79,20 +71,17 @@ def check_localize(architecture: str, module: nn.Module, preprocessing: Preproce
         If the network cannot take images of this size, or its heatmaps have another shape than
         (batch, n_outputs, grid, grid).
     """
-    training = module.training
-    module.eval()
     device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
     black = torch.zeros(1, grid, grid, dtype=torch.uint8)
     try:
-        found = localize(module, to_input(black, preprocessing, device))
+        with evaluating(module):
+            found = localize(module, to_input(black, preprocessing, device))
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise UsageError(
             f"architecture {architecture!r} cannot localise in {preprocessing.channels}-channel "
             f"images of {grid} x {grid} pixels ({reason}); change `grid` of the study, or return "
             "logits of every pixel") from error
-    finally:
-        module.train(training)
     shape = tuple(found.heatmaps.shape)
     if shape != (1, n_outputs, grid, grid):
         raise UsageError(f"architecture {architecture!r} must return logits of shape (batch, "

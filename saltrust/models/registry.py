@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from saltrust.errors import UsageError, nearest
+from saltrust.models.evaluating import evaluating
 from saltrust.models.preprocessing import GRAY, IMAGENET, INCEPTION, Preprocessing, to_input
 
 
@@ -110,13 +111,14 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
     return model
 
 
-def preprocessing_of(architecture: str, model: nn.Module) -> Preprocessing:
+def preprocessing_of(architecture: str, model: nn.Module,
+                     known: Mapping[str, Architecture] = ARCHITECTURES) -> Preprocessing:
     """The input contract of a model: its own, that of its architecture, or ImageNet's."""
     own = getattr(model, "preprocessing", None)
     if isinstance(own, Preprocessing):
         return own
-    known = ARCHITECTURES.get(architecture)
-    return known.preprocessing if known else IMAGENET
+    named = known.get(architecture)
+    return named.preprocessing if named else IMAGENET
 
 
 def import_attribute(
@@ -183,12 +185,10 @@ def check_forward(
         If the model cannot take images of this size, or its output has another shape than
         (batch, n_outputs).
     """
-    training = model.training
-    model.eval()
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     black = torch.zeros(1, grid, grid, dtype=torch.uint8)
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             output = model(to_input(black, preprocessing, device))
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
@@ -196,8 +196,6 @@ def check_forward(
             f"architecture {architecture!r} cannot take {preprocessing.channels}-channel images "
             f"of {grid} x {grid} pixels ({reason}); change `grid` of the study"
         ) from error
-    finally:
-        model.train(training)
     shape = tuple(getattr(output, "shape", ()))
     if shape != (1, n_outputs):
         found = f"shape {shape}" if shape else f"a {type(output).__name__}"

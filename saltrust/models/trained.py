@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from saltrust.cache.schema import FINDING_ALIASES
 from saltrust.errors import DataError, SaltrustError, UsageError
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, sha256_of
 from saltrust.models.preprocessing import Preprocessing
-from saltrust.models.registry import importable_from
+from saltrust.models.registry import Architecture, importable_from, preprocessing_of
 from saltrust.models.three_class import CLASSES, answer_with_contrast
 from saltrust.models.weights import fit_weights
 from saltrust.study import LocalizerSpec, ModelSpec, Study
@@ -30,14 +30,14 @@ class Family:
     ----------
     build : callable
         ``build(architecture, n_outputs, **arguments)``.
-    preprocessing : callable
-        ``preprocessing(architecture, module)``.
+    known : mapping
+        Architectures by name.
     check : callable
         ``check(architecture, module, preprocessing, grid, n_outputs)``; raises UsageError.
     """
 
     build: Callable[..., nn.Module]
-    preprocessing: Callable[[str, nn.Module], Preprocessing]
+    known: Mapping[str, Architecture]
     check: Callable[[str, nn.Module, Preprocessing, int, int], None]
 
 
@@ -47,28 +47,37 @@ class Trained:
 
     Attributes
     ----------
+    name : str
+        Label of the model in the cubes.
     module : torch.nn.Module
-        In evaluation mode, on the CPU, its parameters without gradients.
-    outputs : tuple of str
-        Findings of all its outputs.
+        In evaluation mode, on the CPU, its parameters without gradients; gradients with
+        respect to the input flow.
+    findings : tuple of str
+        What was asked for, in the order of the request.
     output_index : tuple of int
-        Which of them were asked for, in the order of the request.
+        The output of the module for each of ``findings``.
+    outputs : tuple of str
+        Names of all outputs of the module.
     preprocessing : Preprocessing
     architecture : str
     seed : int
         It was trained with; -1 unknown.
     checkpoint_sha256 : str
+        SHA-256 of the file of weights.
     card : dict
+        All that its card says.
     """
 
+    name: str
     module: nn.Module
-    outputs: tuple[str, ...]
+    findings: tuple[str, ...]
     output_index: tuple[int, ...]
+    outputs: tuple[str, ...]
     preprocessing: Preprocessing
     architecture: str
     seed: int
     checkpoint_sha256: str
-    card: dict[str, Any]
+    card: dict[str, Any] = field(default_factory=dict)
 
 
 def checkpoint_path(spec: ModelSpec | LocalizerSpec, study: Study) -> Path:
@@ -125,7 +134,7 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
     fit_weights(module, tensors, path, f"architecture {architecture!r} with {n_outputs} outputs")
     if three_class:
         answer_with_contrast(module)
-    preprocessing = family.preprocessing(architecture, module)
+    preprocessing = preprocessing_of(architecture, module, family.known)
     if "preprocessing" in card:
         try:
             preprocessing = Preprocessing.from_dict(card["preprocessing"])
@@ -134,8 +143,8 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
         _check_range(preprocessing, module, path)
     family.check(architecture, module, preprocessing, study.grid, len(outputs))
     _warn(spec, study, card, path)
-    return Trained(module.eval().requires_grad_(False), outputs, output_index, preprocessing,
-                   architecture, int(card.get("seed", -1)), sha256, card)
+    return Trained(spec.name, module.eval().requires_grad_(False), tuple(findings), output_index,
+                   outputs, preprocessing, architecture, int(card.get("seed", -1)), sha256, card)
 
 
 def _outputs(card: dict[str, Any], path: Path) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from saltrust.analysis.inference.auc import roc_auc
 from saltrust.cache.schema import Label
+from saltrust.models.evaluating import evaluating
 from saltrust.models.preprocessing import Preprocessing, to_input
 
 
@@ -37,16 +38,11 @@ def predict(
     -------
     ndarray of float32, shape (N, F)
     """
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            parts = [
-                model(to_input(pixels[start : start + batch_size], preprocessing, device)).cpu()
-                for start in range(0, len(pixels), batch_size)
-            ]
-    finally:
-        model.train(training)
+    with evaluating(model), torch.inference_mode():
+        parts = [
+            model(to_input(pixels[start : start + batch_size], preprocessing, device)).cpu()
+            for start in range(0, len(pixels), batch_size)
+        ]
     logits: npt.NDArray[np.float32] = torch.cat(parts).numpy().astype(np.float32)
     return logits
 

@@ -19,6 +19,7 @@ from saltrust.cache.schema import Label
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.differentiable import differentiable_map
 from saltrust.models.decoding import DECODER_LOSSES, DecodingClassifier
+from saltrust.models.evaluating import evaluating
 from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.study import GuidanceSpec, ModelSpec, Study
 from saltrust.training.augmentation import draw_variation, moved, vary
@@ -172,11 +173,8 @@ def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preproce
                 f"model {model.name!r}: loss {spec.loss!r} of [models.guidance] needs a decoder, "
                 f"and architecture {model.architecture!r} has none; take efficientnet_unet or "
                 "phantom_unet, give your network the method `with_decoder`, or loss = \"set1\"")
-        training = network.training
-        network.eval()
-        with torch.no_grad():
+        with evaluating(network), torch.no_grad():
             _, decoded = network.with_decoder(black)
-        network.train(training)
         if tuple(decoded.shape) != (1, grid, grid):
             raise UsageError(f"model {model.name!r}: the decoder must return (batch, {grid}, "
                              f"{grid}) at this grid, not {tuple(decoded.shape)} for one image")
@@ -235,16 +233,12 @@ class GuidedTask(ClassifierTask):
             return found
         sums: dict[str, float] = {}
         rows = self.images.rows("val")
-        training = self.network.training
-        self.network.eval()
-        try:
+        with evaluating(self.network):
             for start in range(0, len(rows), self.spec.batch_size):
                 at = rows[start:start + self.spec.batch_size]
                 part = self._validated(at)
                 for name, value in {"guidance": part.value, **part.named}.items():
                     sums[name] = sums.get(name, 0.0) + value.item() * len(at) / len(rows)
-        finally:
-            self.network.train(training)
         share = self.guidance.classification_weight
         columns = {"val_loss_classification": found.loss,
                    **{f"val_loss_{name}": value for name, value in sums.items()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,16 @@ from saltrust.analysis.pixels.precision_recall import curve_areas
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card
+from saltrust.models.evaluating import evaluating
 from saltrust.models.localizer import localized_findings
 from saltrust.models.localizer_registry import (
+    LOCALIZERS,
     build_localizer,
     check_localize,
-    localizer_preprocessing,
 )
 from saltrust.models.localizing import Detector, image_scores, localize
 from saltrust.models.preprocessing import Preprocessing, to_input
-from saltrust.models.registry import importable_from
+from saltrust.models.registry import importable_from, preprocessing_of
 from saltrust.models.weights import fit_pretrained_encoder
 from saltrust.study import LocalizerSpec, Study, TrainSpec
 from saltrust.training.annotated_images import (
@@ -202,7 +202,7 @@ class LocalizerTask:
         rows = self.data.rows("val")
         totals: dict[str, float] = defaultdict(float)
         scores = []
-        with _evaluating(self.network):
+        with evaluating(self.network), torch.no_grad():
             for chosen in cut_batches(torch.from_numpy(rows), self.spec.batch_size):
                 batch = self.data.batch(chosen.numpy())
                 inputs = self._inputs(batch)
@@ -225,7 +225,7 @@ class LocalizerTask:
                          self.name)
             return {"test_auc": None, "test_average_precision": None}
         scores, precision = [], defaultdict(list)
-        with _evaluating(self.network):
+        with evaluating(self.network), torch.no_grad():
             for chosen in torch.split(torch.from_numpy(rows), self.spec.batch_size):
                 batch = self.data.batch(chosen.numpy())
                 found = localize(self.network, self._inputs(batch))
@@ -265,18 +265,6 @@ def _is_trained(folder: Path) -> bool:
     return card is not None and card.get("complete") is True
 
 
-@contextlib.contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients, for as long as this lasts."""
-    training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        network.train(training)
-
-
 def _sum(parts: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(parts.values())).sum()
 
@@ -285,7 +273,7 @@ def _start(study: Study, localizer: LocalizerSpec, findings: tuple[str, ...]
            ) -> tuple[nn.Module, dict[str, Any]]:
     with importable_from(study.folder):
         network = build_localizer(localizer.architecture, len(findings), **localizer.arguments)
-    preprocessing = localizer_preprocessing(localizer.architecture, network)
+    preprocessing = preprocessing_of(localizer.architecture, network, LOCALIZERS)
     check_localize(localizer.architecture, network, preprocessing, study.grid, len(findings))
     pretrained = None
     if localizer.pretrained:

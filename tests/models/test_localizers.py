@@ -16,11 +16,7 @@ from torch import Tensor, nn
 
 from saltrust.errors import UsageError
 from saltrust.models.box_heatmap import best_box_heatmap
-from saltrust.models.localizer_registry import (
-    build_localizer,
-    check_localize,
-    localizer_preprocessing,
-)
+from saltrust.models.localizer_registry import LOCALIZERS, build_localizer, check_localize
 from saltrust.models.localizing import (
     BoxTargets,
     Detections,
@@ -29,6 +25,7 @@ from saltrust.models.localizing import (
     mean_of_non_zero,
 )
 from saltrust.models.preprocessing import GRAY, IMAGENET
+from saltrust.models.registry import preprocessing_of
 from saltrust.models.torchvision_operators import import_torchvision
 
 GRID = (12, 15)
@@ -114,12 +111,12 @@ def test_unet_of_any_size_agrees_with_the_library_where_it_can() -> None:
         found = localize(net, inputs)
     torch.testing.assert_close(found.heatmaps, torch.sigmoid(net(inputs)).detach())
     torch.testing.assert_close(found.scores, mean_of_non_zero(found.heatmaps))
-    assert localizer_preprocessing("unet", net) == GRAY
+    assert preprocessing_of("unet", net, LOCALIZERS) == GRAY
 
 
 def test_unet_with_three_channels_takes_imagenet_input() -> None:
     net = build_localizer("unet", 1, in_channels=3, **UNET)
-    assert localizer_preprocessing("unet", net) == IMAGENET
+    assert preprocessing_of("unet", net, LOCALIZERS) == IMAGENET
 
 
 @pytest.fixture(scope="module")
