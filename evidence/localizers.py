@@ -26,7 +26,7 @@ explainers = {list(EXPLAINERS)!r}
 
 [data]
 kind = "phantom"
-patients = 350
+patients = 1000
 size = 128
 findings = ["Pneumothorax", "Pleural Effusion", "Cardiomegaly"]
 split_fractions = [0.7, 0.12, 0.18]
@@ -40,7 +40,7 @@ CLASSIFIER = """
 name = "net-{seed}"
 architecture = "phantom_net"
 seed = {seed}
-train = {{ epochs = 14, learning_rate = 2e-3, patience = 8, augment = true }}
+train = {{ epochs = 10, learning_rate = 2e-3, patience = 8, augment = true }}
 """
 
 UNET = """
@@ -49,7 +49,13 @@ name = "unet-{seed}"
 architecture = "unet"
 seed = {seed}
 arguments = {{ encoder_name = "resnet18", encoder_depth = 4, decoder_channels = [64, 32, 16, 16] }}
-train = {{ epochs = 16, learning_rate = 1e-3 }}
+
+[localizers.train]
+epochs = 14
+learning_rate = 1e-3
+batch_size = 8
+plateau_factor = 0.3
+plateau_patience = 1
 """
 
 RETINANET = """
@@ -58,7 +64,7 @@ name = "retinanet-{seed}"
 architecture = "retinanet"
 findings = ["Pleural Effusion", "Cardiomegaly"]
 seed = {seed}
-train = {{ epochs = 10, learning_rate = 1e-3, batch_size = 8 }}
+train = {{ epochs = 5, learning_rate = 1e-3, batch_size = 8 }}
 
 [localizers.arguments]
 backbone = "resnet18"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,25 +37,16 @@ def roc(result: Result) -> Figure:
         The legend of a panel gives area and interval as in table ``auc``, and how many cases are
         positive and negative; findings of one class only have an empty panel that says so.
     """
-    cases, areas = result.tables["cases"], result.tables["auc"]
-    models = list(dict.fromkeys(cases["model"]))
-    findings = list(dict.fromkeys(cases["finding"]))
-    styles = _styles(models)
-    figure, panels = _panels(findings, models)
-    for axes, finding in zip(panels, findings, strict=True):
-        axes.plot([0, 1], [0, 1], color=_DIAGONAL, linewidth=0.8, linestyle="--")
-        handles = []
-        for model in models:
-            own = cases[(cases["finding"] == finding) & (cases["model"] == model)]
-            row = areas[(areas["finding"] == finding) & (areas["model"] == model)].iloc[0]
-            false, true = roc_curve(own["label"], own["probability"])
-            axes.plot(false, true, **styles[model], linewidth=1.4)
-            handles.append(Line2D([], [], **styles[model], linewidth=1.6,
-                                  label=f"{model}  {_interval(row)}"))
-        _finish(axes, finding, cases[(cases["finding"] == finding)
-                                     & (cases["model"] == models[0])], handles)
-        axes.set_xlabel("1 - specificity")
-        axes.set_ylabel("Sensitivity")
+    areas = result.tables["auc"]
+    figure, panels = _panels(result, "1 - specificity", "Sensitivity")
+    for panel in panels:
+        for model, cases, style in panel.models:
+            row = areas[(areas["finding"] == panel.finding) & (areas["model"] == model)].iloc[0]
+            false, true = roc_curve(cases["label"], cases["probability"])
+            panel.axes.plot(false, true, **style, linewidth=1.4)
+            panel.handles.append(Line2D([], [], **style, linewidth=1.6,
+                                        label=f"{model}  {_interval(row)}"))
+        _finish(panel)
     figure.suptitle(f"ROC curves: AUC ({100 * confidence_level(result.meta):g}% interval)",
                     fontsize=FONT_SIZE + 1, color=INK)
     return figure
@@ -73,37 +65,38 @@ def calibration(result: Result) -> Figure:
     result : Result
         Of :func:`saltrust.analysis.classification.classification`.
     """
-    cases, measures = result.tables["cases"], result.tables["calibration"]
-    models = list(dict.fromkeys(cases["model"]))
-    findings = list(dict.fromkeys(cases["finding"]))
-    styles = _styles(models)
-    level = confidence_level(result.meta)
-    bins = reliability(cases, confidence=level)
-    figure, panels = _panels(findings, models)
-    for axes, finding in zip(panels, findings, strict=True):
-        axes.plot([0, 1], [0, 1], color=_DIAGONAL, linewidth=0.8, linestyle="--")
-        handles = []
-        for model in models:
-            own = bins[(bins["finding"] == finding) & (bins["model"] == model)]
-            colour = styles[model]["color"]
-            axes.vlines(own["predicted"], own["conf_low"], own["conf_high"], color=colour,
-                        linewidth=0.9, alpha=0.6)
-            axes.plot(own["predicted"], own["observed"], **styles[model], linewidth=1.2)
-            axes.scatter(own["predicted"], own["observed"], color=colour, zorder=3,
-                         s=8 + 60 * own["n"] / max(int(bins["n"].max()), 1), linewidths=0)
-            found = measures[(measures["finding"] == finding) & (measures["model"] == model)]
+    measures, level = result.tables["calibration"], confidence_level(result.meta)
+    bins = reliability(result.tables["cases"], confidence=level)
+    figure, panels = _panels(result, "Predicted probability", "Share of positives")
+    for panel in panels:
+        for model, _, style in panel.models:
+            own = bins[(bins["finding"] == panel.finding) & (bins["model"] == model)]
+            panel.axes.vlines(own["predicted"], own["conf_low"], own["conf_high"],
+                              color=style["color"], linewidth=0.9, alpha=0.6)
+            panel.axes.plot(own["predicted"], own["observed"], **style, linewidth=1.2)
+            panel.axes.scatter(own["predicted"], own["observed"], color=style["color"], zorder=3,
+                               s=8 + 60 * own["n"] / max(int(bins["n"].max()), 1), linewidths=0)
+            found = measures[(measures["finding"] == panel.finding)
+                             & (measures["model"] == model)]
             terms = dict(zip(found["term"], found["estimate"], strict=True))
-            handles.append(Line2D([], [], **styles[model], marker="o", markersize=4, linewidth=1.4,
-                                  label=f"{model}  {_number(terms['brier'])}, "
-                                        f"{significant(terms['slope'])}, "
-                                        f"{_number(terms['ece'])}"))
-        _finish(axes, finding, cases[(cases["finding"] == finding)
-                                     & (cases["model"] == models[0])], handles)
-        axes.set_xlabel("Predicted probability")
-        axes.set_ylabel("Share of positives")
+            panel.handles.append(
+                Line2D([], [], **style, marker="o", markersize=4, linewidth=1.4,
+                       label=f"{model}  {_number(terms['brier'])}, "
+                             f"{significant(terms['slope'])}, {_number(terms['ece'])}"))
+        _finish(panel)
     figure.suptitle(f"Calibration: Brier score, slope, ECE ({100 * level:g}% intervals of shares)",
                     fontsize=FONT_SIZE + 1, color=INK)
     return figure
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """The axes of one finding, and what is drawn there: model, its cases, and its style."""
+
+    finding: str
+    axes: Axes
+    models: tuple[tuple[str, pd.DataFrame, dict[str, Any]], ...]
+    handles: list[Line2D] = field(default_factory=list)
 
 
 def _styles(models: list[str]) -> dict[str, dict[str, Any]]:
@@ -118,7 +111,12 @@ def _styles(models: list[str]) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def _panels(findings: list[str], models: list[str]) -> tuple[Figure, list[Axes]]:
+def _panels(result: Result, across: str, up: str) -> tuple[Figure, list[_Panel]]:
+    """A panel per finding with the diagonal drawn and the axes named."""
+    cases = result.tables["cases"]
+    models = list(dict.fromkeys(cases["model"]))
+    findings = list(dict.fromkeys(cases["finding"]))
+    styles = _styles(models)
     columns = min(_COLUMNS, len(findings))
     lines = -(-len(findings) // columns)
     side = WIDTH / _COLUMNS
@@ -131,12 +129,21 @@ def _panels(findings: list[str], models: list[str]) -> tuple[Figure, list[Axes]]
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in grid[len(findings):]:
         axes.set_axis_off()
-    return figure, list(grid[:len(findings)])
+    panels = []
+    for finding, axes in zip(findings, grid[:len(findings)], strict=True):
+        axes.plot([0, 1], [0, 1], color=_DIAGONAL, linewidth=0.8, linestyle="--")
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        own = cases[cases["finding"] == finding]
+        panels.append(_Panel(finding, axes, tuple(
+            (model, own[own["model"] == model], styles[model]) for model in models)))
+    return figure, panels
 
 
-def _finish(axes: Axes, finding: str, cases: pd.DataFrame, handles: list[Line2D]) -> None:
+def _finish(panel: _Panel) -> None:
+    axes, (_, cases, _) = panel.axes, panel.models[0]
     positives = int(cases["label"].sum())
-    axes.set_title(f"{finding}\n{positives} positive, {len(cases) - positives} negative",
+    axes.set_title(f"{panel.finding}\n{positives} positive, {len(cases) - positives} negative",
                    fontsize=FONT_SIZE, color=INK)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
@@ -147,7 +154,7 @@ def _finish(axes: Axes, finding: str, cases: pd.DataFrame, handles: list[Line2D]
     axes.set_yticks(ticks, ["0", "0.5", "1"])
     dress(axes, grid="both")
     # Below the panel, where no curve can lie under it.
-    axes.legend(handles=handles, frameon=False, fontsize=FONT_SIZE - 2, loc="upper center",
+    axes.legend(handles=panel.handles, frameon=False, fontsize=FONT_SIZE - 2, loc="upper center",
                 bbox_to_anchor=(0.5, -0.22), handlelength=1.4)
 
 
