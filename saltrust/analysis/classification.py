@@ -105,8 +105,8 @@ def classification(
         n_negative, patients``), ``comparisons`` (``finding, model_a, model_b``; the difference
         is of a minus b, paired by case), ``calibration``
         (:func:`saltrust.analysis.calibration.calibration_of_cases`) and ``cases`` (``case,
-        patient, finding, model, label, probability``).  Cases that any chosen model did not predict, and those whose label is
-        uncertain or not stated, are left out and counted.
+        patient, finding, model, label, probability``).  Cases that any chosen model did not
+        predict, and those whose label is uncertain or not stated, are left out and counted.
 
     Raises
     ------

@@ -19,9 +19,9 @@ import xarray as xr
 from saltrust.analysis.annotations import Resolution, read_annotations
 from saltrust.analysis.calibration import calibration_table
 from saltrust.analysis.confidence_strata import confidence_strata
-from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.contents import probabilities as stored_probabilities
 from saltrust.analysis.contents import require_heatmaps, require_masks, source
+from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.inference.correlation import INTERVALS, Interval, spearman
 from saltrust.analysis.inference.estimate import (
     STARS_LEGEND,
@@ -31,8 +31,9 @@ from saltrust.analysis.inference.estimate import (
     estimates_table,
 )
 from saltrust.analysis.inference.linear import simple_regression
-from saltrust.analysis.localization import Cut, score_maps
 from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
+from saltrust.analysis.localization import Cut, score_maps
+from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.analysis.result import Result
 from saltrust.analysis.segmentation_rules import cutoff_choice
 from saltrust.analysis.selection import (
@@ -49,7 +50,6 @@ from saltrust.analysis.selection import (
     shared_exclusions,
     why_nothing,
 )
-from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
@@ -111,9 +111,9 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
         ``finding``, the uniform columns and ``r_squared``.  Every finding has the term
         ``probability`` (slope per unit of probability) and the term ``spearman`` (rho).  Two
         pooled rows follow: :data:`WITHIN`, with an intercept per finding and with ranks taken
-        within findings (see :mod:`saltrust.analysis.inference.correlation`), which differences between
-        findings can neither make nor hide; and :data:`POOLED`, of all rows as if they were of
-        one finding, as protocol S.  Table ``robust``: the same slopes with CR2 errors
+        within findings (see :mod:`saltrust.analysis.inference.correlation`), which differences
+        between findings can neither make nor hide; and :data:`POOLED`, of all rows as if they
+        were of one finding, as protocol S.  Table ``robust``: the same slopes with CR2 errors
         clustered by patient (by image where the patient is unknown), and the number of
         ``clusters``.  Table ``strata``: mean localization of true positives, of false
         negatives and by bin of probability (:mod:`saltrust.analysis.confidence_strata`).

@@ -7,13 +7,18 @@ see can hardly lie on it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.inference.bootstrap import mean_interval, proportion_interval, resampled_means
+from saltrust.analysis.inference.bootstrap import (
+    mean_interval,
+    proportion_interval,
+    resampled_means,
+)
 from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
 from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
 from saltrust.analysis.localization_contrasts import bootstrap_estimate
@@ -96,7 +101,7 @@ def _strata(table: pd.DataFrame, scheme: Scheme, options: Mapping[str, Any]
     named = [(TRUE_POSITIVE, called), (FALSE_NEGATIVE, ~called)]
     last = len(BIN_BOUNDS) - 2
     named += [(f"[{low:g}, {high:g}{']' if k == last else ')'}", bins == k) for k, (low, high) in
-              enumerate(zip(BIN_BOUNDS[:-1], BIN_BOUNDS[1:], strict=True))]
+              enumerate(pairwise(BIN_BOUNDS))]
     for stratum, own in named:
         # Every stratum in its column keeps the resamples of patients the same for all.
         estimate = _mean(np.where(own, score, np.nan), cluster, scheme, options)

@@ -11,8 +11,8 @@ import xarray as xr
 
 from saltrust.analysis.annotations import Annotations, label_positions
 from saltrust.analysis.pixel_pass import MapKey, PassCounts, PassOptions, run_pass
-from saltrust.analysis.selection import EXPERT
 from saltrust.analysis.pixels.shape import Definition
+from saltrust.analysis.selection import EXPERT
 from saltrust.cache.schema import Label, Status
 
 FloatArray = npt.NDArray[np.float64]

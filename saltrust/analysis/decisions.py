@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
-from saltrust.analysis.mixed.model import mixed_model
 from saltrust.analysis.inference.multiplicity import adjust
 from saltrust.analysis.inference.paired_differences import (
     bootstrap,
@@ -28,6 +27,7 @@ from saltrust.analysis.inference.paired_differences import (
     signed_rank,
 )
 from saltrust.analysis.inference.resampling import check_resampling
+from saltrust.analysis.mixed.model import mixed_model
 from saltrust.analysis.result import records
 from saltrust.errors import DataError, UsageError
 

@@ -19,9 +19,9 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
-from saltrust.analysis.inference.bootstrap import METHODS, Method
 from saltrust.analysis.counted_maps import CountedMaps, Scan, counted_maps, known_areas
 from saltrust.analysis.hit_baselines import NO_MODEL, baseline_hits
+from saltrust.analysis.inference.bootstrap import METHODS, Method
 from saltrust.analysis.localization_contrasts import (
     equivalences,
     map_differences,
@@ -33,6 +33,7 @@ from saltrust.analysis.localization_summary import (
     summarise,
     summarise_expert,
 )
+from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.analysis.reader_agreement import agreement, pairwise_scores, share_of_agreement
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores_table import (
@@ -56,7 +57,6 @@ from saltrust.analysis.selection import (
     check_slice,
     who_stands_for_expert,
 )
-from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -173,9 +173,10 @@ cutoff, keep, workers, scheduler, progress
     -------
     Result
         ``summary``, ``expert`` (mean over those who stand for the expert) and ``decrease``
-        (:mod:`saltrust.analysis.localization_summary`), ``decrease_change``, ``scores`` (:func:`score_maps`), and ``overlap``: Dice, precision,
-        recall, specificity, average precision and area under the ROC curve of every map on a
-        positive (:func:`saltrust.analysis.scores_table.overlap_rows`).  Context:
+        (:mod:`saltrust.analysis.localization_summary`), ``decrease_change``, ``scores``
+        (:func:`score_maps`), and ``overlap``: Dice, precision, recall, specificity, average
+        precision and area under the ROC curve of every map on a positive
+        (:func:`saltrust.analysis.scores_table.overlap_rows`).  Context:
         ``decrease_shared`` (on positives that everyone drew), ``differences`` between maps
         (:mod:`saltrust.analysis.localization_contrasts`) and their ``equivalence`` where a
         margin is given, ``hit_baselines`` and
@@ -215,8 +216,8 @@ cutoff, keep, workers, scheduler, progress
                          confidence=confidence, seed=seed)
     meta = {**scored.meta, **drawing, "expert": who_stands_for_expert(people),
             "expert_readers": list(dict.fromkeys(map(str, people["model"]))),
-            "interval": f"{BOOTSTRAPS[bootstrap]} bootstrap by patient; Wilson where all are hits or "
-                        "all misses",
+            "interval": f"{BOOTSTRAPS[bootstrap]} bootstrap by patient; Wilson where all are hits "
+                        "or all misses",
             "decrease": "100 * (expert - saliency) / expert, on "
             + ("images that both have" if not own_images else
                "the images that each has" + ("; hits on images that both have" if paired else "")),

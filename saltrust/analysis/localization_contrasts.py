@@ -17,6 +17,7 @@ import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
 from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.localization_summary import (
     AVERAGE,
     MEAN_EXPERT,
@@ -25,7 +26,6 @@ from saltrust.analysis.localization_summary import (
     unit_clusters,
     with_mean_expert,
 )
-from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.selection import EXPERT, SCHEMES, Scheme
 from saltrust.errors import UsageError
 

@@ -13,7 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.analysis.annotations import Annotations
-from saltrust.analysis.inference.bootstrap import mean_interval, proportion_interval, resampled_means
+from saltrust.analysis.inference.bootstrap import (
+    mean_interval,
+    proportion_interval,
+    resampled_means,
+)
 from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
 from saltrust.analysis.localization_contrasts import bootstrap_estimate
 from saltrust.analysis.localization_summary import AVERAGE, checked, score_matrix, unit_clusters

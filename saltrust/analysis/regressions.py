@@ -18,9 +18,9 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.annotations import Resolution
-from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.contents import require_heatmaps, require_masks, source
 from saltrust.analysis.descriptors import descriptors as descriptors_of
+from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.inference.estimate import (
     STARS_LEGEND,
     Estimate,
@@ -29,12 +29,12 @@ from saltrust.analysis.inference.estimate import (
     estimates_table,
 )
 from saltrust.analysis.inference.linear import simple_regression
-from saltrust.analysis.localization import Cut, score_maps
 from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
+from saltrust.analysis.localization import Cut, score_maps
+from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.analysis.regression_fits import FITS, Design, Fit, logit_table, mixed_table
 from saltrust.analysis.result import Result
 from saltrust.analysis.selection import (
-    EXPERT,
     IOU_SLICES,
     SCHEMES,
     IouSlice,
@@ -51,7 +51,6 @@ from saltrust.analysis.selection import (
     who_stands_for_expert,
     why_nothing,
 )
-from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.analysis.tidy_scores import read_tidy_scores
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -297,9 +296,9 @@ def table2(result: Result) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One block of four descriptors per scheme (and per explainer and model, named where there
-        are several) with their n, one column per response.  Cells are ``slope (low, high)`` with stars by the
-        *adjusted* p-value (see :data:`STARS_LEGEND`; the intervals are not adjusted); ``n/a``
-        and the reason where there is no estimate.
+        are several) with their n, one column per response.  Cells are ``slope (low, high)`` with
+        stars by the *adjusted* p-value (see :data:`STARS_LEGEND`; the intervals are not
+        adjusted); ``n/a`` and the reason where there is no estimate.
     """
     found = result.tables["estimates"]
     cells = {(*(getattr(row, name) for name in IDENTIFY[:3]), row.descriptor, row.response):
@@ -309,7 +308,8 @@ def table2(result: Result) -> pd.DataFrame:
         [*IDENTIFY[:3], "descriptor"], sort=False)["n"].max().reset_index().itertuples(
             index=False)}
     table = pd.DataFrame(
-        [(*head, descriptor, rows[*head, descriptor], *(cells[*head, descriptor, name] for name in RESPONSES))
+        [(*head, descriptor, rows[*head, descriptor],
+          *(cells[*head, descriptor, name] for name in RESPONSES))
          for head in heads.itertuples(index=False) for descriptor in DESCRIPTORS],
         columns=["explainer", "model", "scheme", "characteristic", "n", *RESPONSES])
     table["scheme"] = table["scheme"].map({"iou": "IoU", "hit": "Hit/Miss"})

@@ -36,8 +36,8 @@ from saltrust.analysis.pixels.map_similarity import (
     different_images,
     same_images,
 )
-from saltrust.analysis.result import Result
 from saltrust.analysis.pixels.ssim import SsimSettings, ssim_settings
+from saltrust.analysis.result import Result
 from saltrust.analysis.stored_maps import Images, StoredMaps, select_images, stored_maps
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError

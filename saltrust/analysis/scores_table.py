@@ -16,9 +16,9 @@ from saltrust.analysis.pixels.histogram_curves import area_under_roc, average_pr
 from saltrust.analysis.pixels.overlap import iou_array
 from saltrust.analysis.pixels.run_masks import RunMask
 from saltrust.analysis.pixels.scoring import Score, score_expert
+from saltrust.analysis.pixels.shape import Definition
 from saltrust.analysis.segmentation_rules import Choice
 from saltrust.analysis.selection import EXPERT, IouSlice
-from saltrust.analysis.pixels.shape import Definition
 from saltrust.cache.schema import Status
 
 FloatArray = npt.NDArray[np.float64]

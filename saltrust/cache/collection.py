@@ -89,7 +89,8 @@ class Collection(Protocol):
         ``native_height``, ``native_width`` on ``image``; attributes ``n_points`` and ``n_boxes``,
         the longest lists of any annotation, where they are known, and ``n_fixations``, the most
         fixations of any image and reader (0 unless stated); variable
-        ``label(image, finding)`` int8 (:class:`saltrust.cache.schema.Label`).  Image names are unique.
+        ``label(image, finding)`` int8 (:class:`saltrust.cache.schema.Label`).  Image names are
+        unique.
     fingerprint : str
         SHA-256 over what determines the data; recorded as provenance.
     description : dict

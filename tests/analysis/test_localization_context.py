@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.hit_baselines import AVERAGE_MASK, CENTRE
+from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.localization import localization
 from saltrust.analysis.localization_contrasts import equivalences, map_differences
 from saltrust.analysis.localization_summary import (

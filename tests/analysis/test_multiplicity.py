@@ -13,7 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, Adjustment, adjust, adjust_families
+from saltrust.analysis.inference.multiplicity import (
+    ADJUSTMENTS,
+    Adjustment,
+    adjust,
+    adjust_families,
+)
 from saltrust.errors import DataError, UsageError
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "linear"

@@ -188,7 +188,8 @@ def test_what_is_no_store_is_refused(tmp_path: Path, make, word: str) -> None:
 
 
 def test_duplicate_images_are_refused(squares, tmp_path: Path) -> None:
-    squares.index = squares.index.assign_coords(image=["image-1", "image-2", "image-1", "image-3", "image-4"])
+    twice = ["image-1", "image-2", "image-1", "image-3", "image-4"]
+    squares.index = squares.index.assign_coords(image=twice)
     with pytest.raises(DataError, match="'image-1' occurs more than once"):
         import_collection(squares, tmp_path / "s.zarr", grid=(20, 30))
     assert not list(tmp_path.iterdir())

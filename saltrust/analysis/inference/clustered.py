@@ -116,7 +116,8 @@ def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: np
     Parameters
     ----------
     fit : Estimate
-        Of :func:`saltrust.analysis.inference.linear.simple_regression` with the same x, y and groups.
+        Of :func:`saltrust.analysis.inference.linear.simple_regression` with the same x, y and
+        groups.
     x, y : array_like of float, shape (n,)
         Regressor and response.
     clusters : array_like, shape (n,)

@@ -117,8 +117,9 @@ def read_scores(path: str | Path, formula: Formula,
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(path, header=0, names=range(len(header)), index_col=False,
-                                dtype=dict.fromkeys([*numbers, *choosing], "object"), keep_default_na=False,
-                                na_values=list(MISSING), low_memory=False, encoding="utf-8-sig")
+                                dtype=dict.fromkeys([*numbers, *choosing], "object"),
+                                keep_default_na=False, na_values=list(MISSING), low_memory=False,
+                                encoding="utf-8-sig")
     except pd.errors.ParserWarning:
         raise DataError(f"{path} has rows with more cells than the header; check its commas and "
                         "quotes") from None

@@ -1,8 +1,8 @@
 """Histograms of a map inside and outside of masks, exact at every threshold that is asked for.
 
-A map is stretched to 0..1 in float32, as :func:`saltrust.analysis.pixels.segmentation.quantise` does.
-Bins begin where the truncated level ``k`` of 255 begins and, within a level, just above each
-threshold of a grid.  One histogram then gives Otsu's threshold and the pixels strictly above
+A map is stretched to 0..1 in float32, as :func:`saltrust.analysis.pixels.segmentation.quantise`
+does.  Bins begin where the truncated level ``k`` of 255 begins and, within a level, just above
+each threshold of a grid.  One histogram then gives Otsu's threshold and the pixels strictly above
 Otsu's or any grid threshold, with the strictness of the released CheXlocalize code.
 """
 

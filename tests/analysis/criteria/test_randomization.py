@@ -9,8 +9,8 @@ import xarray as xr
 from sklearn.metrics import roc_auc_score
 
 from saltrust.analysis.decisions import DecisionOptions
-from saltrust.analysis.randomization import RULES, randomization, rule_judge
 from saltrust.analysis.pixels.ssim import ssim
+from saltrust.analysis.randomization import RULES, randomization, rule_judge
 from saltrust.errors import DataError, UsageError
 
 OPTIONS = DecisionOptions(resamples=400)
