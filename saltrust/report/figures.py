@@ -6,7 +6,7 @@ positions.  No state of pyplot is touched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -187,16 +187,9 @@ def coefficients(estimates: pd.DataFrame, *, level: float = 0.95) -> Figure:
     colours = _response_colours(responses)
     figure = new_figure(1.2 + len(descriptors) * (0.18 + 0.2 * len(responses)))
     panels = figure.subplots(1, len(schemes), sharey=True, squeeze=False)[0]
-    slot = 0.75 / len(responses)
     for axes, scheme in zip(panels, schemes, strict=True):
         rows = estimates[estimates["scheme"] == scheme]
-        axes.axvline(0, color="#888888", linewidth=1)
-        for position, descriptor in enumerate(descriptors):
-            for k, response in enumerate(responses):
-                row = rows[(rows["descriptor"] == descriptor) & (rows["response"] == response)]
-                if len(row):
-                    at = position + (k - (len(responses) - 1) / 2) * slot
-                    _interval(axes, row.iloc[0], at, colours[response])
+        _intervals(axes, rows, ("descriptor", descriptors), ("response", colours))
         dress(axes)
         title = _SCHEMES.get(str(scheme).lower(), str(scheme))
         axes.set_title(f"{title}  (n = {count(rows['n'])})", fontsize=FONT_SIZE + 0.5,
@@ -222,6 +215,23 @@ def _response_colours(responses: Sequence[str]) -> dict[str, str]:
     colours = series_colours(responses)
     return {name: DIFFERENCE if " - " in name or name == "difference" else colour
             for name, colour in colours.items()}
+
+
+def _intervals(axes: Axes, rows: pd.DataFrame, lines: tuple[str, Sequence[str]],
+               series: tuple[str, Mapping[str, str]]) -> None:
+    """Estimates with their intervals about 0: a line per value of one column, and on it, side by
+    side, those of the series of another, each in its colour.
+    """
+    line_column, values = lines
+    series_column, colours = series
+    slot = 0.75 / len(colours)
+    axes.axvline(0, color="#888888", linewidth=1)
+    for position, value in enumerate(values):
+        for k, (name, colour) in enumerate(colours.items()):
+            row = rows[(rows[line_column] == value) & (rows[series_column] == name)]
+            if len(row):
+                at = position + (k - (len(colours) - 1) / 2) * slot
+                _interval(axes, row.iloc[0], at, colour)
 
 
 def _interval(axes: Axes, row: pd.Series, at: float, colour: str) -> None:
@@ -268,16 +278,9 @@ def correlations(estimates: pd.DataFrame, *, level: float = 0.95) -> Figure:
     colours = series_colours(names)
     figure = new_figure(1.2 + len(findings) * (0.12 + 0.18 * len(names)))
     panels = figure.subplots(1, len(schemes), sharey=True, squeeze=False)[0]
-    slot = 0.75 / len(names)
     for axes, scheme in zip(panels, schemes, strict=True):
         rows = estimates[estimates["scheme"] == scheme]
-        axes.axvline(0, color="#888888", linewidth=1)
-        for position, finding in enumerate(findings):
-            for k, name in enumerate(names):
-                row = rows[(rows["finding"] == finding) & (rows["series"] == name)]
-                if len(row):
-                    at = position + (k - (len(names) - 1) / 2) * slot
-                    _interval(axes, row.iloc[0], at, colours[name])
+        _intervals(axes, rows, ("finding", findings), ("series", colours))
         dress(axes)
         axes.set_xlim(-1.02, 1.02)
         axes.set_title(_RESPONSES.get(str(scheme), str(scheme)), fontsize=FONT_SIZE + 0.5,
