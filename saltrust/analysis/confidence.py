@@ -20,7 +20,7 @@ from saltrust.analysis.annotations import Resolution, read_annotations
 from saltrust.analysis.calibration import calibration_table
 from saltrust.analysis.confidence_strata import confidence_strata
 from saltrust.analysis.contents import probabilities as stored_probabilities
-from saltrust.analysis.contents import require_heatmaps, require_masks, source
+from saltrust.analysis.contents import require_heatmaps, require_masks, require_reader, source
 from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.inference.correlation import INTERVALS, Interval, spearman
 from saltrust.analysis.inference.estimate import (
@@ -249,6 +249,7 @@ confidence, resamples, seed
     purpose = "confidence cannot be related to localization"
     require_masks(cubes, purpose)
     require_heatmaps(cubes, purpose)
+    require_reader(cubes, reader, "reference")
     predicted = stored_probabilities(cubes, purpose)
     iou_slice, normalise, interval = _by_definition(definition, iou_slice, normalise, interval)
     scores = score_maps(cubes, resolution=resolution, definition=definition, iou_slice=iou_slice,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from saltrust.cache.schema import Status
-from saltrust.errors import DataError
+from saltrust.errors import DataError, UsageError, nearest
 
 
 def source(cubes: xr.DataTree) -> str:
@@ -43,6 +45,28 @@ def require_masks(cubes: xr.DataTree, purpose: str) -> None:
                 return
     raise DataError(f"{source(cubes)} has no reference masks (/reference/mask is absent or empty), "
                     f"so {purpose}; give the data set masks and generate the cubes again")
+
+
+def require_reader(cubes: xr.DataTree, name: str | None,
+                   role: Literal["reference", "benchmark"]) -> None:
+    """Refuse the name of a reader that the cubes do not have in a role, before anything is read.
+
+    Raises
+    ------
+    UsageError
+        Naming the nearest reader of that role.
+    """
+    if name is None or "reference" not in cubes.children:
+        return
+    readers = cubes["reference"].to_dataset()
+    if "reader_role" not in readers.coords:
+        return
+    there = [str(reader) for reader, its in zip(readers["reader"].values,
+                                                readers["reader_role"].values, strict=True)
+             if str(its) == role]
+    if name not in there:
+        raise UsageError(f"{source(cubes)} has no {role} reader {name!r}; "
+                         + (nearest(name, there) if there else "it has none at all"))
 
 
 def require_heatmaps(cubes: xr.DataTree, purpose: str) -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
+from saltrust.analysis.contents import require_reader
 from saltrust.analysis.counted_maps import CountedMaps, Scan, counted_maps, known_areas
 from saltrust.analysis.hit_baselines import NO_MODEL, baseline_hits
 from saltrust.analysis.inference.bootstrap import METHODS, Method
@@ -194,6 +195,7 @@ cutoff, keep, workers, scheduler, progress
     """
     if bootstrap not in METHODS:
         raise UsageError(f"bootstrap {bootstrap!r} is not known; {nearest(bootstrap, METHODS)}")
+    require_reader(cubes, benchmark, "benchmark")
     scored = _score(cubes, resolution=resolution, definition=definition, iou_slice=iou_slice,
                     split=split, findings=findings, explainers=explainers, models=models,
                     threshold=threshold, cutoff=cutoff,

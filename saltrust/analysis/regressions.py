@@ -18,7 +18,7 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.annotations import Resolution
-from saltrust.analysis.contents import require_heatmaps, require_masks, source
+from saltrust.analysis.contents import require_heatmaps, require_masks, require_reader, source
 from saltrust.analysis.descriptors import descriptors as descriptors_of
 from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.inference.estimate import (
@@ -237,6 +237,8 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
     purpose = "localization cannot be regressed on the shape of findings"
     require_masks(cubes, purpose)
     require_heatmaps(cubes, purpose)
+    require_reader(cubes, reader, "reference")
+    require_reader(cubes, benchmark, "benchmark")
     iou_slice = _iou_slice(definition, iou_slice)
     scores = score_maps(cubes, resolution=resolution, definition=definition, iou_slice=iou_slice,
                         split=split, findings=findings, explainers=explainers, models=models,

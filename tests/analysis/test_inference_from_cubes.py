@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from saltrust.analysis import confidence, regressions
+from saltrust.analysis import confidence, localization, regressions
 from saltrust.analysis.descriptors import descriptors
 from saltrust.analysis.localization import score_maps
 from saltrust.cache import rle
@@ -197,3 +197,16 @@ def test_flat_maps_count_as_failures() -> None:
     whole, marked = (regressions.from_cubes(c).tables["estimates"] for c in (cubes, flat))
     assert (whole["n"] == marked["n"]).all()
     assert not np.allclose(whole["estimate"], marked["estimate"])
+
+
+@pytest.mark.parametrize(("analysis", "reader"), [
+    (localization.localization, {"benchmark": "expert2"}),
+    (regressions.from_cubes, {"benchmark": "expert2"}),
+    (regressions.from_cubes, {"reader": "thruth"}),
+    (confidence.from_cubes, {"reader": "thruth"})])
+def test_readers_who_are_not_there_are_refused_before_maps_are_read(
+        analysis: Any, reader: dict[str, str]) -> None:
+    cubes = tree(4)
+    role, name = ("benchmark", "expert1") if "benchmark" in reader else ("reference", "truth")
+    with pytest.raises(UsageError, match=f"has no {role} reader .*did you mean '{name}'"):
+        analysis(cubes, **reader)
