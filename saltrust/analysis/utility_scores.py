@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -286,7 +286,19 @@ def _scored_anywhere(source: _Source, annotations: Annotations) -> _Source:
     chosen = np.ix_(annotations.image_positions, annotations.finding_positions)
     kept = [(entry, position) for entry, position in source.entries
             if (source.maps.status_at(*position)[chosen] != Status.MISSING).any()]
+    _warn_of_gaps([names for names, _ in source.entries], {names for names, _ in kept})
     return _Source(source.maps, kept)
+
+
+def _warn_of_gaps(stored: Sequence[Names], scored: Set[Names]) -> None:
+    """Say where an explainer has maps of one model and of another not: a gap, no plan."""
+    for names in stored:
+        explainer, model, kind, _ = names
+        if (kind == TRAINED and names not in scored
+                and any(other[0] == explainer for other in scored)
+                and any(other[1] == model for other in scored)):
+            _log.warning("%s has no map of model %s among the selected images, so that pair is "
+                         "not scored; `saltrust generate` makes what is missing", explainer, model)
 
 
 def _without_failures(table: pd.DataFrame, work: _Pass) -> pd.DataFrame:

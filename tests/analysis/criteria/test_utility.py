@@ -165,7 +165,7 @@ def test_flat_and_nonfinite_maps_are_failures_that_count(build_study) -> None:
     assert (dropped.table.groupby(["explainer"]).size() == 22).all()
 
 
-def test_an_explainer_in_one_model_only(build_study) -> None:
+def test_an_explainer_in_one_model_only(build_study, caplog) -> None:
     cubes = build_study()
     dataset = cubes["saliency"].to_dataset()
     dataset["status"][:, :, 0, 1:] = 0
@@ -177,6 +177,10 @@ def test_an_explainer_in_one_model_only(build_study) -> None:
     table = result.tables["decisions"]
     assert "oracle" not in table[table["model"] == "inception"]["explainer"].tolist()
     assert result.meta["counts"].get("missing", 0) == 0
+    gaps = [record.getMessage() for record in caplog.records
+            if "has no map of model" in record.getMessage()]
+    assert [gap.split(" among")[0] for gap in gaps] == [
+        f"oracle has no map of model {model}" for model in ("dense-2", "inception")]
 
 
 def test_images_without_positive_pixels_are_counted(build_study) -> None:
