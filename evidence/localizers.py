@@ -64,7 +64,7 @@ name = "retinanet-{seed}"
 architecture = "retinanet"
 findings = ["Pleural Effusion", "Cardiomegaly"]
 seed = {seed}
-train = {{ epochs = 5, learning_rate = 1e-3, batch_size = 8 }}
+train = {{ epochs = 10, learning_rate = 1e-3, batch_size = 8 }}
 
 [localizers.arguments]
 backbone = "resnet18"
