@@ -20,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 
 #: Findings as they are called in the cubes; columns match whatever their case.
 CLASSES = ("Normal", "CHF", "Pneumonia")
+#: Columns that fixations must have.
+_NEEDED = ("DICOM_ID", "X_ORIGINAL", "Y_ORIGINAL")
 #: Columns that may say how long a fixation lasted, in seconds; the first is Gazepoint's.
 DURATION_COLUMNS = ("FPOGD", "DURATION", "FIXATION_DURATION")
 #: Pixels of the screen on which the images were read.
@@ -132,9 +134,11 @@ def read_fixations(path: Path, known: Mapping[str, Case], *, durations: bool) ->
     """
     table = read_csv(path)
     columns = _plain(table)
-    for name in ("DICOM_ID", "X_ORIGINAL", "Y_ORIGINAL"):
+    needed = [_key(name) for name in _NEEDED]
+    for name in _NEEDED:
         if _key(name) not in columns:
-            raise DataError(f"{path} has no column {name!r}; {nearest(name, table.columns)}")
+            others = [column for column in table.columns if _key(column) not in needed]
+            raise DataError(f"{path} has no column {name!r}; {nearest(name, others)}")
     timed = next((columns[_key(name)] for name in DURATION_COLUMNS if _key(name) in columns), None)
     if timed is None and durations:
         raise DataError(f"{path} has no column of durations ({', '.join(DURATION_COLUMNS)}; "

@@ -267,6 +267,8 @@ def drop(table: str, *columns: str) -> Callable[[Miniature], None]:
     (lambda m: (m.root / "master_sheet.csv").unlink(), ["master_sheet.csv", "does not exist"]),
     (lambda m: (m.root / "fixations.csv").unlink(), ["fixations.csv", "does not exist"]),
     (rename("looks", "X_ORIGINAL", "X_ORIGNAL"), ["no column 'X_ORIGINAL'", "'X_ORIGNAL'"]),
+    # Y_ORIGINAL is nearer, but that is what it says.
+    (rename("looks", "X_ORIGINAL", "X_ORIG"), ["no column 'X_ORIGINAL'", "'X_ORIG'"]),
     (rename("looks", "DICOM_ID", "IMAGE"), ["no column 'DICOM_ID'"]),
     (rename("looks", "FPOGD", "FPOGDUR"), ["no column of durations", "'FPOGDUR'", "count"]),
     (rename("cases", "dicom_id", "dicom"), ["'dicom_id'"]),
