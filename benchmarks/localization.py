@@ -35,11 +35,11 @@ import xarray as xr
 from scipy import ndimage
 
 from saltrust.analysis import confidence, regressions
-from saltrust.analysis.contents import probabilities
 from saltrust.analysis.descriptors import descriptors
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.localization import localization, score_maps
 from saltrust.analysis.pixels.upsampling import compiled
+from saltrust.analysis.stored.contents import probabilities
 from saltrust.analysis.thresholds import CUTOFFS, GRID, tune
 from saltrust.cache import rle
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS, Status

@@ -17,9 +17,7 @@ import pandas as pd
 import xarray as xr
 from scipy.special import ndtr, ndtri
 
-from saltrust.analysis.annotations import label_positions
 from saltrust.analysis.calibration import calibration_of_cases
-from saltrust.analysis.contents import source
 from saltrust.analysis.inference.auc_covariance import (
     auc_covariance,
     resampled_aucs,
@@ -30,7 +28,9 @@ from saltrust.analysis.inference.estimate import Estimate, check_confidence, est
 from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
 from saltrust.analysis.inference.resampling import check_resampling, resample_blocks
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored_maps import select_images
+from saltrust.analysis.stored.annotations import label_positions
+from saltrust.analysis.stored.contents import source
+from saltrust.analysis.stored.maps import select_images
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError, UsageError, nearest
 

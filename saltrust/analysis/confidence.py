@@ -16,11 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.annotations import Resolution, read_annotations
 from saltrust.analysis.calibration import calibration_table
 from saltrust.analysis.confidence_strata import confidence_strata
-from saltrust.analysis.contents import probabilities as stored_probabilities
-from saltrust.analysis.contents import require_heatmaps, require_masks, require_reader, source
 from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.inference.correlation import INTERVALS, Interval, spearman
 from saltrust.analysis.inference.estimate import (
@@ -33,22 +30,28 @@ from saltrust.analysis.inference.estimate import (
 from saltrust.analysis.inference.linear import simple_regression
 from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
 from saltrust.analysis.localization import Cut, score_maps
+from saltrust.analysis.pixels.overlap import IOU_SLICES, IouSlice, check_slice
 from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.analysis.result import Result
-from saltrust.analysis.segmentation_rules import cutoff_choice
-from saltrust.analysis.selection import (
-    IOU_SLICES,
+from saltrust.analysis.scoring.segmentation_rules import cutoff_choice
+from saltrust.analysis.scoring.selection import (
     SCHEMES,
-    IouSlice,
     Scheme,
     check_columns,
     check_scores,
-    check_slice,
     maps,
     reference_reader,
     response,
     shared_exclusions,
     why_nothing,
+)
+from saltrust.analysis.stored.annotations import Resolution, read_annotations
+from saltrust.analysis.stored.contents import probabilities as stored_probabilities
+from saltrust.analysis.stored.contents import (
+    require_heatmaps,
+    require_masks,
+    require_reader,
+    source,
 )
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -86,7 +89,7 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
         Sets the defaults of the next three; ``peer`` as protocol S: slice ``all``, normalised
         probabilities in the pooled rows, Fisher's interval (with the n of the row).
     iou_slice : {"positive", "all", "both_nonempty"}, optional
-        Which overlaps count (see :data:`saltrust.analysis.selection.IOU_SLICES`).  ``all``
+        Which overlaps count (see :data:`saltrust.analysis.pixels.overlap.IOU_SLICES`).  ``all``
         scores false positives 0, which makes part of the relation mechanical.
     normalise : bool, optional
         Whether probabilities are min-max normalised per finding, over the rows in use, in the
@@ -98,7 +101,7 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
         and the two pooled rows another.
     operating_point : float or path
         Probability above which the model calls a finding, or a file with one per finding in
-        the column ``cutoff`` (:mod:`saltrust.analysis.segmentation_rules`).
+        the column ``cutoff`` (:mod:`saltrust.analysis.scoring.segmentation_rules`).
     confidence : float
         Level of the intervals, which are not adjusted for multiplicity.
     resamples, seed : int

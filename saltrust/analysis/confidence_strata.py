@@ -22,8 +22,8 @@ from saltrust.analysis.inference.bootstrap import (
 from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
 from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
 from saltrust.analysis.localization_contrasts import bootstrap_estimate
-from saltrust.analysis.segmentation_rules import Choice
-from saltrust.analysis.selection import SCHEMES, Scheme, response
+from saltrust.analysis.scoring.segmentation_rules import Choice
+from saltrust.analysis.scoring.selection import SCHEMES, Scheme, response
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -12,7 +12,6 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
-from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
 from saltrust.analysis.pixels.scoring import MaskPixels
 from saltrust.analysis.pixels.shape import (
     Definition,
@@ -21,6 +20,7 @@ from saltrust.analysis.pixels.shape import (
     describe_shape,
 )
 from saltrust.analysis.result import Result
+from saltrust.analysis.stored.annotations import Annotations, Resolution, read_annotations
 from saltrust.errors import DataError, UsageError
 
 Property = Callable[[npt.NDArray[np.bool_]], float]

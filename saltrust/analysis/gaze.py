@@ -16,7 +16,12 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.gaze_scores import (
+from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
+from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
+from saltrust.analysis.inference.resampling import check_resampling
+from saltrust.analysis.result import Result
+from saltrust.analysis.scoring.gaze_scores import (
     AVERAGE,
     BASELINE,
     CENTRE,
@@ -28,11 +33,6 @@ from saltrust.analysis.gaze_scores import (
     Source,
     gaze_scores,
 )
-from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
-from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
-from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
-from saltrust.analysis.inference.resampling import check_resampling
-from saltrust.analysis.result import Result
 from saltrust.errors import UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
@@ -57,11 +57,11 @@ def gaze(cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str
     Parameters
     ----------
     cubes, split, findings, explainers, models, source_group, map_form, positives, reader, threshold
-        As :func:`saltrust.analysis.gaze_scores.gaze_scores`.
+        As :func:`saltrust.analysis.scoring.gaze_scores.gaze_scores`.
     measures : sequence of str, optional
-        Which of :data:`saltrust.analysis.gaze_scores.MEASURES`; all by default.
+        Which of :data:`saltrust.analysis.scoring.gaze_scores.MEASURES`; all by default.
     others, failures, progress
-        As :func:`saltrust.analysis.gaze_scores.gaze_scores`.
+        As :func:`saltrust.analysis.scoring.gaze_scores.gaze_scores`.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         Of the p-values of the pairs, one family per finding, measure and what is shared.
     resamples, confidence, seed
@@ -80,7 +80,7 @@ def gaze(cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str
     Raises
     ------
     DataError, UsageError
-        As :func:`saltrust.analysis.gaze_scores.gaze_scores`.
+        As :func:`saltrust.analysis.scoring.gaze_scores.gaze_scores`.
 
     References
     ----------

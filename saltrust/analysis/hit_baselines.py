@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.annotations import Annotations
 from saltrust.analysis.pixels.run_masks import RunMask
+from saltrust.analysis.stored.annotations import Annotations
 
 CENTRE = "image centre"
 AVERAGE_MASK = "average mask"
@@ -34,7 +34,7 @@ def baseline_hits(annotations: Annotations, references: Sequence[int],
     references : sequence of int
         Reference readers.
     areas : ndarray, shape (images, findings, readers)
-        Of :func:`saltrust.analysis.counted_maps.known_areas`.
+        Of :func:`saltrust.analysis.scoring.counted_maps.known_areas`.
 
     Returns
     -------

@@ -11,14 +11,12 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.inference.auc import roc_auc
-from saltrust.analysis.stored_maps import Images
+from saltrust.analysis.stored.maps import LOCALIZER, RANDOMISED, TRAINED, Images
 from saltrust.cache.schema import Label
 
 COLUMNS = ("finding", "model", "architecture", "seed", "condition", "replicate", "image_auc",
            "n_positive", "n_negative")
 
-#: A localizer is judged by its score of the image, which is no probability.
-TRAINED, RANDOMISED, LOCALIZER = "trained", "randomised", "localizer"
 #: The trained model on the images on which it was randomised, where these are not all.
 TRAINED_ON_DRAWN = "trained, on the randomised images"
 
@@ -36,7 +34,8 @@ def image_aucs(cubes: xr.DataTree, images: Images) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per finding, model and condition: ``image_auc`` NaN where one class is absent.
-        ``localizer`` is a network of ``/localizer``, ranked by its score of the image.
+        ``localizer`` is a network of ``/localizer``, ranked by its score of the image, which is
+        no probability.
         ``randomised`` is the last stage of ``/randomization``, of each replicate.  Where that
         holds some of the images only, ``trained, on the randomised images`` is the trained
         model on the very same ones, which is what the randomised AUC compares with.

@@ -18,9 +18,6 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
-from saltrust.analysis.contents import require_reader
-from saltrust.analysis.counted_maps import CountedMaps, Scan, counted_maps, known_areas
 from saltrust.analysis.hit_baselines import NO_MODEL, baseline_hits
 from saltrust.analysis.inference.bootstrap import METHODS, Method
 from saltrust.analysis.localization_contrasts import (
@@ -34,10 +31,12 @@ from saltrust.analysis.localization_summary import (
     summarise,
     summarise_expert,
 )
+from saltrust.analysis.pixels.overlap import IOU_SLICES, IouSlice, check_slice
 from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.analysis.reader_agreement import agreement, pairwise_scores, share_of_agreement
 from saltrust.analysis.result import Result
-from saltrust.analysis.scores_table import (
+from saltrust.analysis.scoring.counted_maps import CountedMaps, Scan, counted_maps, known_areas
+from saltrust.analysis.scoring.scores_table import (
     SCORE_COLUMNS,
     Segmentations,
     expert_rows,
@@ -47,17 +46,16 @@ from saltrust.analysis.scores_table import (
     overlap_rows,
     segmentations,
 )
-from saltrust.analysis.segmentation_rules import Choice, cutoff_choice, threshold_choice
-from saltrust.analysis.selection import (
+from saltrust.analysis.scoring.segmentation_rules import Choice, cutoff_choice, threshold_choice
+from saltrust.analysis.scoring.selection import (
     EXPERT,
-    IOU_SLICES,
     SCHEMES,
-    IouSlice,
     Scheme,
     benchmark_rows,
-    check_slice,
     who_stands_for_expert,
 )
+from saltrust.analysis.stored.annotations import Annotations, Resolution, read_annotations
+from saltrust.analysis.stored.contents import require_reader
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -177,7 +175,7 @@ cutoff, keep, workers, scheduler, progress
         (:mod:`saltrust.analysis.localization_summary`), ``decrease_change``, ``scores``
         (:func:`score_maps`), and ``overlap``: Dice, precision, recall, specificity, average
         precision and area under the ROC curve of every map on a positive
-        (:func:`saltrust.analysis.scores_table.overlap_rows`).  Context:
+        (:func:`saltrust.analysis.scoring.scores_table.overlap_rows`).  Context:
         ``decrease_shared`` (on positives that everyone drew), ``differences`` between maps
         (:mod:`saltrust.analysis.localization_contrasts`) and their ``equivalence`` where a
         margin is given, ``hit_baselines`` and

@@ -26,7 +26,7 @@ from saltrust.analysis.localization_summary import (
     unit_clusters,
     with_mean_expert,
 )
-from saltrust.analysis.selection import EXPERT, SCHEMES, Scheme
+from saltrust.analysis.scoring.selection import EXPERT, SCHEMES, Scheme
 from saltrust.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]

@@ -22,7 +22,7 @@ from saltrust.analysis.inference.bootstrap import (
     resampled_means,
 )
 from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
-from saltrust.analysis.selection import EXPERT, SCHEMES, Scheme, check_columns, text
+from saltrust.analysis.scoring.selection import EXPERT, SCHEMES, Scheme, check_columns, text
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -20,8 +20,6 @@ import xarray as xr
 from scipy import stats
 from tqdm import tqdm
 
-from saltrust.analysis.annotations import label_positions
-from saltrust.analysis.contents import source
 from saltrust.analysis.decisions import (
     FAIL,
     PASS,
@@ -33,7 +31,7 @@ from saltrust.analysis.decisions import (
     decision_tables,
     verdict,
 )
-from saltrust.analysis.image_auc import RANDOMISED, TRAINED, TRAINED_ON_DRAWN, image_aucs
+from saltrust.analysis.image_auc import TRAINED_ON_DRAWN, image_aucs
 from saltrust.analysis.inference.bootstrap import percentile_interval
 from saltrust.analysis.inference.estimate import Estimate
 from saltrust.analysis.inference.multiplicity import adjust
@@ -41,7 +39,16 @@ from saltrust.analysis.inference.resampling import cluster_codes, resample_block
 from saltrust.analysis.pixels.map_similarity import DifferentImages, different_images, same_images
 from saltrust.analysis.pixels.ssim import SsimSettings, ssim_settings
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored_maps import Images, StoredMaps, select_images, stored_maps
+from saltrust.analysis.stored.annotations import label_positions
+from saltrust.analysis.stored.contents import source
+from saltrust.analysis.stored.maps import (
+    RANDOMISED,
+    TRAINED,
+    Images,
+    StoredMaps,
+    select_images,
+    stored_maps,
+)
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError, UsageError, nearest
 

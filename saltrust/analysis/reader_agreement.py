@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.annotations import Annotations
 from saltrust.analysis.inference.bootstrap import (
     mean_interval,
     proportion_interval,
@@ -21,7 +20,8 @@ from saltrust.analysis.inference.bootstrap import (
 from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
 from saltrust.analysis.localization_contrasts import bootstrap_estimate
 from saltrust.analysis.localization_summary import AVERAGE, checked, score_matrix, unit_clusters
-from saltrust.analysis.selection import EXPERT, SCHEMES
+from saltrust.analysis.scoring.selection import EXPERT, SCHEMES
+from saltrust.analysis.stored.annotations import Annotations
 
 FloatArray = npt.NDArray[np.float64]
 #: What stands in the column explainer for the mean over pairs of readers.

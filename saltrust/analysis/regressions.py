@@ -17,8 +17,6 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.annotations import Resolution
-from saltrust.analysis.contents import require_heatmaps, require_masks, require_reader, source
 from saltrust.analysis.descriptors import descriptors as descriptors_of
 from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.inference.estimate import (
@@ -31,27 +29,32 @@ from saltrust.analysis.inference.estimate import (
 from saltrust.analysis.inference.linear import simple_regression
 from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
 from saltrust.analysis.localization import Cut, score_maps
+from saltrust.analysis.pixels.overlap import IOU_SLICES, IouSlice, check_slice
 from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.analysis.regression_fits import FITS, Design, Fit, logit_table, mixed_table
 from saltrust.analysis.result import Result
-from saltrust.analysis.selection import (
-    IOU_SLICES,
+from saltrust.analysis.scoring.selection import (
     SCHEMES,
-    IouSlice,
     Scheme,
     benchmark_rows,
     check_columns,
     check_scores,
-    check_slice,
     maps,
-    one_of,
     reference_reader,
     response,
     shared_exclusions,
     who_stands_for_expert,
     why_nothing,
 )
-from saltrust.analysis.tidy_scores import read_tidy_scores
+from saltrust.analysis.scoring.tidy_scores import read_tidy_scores
+from saltrust.analysis.stored.annotations import Resolution
+from saltrust.analysis.stored.contents import (
+    one_of,
+    require_heatmaps,
+    require_masks,
+    require_reader,
+    source,
+)
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
@@ -104,7 +107,7 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
         Sets the default of ``iou_slice``: ``positive``, or ``both_nonempty`` as the code
         released with protocol S, which selects on the outcome.
     iou_slice : {"positive", "both_nonempty", "all"}, optional
-        Which overlaps count (see :data:`saltrust.analysis.selection.IOU_SLICES`).  An empty
+        Which overlaps count (see :data:`saltrust.analysis.pixels.overlap.IOU_SLICES`).  An empty
         reference mask has no shape, so that ``all`` is ``positive`` here.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         For multiplicity.
@@ -259,7 +262,7 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
 
 def from_table(path: str | Path, *, findings: Sequence[str] | None = None, **options: Any
                ) -> Result:
-    """:func:`regressions` of scores from a tidy CSV (:mod:`saltrust.analysis.tidy_scores`).
+    """:func:`regressions` of scores from a tidy CSV (:mod:`saltrust.analysis.scoring.tidy_scores`).
 
     Parameters
     ----------
@@ -272,7 +275,7 @@ def from_table(path: str | Path, *, findings: Sequence[str] | None = None, **opt
     Raises
     ------
     DataError, UsageError
-        As :func:`regressions` and :func:`saltrust.analysis.tidy_scores.read_tidy_scores`.
+        As :func:`regressions` and :func:`saltrust.analysis.scoring.tidy_scores.read_tidy_scores`.
     """
     scores, shapes = read_tidy_scores(path)
     for name in findings or ():

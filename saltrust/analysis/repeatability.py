@@ -20,8 +20,6 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
-from saltrust.analysis.annotations import label_positions
-from saltrust.analysis.contents import require_heatmaps, source
 from saltrust.analysis.decisions import (
     Decided,
     DecisionOptions,
@@ -29,7 +27,7 @@ from saltrust.analysis.decisions import (
     decide,
     decision_tables,
 )
-from saltrust.analysis.image_auc import LOCALIZER, TRAINED, architectures, image_aucs
+from saltrust.analysis.image_auc import architectures, image_aucs
 from saltrust.analysis.pixels.map_similarity import (
     DifferentImages,
     chance_corrected,
@@ -38,7 +36,16 @@ from saltrust.analysis.pixels.map_similarity import (
 )
 from saltrust.analysis.pixels.ssim import SsimSettings, ssim_settings
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored_maps import Images, StoredMaps, select_images, stored_maps
+from saltrust.analysis.stored.annotations import label_positions
+from saltrust.analysis.stored.contents import require_heatmaps, source
+from saltrust.analysis.stored.maps import (
+    LOCALIZER,
+    TRAINED,
+    Images,
+    StoredMaps,
+    select_images,
+    stored_maps,
+)
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError
 

@@ -15,13 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.annotations import Resolution, read_annotations
-from saltrust.analysis.counted_maps import CountedMaps, Scan, counted_maps, known_areas
-from saltrust.analysis.pixels.overlap import iou_array
+from saltrust.analysis.pixels.overlap import IOU_SLICES, IouSlice, check_slice, iou_array
 from saltrust.analysis.pixels.shape import Definition, check_definition
 from saltrust.analysis.result import Result
-from saltrust.analysis.segmentation_rules import COLUMNS
-from saltrust.analysis.selection import IOU_SLICES, IouSlice, check_slice
+from saltrust.analysis.scoring.counted_maps import CountedMaps, Scan, counted_maps, known_areas
+from saltrust.analysis.scoring.segmentation_rules import COLUMNS
+from saltrust.analysis.stored.annotations import Resolution, read_annotations
 from saltrust.errors import DataError, UsageError
 
 FloatArray = npt.NDArray[np.float64]

@@ -21,21 +21,15 @@ from saltrust.analysis.decisions import (
     decide,
     decision_tables,
 )
-from saltrust.analysis.image_auc import (
-    LOCALIZER,
-    RANDOMISED,
-    TRAINED,
-    architectures,
-    image_aucs,
-)
+from saltrust.analysis.image_auc import architectures, image_aucs
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored_maps import select_images
-from saltrust.analysis.utility_scores import (
+from saltrust.analysis.scoring.utility_scores import (
     BASELINE,
     Baseline,
     Failures,
     utility_scores,
 )
+from saltrust.analysis.stored.maps import LOCALIZER, RANDOMISED, TRAINED, select_images
 
 METRICS = ("auprc", "average_precision", "auroc")
 #: What the decisions call the maps of the model with random weights.
@@ -52,7 +46,7 @@ def utility(cubes: xr.DataTree, *, split: str | None = None,
     Parameters
     ----------
     cubes, split, findings, explainers, models, baseline, reader, failures, progress
-        As :func:`saltrust.analysis.utility_scores.utility_scores`.
+        As :func:`saltrust.analysis.scoring.utility_scores.utility_scores`.
     options : DecisionOptions, optional
 
     Returns
@@ -65,7 +59,7 @@ def utility(cubes: xr.DataTree, *, split: str | None = None,
     Raises
     ------
     DataError, UsageError
-        As :func:`saltrust.analysis.utility_scores.utility_scores`.
+        As :func:`saltrust.analysis.scoring.utility_scores.utility_scores`.
 
     References
     ----------
@@ -191,7 +185,7 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scores : pandas.DataFrame
-        As :func:`saltrust.analysis.utility_scores.utility_scores` gives; replicates of a
+        As :func:`saltrust.analysis.scoring.utility_scores.utility_scores` gives; replicates of a
         randomised model are averaged per image.
 
     Returns

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from saltrust.analysis.stored_maps import stored_maps
+from saltrust.analysis.stored.maps import stored_maps
 from saltrust.cache.schema import Status
 from saltrust.report.contours import unit_range
 from saltrust.report.palette import FONT_SIZE, INK, WIDTH, dress, new_figure, series_colours

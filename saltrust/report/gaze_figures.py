@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from saltrust.analysis.gaze import ALL
-from saltrust.analysis.gaze_scores import BASELINE
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored_maps import StoredMaps, stored_maps
+from saltrust.analysis.scoring.gaze_scores import BASELINE
+from saltrust.analysis.stored.maps import StoredMaps, stored_maps
 from saltrust.report.cells import significant
 from saltrust.report.contours import unit_range
 from saltrust.report.palette import (

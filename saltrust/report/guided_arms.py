@@ -8,8 +8,8 @@ from typing import Any
 
 import xarray as xr
 
-from saltrust.analysis.annotations import label_positions
-from saltrust.analysis.contents import source
+from saltrust.analysis.stored.annotations import label_positions
+from saltrust.analysis.stored.contents import source
 from saltrust.errors import DataError, UsageError
 
 #: Losses in the order of the tables, and how these name them.

@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saltrust.analysis.gaze_scores import LOCALIZER
-from saltrust.analysis.stored_maps import StoredMaps, stored_maps
+from saltrust.analysis.scoring.gaze_scores import LOCALIZER
+from saltrust.analysis.stored.maps import StoredMaps, stored_maps
 from saltrust.cache.schema import Status
 from saltrust.report.contours import unit_range
 from saltrust.report.guided_arms import RULES, Arm

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from saltrust.analysis.classification import MACRO
-from saltrust.analysis.gaze_scores import LOCALIZER
 from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
 from saltrust.analysis.result import Result
+from saltrust.analysis.scoring.gaze_scores import LOCALIZER
 from saltrust.report.cells import UNDEFINED, p_value
 from saltrust.report.guided_arms import Arm
 

@@ -11,11 +11,11 @@ import xarray as xr
 
 from saltrust import __version__
 from saltrust.analysis.classification import Interval, classification
-from saltrust.analysis.contents import source
 from saltrust.analysis.gaze import gaze
 from saltrust.analysis.inference.multiplicity import Adjustment
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored_maps import stored_maps
+from saltrust.analysis.stored.contents import source
+from saltrust.analysis.stored.maps import stored_maps
 from saltrust.errors import DataError
 from saltrust.report import classification_figures, guided_figures
 from saltrust.report.guided_arms import LOSSES, RULES, Arm, arms

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from saltrust.analysis import confidence as confidence_analysis
 from saltrust.analysis import regressions as regression_analysis
 from saltrust.analysis.calibration import calibration_table
-from saltrust.analysis.contents import probabilities
 from saltrust.analysis.descriptors import descriptors
 from saltrust.analysis.localization import Cut, localization, score_maps
 from saltrust.analysis.result import Result
-from saltrust.analysis.selection import EXPERT
+from saltrust.analysis.scoring.selection import EXPERT
+from saltrust.analysis.stored.contents import probabilities
 from saltrust.errors import DataError
 from saltrust.report import distributions, figures
 from saltrust.report.protocol_methods import methods

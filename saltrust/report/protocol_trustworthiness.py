@@ -9,13 +9,13 @@ import pandas as pd
 import xarray as xr
 
 from saltrust import __version__
-from saltrust.analysis.contents import source
 from saltrust.analysis.decisions import DecisionOptions
 from saltrust.analysis.randomization import randomization
 from saltrust.analysis.repeatability import repeatability, reproducibility
 from saltrust.analysis.result import Result
+from saltrust.analysis.scoring.utility_scores import Failures
+from saltrust.analysis.stored.contents import source
 from saltrust.analysis.utility import METRICS, utility
-from saltrust.analysis.utility_scores import Failures
 from saltrust.errors import DataError
 from saltrust.report import criteria_figures
 from saltrust.report.criteria_tables import (

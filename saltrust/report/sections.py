@@ -8,12 +8,12 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.confidence import confidence
-from saltrust.analysis.contents import probabilities, require_heatmaps, require_masks
 from saltrust.analysis.descriptors import descriptors
 from saltrust.analysis.gaze import gaze
 from saltrust.analysis.localization import localization
 from saltrust.analysis.regressions import regressions
 from saltrust.analysis.result import Result
+from saltrust.analysis.stored.contents import probabilities, require_heatmaps, require_masks
 from saltrust.cache.schema import Status
 from saltrust.errors import DataError
 

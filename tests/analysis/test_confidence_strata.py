@@ -15,7 +15,7 @@ from saltrust.analysis.confidence_strata import (
     TRUE_POSITIVE,
     confidence_strata,
 )
-from saltrust.analysis.segmentation_rules import Choice
+from saltrust.analysis.scoring.segmentation_rules import Choice
 from saltrust.errors import UsageError
 
 HALF = Choice(everywhere=0.5)

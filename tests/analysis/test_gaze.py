@@ -15,8 +15,8 @@ from scipy import stats
 
 import saltrust
 from saltrust.analysis.gaze import gaze
-from saltrust.analysis.gaze_scores import AVERAGE, CENTRE, MEASURES, SWAPPED
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
+from saltrust.analysis.scoring.gaze_scores import AVERAGE, CENTRE, MEASURES, SWAPPED
 from saltrust.cache.reference import fixation_count, instance_counts, write_annotations
 from saltrust.cache.schema import Label, Status
 from saltrust.cache.writing import create_store

@@ -14,9 +14,9 @@ import pytest
 import xarray as xr
 import zarr
 
-from saltrust.analysis import pass_workers, pixel_pass
 from saltrust.analysis.localization import localization, score_maps
-from saltrust.analysis.pass_workers import executor
+from saltrust.analysis.scoring import pass_workers, pixel_pass
+from saltrust.analysis.scoring.pass_workers import executor
 from saltrust.cache.inspection import describe
 from saltrust.cache.reference import instance_counts, write_annotations
 from saltrust.cache.schema import Status

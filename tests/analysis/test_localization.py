@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from saltrust.analysis import scores_table
 from saltrust.analysis.inference.bootstrap import mean_interval, wilson_interval
 from saltrust.analysis.localization import SCORE_COLUMNS, localization, score_maps, summarise
 from saltrust.analysis.localization_summary import AVERAGE, decrease
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
+from saltrust.analysis.scoring import scores_table
 from saltrust.cache.schema import Status
 from saltrust.errors import DataError, UsageError
 

@@ -16,7 +16,7 @@ import xarray as xr
 from saltrust.analysis.localization import localization, score_maps
 from saltrust.analysis.pixels.overlap import intersection_over_union
 from saltrust.analysis.pixels.upsampling import bilinear_map
-from saltrust.analysis.segmentation_rules import cutoff_choice, threshold_choice
+from saltrust.analysis.scoring.segmentation_rules import cutoff_choice, threshold_choice
 from saltrust.analysis.thresholds import CUTOFFS, GRID, save_thresholds, tune
 from saltrust.cache import rle
 from saltrust.errors import DataError, UsageError

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.analysis.selection import IouSlice, check_slice
-from saltrust.errors import UsageError
+from saltrust.errors import UsageError, nearest
+
+#: Which pairs of masks have an intersection over union, and what these are in words.
+IouSlice = Literal["positive", "all", "both_nonempty"]
+IOU_SLICES: dict[IouSlice, str] = {
+    "positive": "reference mask not empty; an empty prediction counts 0",
+    "all": "all but true negatives (both masks empty); a false positive counts 0",
+    "both_nonempty": "reference and predicted mask not empty",
+}
+
+
+def check_slice(iou_slice: str) -> None:
+    """Refuse an unknown slice with a UsageError."""
+    if iou_slice not in IOU_SLICES:
+        raise UsageError(f"slice {iou_slice!r} is not known; {nearest(iou_slice, IOU_SLICES)}")
 
 
 def intersection_over_union(predicted: npt.NDArray[Any], reference: npt.NDArray[Any],

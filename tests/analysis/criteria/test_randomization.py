@@ -118,7 +118,7 @@ def test_the_image_bootstrap_covers_the_difference() -> None:
     """Coverage of the interval where each image is in many pairs: independent noise maps."""
     from saltrust.analysis.pixels.map_similarity import DifferentImages, draw_pairs
     from saltrust.analysis.randomization import _image_bootstrap, _Pass
-    from saltrust.analysis.stored_maps import Images
+    from saltrust.analysis.stored.maps import Images
 
     n, covered, trials = 30, 0, 120
     for trial in range(trials):

@@ -8,10 +8,10 @@ import pytest
 import xarray as xr
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
-from saltrust.analysis.average_mask import average_mask
 from saltrust.analysis.decisions import DecisionOptions
+from saltrust.analysis.scoring.utility_scores import utility_scores
+from saltrust.analysis.stored.average_mask import average_mask
 from saltrust.analysis.utility import summarise, utility
-from saltrust.analysis.utility_scores import utility_scores
 from saltrust.errors import DataError, UsageError
 
 OPTIONS = DecisionOptions(resamples=500)

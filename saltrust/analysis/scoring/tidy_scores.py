@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from saltrust.analysis.selection import EXPERT
+from saltrust.analysis.scoring.selection import EXPERT
 from saltrust.errors import DataError, UsageError, nearest
 
 _log = logging.getLogger(__name__)

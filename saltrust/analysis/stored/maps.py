@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from saltrust.analysis.annotations import label_positions
+from saltrust.analysis.stored.annotations import label_positions
 from saltrust.cache.schema import FINDING_ALIASES, SPLITS, Status
 from saltrust.errors import DataError, UsageError, nearest
 
 Float32Array = npt.NDArray[np.float32]
+
+#: What a map is of: a trained classifier, one with random weights, a network that localises.
+TRAINED, RANDOMISED, LOCALIZER = "trained", "randomised", "localizer"
 
 
 @dataclass(frozen=True)

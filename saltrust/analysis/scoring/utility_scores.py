@@ -14,12 +14,11 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
-from saltrust.analysis.annotations import Annotations, label_positions, read_annotations
-from saltrust.analysis.average_mask import AVERAGE_MASK, FITTED_ON, AverageMask, average_mask
-from saltrust.analysis.image_auc import LOCALIZER, RANDOMISED, TRAINED
 from saltrust.analysis.pixels.precision_recall import CurveAreas, curve_areas
-from saltrust.analysis.selection import one_of
-from saltrust.analysis.stored_maps import StoredMaps, stored_maps
+from saltrust.analysis.stored.annotations import Annotations, label_positions, read_annotations
+from saltrust.analysis.stored.average_mask import AVERAGE_MASK, FITTED_ON, AverageMask, average_mask
+from saltrust.analysis.stored.contents import one_of
+from saltrust.analysis.stored.maps import LOCALIZER, RANDOMISED, TRAINED, StoredMaps, stored_maps
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError
 

@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from saltrust.analysis.average_mask import FITTED_ON
-from saltrust.analysis.contents import source
 from saltrust.analysis.pixels.gaze_agreement import fixated_pixels, is_informative
-from saltrust.analysis.selection import one_of
-from saltrust.analysis.stored_maps import Images
+from saltrust.analysis.stored.average_mask import FITTED_ON
+from saltrust.analysis.stored.contents import one_of, source
+from saltrust.analysis.stored.maps import Images
 from saltrust.errors import DataError, UsageError
 
 FloatArray = npt.NDArray[np.float64]

@@ -13,16 +13,16 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
-from saltrust.analysis.annotations import label_positions
-from saltrust.analysis.contents import source
 from saltrust.analysis.pixels.gaze_agreement import (
     Agreement,
     agreement,
     auc_shuffled,
     is_informative,
 )
-from saltrust.analysis.recorded_gaze import RecordedGaze, recorded_gaze
-from saltrust.analysis.stored_maps import Images, StoredMaps, select_images, stored_maps
+from saltrust.analysis.stored.annotations import label_positions
+from saltrust.analysis.stored.contents import source
+from saltrust.analysis.stored.gaze import RecordedGaze, recorded_gaze
+from saltrust.analysis.stored.maps import Images, StoredMaps, select_images, stored_maps
 from saltrust.cache.schema import Label, Status
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -79,7 +79,7 @@ def gaze_scores(cubes: xr.DataTree, *, split: str | None = None,
     positives : bool
         Only maps of findings that the image shows; gaze belongs to no finding.
     reader, threshold
-        As :func:`saltrust.analysis.recorded_gaze.recorded_gaze`.
+        As :func:`saltrust.analysis.stored.gaze.recorded_gaze`.
     others : int
         Images of other patients whose gaze each map is compared with besides.
     failures : {"score", "drop"}

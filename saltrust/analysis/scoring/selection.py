@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.errors import DataError, UsageError, nearest
+from saltrust.analysis.pixels.overlap import IouSlice
+from saltrust.analysis.stored.contents import one_of
+from saltrust.errors import DataError, UsageError
 
 _log = logging.getLogger(__name__)
 
@@ -25,12 +27,6 @@ EXPERT = "expert"
 Scheme = Literal["iou", "hit"]
 SCHEMES: tuple[Scheme, ...] = ("iou", "hit")
 
-IouSlice = Literal["positive", "all", "both_nonempty"]
-IOU_SLICES: dict[IouSlice, str] = {
-    "positive": "reference mask not empty; an empty prediction counts 0",
-    "all": "all but true negatives (both masks empty); a false positive counts 0",
-    "both_nonempty": "reference and predicted mask not empty",
-}
 _NAMES = ("image", "finding", "explainer", "model", "reader")
 _NUMBERS = ("iou", "hit", "area_predicted", "area_reference")
 
@@ -142,13 +138,6 @@ def who_stands_for_expert(people: pd.DataFrame) -> str | None:
     return "mean over the benchmark readers who scored the row: " + ", ".join(readers)
 
 
-def one_of(name: str, there: Sequence[str], what: str) -> str:
-    """``name`` if it is there, else a UsageError with the nearest."""
-    if name not in there:
-        raise UsageError(f"there is no {what} {name!r}; {nearest(name, there)}")
-    return name
-
-
 def maps(scores: pd.DataFrame, explainers: Sequence[str] | None = None,
          models: Sequence[str] | None = None) -> list[tuple[str, str]]:
     """Pairs of explainer and model in order of appearance, of those asked for.
@@ -170,12 +159,6 @@ def maps(scores: pd.DataFrame, explainers: Sequence[str] | None = None,
         raise UsageError(f"no map is of explainer {' or '.join(explainers or ())} and model "
                          f"{' or '.join(models or ())} together")
     return kept
-
-
-def check_slice(iou_slice: str) -> None:
-    """Refuse an unknown slice with a UsageError."""
-    if iou_slice not in IOU_SLICES:
-        raise UsageError(f"slice {iou_slice!r} is not known; {nearest(iou_slice, IOU_SLICES)}")
 
 
 def shared_exclusions(excluded: Mapping[tuple[str, str, str], Mapping[str, int]]

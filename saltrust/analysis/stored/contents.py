@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,13 @@ from saltrust.errors import DataError, UsageError, nearest
 def source(cubes: xr.DataTree) -> str:
     """Where cubes were opened from, for messages."""
     return str(cubes.attrs.get("source", "the tree of cubes"))
+
+
+def one_of(name: str, there: Sequence[str], what: str) -> str:
+    """``name`` if it is there, else a UsageError with the nearest."""
+    if name not in there:
+        raise UsageError(f"there is no {what} {name!r}; {nearest(name, there)}")
+    return name
 
 
 def require_masks(cubes: xr.DataTree, purpose: str) -> None:

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.annotations import Annotations
-from saltrust.analysis.counted_maps import CountedMaps
 from saltrust.analysis.pixels.histogram_curves import area_under_roc, average_precision
-from saltrust.analysis.pixels.overlap import iou_array
+from saltrust.analysis.pixels.overlap import IouSlice, iou_array
 from saltrust.analysis.pixels.run_masks import RunMask
 from saltrust.analysis.pixels.scoring import Score, score_expert
 from saltrust.analysis.pixels.shape import Definition
-from saltrust.analysis.segmentation_rules import Choice
-from saltrust.analysis.selection import EXPERT, IouSlice
+from saltrust.analysis.scoring.counted_maps import CountedMaps
+from saltrust.analysis.scoring.segmentation_rules import Choice
+from saltrust.analysis.scoring.selection import EXPERT
+from saltrust.analysis.stored.annotations import Annotations
 from saltrust.cache.schema import Status
 
 FloatArray = npt.NDArray[np.float64]

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from saltrust.analysis.annotations import Annotations, label_positions
-from saltrust.analysis.pixel_pass import MapKey, PassCounts, PassOptions, run_pass
 from saltrust.analysis.pixels.shape import Definition
-from saltrust.analysis.selection import EXPERT
+from saltrust.analysis.scoring.pixel_pass import MapKey, PassCounts, PassOptions, run_pass
+from saltrust.analysis.scoring.selection import EXPERT
+from saltrust.analysis.stored.annotations import Annotations, label_positions
 from saltrust.cache.schema import Label, Status
 
 FloatArray = npt.NDArray[np.float64]
@@ -25,7 +25,8 @@ class Scan:
     Attributes
     ----------
     keep : bool
-        Read and write ``/scores`` of the store (:func:`saltrust.analysis.pixel_pass.run_pass`).
+        Read and write ``/scores`` of the store
+        (:func:`saltrust.analysis.scoring.pixel_pass.run_pass`).
     workers : int
     scheduler : str or None
     progress : bool

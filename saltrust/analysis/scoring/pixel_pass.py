@@ -19,13 +19,13 @@ import numpy.typing as npt
 import xarray as xr
 from tqdm import tqdm
 
-from saltrust.analysis.annotations import Annotations, Resolution, read_annotations
-from saltrust.analysis.pass_workers import executor
 from saltrust.analysis.pixels.levels import Levels, count_levels, filled_above, levels_for
 from saltrust.analysis.pixels.run_masks import RunMask
 from saltrust.analysis.pixels.segmentation import otsu_threshold
 from saltrust.analysis.pixels.shape import Definition
 from saltrust.analysis.pixels.upsampling import Arithmetic, bilinear_map, is_finite
+from saltrust.analysis.scoring.pass_workers import executor
+from saltrust.analysis.stored.annotations import Annotations, Resolution, read_annotations
 from saltrust.cache.schema import Status
 from saltrust.cache.scores import read_scores, scores_key, write_scores
 from saltrust.cache.store import open_cubes

@@ -1,0 +1,1 @@
+"""What the cubes hold for an analysis, as arrays: annotations, maps, gaze, the average mask."""
