@@ -147,23 +147,8 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
         predicted, on=["image", "finding", "model"], how="left", validate="many_to_one")
     options = {"interval": interval, "confidence": confidence, "resamples": resamples,
                "seed": seed}
-    rows: list[dict[str, Any]] = []
-    robust_rows: list[dict[str, Any]] = []
-    excluded: dict[tuple[str, str, str], dict[str, int]] = {}
     related = maps(scores, explainers, models)
-    for explainer, model in related:
-        stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
-        findings = list(dict.fromkeys(stored["finding"]))
-        for scheme in SCHEMES:
-            complete, excluded[explainer, model, scheme] = _complete(stored, scheme, iou_slice)
-            name = {"explainer": explainer, "model": model, "scheme": scheme,
-                    "response": "saliency"}
-            for finding, slope, robust, rho, clusters in _estimates(complete, findings,
-                                                                    normalise, options):
-                full = {**name, "finding": finding}
-                rows += [{**full, **slope.row("probability"), "r_squared": slope.r_squared},
-                         {**full, **rho.row("spearman"), "r_squared": np.nan}]
-                robust_rows.append({**full, **robust.row("probability"), "clusters": clusters})
+    rows, robust_rows, excluded = _all_estimates(scores, related, iou_slice, normalise, options)
     table = _adjust(estimates_table(rows, IDENTIFY, ("r_squared",)), adjustment)
     clustered = estimates_table(robust_rows, IDENTIFY, ("clusters",)).astype({"clusters": "int64"})
     if table["estimate"].isna().all():
@@ -334,6 +319,30 @@ def _complete(stored: pd.DataFrame, scheme: Scheme, iou_slice: IouSlice
     }
     kept = rows[scored & rows["probability"].notna()]
     return kept, {reason: int(out.sum()) for reason, out in counts.items() if out.any()}
+
+
+def _all_estimates(
+    scores: pd.DataFrame, related: Sequence[tuple[str, str]], iou_slice: IouSlice,
+    normalise: bool, options: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[tuple[str, str, str], dict[str, int]]]:
+    """Rows of the estimates, of the robust ones, and what is left out per map and scheme."""
+    rows: list[dict[str, Any]] = []
+    robust_rows: list[dict[str, Any]] = []
+    excluded: dict[tuple[str, str, str], dict[str, int]] = {}
+    for explainer, model in related:
+        stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
+        findings = list(dict.fromkeys(stored["finding"]))
+        for scheme in SCHEMES:
+            complete, excluded[explainer, model, scheme] = _complete(stored, scheme, iou_slice)
+            name = {"explainer": explainer, "model": model, "scheme": scheme,
+                    "response": "saliency"}
+            for finding, slope, robust, rho, clusters in _estimates(complete, findings,
+                                                                    normalise, options):
+                full = {**name, "finding": finding}
+                rows += [{**full, **slope.row("probability"), "r_squared": slope.r_squared},
+                         {**full, **rho.row("spearman"), "r_squared": np.nan}]
+                robust_rows.append({**full, **robust.row("probability"), "clusters": clusters})
+    return rows, robust_rows, excluded
 
 
 def _estimates(complete: pd.DataFrame, findings: Sequence[str], normalise: bool,
