@@ -121,11 +121,11 @@ def _panels(result: Result, across: str, up: str) -> tuple[Figure, list[_Panel]]
     lines = -(-len(findings) // columns)
     side = WIDTH / _COLUMNS
     # Room for the title of two lines, the legend, and the heading, which is the widest of all.
-    figure = new_figure(lines * (side + 0.35 + 0.18 * len(models)) + 0.35,
+    figure = new_figure(lines * (side + 0.45 + 0.18 * len(models)) + 0.35,
                         max(side * columns, 4.4))
     # Legends below axes that keep their aspect come out a little lower than was reckoned with.
     engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0, 0.03, 1, 0.97))
+    engine.set(rect=(0, 0.03, 1, 0.97), hspace=0.06 if lines > 1 else 0)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in grid[len(findings):]:
         axes.set_axis_off()
