@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -86,7 +86,8 @@ def model_similarity(
     criterion : {"repeatability", "reproducibility"}
         Pairs of models of one architecture, or of two.
     split, findings, explainers, models
-        Only these.
+        Only these.  Unless models are named, two of one architecture that were trained with
+        different losses (``guidance`` of the study) are no pair.
     positives : bool
         Only images that show the finding, as the paper.
     ssim : {"default", "paper", "raw"}
@@ -240,6 +241,9 @@ def _plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion,
     same = [built[names[a]] == built[names[b]] for a, b in pairs]
     wanted = {"repeatability": [p for p, s in zip(pairs, same, strict=True) if s],
               "reproducibility": [p for p, s in zip(pairs, same, strict=True) if not s]}
+    if models is None:
+        wanted["repeatability"] = _guided_alike(cubes, names, wanted["repeatability"],
+                                                needed=criterion == "repeatability")
     if not wanted[criterion]:
         what = "of one architecture" if criterion == "repeatability" else "of two architectures"
         raise DataError(f"{source(cubes)} has no two models {what} to compare (it has "
@@ -254,6 +258,27 @@ def _plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion,
                 if _exists(comparison):
                     plan.append(comparison)
     return plan
+
+
+def _guided_alike(cubes: xr.DataTree, names: Sequence[str], pairs: Sequence[tuple[int, int]], *,
+                  needed: bool) -> list[tuple[int, int]]:
+    """Pairs that were trained with one loss: by two losses, other maps are what was asked for."""
+    recorded: Mapping[str, Any] = cubes.attrs.get("models", {})
+    stated = [recorded.get(name, {}).get("guidance", {}) for name in names]
+    # Without gaze or map, a guided classifier is a classifier.
+    guidance = [{} if its.get("loss") == "classification" else its for its in stated]
+    alike = [(a, b) for a, b in pairs if guidance[a] == guidance[b]]
+    apart = [(a, b) for a, b in pairs if guidance[a] != guidance[b]]
+    if apart and needed:
+        first = f"{names[apart[0][0]]} and {names[apart[0][1]]}"
+        if not alike:
+            raise DataError(f"{source(cubes)} has no two models of one architecture that were "
+                            f"trained with the same [models.guidance] ({first} were not); train a "
+                            "replicate, or name models with --model to compare these all the same")
+        _log.warning("%d pairs of models of one architecture (first: %s) were trained with "
+                     "different [models.guidance] and are not compared; name models with --model "
+                     "to compare them all the same", len(apart), first)
+    return alike
 
 
 def _left_out(maps: StoredMaps, plan: Sequence[_Comparison], criterion: Criterion,

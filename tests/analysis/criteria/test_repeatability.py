@@ -127,6 +127,26 @@ def test_only_positive_images_as_the_paper(build_study) -> None:
     assert set(result.tables["summary"]["n"]) == {7}
 
 
+def test_models_guided_in_other_ways_are_no_repetition(
+        build_study, caplog: pytest.LogCaptureFixture) -> None:
+    built = dict.fromkeys(["set1-1", "decoder-1", "decoder-2", "plain", "classification-1"], "unet")
+    cubes = build_study(models=built, positives=4)
+    cubes.attrs["models"] = {name: {"guidance": {"loss": name.split("-")[0]}}
+                             for name in built if name != "plain"}
+
+    def compared(**options: object) -> set[tuple[str, str]]:
+        scores = repeatability(cubes, split="test", options=OPTIONS, **options).tables["scores"]
+        return set(zip(scores["model_a"], scores["model_b"], strict=True))
+
+    assert compared() == {("decoder-1", "decoder-2"), ("plain", "classification-1")}
+    assert "8 pairs of models of one architecture (first: set1-1 and decoder-1)" in caplog.text
+    assert compared(models=["set1-1", "decoder-1"]) == {("set1-1", "decoder-1")}
+    cubes.attrs["models"] = {name: {"guidance": {"loss": f"set{k}"}}
+                             for k, name in enumerate(built)}
+    with pytest.raises(DataError, match=r"set1-1 and decoder-1 were not.*--model"):
+        repeatability(cubes, split="test", options=OPTIONS)
+
+
 def test_bad_input_says_what_is_wrong(build_study) -> None:
     with pytest.raises(DataError, match=r"no two models of one architecture.*net: a"):
         repeatability(build_study(models={"net": "a"}))
