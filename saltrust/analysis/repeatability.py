@@ -242,8 +242,10 @@ def _plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion,
     wanted = {"repeatability": [p for p, s in zip(pairs, same, strict=True) if s],
               "reproducibility": [p for p, s in zip(pairs, same, strict=True) if not s]}
     if models is None:
-        wanted["repeatability"] = _guided_alike(cubes, names, wanted["repeatability"],
-                                                needed=criterion == "repeatability")
+        alike = _guided_alike(cubes, names, wanted["repeatability"])
+        if criterion == "repeatability":
+            _say_guided_apart(cubes, names, wanted["repeatability"], alike)
+        wanted["repeatability"] = alike
     if not wanted[criterion]:
         what = "of one architecture" if criterion == "repeatability" else "of two architectures"
         raise DataError(f"{source(cubes)} has no two models {what} to compare (it has "
@@ -260,25 +262,30 @@ def _plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion,
     return plan
 
 
-def _guided_alike(cubes: xr.DataTree, names: Sequence[str], pairs: Sequence[tuple[int, int]], *,
-                  needed: bool) -> list[tuple[int, int]]:
-    """Pairs that were trained with one loss: by two losses, other maps are what was asked for."""
+def _guided_alike(cubes: xr.DataTree, names: Sequence[str], pairs: Sequence[tuple[int, int]]
+                  ) -> list[tuple[int, int]]:
+    """Pairs that were trained with one loss: of two losses, other maps are what was asked for."""
     recorded: Mapping[str, Any] = cubes.attrs.get("models", {})
     stated = [recorded.get(name, {}).get("guidance", {}) for name in names]
     # Without gaze or map, a guided classifier is a classifier.
     guidance = [{} if its.get("loss") == "classification" else its for its in stated]
-    alike = [(a, b) for a, b in pairs if guidance[a] == guidance[b]]
-    apart = [(a, b) for a, b in pairs if guidance[a] != guidance[b]]
-    if apart and needed:
-        first = f"{names[apart[0][0]]} and {names[apart[0][1]]}"
-        if not alike:
-            raise DataError(f"{source(cubes)} has no two models of one architecture that were "
-                            f"trained with the same [models.guidance] ({first} were not); train a "
-                            "replicate, or name models with --model to compare these all the same")
-        _log.warning("%d pairs of models of one architecture (first: %s) were trained with "
-                     "different [models.guidance] and are not compared; name models with --model "
-                     "to compare them all the same", len(apart), first)
-    return alike
+    return [(a, b) for a, b in pairs if guidance[a] == guidance[b]]
+
+
+def _say_guided_apart(cubes: xr.DataTree, names: Sequence[str], pairs: Sequence[tuple[int, int]],
+                      alike: Sequence[tuple[int, int]]) -> None:
+    """Refuse if no pair is alike, warn if some are not."""
+    apart = [pair for pair in pairs if pair not in alike]
+    if not apart:
+        return
+    first = " and ".join(names[m] for m in apart[0])
+    if not alike:
+        raise DataError(f"{source(cubes)} has no two models of one architecture that were "
+                        f"trained with the same [models.guidance] ({first} were not); train a "
+                        "replicate, or name models with --model to compare these all the same")
+    _log.warning("%d pairs of models of one architecture (first: %s) were trained with "
+                 "different [models.guidance] and are not compared; name models with --model "
+                 "to compare them all the same", len(apart), first)
 
 
 def _left_out(maps: StoredMaps, plan: Sequence[_Comparison], criterion: Criterion,
@@ -307,10 +314,12 @@ def _localizer_plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion
     """Two seeds of one localizer: the high baseline of both criteria."""
     names = maps.labels["model"]
     built = architectures(cubes, names, "localizer")
+    same = [(a, b) for a, b in combinations(range(len(names)), 2)
+            if built[names[a]] == built[names[b]]]
+    # Decoders of guided classifiers stand here too, by the names of these.
     plan = [_Comparison(maps, criterion, f"{LOCALIZER} {built[names[a]]}".strip(),
                         (names[a], names[b]), (a,), (b,), localizer=True)
-            for a, b in combinations(range(len(names)), 2)
-            if built[names[a]] == built[names[b]]]
+            for a, b in _guided_alike(cubes, names, same)]
     return [comparison for comparison in plan if _exists(comparison)]
 
 

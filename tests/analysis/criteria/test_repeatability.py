@@ -147,6 +147,16 @@ def test_models_guided_in_other_ways_are_no_repetition(
         repeatability(cubes, split="test", options=OPTIONS)
 
 
+def test_decoders_guided_in_other_ways_are_no_baseline(build_study) -> None:
+    cubes = build_study(localizers=["unet-1", "unet-2"], positives=4)
+    alike = repeatability(cubes, split="test", options=OPTIONS).tables["summary"]
+    assert "localizer unet" in set(alike["explainer"])
+    cubes.attrs["models"] = {"unet-1": {"guidance": {"loss": "decoder"}},
+                             "unet-2": {"guidance": {"loss": "set2"}}}
+    apart = repeatability(cubes, split="test", options=OPTIONS).tables["summary"]
+    assert set(alike["explainer"]) - set(apart["explainer"]) == {"localizer unet"}
+
+
 def test_bad_input_says_what_is_wrong(build_study) -> None:
     with pytest.raises(DataError, match=r"no two models of one architecture.*net: a"):
         repeatability(build_study(models={"net": "a"}))
