@@ -122,8 +122,8 @@ def model_similarity(
     work = _Pass(images, settings, positives, pairs, options.seed, failures)
     saliency = stored_maps(cubes, "saliency")
     assert saliency is not None
-    plan = _plan(cubes, saliency, criterion, explainers, models)
-    left_out = _left_out(saliency, plan, criterion, explainers)
+    plan, apart = _plan(cubes, saliency, criterion, explainers, models)
+    left_out = {**apart, **_left_out(saliency, plan, criterion, explainers)}
     localizer = stored_maps(cubes, "localizer")
     if localizer is not None:
         plan += _localizer_plan(cubes, localizer, criterion)
@@ -226,8 +226,12 @@ def _read(maps: StoredMaps, position: tuple[int, ...], images: Sequence[int]
 
 
 def _plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion,
-          explainers: Sequence[str] | None, models: Sequence[str] | None) -> list[_Comparison]:
-    """Comparisons of the criterion first, then those of the other one on the same models."""
+          explainers: Sequence[str] | None, models: Sequence[str] | None
+          ) -> tuple[list[_Comparison], dict[str, int]]:
+    """Comparisons of the criterion first, then those of the other one on the same models.
+
+    And pairs of models that are none, for the exclusions.
+    """
     names = maps.labels["model"]
     chosen = [m for m in label_positions(names, models, "model").tolist()
               if not _is_ensemble(cubes, m)]
@@ -241,10 +245,11 @@ def _plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion,
     same = [built[names[a]] == built[names[b]] for a, b in pairs]
     wanted = {"repeatability": [p for p, s in zip(pairs, same, strict=True) if s],
               "reproducibility": [p for p, s in zip(pairs, same, strict=True) if not s]}
+    apart = {}
     if models is None:
         alike = _guided_alike(cubes, names, wanted["repeatability"])
         if criterion == "repeatability":
-            _say_guided_apart(cubes, names, wanted["repeatability"], alike)
+            apart = _guided_apart(cubes, names, wanted["repeatability"], alike)
         wanted["repeatability"] = alike
     if not wanted[criterion]:
         what = "of one architecture" if criterion == "repeatability" else "of two architectures"
@@ -259,7 +264,7 @@ def _plan(cubes: xr.DataTree, maps: StoredMaps, criterion: Criterion,
                                          (names[a], names[b]), (e, a), (e, b))
                 if _exists(comparison):
                     plan.append(comparison)
-    return plan
+    return plan, apart
 
 
 def _guided_alike(cubes: xr.DataTree, names: Sequence[str], pairs: Sequence[tuple[int, int]]
@@ -272,12 +277,12 @@ def _guided_alike(cubes: xr.DataTree, names: Sequence[str], pairs: Sequence[tupl
     return [(a, b) for a, b in pairs if guidance[a] == guidance[b]]
 
 
-def _say_guided_apart(cubes: xr.DataTree, names: Sequence[str], pairs: Sequence[tuple[int, int]],
-                      alike: Sequence[tuple[int, int]]) -> None:
-    """Refuse if no pair is alike, warn if some are not."""
+def _guided_apart(cubes: xr.DataTree, names: Sequence[str], pairs: Sequence[tuple[int, int]],
+                  alike: Sequence[tuple[int, int]]) -> dict[str, int]:
+    """Number of pairs of different losses, said aloud; refused where no pair is alike."""
     apart = [pair for pair in pairs if pair not in alike]
     if not apart:
-        return
+        return {}
     first = " and ".join(names[m] for m in apart[0])
     if not alike:
         raise DataError(f"{source(cubes)} has no two models of one architecture that were "
@@ -286,6 +291,7 @@ def _say_guided_apart(cubes: xr.DataTree, names: Sequence[str], pairs: Sequence[
     _log.warning("%d pairs of models of one architecture (first: %s) were trained with "
                  "different [models.guidance] and are not compared; name models with --model "
                  "to compare them all the same", len(apart), first)
+    return {"pairs of models trained with different [models.guidance]": len(apart)}
 
 
 def _left_out(maps: StoredMaps, plan: Sequence[_Comparison], criterion: Criterion,

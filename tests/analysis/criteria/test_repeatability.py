@@ -134,13 +134,15 @@ def test_models_guided_in_other_ways_are_no_repetition(
     cubes.attrs["models"] = {name: {"guidance": {"loss": name.split("-")[0]}}
                              for name in built if name != "plain"}
 
-    def compared(**options: object) -> set[tuple[str, str]]:
-        scores = repeatability(cubes, split="test", options=OPTIONS, **options).tables["scores"]
-        return set(zip(scores["model_a"], scores["model_b"], strict=True))
+    def compared(**options: object) -> tuple[set[tuple[str, str]], list[int]]:
+        result = repeatability(cubes, split="test", options=OPTIONS, **options)
+        scores = result.tables["scores"]
+        return (set(zip(scores["model_a"], scores["model_b"], strict=True)),
+                list(result.meta["exclusions"].values()))
 
-    assert compared() == {("decoder-1", "decoder-2"), ("plain", "classification-1")}
+    assert compared() == ({("decoder-1", "decoder-2"), ("plain", "classification-1")}, [8])
     assert "8 pairs of models of one architecture (first: set1-1 and decoder-1)" in caplog.text
-    assert compared(models=["set1-1", "decoder-1"]) == {("set1-1", "decoder-1")}
+    assert compared(models=["set1-1", "decoder-1"]) == ({("set1-1", "decoder-1")}, [])
     cubes.attrs["models"] = {name: {"guidance": {"loss": f"set{k}"}}
                              for k, name in enumerate(built)}
     with pytest.raises(DataError, match=r"set1-1 and decoder-1 were not.*--model"):

@@ -88,6 +88,7 @@ def test_r_says_nothing_when_the_process_ends(
                            str(path), "--formula", FORMULA, "--engine", "pymer4", "--verify"],
                           cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == status
+    assert (done.stdout == "") == constant
     assert done.stderr.startswith(words)
     assert done.stderr.count("\n") == 1, done.stderr
 
