@@ -45,13 +45,13 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from saltrust.explainers.context import BatchContext
 from saltrust.explainers.explain import explain
-from saltrust.explainers.forward import run_forward
+from saltrust.explainers.methods.xrai_segments import SegmentStore
+from saltrust.explainers.passes.context import BatchContext
+from saltrust.explainers.passes.forward import run_forward
+from saltrust.explainers.passes.sampling import gaussian_noise
 from saltrust.explainers.registry import resolve
-from saltrust.explainers.sampling import gaussian_noise
-from saltrust.explainers.segmentation import SegmentStore
-from saltrust.models.registry import build
+from saltrust.models.classifiers.registry import build
 from saltrust.models.torchvision_operators import import_torchvision
 from saltrust.study import ExplainerSpec
 

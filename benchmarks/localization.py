@@ -34,13 +34,14 @@ import pandas as pd
 import xarray as xr
 from scipy import ndimage
 
-from saltrust.analysis import confidence, regressions
-from saltrust.analysis.descriptors import descriptors
+from saltrust.analysis.confidence import analysis as confidence
 from saltrust.analysis.inference.bootstrap import mean_interval
-from saltrust.analysis.localization import localization, score_maps
+from saltrust.analysis.localization.analysis import localization, score_maps
+from saltrust.analysis.localization.thresholds import CUTOFFS, GRID, tune
 from saltrust.analysis.pixels.upsampling import compiled
+from saltrust.analysis.shape import regressions
+from saltrust.analysis.shape.descriptors import descriptors
 from saltrust.analysis.stored.contents import probabilities
-from saltrust.analysis.thresholds import CUTOFFS, GRID, tune
 from saltrust.cache import rle
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS, Status
 from saltrust.cache.store import open_cubes

@@ -26,8 +26,8 @@ from torch import nn
 import saltrust
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS
 from saltrust.models.checkpoint import save
+from saltrust.models.classifiers.registry import build, preprocessing_of
 from saltrust.models.preprocessing import to_input
-from saltrust.models.registry import build, preprocessing_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RADIOGRAPHS = ROOT.parent / "shared" / "data" / "radiographs"

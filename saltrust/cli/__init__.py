@@ -11,19 +11,24 @@ from typing import Any
 import click
 
 from saltrust import __version__
-from saltrust.cli.analyze import analyze
-from saltrust.cli.criteria import randomization, repeatability, reproducibility, utility
+from saltrust.cli.analyze.from_scores import analyze
+from saltrust.cli.analyze.gaze import gaze
+from saltrust.cli.analyze.mixed import mixed
+from saltrust.cli.analyze.trustworthiness import (
+    randomization,
+    repeatability,
+    reproducibility,
+    utility,
+)
 from saltrust.cli.demo import demo
-from saltrust.cli.gaze import gaze
 from saltrust.cli.generate import generate
-from saltrust.cli.guided_training import guided_training
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
-from saltrust.cli.mixed import mixed
-from saltrust.cli.protocol import protocol
+from saltrust.cli.protocol.guided_training import guided_training
+from saltrust.cli.protocol.localization import protocol
+from saltrust.cli.protocol.trustworthiness import trustworthiness
 from saltrust.cli.report import report
 from saltrust.cli.train import train
-from saltrust.cli.trustworthiness import trustworthiness
 from saltrust.errors import SaltrustError
 
 

@@ -75,7 +75,7 @@ def _train_and_generate(study_file: Path, cubes_path: Path, *, progress: bool,
     from saltrust.datasets.registry import open_collection
     from saltrust.generate.job import generate
     from saltrust.study_file import read_study
-    from saltrust.training.classifier import train
+    from saltrust.training.tasks.classifier import train
 
     study = read_study(study_file)
     collection = open_collection(study)
@@ -88,8 +88,8 @@ def _train_and_generate(study_file: Path, cubes_path: Path, *, progress: bool,
 
 def _analyse(cubes_path: Path, report: Path, *, progress: bool) -> dict[str, Result]:
     from saltrust.cache.store import open_cubes
-    from saltrust.report.page import write_report
-    from saltrust.report.sections import analyse
+    from saltrust.report.page.page import write_report
+    from saltrust.report.page.sections import analyse
 
     cubes = open_cubes(cubes_path)
     results = analyse(cubes, keep=True, progress=progress)
@@ -99,8 +99,8 @@ def _analyse(cubes_path: Path, report: Path, *, progress: bool) -> dict[str, Res
 
 def _print_headlines(results: dict[str, Result], explainer: str = "gradcam") -> None:
     """Three tables that fit a screen; everything else is in the files."""
-    from saltrust.analysis.regressions import table2
-    from saltrust.report.tables import render_frame
+    from saltrust.analysis.result.text import render_frame
+    from saltrust.analysis.shape.regressions import table2
 
     decrease = results["localization"].tables["decrease"]
     chosen = decrease[(decrease["explainer"] == explainer) & (decrease["metric"] == "iou")]

@@ -38,7 +38,7 @@ def chexlocalize(ctx: click.Context, directory: Path, output: Path, overwrite: b
     Pickles are opened with an allow-list that rebuilds tensors and plain values only; one that
     tries anything else is refused.
     """
-    from saltrust.datasets.chexlocalize import import_chexlocalize
+    from saltrust.datasets.chexlocalize.heatmap_import import import_chexlocalize
 
     refuse_both(overwrite=overwrite, resume=resume)
     path = import_chexlocalize(directory, output, overwrite=overwrite, resume=resume,
@@ -68,7 +68,7 @@ _challenge_options = stack(
 @click.pass_context
 def siim_acr(ctx: click.Context, /, rle_csv: Path, output: Path, **options: Any) -> None:
     """Read the masks of the SIIM-ACR Pneumothorax challenge (native size 1024)."""
-    from saltrust.datasets.siim_acr import import_siim_acr
+    from saltrust.datasets.challenges.siim_acr import import_siim_acr
 
     refuse_both(overwrite=options["overwrite"], resume=options["resume"])
     click.echo(str(import_siim_acr(rle_csv, output, progress=shows_progress(ctx), **options)))
@@ -84,7 +84,7 @@ def siim_acr(ctx: click.Context, /, rle_csv: Path, output: Path, **options: Any)
 @click.pass_context
 def rsna(ctx: click.Context, /, labels_csv: Path, output: Path, **options: Any) -> None:
     """Read the boxes of the RSNA Pneumonia challenge (native size 1024)."""
-    from saltrust.datasets.rsna import import_rsna
+    from saltrust.datasets.challenges.rsna import import_rsna
 
     refuse_both(overwrite=options["overwrite"], resume=options["resume"])
     click.echo(str(import_rsna(labels_csv, output, progress=shows_progress(ctx), **options)))
@@ -113,8 +113,8 @@ def egd_cxr(ctx: click.Context, /, directory: Path, output: Path, sigma: str, we
     DIR holds master_sheet.csv and fixations.csv.  --images is the folder of MIMIC-CXR, or of
     pictures named by DICOM id.
     """
-    from saltrust.datasets.egd_cxr import import_egd_cxr
-    from saltrust.datasets.gaze_maps import GazeSmoothing
+    from saltrust.datasets.egd_cxr.collection import import_egd_cxr
+    from saltrust.datasets.files.gaze_maps import GazeSmoothing
 
     refuse_both(overwrite=options["overwrite"], resume=options["resume"])
     path = import_egd_cxr(directory, output, smoothing=GazeSmoothing(sigma, weight),

@@ -45,8 +45,13 @@ def info(cubes: Path | None, architecture: str | None, as_json: bool) -> None:
 def _show_stages(architecture: str, as_json: bool) -> None:
     import torch
 
+    from saltrust.models.classifiers.registry import (
+        build,
+        check_forward,
+        importable_from,
+        preprocessing_of,
+    )
     from saltrust.models.preprocessing import to_input
-    from saltrust.models.registry import build, check_forward, importable_from, preprocessing_of
     from saltrust.models.stages import natural_stages
 
     with importable_from(Path.cwd()):

@@ -48,7 +48,7 @@ def emit(result: Result, topic: str, *, form: str, tables: Sequence[str], folder
     printed : callable, optional
         What to print instead of the plain rendering.
     """
-    from saltrust.report.tables import render
+    from saltrust.analysis.result.text import render
 
     unknown = [name for name in tables if name not in result.tables]
     if unknown:
@@ -63,7 +63,7 @@ def emit(result: Result, topic: str, *, form: str, tables: Sequence[str], folder
 
 def write_files(result: Result, topic: str, folder: Path, *, overwrite: bool) -> list[Path]:
     """Write ``<topic>.json`` and ``<topic>_<table>.csv`` for every table."""
-    from saltrust.report.tables import render
+    from saltrust.analysis.result.text import render
 
     content = {folder / f"{topic}.json": render(result, "json", tables=None)}
     for name in result.tables:

@@ -19,8 +19,8 @@ from saltrust.cli.options import cubes_argument, overwrite_option, seed_option, 
 def report(ctx: click.Context, cubes: Path, output: Path, seed: int, overwrite: bool) -> None:
     """Write one self-contained HTML page: tables, figures and a gallery of heatmaps."""
     from saltrust.cache.store import open_cubes
-    from saltrust.report.page import check_output, write_report
-    from saltrust.report.sections import attempt
+    from saltrust.report.page.page import check_output, write_report
+    from saltrust.report.page.sections import attempt
 
     progress = shows_progress(ctx)
     tree = open_cubes(cubes)

@@ -89,7 +89,7 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
 def _check_folders(study: Study, models: tuple[str, ...], *, overwrite: bool,
                    resume: bool) -> None:
     """Refuse a folder of the last model now, and not when all others are trained."""
-    from saltrust.training.run_folder import check_run_folder
+    from saltrust.training.runs.run_folder import check_run_folder
 
     for entry in study.trained:
         if not models or entry.name in models:
@@ -103,9 +103,9 @@ def _trainers(collection: Collection, study: Study, models: tuple[str, ...], *, 
     Of those that were asked for, localizers are tried: their annotations may not do, and hours
     of training classifiers are no time to wait for that.
     """
-    from saltrust.training.classifier import train as train_classifier
-    from saltrust.training.guided import train_guided
-    from saltrust.training.images import read_images
+    from saltrust.training.data.images import read_images
+    from saltrust.training.tasks.classifier import train as train_classifier
+    from saltrust.training.tasks.guided import train_guided
 
     # Decoded once, for all models; annotations likewise, for all localizers.
     images = functools.cache(lambda: read_images(collection, study.grid, progress=progress))
@@ -114,8 +114,8 @@ def _trainers(collection: Collection, study: Study, models: tuple[str, ...], *, 
         "guided": functools.partial(train_guided, images=images),
     }
     if study.localizers:
-        from saltrust.training.annotated_images import read_annotations
-        from saltrust.training.localizer import check_localizers, train_localizer
+        from saltrust.training.data.annotated_images import read_annotations
+        from saltrust.training.tasks.localizer import check_localizers, train_localizer
 
         annotated = functools.cache(
             lambda: read_annotations(collection, images(), progress=progress))

@@ -30,8 +30,8 @@ from saltrust.datasets.collection_index import (
     fingerprint,
     require_unique,
 )
-from saltrust.datasets.csv_tables import SPLIT_NAMES
-from saltrust.datasets.radiograph_files import (
+from saltrust.datasets.files.csv_tables import SPLIT_NAMES
+from saltrust.datasets.files.radiograph_files import (
     RADIOGRAPH_SUFFIXES,
     read_radiograph,
     stated_patients,

@@ -32,8 +32,8 @@ def open_collection(study: Study) -> Collection:
     data = study.data
     fractions = data.split_fractions or (0.7, 0.1, 0.2)
     if data.kind == "phantom":
-        from saltrust.datasets.gaze_maps import DEFAULT_SIGMA, GazeSmoothing
-        from saltrust.datasets.phantom import phantom
+        from saltrust.datasets.files.gaze_maps import DEFAULT_SIGMA, GazeSmoothing
+        from saltrust.datasets.phantom.collection import phantom
 
         smoothing = GazeSmoothing(data.sigma or DEFAULT_SIGMA, data.weight)
         return phantom(patients=data.patients, size=data.size, seed=study.seed,
@@ -52,12 +52,12 @@ def open_collection(study: Study) -> Collection:
         return folder(path, findings=data.findings, split_fractions=fractions,
                       seed=study.seed)
     if data.kind == "manifest":
-        from saltrust.datasets.manifest import manifest
+        from saltrust.datasets.manifest.collection import manifest
 
         return manifest(path, findings=data.findings, split_fractions=fractions,
                         seed=study.seed)
     if data.kind == "chexlocalize":
-        from saltrust.datasets.chexlocalize_collection import chexlocalize
+        from saltrust.datasets.chexlocalize.collection import chexlocalize
 
         return chexlocalize(path, findings=data.findings)
     if data.kind == "egd-cxr":
@@ -70,8 +70,8 @@ def open_collection(study: Study) -> Collection:
 
 
 def _egd_cxr(study: Study, path: Path) -> Collection:
-    from saltrust.datasets.egd_cxr import SIGMA, SPLIT_FRACTIONS, egd_cxr
-    from saltrust.datasets.gaze_maps import GazeSmoothing
+    from saltrust.datasets.egd_cxr.collection import SIGMA, SPLIT_FRACTIONS, egd_cxr
+    from saltrust.datasets.files.gaze_maps import GazeSmoothing
 
     data = study.data
     beside = _beside(study, "images", "heatmaps", "splits")
@@ -81,9 +81,9 @@ def _egd_cxr(study: Study, path: Path) -> Collection:
 
 
 def _challenge(study: Study, path: Path) -> Collection:
-    from saltrust.datasets.challenge_collection import SPLIT_FRACTIONS
-    from saltrust.datasets.rsna import rsna
-    from saltrust.datasets.siim_acr import siim_acr
+    from saltrust.datasets.challenges.collection import SPLIT_FRACTIONS
+    from saltrust.datasets.challenges.rsna import rsna
+    from saltrust.datasets.challenges.siim_acr import siim_acr
 
     data = study.data
     choices: dict[str, Any] = {"findings": data.findings, "seed": study.seed,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from saltrust.explainers.context import BatchContext
-from saltrust.explainers.forward import ForwardPass, run_forward
-from saltrust.explainers.precision import computing_in
+from saltrust.explainers.passes.context import BatchContext
+from saltrust.explainers.passes.forward import ForwardPass, run_forward
+from saltrust.explainers.passes.precision import computing_in
 from saltrust.explainers.registry import BoundExplainer
 
 
@@ -58,7 +58,7 @@ def explain(
     context : BatchContext, optional
         Names of the images, seed, black and white; without it, what the inputs tell.
     precision : {'float32', 'tf32', 'bf16'}
-        Of the network's products (:func:`saltrust.explainers.precision.computing_in`).  In
+        Of the network's products (:func:`saltrust.explainers.passes.precision.computing_in`).  In
         bfloat16, logits and the methods that need ``full_precision`` are computed in float32
         all the same, in a pass of their own.
 

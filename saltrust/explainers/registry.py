@@ -10,8 +10,10 @@ carry no gradient; ``outputs`` are the indices of F logits; the heatmaps are a t
 their defaults included, and are recorded with the maps.
 
 A function that has an argument ``forward`` is handed the
-:class:`~saltrust.explainers.forward.ForwardPass` that all explainers of a batch share, and one
-that has an argument ``context`` the :class:`~saltrust.explainers.context.BatchContext`: names of
+:class:`~saltrust.explainers.passes.forward.ForwardPass` that all explainers of a batch share, and
+one
+that has an argument ``context`` the :class:`~saltrust.explainers.passes.context.BatchContext`:
+names of
 the images, seed, black and white.  What such a function needs of the pass is declared with it,
 as an :class:`Explainer`.
 
@@ -34,18 +36,18 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import DataError, SaltrustError, UsageError, nearest
-from saltrust.explainers.class_activation import eigencam, gradcam, gradcam_plus_plus
-from saltrust.explainers.context import LEVELS, BatchContext
-from saltrust.explainers.deeplift import deeplift
-from saltrust.explainers.forward import ForwardPass, frozen
-from saltrust.explainers.gradient import grad, input_x_gradient
-from saltrust.explainers.guided import deconvnet, guided_backprop, guided_gradcam
-from saltrust.explainers.integrated_gradients import QUADRATURES, ig, smooth_ig
-from saltrust.explainers.layers import feature_layer
-from saltrust.explainers.occlusion import occlusion
-from saltrust.explainers.smoothgrad import smoothgrad
-from saltrust.explainers.xrai import xrai
-from saltrust.models.registry import import_attribute
+from saltrust.explainers.methods.class_activation import eigencam, gradcam, gradcam_plus_plus
+from saltrust.explainers.methods.deeplift import deeplift
+from saltrust.explainers.methods.gradient import grad, input_x_gradient
+from saltrust.explainers.methods.guided import deconvnet, guided_backprop, guided_gradcam
+from saltrust.explainers.methods.integrated_gradients import QUADRATURES, ig, smooth_ig
+from saltrust.explainers.methods.occlusion import occlusion
+from saltrust.explainers.methods.smoothgrad import smoothgrad
+from saltrust.explainers.methods.xrai import xrai
+from saltrust.explainers.passes.context import LEVELS, BatchContext
+from saltrust.explainers.passes.forward import ForwardPass, frozen
+from saltrust.explainers.passes.layers import feature_layer
+from saltrust.models.classifiers.registry import import_attribute
 from saltrust.study import ExplainerSpec
 
 ENTRY_POINTS = "saltrust.explainers"
@@ -72,7 +74,8 @@ class Explainer:
         Which of its parameters name a layer whose feature maps it takes from the shared
         forward pass.  An empty name stands for the last spatial layer.
     baseline : str
-        Which of its parameters names the gray level (:data:`~saltrust.explainers.context.LEVELS`)
+        Which of its parameters names the gray level
+        (:data:`~saltrust.explainers.passes.context.LEVELS`)
         from which the change of the logit equals the sum of the map; empty: it promises no such
         thing.
     limits : dict of str to (low, high)

@@ -13,9 +13,9 @@ from saltrust.cache.collection import Collection, Radiograph
 from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter, disk_errors
 from saltrust.errors import DataError
-from saltrust.explainers.context import BatchContext, PassSize
 from saltrust.explainers.explain import explain
-from saltrust.explainers.segmentation import SegmentStore
+from saltrust.explainers.methods.xrai_segments import SegmentStore
+from saltrust.explainers.passes.context import BatchContext, PassSize
 from saltrust.generate.plan import PlannedModel, Positions
 from saltrust.generate.radiographs import LoadedBatch, RadiographStore
 from saltrust.generate.status import map_status

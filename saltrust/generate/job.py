@@ -14,7 +14,7 @@ import torch
 from saltrust.cache.collection import Collection
 from saltrust.cache.reference import fixation_count, instance_counts, write_annotations
 from saltrust.cache.writing import StoreWriter, create_store
-from saltrust.explainers.context import PassSize
+from saltrust.explainers.passes.context import PassSize
 from saltrust.generate.agreement import N_IMAGES, measure_agreement, warn_of_disagreement
 from saltrust.generate.batch_run import run_batches
 from saltrust.generate.batches import (

@@ -17,7 +17,7 @@ from saltrust.generate.batch_run import run_batches
 from saltrust.generate.plan import Plan, Positions
 from saltrust.generate.radiographs import LoadedBatch, RadiographStore
 from saltrust.generate.status import map_status
-from saltrust.models.localizer import Localizer
+from saltrust.models.localizers.trained_localizer import Localizer
 from saltrust.models.preprocessing import to_input
 
 Floats = npt.NDArray[np.float32]

@@ -14,14 +14,14 @@ import xarray as xr
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.explain import explain
-from saltrust.explainers.precision import check_precision
+from saltrust.explainers.passes.precision import check_precision
 from saltrust.explainers.registry import BoundExplainer, describe_parameters, resolve
 from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomization
-from saltrust.models.classifier import Classifier, load_classifier
-from saltrust.models.decoding import trained_decoder
-from saltrust.models.localizer import Localizer, load_localizer
+from saltrust.models.classifiers.decoding import trained_decoder
+from saltrust.models.classifiers.registry import importable_from
+from saltrust.models.classifiers.trained_classifier import Classifier, load_classifier
+from saltrust.models.localizers.trained_localizer import Localizer, load_localizer
 from saltrust.models.preprocessing import to_input
-from saltrust.models.registry import importable_from
 from saltrust.study import ModelSpec, Study
 
 Positions = npt.NDArray[np.intp]

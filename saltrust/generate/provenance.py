@@ -12,7 +12,7 @@ import torch
 
 from saltrust.cache.collection import Collection
 from saltrust.generate.plan import Plan
-from saltrust.models.localizer import Localizer
+from saltrust.models.localizers.trained_localizer import Localizer
 
 # scikit-image segments radiographs for XRAI; numpy draws the noise.
 _PACKAGES = ("numpy", "xarray", "zarr", "torch", "torchvision", "scikit-image",

@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 
 from saltrust.errors import UsageError
-from saltrust.models.classifier import Classifier
+from saltrust.models.classifiers.trained_classifier import Classifier
 from saltrust.models.preprocessing import to_input
 from saltrust.models.stages import Stage, choose_stages, natural_stages
 from saltrust.study import Study

@@ -5,7 +5,7 @@
 ==================  ==========================================================================
 ``findings``        names of the outputs, in order (the one field that is always needed)
 ``classes``         where there are three outputs per finding, their order:
-                    :data:`saltrust.models.three_class.CLASSES`
+                    :data:`saltrust.models.classifiers.three_class.CLASSES`
 ``architecture``    registry name or ``package.module:factory``, with its ``arguments``
 ``preprocessing``   :class:`~saltrust.models.preprocessing.Preprocessing` as plain values
 ``grid``            height and width in pixels of the images it was trained on

@@ -13,9 +13,9 @@ from torch import nn
 from saltrust.cache.schema import FINDING_ALIASES
 from saltrust.errors import DataError, SaltrustError, UsageError
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, sha256_of
+from saltrust.models.classifiers.registry import Architecture, importable_from, preprocessing_of
+from saltrust.models.classifiers.three_class import CLASSES, answer_with_contrast
 from saltrust.models.preprocessing import Preprocessing
-from saltrust.models.registry import Architecture, importable_from, preprocessing_of
-from saltrust.models.three_class import CLASSES, answer_with_contrast
 from saltrust.models.weights import fit_weights
 from saltrust.study import LocalizerSpec, ModelSpec, Study
 

@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import read_card, save, sha256_of
-from saltrust.training.interrupts import interrupts_wait
-from saltrust.training.kept_checkpoints import keep_best, remove_others
 from saltrust.training.precision import autocast, gradient_scaler
-from saltrust.training.resuming import STATE_FILE, write_state
-from saltrust.training.run import Run
-from saltrust.training.run_folder import remove_unfinished, write_metrics
+from saltrust.training.runs.interrupts import interrupts_wait
+from saltrust.training.runs.kept_checkpoints import keep_best, remove_others
+from saltrust.training.runs.resuming import STATE_FILE, write_state
+from saltrust.training.runs.run import Run
+from saltrust.training.runs.run_folder import remove_unfinished, write_metrics
 from saltrust.training.task import BatchLoss, Task, Validation
 
 
@@ -38,7 +38,7 @@ class Course:
     rows : list of dict
         Of the metrics.
     kept : list of dict
-        Checkpoints beside the best, as :func:`~saltrust.training.kept_checkpoints.keep_best`
+        Checkpoints beside the best, as :func:`~saltrust.training.runs.kept_checkpoints.keep_best`
         lists them.
     """
 
@@ -73,7 +73,7 @@ class Course:
     _PLAIN = ("epoch", "steps", "waited", "best_score", "rows", "kept", "resumed")
 
     def state(self, task: Task, run: Run, card: dict[str, Any]) -> dict[str, Any]:
-        """All of it, for :func:`saltrust.training.resuming.write_state`."""
+        """All of it, for :func:`saltrust.training.runs.resuming.write_state`."""
         return {
             "card": card,
             "threads": torch.get_num_threads(),

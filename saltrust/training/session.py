@@ -18,15 +18,15 @@ from saltrust.models.device import choose_device, sensible_threads
 from saltrust.models.weights import fit_weights
 from saltrust.presets import PRESETS
 from saltrust.study import Study, TrainedEntry
-from saltrust.training.images import check_splits
-from saltrust.training.kept_checkpoints import complete_cards, require_kept
+from saltrust.training.data.images import check_splits
 from saltrust.training.loop import Course, fit
-from saltrust.training.out_of_memory import memory_suffices
 from saltrust.training.precision import check_precision, tensor_cores
-from saltrust.training.resuming import STATE_FILE, check_same_run, read_state, require_whole
-from saltrust.training.run import Run
-from saltrust.training.run_folder import check_run_folder, labels_digest, start_run, versions
-from saltrust.training.seeding import derive_seeds, reproducible
+from saltrust.training.runs.kept_checkpoints import complete_cards, require_kept
+from saltrust.training.runs.out_of_memory import memory_suffices
+from saltrust.training.runs.resuming import STATE_FILE, check_same_run, read_state, require_whole
+from saltrust.training.runs.run import Run
+from saltrust.training.runs.run_folder import check_run_folder, labels_digest, start_run, versions
+from saltrust.training.runs.seeding import derive_seeds, reproducible
 from saltrust.training.task import Task
 
 #: Builds the network of a run (from torch's global generator, which is seeded), completes its

@@ -10,7 +10,7 @@ import pytest
 
 from saltrust.cache.inspection import describe
 from saltrust.cache.store import open_cubes
-from saltrust.report import overview
+from saltrust.report.page import overview
 
 STUDY = """
 name = "tiny"

@@ -14,8 +14,8 @@ import torch
 from saltrust.cache.schema import Status
 from saltrust.cache.store import open_cubes
 from saltrust.generate.job import generate
+from saltrust.models.classifiers.registry import build
 from saltrust.models.preprocessing import GRAY, to_input
-from saltrust.models.registry import build
 from saltrust.study import GenerateSpec, ModelSpec, Study
 
 LOSSES = {"plain": None, "classification": "classification", "base": "decoder", "one": "set1",

@@ -17,12 +17,12 @@ from saltrust.cache.rle import decode
 from saltrust.cache.schema import Status
 from saltrust.cache.store import open_cubes
 from saltrust.cache.validation import problems
-from saltrust.explainers.class_activation import gradcam
-from saltrust.explainers.gradient import grad
+from saltrust.explainers.methods.class_activation import gradcam
+from saltrust.explainers.methods.gradient import grad
 from saltrust.generate.job import generate
-from saltrust.models.classifier import load_classifier
+from saltrust.models.classifiers.registry import build
+from saltrust.models.classifiers.trained_classifier import load_classifier
 from saltrust.models.preprocessing import to_input
-from saltrust.models.registry import build
 from saltrust.study import ExplainerSpec, GenerateSpec, Study
 
 MAPS = {"grad": grad, "gradcam": gradcam}

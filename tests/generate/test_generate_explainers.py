@@ -15,14 +15,14 @@ import torch
 from saltrust.cache.schema import Status
 from saltrust.cache.store import open_cubes
 from saltrust.errors import DataError, UsageError
-from saltrust.explainers.context import BatchContext
-from saltrust.explainers.integrated_gradients import ig
+from saltrust.explainers.methods.integrated_gradients import ig
+from saltrust.explainers.methods.smoothgrad import smoothgrad
+from saltrust.explainers.methods.xrai import xrai
+from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.registry import BUILT_IN
-from saltrust.explainers.smoothgrad import smoothgrad
-from saltrust.explainers.xrai import xrai
 from saltrust.generate import batches, plan
 from saltrust.generate.job import generate
-from saltrust.models.classifier import load_classifier
+from saltrust.models.classifiers.trained_classifier import load_classifier
 from saltrust.models.preprocessing import to_input
 from saltrust.study import ExplainerSpec, GenerateSpec, Study
 

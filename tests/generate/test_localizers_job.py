@@ -17,7 +17,7 @@ from saltrust.cache.store import open_cubes
 from saltrust.errors import DataError, UsageError
 from saltrust.generate import localizers
 from saltrust.generate.job import generate
-from saltrust.models.localizer import load_localizer
+from saltrust.models.localizers.trained_localizer import load_localizer
 from saltrust.models.preprocessing import to_input
 from saltrust.study import LocalizerSpec, Study
 

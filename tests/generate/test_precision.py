@@ -14,9 +14,9 @@ from torch import nn
 
 from saltrust.cache.store import open_cubes
 from saltrust.errors import DataError, UsageError
-from saltrust.explainers.context import BatchContext, PassSize
 from saltrust.explainers.explain import explain
-from saltrust.explainers.precision import computing_in
+from saltrust.explainers.passes.context import BatchContext, PassSize
+from saltrust.explainers.passes.precision import computing_in
 from saltrust.explainers.registry import resolve
 from saltrust.generate.agreement import correlations, measure_agreement, warn_of_disagreement
 from saltrust.generate.batches import Resources

@@ -21,9 +21,9 @@ from saltrust.cli import main
 from saltrust.errors import UsageError
 from saltrust.generate.job import generate
 from saltrust.models.checkpoint import save
+from saltrust.models.classifiers.small import PhantomNet
 from saltrust.models.preprocessing import to_input
 from saltrust.models.random_weights import randomised
-from saltrust.models.small import PhantomNet
 from saltrust.models.stages import natural_stages
 from saltrust.study import RandomizationSpec, Study
 from saltrust.study_file import read_study

@@ -14,8 +14,8 @@ from torch import nn
 from saltrust.errors import DataError, UsageError
 from saltrust.models import checkpoint
 from saltrust.models.checkpoint import card_path, read_card, read_weights, save, write_card
-from saltrust.models.registry import build
-from saltrust.models.small import PhantomNet
+from saltrust.models.classifiers.registry import build
+from saltrust.models.classifiers.small import PhantomNet
 from saltrust.models.weights import fit_pretrained, fit_weights
 
 

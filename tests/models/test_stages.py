@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from saltrust.errors import UsageError
+from saltrust.models.classifiers.registry import ARCHITECTURES, build, preprocessing_of
 from saltrust.models.preprocessing import to_input
 from saltrust.models.random_weights import randomised
-from saltrust.models.registry import ARCHITECTURES, build, preprocessing_of
 from saltrust.models.stages import Stage, choose_stages, natural_stages
 
 INCEPTION = ["fc", "Mixed_7c", "Mixed_7b", "Mixed_7a", "Mixed_6e", "Mixed_6d", "Mixed_6c",

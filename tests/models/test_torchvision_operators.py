@@ -82,9 +82,9 @@ import logging
 logging.basicConfig(format="%(message)s")
 import torch
 from saltrust.models.torchvision_operators import import_torchvision
-from saltrust.models.registry import build
-from saltrust.models.localizer_registry import build_localizer
-from saltrust.models.localizing import BoxTargets, image_scores, localize
+from saltrust.models.classifiers.registry import build
+from saltrust.models.localizers.registry import build_localizer
+from saltrust.models.localizers.network import BoxTargets, image_scores, localize
 
 vision = import_torchvision()
 torch.manual_seed(0)

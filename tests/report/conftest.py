@@ -12,7 +12,7 @@ import xarray as xr
 from saltrust.analysis.result import Result
 from saltrust.cache.grid import mask_to_grid
 from saltrust.cache.rle import encode
-from saltrust.report.sections import attempt
+from saltrust.report.page.sections import attempt
 
 GRID = (32, 32)
 NATIVE = (64, 48)

@@ -9,13 +9,13 @@ import torch
 from saltrust.errors import UsageError
 from saltrust.models.checkpoint import read_card, read_weights
 from saltrust.study import Study
-from saltrust.training.classifier import ClassifierTask, train
 from saltrust.training.precision import (
     autocast,
     check_precision,
     gradient_scaler,
     tensor_cores,
 )
+from saltrust.training.tasks.classifier import ClassifierTask, train
 
 Data = Callable[..., Any]
 Make = Callable[..., Study]

@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from saltrust.analysis.mixed import reml as likelihood_fit
 from saltrust.analysis.mixed.design import FixedDesign, fixed_design
 from saltrust.analysis.mixed.formula import Formula
 from saltrust.analysis.mixed.frame import FloatArray, ModelFrame
-from saltrust.analysis.mixed.sufficient import Sufficient, sufficient
+from saltrust.analysis.mixed.likelihood import reml as likelihood_fit
+from saltrust.analysis.mixed.likelihood.sufficient import Sufficient, sufficient
 
 
 class Inference(Protocol):
@@ -41,7 +41,7 @@ class MixedFit:
     frame : ModelFrame
     design : FixedDesign
     data : Sufficient
-    optimum : saltrust.analysis.mixed.reml.Profile
+    optimum : saltrust.analysis.mixed.likelihood.reml.Profile
         Where the likelihood is largest; on the scale of ``data``.
     reml : bool
     """

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from saltrust.analysis.mixed.asymptotic import Asymptotic
+from saltrust.analysis.mixed.adjustment.simultaneous import adjust, critical, two_sided
 from saltrust.analysis.mixed.fitted import Inference, MixedFit, fit
 from saltrust.analysis.mixed.frame import FloatArray
-from saltrust.analysis.mixed.kenward_roger import KenwardRoger
-from saltrust.analysis.mixed.marginal_means import mean_rows
+from saltrust.analysis.mixed.inference.asymptotic import Asymptotic
+from saltrust.analysis.mixed.inference.kenward_roger import KenwardRoger
+from saltrust.analysis.mixed.inference.marginal_means import mean_rows
+from saltrust.analysis.mixed.inference.satterthwaite import Satterthwaite
+from saltrust.analysis.mixed.inference.term_tests import term_tests
 from saltrust.analysis.mixed.request import Answer, DfMethod, Estimates, Family, Request
-from saltrust.analysis.mixed.satterthwaite import Satterthwaite
-from saltrust.analysis.mixed.simultaneous import adjust, critical, two_sided
-from saltrust.analysis.mixed.term_tests import term_tests
 
 
 def answer(request: Request) -> Answer:

@@ -1,0 +1,1 @@
+"""How well models classify, and whether their probabilities mean what they say."""

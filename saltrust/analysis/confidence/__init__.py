@@ -1,0 +1,1 @@
+"""Whether maps of confident predictions are better localized."""

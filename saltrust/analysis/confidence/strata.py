@@ -1,0 +1,136 @@
+"""Localization where the model calls the finding and where it does not, and by confidence.
+
+A slope over all positives hides where it comes from: a map of a finding that the model does not
+see can hardly lie on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from saltrust.analysis.inference.bootstrap import (
+    mean_interval,
+    proportion_interval,
+    resampled_means,
+)
+from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
+from saltrust.analysis.localization.contrasts import bootstrap_estimate
+from saltrust.analysis.scores.segmentation_rules import Choice
+from saltrust.analysis.scores.selection import SCHEMES, Scheme, response
+
+FloatArray = npt.NDArray[np.float64]
+
+#: Bounds of the bins of probability; the last one includes 1.
+BIN_BOUNDS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+TRUE_POSITIVE, FALSE_NEGATIVE = "true positive", "false negative"
+CONTRAST = f"{TRUE_POSITIVE} - {FALSE_NEGATIVE}"
+ALL = "All findings"
+_IDENTIFY = ("explainer", "model", "scheme", "finding", "stratum")
+
+
+def confidence_strata(scores: pd.DataFrame, operating_point: Choice, *,
+                      adjustment: Adjustment = "bonferroni", confidence: float = 0.95,
+                      resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Mean localization of positives by what the model said of them.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        One row per map on a reference: ``explainer, model, finding, iou, hit, area_reference,
+        area_predicted, probability, cluster``; rows without a probability or without a
+        positive reference are left out.
+    operating_point : Choice
+        A positive is a true positive where its probability *exceeds* this, else a false
+        negative.
+    adjustment : {"bonferroni", "holm", "bh", "none"}
+        Of the contrasts: per explainer, model and scheme the findings are one family, the
+        pooled row another.
+    confidence, resamples, seed
+        Of the bootstrap by patient: percentiles; Wilson's interval where all are hits or
+        all are misses.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``explainer, model, scheme, finding, stratum``, the uniform columns, and
+        ``probability``: the mean of the stratum.  Strata are :data:`TRUE_POSITIVE` and
+        :data:`FALSE_NEGATIVE` (term ``mean``), their difference :data:`CONTRAST` (term
+        ``difference``, with a p-value from the resamples), and bins of probability (term
+        ``mean``).  Empty strata keep their rows.  ``All findings`` pools rows.
+    """
+    check_confidence(confidence)
+    options = {"resamples": resamples, "confidence": confidence, "seed": seed}
+    rows: list[dict[str, Any]] = []
+    for (explainer, model), stored in scores.groupby(["explainer", "model"], sort=False):
+        point = np.array([operating_point.of(finding, str(explainer), str(model)) or 0.0
+                          for finding in stored["finding"]], dtype=np.float64)
+        for scheme in SCHEMES:
+            # An empty prediction on a positive is a failure here, whatever the slice elsewhere.
+            table = stored.assign(score=response(stored, scheme, "positive"), point=point)
+            table = table[table["score"].notna() & table["probability"].notna()]
+            name = {"explainer": explainer, "model": model, "scheme": scheme}
+            for finding in (*dict.fromkeys(stored["finding"]), ALL):
+                own = table if finding == ALL else table[table["finding"] == finding]
+                rows += [{**name, "finding": finding, **row}
+                         for row in _strata(own, scheme, options)]
+    found = estimates_table(rows, _IDENTIFY, ("probability",))
+    families = found[["explainer", "model", "scheme"]].agg(", ".join, axis=1)
+    families = families.where(found["finding"] != ALL, families + ", pooled")
+    contrast = found["stratum"] == CONTRAST
+    sizes = {str(name): int(count) for name, count in families[contrast].value_counts().items()}
+    tested = adjust_families(found[contrast], families[contrast], adjustment, sizes)
+    for column in ("p_adjusted", "adjustment", "family"):
+        found.loc[contrast, column] = tested[column]
+    return found
+
+
+def _strata(table: pd.DataFrame, scheme: Scheme, options: Mapping[str, Any]
+            ) -> Iterator[dict[str, Any]]:
+    score, p = table["score"].to_numpy(), table["probability"].to_numpy()
+    cluster = table["cluster"].to_numpy()
+    # Probabilities are stored in float32, and so is the operating point compared.
+    called = p.astype(np.float32) > table["point"].to_numpy().astype(np.float32)
+    bins = np.clip(np.searchsorted(BIN_BOUNDS, p, side="right") - 1, 0, len(BIN_BOUNDS) - 2)
+    named = [(TRUE_POSITIVE, called), (FALSE_NEGATIVE, ~called)]
+    last = len(BIN_BOUNDS) - 2
+    named += [(f"[{low:g}, {high:g}{']' if k == last else ')'}", bins == k) for k, (low, high) in
+              enumerate(pairwise(BIN_BOUNDS))]
+    for stratum, own in named:
+        # Every stratum in its column keeps the resamples of patients the same for all.
+        estimate = _mean(np.where(own, score, np.nan), cluster, scheme, options)
+        yield {"stratum": stratum, **estimate.row("mean"),
+               "probability": float(p[own].mean()) if own.any() else np.nan}
+        if stratum == FALSE_NEGATIVE:
+            yield {"stratum": CONTRAST, "probability": np.nan,
+                   **_contrast(score, called, cluster, options).row("difference")}
+
+
+def _mean(values: FloatArray, cluster: npt.NDArray[Any], scheme: Scheme,
+          options: Mapping[str, Any]) -> Estimate:
+    take = proportion_interval if scheme == "hit" and np.isin(
+        values[~np.isnan(values)], (0.0, 1.0)).all() else mean_interval
+    found = take(values, cluster, **options)
+    return Estimate(estimate=float(found.mean), std_error=float(found.std_error),
+                    conf_low=float(found.conf_low), conf_high=float(found.conf_high),
+                    n=int(found.n), note=found.notes[0])
+
+
+def _contrast(score: FloatArray, called: npt.NDArray[np.bool_], cluster: npt.NDArray[Any],
+              options: Mapping[str, Any]) -> Estimate:
+    """Difference of the two means, patients resampled; none where a stratum is too small."""
+    sizes = int(called.sum()), int((~called).sum())
+    if min(sizes) < 2:
+        return Estimate(n=sum(sizes), note=f"{sizes[0]} true positives and {sizes[1]} false "
+                                           "negatives: at least 2 of each are needed")
+    both = np.stack([np.where(called, score, np.nan), np.where(called, np.nan, score)], axis=1)
+    drawn = resampled_means(both, cluster, resamples=options["resamples"], seed=options["seed"])
+    value = float(score[called].mean() - score[~called].mean())
+    return bootstrap_estimate(value, drawn[:, 0] - drawn[:, 1], sum(sizes),
+                              options["confidence"])

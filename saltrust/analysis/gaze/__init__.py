@@ -1,0 +1,1 @@
+"""Whether maps look where people look."""

@@ -1,0 +1,1 @@
+"""Do the maps find what radiologists find?  Scores, thresholds, means, contrasts, baselines."""

@@ -1,0 +1,317 @@
+"""Paired differences of localization scores: between maps, and between a map and a baseline.
+
+Both members of a pair are compared on the images that both have, and patients are resampled,
+so that neither hard images nor several images of a patient pass for a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
+from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.multiplicity import adjust_families
+from saltrust.analysis.localization.summary import (
+    AVERAGE,
+    MEAN_EXPERT,
+    checked,
+    score_matrix,
+    unit_clusters,
+    with_mean_expert,
+)
+from saltrust.analysis.scores.selection import EXPERT, SCHEMES, Scheme
+from saltrust.errors import UsageError
+
+FloatArray = npt.NDArray[np.float64]
+Series = tuple[str, str]
+
+_IDENTIFY = ("finding", "metric", "contrast")
+_EFFECT = ("effect_size", "effect_low", "effect_high")
+
+
+def map_differences(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float = 0.95,
+                    seed: int = 0) -> pd.DataFrame:
+    """Differences between all pairs of maps (explainer and model), per finding and averaged.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As :func:`saltrust.analysis.localization.analysis.score_maps` gives.
+    resamples : int
+        Bootstrap resamples of patients.
+    confidence : float
+        Level of the percentile intervals.
+    seed : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``finding, metric, contrast`` (``A - B``), the uniform columns and the effect size; see
+        :func:`paired_differences`.
+    """
+    return paired_differences(scores, list(combinations(_maps(scores), 2)), resamples=resamples,
+                              confidence=confidence, seed=seed)
+
+
+def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
+                 confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Whether maps are as good as each other, and as the expert, to within a margin.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As :func:`saltrust.analysis.localization.analysis.score_maps` gives; the expert is the mean
+        over
+        the benchmark readers of each image.
+    margin : float
+        In IoU, and in hit rate; above 0.
+    resamples, confidence, seed
+        As :func:`map_differences`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``finding, metric, contrast`` (``A - B``, ``expert - B``), the uniform columns, and
+        ``equivalent``: ``yes`` where ``p_adjusted < 1 - confidence``, else ``no``; empty where
+        there is no test.  ``p_value`` is of two one-sided tests: the larger share of resampled
+        differences beyond either margin, one more counted there; adjusted by Holm over the
+        contrasts of a metric and finding.  The interval has level ``1 - 2 (1 - confidence)``,
+        so that without adjustment it lies within the margins where the test rejects.
+
+    Raises
+    ------
+    UsageError
+        If the margin is not positive, or as :func:`paired_differences`.
+
+    References
+    ----------
+    D. J. Schuirmann (1987), J. Pharmacokinet. Biopharm. 15, 657-680.
+    """
+    check_confidence(confidence)
+    if not margin > 0:
+        raise UsageError(f"margin = {margin} must be positive, such as 0.05")
+    table = with_mean_expert(scores)
+    maps = _maps(table)
+    asked = [*combinations(maps, 2),
+             *([(MEAN_EXPERT, one) for one in maps]
+               if (table["explainer"] == EXPERT).any() else [])]
+    # 90% interval for two tests at 5% each; a level below one half has none.
+    width = max(1 - 2 * (1 - confidence), 0.01)
+    rows: list[dict[str, Any]] = []
+    for name, found in _contrasts(table, asked, SCHEMES, resamples, seed):
+        for one in found:
+            estimate = bootstrap_estimate(one.value, one.drawn, one.n, width)
+            finite = one.drawn[np.isfinite(one.drawn)]
+            beyond = max(np.count_nonzero(finite >= margin), np.count_nonzero(finite <= -margin))
+            # Where there is no test of a difference, there is none of its absence.
+            p_value = ((1 + beyond) / (len(finite) + 1) if not np.isnan(estimate.p_value)
+                       else float("nan"))
+            tested = replace(estimate, p_value=p_value)
+            rows.append({"finding": one.finding, **name, **tested.row("equivalence")})
+    adjusted = _adjusted(rows, ())
+    known = adjusted["p_adjusted"].notna()
+    verdict = np.where(adjusted["p_adjusted"] < 1 - confidence, "yes", "no")
+    return adjusted.assign(margin=margin, equivalent=np.where(known, verdict, ""))
+
+
+def _maps(scores: pd.DataFrame) -> list[Series]:
+    return list(dict.fromkeys((str(e), str(m)) for e, m in zip(
+        scores["explainer"], scores["model"], strict=True) if e != EXPERT))
+
+
+def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, Series]], *,
+                       metrics: Iterable[Scheme] = SCHEMES, resamples: int = 1000,
+                       confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Mean differences of given pairs of series, with intervals and p-values.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Columns ``image, finding, explainer, model, reader`` and the metrics; ``patient`` where
+        known.
+    contrasts : iterable of ((explainer, model), (explainer, model))
+    metrics : iterable of {"iou", "hit"}
+    resamples, confidence, seed
+        As :func:`map_differences`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows per finding in which both series occur, then ``average``: the mean over findings.
+        ``term`` is ``difference``.  ``p_value`` is twice the smaller share of resamples on
+        either side of zero, both counted with one more resample at zero, and so never below
+        ``2 / (resamples + 1)``; adjusted by Holm over the contrasts of a metric and finding.
+        ``effect_size`` is the mean difference over the standard deviation of the differences
+        (Cohen's d of paired data), with a percentile interval; NaN for ``average``.
+
+    Raises
+    ------
+    DataError
+        If the table lacks a column or repeats rows.
+    UsageError
+        If an option is out of range.
+
+    References
+    ----------
+    B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), section 15.4.
+    """
+    check_confidence(confidence)
+    rows: list[dict[str, Any]] = []
+    for name, found in _contrasts(scores, list(contrasts), metrics, resamples, seed):
+        for one in found:
+            estimate = bootstrap_estimate(one.value, one.drawn, one.n, confidence)
+            rows.append({"finding": one.finding, **name, **estimate.row("difference"),
+                         **_effect(one, confidence)})
+    return _adjusted(rows, _EFFECT)
+
+
+def contrast_name(one: Series, two: Series, *, models: bool = False) -> str:
+    """``A - B``, with the models where there are several.
+
+    Examples
+    --------
+    >>> contrast_name(("grad", "net"), ("gradcam", "net"))
+    'grad - gradcam'
+    >>> contrast_name(("expert", ""), ("grad", "b"), models=True)
+    'expert - grad (b)'
+    """
+    return " - ".join(f"{name} ({model})" if models and model else name
+                      for name, model in (one, two))
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """Mean difference of one finding, and what it becomes in every resample.
+
+    Attributes
+    ----------
+    value : float
+        NaN where no image has both.
+    drawn : ndarray, shape (resamples,)
+    n : int
+    effect : float
+        Mean over standard deviation of the differences; NaN where they do not vary.
+    effects : ndarray, shape (resamples,)
+    """
+
+    finding: str
+    value: float
+    drawn: FloatArray
+    n: int
+    effect: float = float("nan")
+    effects: FloatArray = field(default_factory=lambda: np.full(0, np.nan))
+
+
+def _contrasts(scores: pd.DataFrame, contrasts: Sequence[tuple[Series, Series]],
+               metrics: Iterable[Scheme], resamples: int, seed: int
+               ) -> Iterator[tuple[dict[str, str], list[_Difference]]]:
+    """Name and differences of every metric and contrast that some finding has."""
+    table = checked(scores)
+    clusters = unit_clusters(table)
+    for metric in metrics:
+        values, columns = score_matrix(table, metric)
+        place = {column: k for k, column in enumerate(columns)}
+        findings = list(dict.fromkeys(finding for finding, _, _ in columns))
+        several = len({model for pair in contrasts for _, model in pair if model}) > 1
+        for one, two in contrasts:
+            shared = [f for f in findings if (f, *one) in place and (f, *two) in place]
+            if not shared:
+                continue
+            differences = (values[:, [place[f, *one] for f in shared]]
+                           - values[:, [place[f, *two] for f in shared]])
+            moments = resampled_means(np.hstack([differences, differences**2]), clusters,
+                                      resamples=resamples, seed=seed)
+            yield ({"metric": metric, "contrast": contrast_name(one, two, models=several)},
+                   list(_by_finding(shared, differences, moments)))
+
+
+def _by_finding(findings: list[str], differences: FloatArray, moments: FloatArray
+                ) -> Iterator[_Difference]:
+    """Differences per finding, then of the means over findings.
+
+    Parameters
+    ----------
+    findings : list of str
+    differences : ndarray, shape (units, findings)
+    moments : ndarray, shape (resamples, 2 * findings)
+        Resampled means of the differences, then of their squares.
+    """
+    known = ~np.isnan(differences)
+    n = known.sum(axis=0)
+    drawn, squares = moments[:, :len(findings)], moments[:, len(findings):]
+    means, second = (np.divide(np.where(known, part, 0.0).sum(axis=0), n,
+                               out=np.full(len(n), np.nan), where=n > 0)
+                     for part in (differences, differences**2))
+    for k, finding in enumerate(findings):
+        yield _Difference(finding, float(means[k]), drawn[:, k], int(n[k]),
+                          float(_standardised(means[k], second[k], int(n[k]))),
+                          _standardised(drawn[:, k], squares[:, k], int(n[k])))
+    there = np.flatnonzero(n > 0)
+    if len(findings) > 1:
+        mean = float(means[there].mean()) if len(there) else float("nan")
+        average = drawn[:, there].mean(axis=1) if len(there) else drawn[:, 0]
+        yield _Difference(AVERAGE, mean, average, int(n.sum()))
+
+
+def _standardised(mean: Any, second: Any, n: int) -> FloatArray:
+    """Mean over standard deviation (n - 1); NaN where nothing varies beyond rounding."""
+    mean, second = np.asarray(mean, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    variance = second - mean**2
+    varies = (variance > 1e-12 * second) & (n > 1)
+    deviation = np.sqrt(np.where(varies, variance, 1.0) * (n / max(n - 1, 1)))
+    return np.where(varies, mean / deviation, np.nan)
+
+
+def _effect(difference: _Difference, confidence: float) -> dict[str, float]:
+    if np.isnan(difference.effect):
+        return dict.fromkeys(_EFFECT, float("nan"))
+    low, high, _ = percentile_interval(difference.effects, confidence)
+    return dict(zip(_EFFECT, (difference.effect, float(low), float(high)), strict=True))
+
+
+def _adjusted(rows: list[dict[str, Any]], extra: Sequence[str]) -> pd.DataFrame:
+    found = estimates_table(rows, _IDENTIFY, extra)
+    families = found["metric"] + ", " + found["finding"]
+    sizes = {str(name): int(count) for name, count in families.value_counts().items()}
+    return adjust_families(found, families, "holm", sizes)
+
+
+def bootstrap_estimate(value: float, drawn: FloatArray, n: int, confidence: float,
+                       *, against: float = 0.0) -> Estimate:
+    """An estimate with percentile interval and p-value from its resampled values.
+
+    Parameters
+    ----------
+    value : float
+        NaN where it cannot be had.
+    drawn : ndarray, shape (resamples,)
+        What is not finite is left out.
+    n : int
+        Rows it is made from.
+    confidence : float
+    against : float
+        Tested value.
+    """
+    if np.isnan(value):
+        return Estimate(n=n, note="no image that both have")
+    finite = drawn[np.isfinite(drawn)]
+    low, high, used = percentile_interval(finite, confidence)
+    if used < 2 or n < 2:
+        return Estimate(estimate=value, n=n, note=f"{n} row{'s' * (n != 1)}: no interval")
+    error = float(np.std(finite, ddof=1))
+    if error == 0:
+        return Estimate(estimate=value, std_error=0.0, conf_low=float(low),
+                        conf_high=float(high), n=n,
+                        note="all resamples are equal: the interval has no width, no test")
+    below, above = (1 + np.count_nonzero(finite <= against),
+                    1 + np.count_nonzero(finite >= against))
+    p_value = min(1.0, 2 * min(below, above) / (len(finite) + 1))
+    return Estimate(estimate=value, std_error=error, conf_low=float(low), conf_high=float(high),
+                    p_value=p_value, n=n)

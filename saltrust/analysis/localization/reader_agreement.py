@@ -1,0 +1,188 @@
+"""How far readers agree with each other, and how far maps come towards that.
+
+No map can be asked to agree with one reader better than another reader does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from saltrust.analysis.inference.bootstrap import (
+    mean_interval,
+    proportion_interval,
+    resampled_means,
+)
+from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.localization.contrasts import bootstrap_estimate
+from saltrust.analysis.localization.summary import AVERAGE, checked, score_matrix, unit_clusters
+from saltrust.analysis.scores.selection import EXPERT, SCHEMES
+from saltrust.analysis.stored.annotations import Annotations
+
+FloatArray = npt.NDArray[np.float64]
+#: What stands in the column explainer for the mean over pairs of readers.
+READERS = "readers"
+
+
+def pairwise_scores(annotations: Annotations, readers: Sequence[int],
+                    areas: npt.NDArray[np.float64]) -> pd.DataFrame:
+    """IoU, Dice and hit of every pair of readers on every positive.
+
+    Parameters
+    ----------
+    annotations : Annotations
+    readers : sequence of int
+        Readers to compare, reference and benchmark alike.
+    areas : ndarray, shape (images, findings, references)
+        Of the masks of the reference readers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``image, patient, finding, reader_a, reader_b, iou, dice, hit``: for images whose mask by
+        some reference reader is not empty and that both annotated.  Overlap is symmetric; a
+        hit is the mean, over the two directions that can be had, of one reader's first point
+        in the other's mask, NaN where no point was marked.
+    """
+    rows = []
+    positive = (areas > 0).any(axis=2)
+    for image, finding in np.argwhere(positive).tolist():
+        there = [r for r in readers if annotations.annotated[image, finding, r]]
+        masks = {r: annotations.runs(image, finding, r) for r in there}
+        sizes = {r: masks[r].area for r in there}
+        points = {r: annotations.point_pixels(image, finding, r)[:1] for r in there}
+        for one, two in combinations(there, 2):
+            shared = masks[one].shared_with(masks[two])
+            both = sizes[one] + sizes[two]
+            hits = [float(masks[b].covers(*points[a][0])) for a, b in ((one, two), (two, one))
+                    if points[a] and sizes[b]]
+            rows.append((annotations.images[image], annotations.patients[image],
+                         annotations.findings[finding], annotations.readers[one],
+                         annotations.readers[two], shared / (both - shared) if both else np.nan,
+                         2 * shared / both if both else np.nan,
+                         float(np.mean(hits)) if hits else np.nan))
+    return pd.DataFrame(rows, columns=["image", "patient", "finding", "reader_a", "reader_b",
+                                       "iou", "dice", "hit"])
+
+
+def agreement(pairs: pd.DataFrame, *, resamples: int = 1000, confidence: float = 0.95,
+              seed: int = 0) -> pd.DataFrame:
+    """Mean agreement of every pair of readers per finding.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        Of :func:`pairwise_scores`.
+    resamples, confidence, seed
+        Of the percentile bootstrap by patient; Wilson's interval where all are hits or misses.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``finding, reader_a, reader_b, metric`` (``iou``, ``dice``, ``hit``) and the uniform
+        columns; ``term`` is ``mean``.
+    """
+    check_confidence(confidence)
+    rows = []
+    for (finding, one, two), group in pairs.groupby(["finding", "reader_a", "reader_b"],
+                                                    sort=False):
+        patient = group["patient"].where(group["patient"].notna(), "image " + group["image"])
+        for metric in ("iou", "dice", "hit"):
+            values = group[metric].to_numpy(dtype=np.float64)
+            zero_one = metric == "hit" and np.isin(values[~np.isnan(values)], (0.0, 1.0)).all()
+            interval = proportion_interval if zero_one else mean_interval
+            found = interval(values, patient.to_numpy(dtype=object), resamples=resamples,
+                             confidence=confidence, seed=seed)
+            n = int(found.n)
+            estimate = Estimate(
+                estimate=float(found.mean), std_error=float(found.std_error),
+                conf_low=float(found.conf_low), conf_high=float(found.conf_high), n=n,
+                note=found.notes[0] if n else "no point marked" if metric == "hit" else
+                "both masks are empty")
+            rows.append({"finding": finding, "reader_a": one, "reader_b": two, "metric": metric,
+                         **estimate.row("mean")})
+    return estimates_table(rows, ("finding", "reader_a", "reader_b", "metric"))
+
+
+def share_of_agreement(scores: pd.DataFrame, pairs: pd.DataFrame, *, resamples: int = 1000,
+                       confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Each map's mean as a percentage of the mean agreement of readers, on common images.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As :func:`saltrust.analysis.localization.analysis.score_maps` gives.
+    pairs : pandas.DataFrame
+        Of :func:`pairwise_scores`.
+    resamples, confidence, seed
+        Of the percentile bootstrap by patient, which resamples both means together.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``finding, explainer, model, metric, saliency, readers`` (the two means) and the uniform
+        columns: ``100 * saliency / readers``, tested against 100; then ``average``, the share
+        of the means over findings.
+    """
+    check_confidence(confidence)
+    identify = ("finding", "explainer", "model", "metric", "saliency", "readers")
+    maps = scores[scores["explainer"] != EXPERT]
+    if pairs.empty or maps.empty:
+        return _typed(estimates_table([], identify))
+    mean = pairs.groupby(["image", "finding"], sort=False)[list(SCHEMES)].mean().reset_index()
+    units = maps[["image", "patient", "finding", "reader"]].drop_duplicates()
+    people = units.merge(mean, on=["image", "finding"]).assign(explainer=READERS, model="")
+    table = checked(pd.concat([maps[[*people.columns]], people], ignore_index=True))
+    clusters = unit_clusters(table)
+    rows = []
+    for metric in SCHEMES:
+        values, columns = score_matrix(table, metric)
+        place = {column: k for k, column in enumerate(columns)}
+        series = dict.fromkeys((e, m) for _, e, m in columns if e != READERS)
+        for explainer, model in series:
+            findings = [f for f, e, m in columns if (e, m) == (explainer, model)
+                        and (f, READERS, "") in place]
+            both = np.stack([values[:, [place[f, explainer, model] for f in findings]],
+                             values[:, [place[f, READERS, ""] for f in findings]]])
+            both = np.where(np.isnan(both).any(axis=0), np.nan, both)
+            drawn = np.stack([resampled_means(part, clusters, resamples=resamples, seed=seed)
+                              for part in both])
+            rows += [{"finding": finding, "explainer": explainer, "model": model,
+                      "metric": metric, "saliency": means[0], "readers": means[1],
+                      **_share(means, resampled, n, confidence).row("percentage")}
+                     for finding, means, resampled, n in _columns(findings, both, drawn)]
+    return _typed(estimates_table(rows, identify))
+
+
+def _columns(findings: list[str], both: FloatArray, drawn: FloatArray
+             ) -> list[tuple[str, FloatArray, FloatArray, int]]:
+    """Name, two means, two rows of resampled means and n per finding and averaged."""
+    known = ~np.isnan(both[0])
+    n = known.sum(axis=0)
+    sums = np.where(known, both, 0.0).sum(axis=1)
+    means = np.divide(sums, n, out=np.full(sums.shape, np.nan), where=n > 0)
+    found = [(finding, means[:, k], drawn[..., k], int(n[k]))
+             for k, finding in enumerate(findings)]
+    there = np.flatnonzero(n > 0)
+    if len(there):
+        found.append((AVERAGE, means[:, there].mean(axis=1), drawn[..., there].mean(axis=2),
+                      int(n.sum())))
+    return found
+
+
+def _share(means: FloatArray, drawn: FloatArray, n: int, confidence: float) -> Estimate:
+    if n == 0:
+        return Estimate(note="no image that both the readers and the map were scored on")
+    if means[1] == 0:
+        return Estimate(n=n, note="the readers' mean is 0")
+    ratio = 100 * np.divide(drawn[0], drawn[1], out=np.full(drawn.shape[1], np.nan),
+                            where=drawn[1] > 0)
+    return bootstrap_estimate(float(100 * means[0] / means[1]), ratio, n, confidence, against=100)
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    return table.astype({"saliency": "float64", "readers": "float64"})

@@ -1,0 +1,1 @@
+"""Families of contrasts: adjusted p-values and intervals, and the distributions behind them."""

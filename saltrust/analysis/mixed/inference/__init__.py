@@ -1,0 +1,1 @@
+"""From a fit to tests: degrees of freedom, marginal means, terms."""

@@ -1,0 +1,1 @@
+"""The likelihood of a mixed model: its pieces, how they are computed, and its maximum."""

@@ -1,0 +1,1 @@
+"""One scan of the stored maps, and the tables that are made from it."""

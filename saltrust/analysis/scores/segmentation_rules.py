@@ -1,0 +1,186 @@
+"""By which threshold a map becomes a segmentation, and below which probability it stays empty.
+
+Otsu's threshold of each map, one number, or a table with a row per finding, such as a search on a
+validation split leaves (:mod:`saltrust.analysis.localization.thresholds`) or as released with
+CheXlocalize.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from saltrust.cache.schema import FINDING_ALIASES
+from saltrust.errors import DataError, UsageError
+
+OTSU = "otsu"
+#: Columns of a file of thresholds; explainer and model may be absent or empty: any.
+COLUMNS = ("finding", "explainer", "model", "threshold", "cutoff")
+
+Named = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A number for every map: the same, or by finding, explainer and model.
+
+    Attributes
+    ----------
+    everywhere : float or None
+        Where there is no table; None: Otsu's threshold, or no cut-off.
+    table : dict of (finding, explainer, model) to (float or None)
+        Empty names stand for any.
+    said : str
+        How to tell people.
+    """
+
+    everywhere: float | None = None
+    table: dict[Named, float | None] = field(default_factory=dict)
+    said: str = ""
+
+    def of(self, finding: str, explainer: str, model: str) -> float | None:
+        """The number for a map, by the most specific row.
+
+        Raises
+        ------
+        DataError
+            If a table has no row for it.
+        """
+        if not self.table:
+            return self.everywhere
+        for key in ((finding, explainer, model), (finding, explainer, ""), (finding, "", model),
+                    (finding, "", "")):
+            if key in self.table:
+                return self.table[key]
+        raise DataError(f"{self.said} has no row for finding {finding!r}, explainer {explainer!r}, "
+                        f"model {model!r}; add one, or select findings that it has")
+
+    def values(self) -> list[float]:
+        """All numbers that can occur."""
+        every = [self.everywhere, *self.table.values()]
+        return sorted({value for value in every if value is not None})
+
+
+def threshold_choice(threshold: float | str | Path | None) -> Choice:
+    """Read ``"otsu"``, a number in [0, 1), or a file with a column ``threshold``.
+
+    Raises
+    ------
+    UsageError
+        If it is none of these.
+    DataError
+        If the file does not hold thresholds.
+
+    Examples
+    --------
+    >>> threshold_choice("0.3").of("Edema", "gradcam", "net")
+    0.3
+    >>> threshold_choice("otsu").of("Edema", "gradcam", "net") is None
+    True
+    """
+    if threshold is None or threshold == OTSU:
+        return Choice(said="Otsu's threshold of each map")
+    return _choice(threshold, "threshold", "otsu, a number such as 0.3, or a file of thresholds",
+                   lambda value: 0 <= value < 1, "at least 0 and below 1")
+
+
+def cutoff_choice(cutoff: float | str | Path | None, called: str = "cutoff") -> Choice:
+    """Read a probability cut-off: a number in [0, 1] or a file with a column ``cutoff``.
+
+    Parameters
+    ----------
+    cutoff : float, path or None
+    called : str
+        What messages call it.
+
+    Raises
+    ------
+    UsageError, DataError
+        As :func:`threshold_choice`.
+    """
+    if cutoff is None:
+        return Choice(said="no cut-off")
+    return _choice(cutoff, "cutoff", "a number such as 0.3, or a file of cut-offs",
+                   lambda value: 0 <= value <= 1, "between 0 and 1", called)
+
+
+def _choice(given: float | str | Path, column: str, wanted: str, valid: Callable[[float], bool],
+            bounds: str, called: str = "") -> Choice:
+    called = called or column
+    try:
+        value = float(given) if not isinstance(given, Path) else None
+    except ValueError:
+        value = None
+    if value is not None:
+        if not valid(value):
+            raise UsageError(f"{called} {value:g} must be {bounds}")
+        return Choice(everywhere=value, said=f"{value:g} for every map")
+    path = Path(given)  # type: ignore[arg-type]
+    if not path.is_file():
+        raise UsageError(f"{called} {str(given)!r} is neither a number nor a file; give {wanted}")
+    table = read_rules(path, column)
+    wrong = [key for key, number in table.items() if number is not None and not valid(number)]
+    if wrong:
+        raise DataError(f"{path}: the {column} of {', '.join(filter(None, wrong[0]))} must be "
+                        f"{bounds}")
+    return Choice(table=table, said=f"table {path.name}")
+
+
+def read_rules(path: Path, column: str) -> dict[Named, float | None]:
+    """Read one column of a file of thresholds.
+
+    Parameters
+    ----------
+    path : Path
+        CSV with ``finding`` and ``threshold`` or ``cutoff`` (``explainer`` and ``model`` may
+        stand beside them; an empty number is Otsu's threshold, or no cut-off), or a file
+        released with CheXlocalize: ``threshold, task``, or ``prob_threshold, mIoU, task``, of
+        which the first row with the largest mIoU counts.
+    column : {"threshold", "cutoff"}
+
+    Raises
+    ------
+    DataError
+        If the file is not such a table.
+    """
+    try:
+        found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error})") from None
+    found = found.rename(columns={"task": "finding"})
+    if column == "cutoff" and {"prob_threshold", "mIoU"} <= set(found.columns):
+        reached = _numbers(found["mIoU"], path, "mIoU")
+        first = [max(rows, key=lambda row: (reached[row], -row))
+                 for rows in found.groupby("finding", sort=False).indices.values()]
+        found = found.iloc[sorted(first)].rename(columns={"prob_threshold": "cutoff"})
+    missing = [name for name in ("finding", column) if name not in found.columns]
+    if missing:
+        raise DataError(f"{path} has no column {missing[0]!r} (it has "
+                        f"{', '.join(map(str, found.columns))}); `saltrust analyze thresholds` "
+                        "writes such files")
+    numbers = _numbers(found[column], path, column)
+    table: dict[Named, float | None] = {}
+    for number, row in zip(numbers, found.to_dict("records"), strict=True):
+        finding = FINDING_ALIASES.get(row["finding"], row["finding"])
+        key = (finding, row.get("explainer", ""), row.get("model", ""))
+        if key in table:
+            raise DataError(f"{path} has more than one row for {', '.join(filter(None, key))}; "
+                            "keep one")
+        table[key] = None if np.isnan(number) else number
+    if not table:
+        raise DataError(f"{path} has no rows; tune thresholds again")
+    return table
+
+
+def _numbers(column: Iterable[str], path: Path, name: str) -> list[float]:
+    numbers = []
+    for text in column:
+        try:
+            numbers.append(float(text) if text.strip() else float("nan"))
+        except ValueError:
+            raise DataError(f"{path}: {name} {text!r} is not a number") from None
+    return numbers

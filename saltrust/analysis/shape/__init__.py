@@ -1,0 +1,1 @@
+"""What shape findings have, and whether it explains where maps fail."""

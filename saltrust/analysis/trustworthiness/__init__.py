@@ -1,0 +1,1 @@
+"""The four criteria of protocol A: utility, randomization, repeatability, reproducibility."""

@@ -1,0 +1,209 @@
+"""Utility: do heatmaps rank the pixels of a finding above the others?
+
+Protocol A scores each positive image's map by the area under the precision-recall curve of its
+pixels against the reference mask or boxes, beside the average mask, beside networks trained to
+localise, and beside the same explainer on the model with random weights (Arun et al., 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from saltrust.analysis.classification.image_auc import architectures, image_aucs
+from saltrust.analysis.result import Result
+from saltrust.analysis.stored.maps import LOCALIZER, RANDOMISED, TRAINED, select_images
+from saltrust.analysis.trustworthiness.decisions import (
+    Decided,
+    DecisionOptions,
+    adjust_together,
+    decide,
+    decision_tables,
+)
+from saltrust.analysis.trustworthiness.utility_scores import (
+    BASELINE,
+    Baseline,
+    Failures,
+    utility_scores,
+)
+
+METRICS = ("auprc", "average_precision", "auroc")
+#: What the decisions call the maps of the model with random weights.
+RANDOM_MODEL = "randomised model"
+
+
+def utility(cubes: xr.DataTree, *, split: str | None = None,
+            findings: Sequence[str] | None = None, explainers: Sequence[str] | None = None,
+            models: Sequence[str] | None = None, baseline: Baseline | None = None,
+            reader: str | None = None, failures: Failures = "score",
+            options: DecisionOptions | None = None, progress: bool = False) -> Result:
+    """Utility of every explainer, and whether it passes against its baselines.
+
+    Parameters
+    ----------
+    cubes, split, findings, explainers, models, baseline, reader, failures, progress
+        As :func:`saltrust.analysis.trustworthiness.utility_scores.utility_scores`.
+    options : DecisionOptions, optional
+
+    Returns
+    -------
+    Result
+        ``summary`` (:func:`summarise`, with the AUC of the model), ``decisions`` and ``methods``
+        (:mod:`saltrust.analysis.trustworthiness.decisions`), ``models``
+        (:mod:`saltrust.analysis.classification.image_auc`) and
+        ``scores``.
+
+    Raises
+    ------
+    DataError, UsageError
+        As :func:`saltrust.analysis.trustworthiness.utility_scores.utility_scores`.
+
+    References
+    ----------
+    N. Arun et al. (2021), Radiol. Artif. Intell. 3(6), e200267.
+    """
+    options = options or DecisionOptions()
+    scored = utility_scores(cubes, split=split, findings=findings, explainers=explainers,
+                            models=models, baseline=baseline, reader=reader, failures=failures,
+                            progress=progress)
+    images = select_images(cubes, split, findings)
+    aucs = image_aucs(cubes, images)
+    tables = {"summary": with_auc(summarise(scored.table), aucs),
+              **compare(scored.table, cubes, options), "models": aucs, "scores": scored.table}
+    meta = {
+        "criterion": "utility", "split": split, "resolution": "grid",
+        "reference_reader": scored.reader, "standard_deviation": "over images, n - 1",
+        "auprc": "trapezoid from recall 0, precision 1, as the paper",
+        "average_precision": "sum of precision x gain of recall; decides, since ties inflate the "
+                             "trapezoid",
+        "failures": ("scored as no information: AUPRC and average precision = prevalence, "
+                     "AUROC = 0.5") if failures == "score" else "their images are left out",
+        "average_mask_of": scored.averaged, **options.describe(),
+        "counts": scored.counts, "exclusions": scored.exclusions}
+    # The first table is the headline; what has no rows needs no place.
+    return Result(meta, {name: table for name, table in tables.items() if len(table)})
+
+
+def with_auc(summary: pd.DataFrame, aucs: pd.DataFrame) -> pd.DataFrame:
+    """A column ``image_auc`` beside: of the row's model, the mean over replicates.
+
+    Of a localizer it is that of its scores; of the decoder of a classifier, which has none, that
+    of the classifier.
+    """
+    keys = ["finding", "model", "condition"]
+    known = aucs.groupby(keys, sort=False)["image_auc"].mean().to_dict()
+    condition = summary["condition"] if "condition" in summary else [TRAINED] * len(summary)
+    rows = zip(summary["finding"], summary["model"], condition, strict=True)
+    values = [known.get((finding, model, kind),
+                        known.get((finding, model, TRAINED), np.nan) if kind == LOCALIZER
+                        else np.nan)
+              for finding, model, kind in rows]
+    return summary.assign(image_auc=np.array(values, dtype=np.float64))
+
+
+def compare(scores: pd.DataFrame, cubes: xr.DataTree, options: DecisionOptions
+            ) -> dict[str, pd.DataFrame]:
+    """Decide for every finding, model and metric.
+
+    Where several models have one architecture, they are also taken together, the model being a
+    random factor; what no model has, the average mask and the localizers, stands beside each.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        ``decisions`` and ``methods``.
+    """
+    decisions: list[dict[str, Any]] = []
+    methods: list[dict[str, Any]] = []
+    for finding, of_finding in scores.groupby("finding", sort=False):
+        trained = of_finding[of_finding["condition"] == TRAINED]
+        fixed = of_finding[of_finding["condition"].isin([BASELINE, LOCALIZER])]
+        for name, members in _groups(trained, cubes).items():
+            chosen = trained[trained["model"].isin(members)]
+            beside = pd.concat([fixed.assign(model=member) for member in members])
+            random = of_finding[(of_finding["condition"] == RANDOMISED)
+                                & of_finding["model"].isin(members)]
+            for metric in METRICS:
+                identify = {"finding": str(finding), "model": name, "metric": metric}
+                found = _decide(chosen, beside, random, metric, identify, options)
+                decisions += found[0]
+                methods += found[1]
+    return decision_tables(decisions, methods, ["finding", "model", "metric"])
+
+
+def _groups(trained: pd.DataFrame, cubes: xr.DataTree) -> dict[str, list[str]]:
+    """Models one by one, and those of one architecture together."""
+    models = list(dict.fromkeys(trained["model"]))
+    groups = {model: [model] for model in models}
+    built = architectures(cubes, models, "saliency")
+    for architecture in dict.fromkeys(filter(None, built.values())):
+        members = [model for model in models if built[model] == architecture]
+        if len(members) > 1:
+            groups[f"{architecture}: {len(members)} models"] = members
+    return groups
+
+
+def _decide(trained: pd.DataFrame, fixed: pd.DataFrame, randomised: pd.DataFrame, metric: str,
+            identify: dict[str, str], options: DecisionOptions) -> Decided:
+    explainers = list(dict.fromkeys(trained["explainer"]))
+    baselines = list(dict.fromkeys(fixed["explainer"]))
+    decisions: list[dict[str, Any]] = []
+    methods: list[dict[str, Any]] = []
+    if baselines:
+        table = _levels(pd.concat([trained, fixed]), metric)
+        pairs = [(e, b) for b in baselines for e in explainers]
+        decisions, methods = decide(table, pairs, identify=identify, options=options,
+                                    random="model")
+    against_random = []
+    for explainer in explainers:
+        other = randomised[randomised["explainer"] == explainer]
+        if other.empty:
+            continue
+        # Replicates of random weights are averaged per image: an image is compared with itself.
+        other = other.groupby(["image", "patient", "model"], sort=False, as_index=False)[
+            metric].mean()
+        both = pd.concat([trained[trained["explainer"] == explainer],
+                          other.assign(explainer=RANDOM_MODEL)])
+        against_random.append(decide(_levels(both, metric), [(explainer, RANDOM_MODEL)],
+                                     identify=identify, options=options, random="model"))
+    more = adjust_together(against_random, "explainers", options)
+    return [*decisions, *more[0]], [*methods, *more[1]]
+
+
+def _levels(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return pd.DataFrame({"image": scores["image"], "patient": scores["patient"],
+                         "model": scores["model"], "level": scores["explainer"],
+                         "value": scores[metric]}).reset_index(drop=True)
+
+
+def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over images of every explainer, model and condition.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As :func:`saltrust.analysis.trustworthiness.utility_scores.utility_scores` gives;
+        replicates of a
+        randomised model are averaged per image.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``finding, explainer, model, condition, n``, then ``<metric>_mean`` and ``<metric>_sd``
+        (n - 1; missing for one image) of each metric, of the prevalence and of the lift, and
+        ``failed``, the number of flat or non-finite maps.
+    """
+    names = ["finding", "explainer", "model", "condition"]
+    numbers = [*METRICS, "prevalence", "lift"]
+    per_image = scores.groupby([*names, "image"], sort=False)[numbers].mean()
+    grouped = per_image.groupby(names, sort=False)
+    parts: dict[str, Any] = {"n": grouped.size()}
+    for number in numbers:
+        parts[f"{number}_mean"] = grouped[number].mean()
+        parts[f"{number}_sd"] = grouped[number].std(ddof=1)
+    parts["failed"] = scores.groupby(names, sort=False)["failed"].sum().astype("int64")
+    return pd.DataFrame(parts).reset_index()

@@ -1,0 +1,1 @@
+"""``saltrust analyze``."""

@@ -1,0 +1,163 @@
+"""``saltrust analyze utility | randomization | repeatability | reproducibility``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saltrust.cli.options import (
+    choose_or_all,
+    cubes_argument,
+    map_options,
+    seed_option,
+    selection_options,
+    shows_progress,
+    stack,
+)
+from saltrust.cli.output import emit, output_options
+
+#: Names that the output options take.
+_OUTPUT = ("form", "tables", "folder", "overwrite")
+_DECISION = ("posthoc", "alpha", "margin", "resamples", "seed")
+
+decision_options = stack(
+    click.option("--posthoc", type=click.Choice(["tukey", "control"]), default="tukey",
+                 show_default=True,
+                 help="Contrasts of the mixed model: all pairs of levels with Tukey's correction, "
+                      "as the paper, or each baseline as control with Dunnett's."),
+    click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), default=0.05,
+                 show_default=True, help="Level of significance of the decisions."),
+    click.option("--margin", type=click.FloatRange(0, min_open=True), default=0.05,
+                 show_default=True, help="Differences within it count as none (TOST)."),
+    click.option("--resamples", type=click.IntRange(100, 1_000_000), default=2000,
+                 show_default=True, help="Bootstrap resamples of patients."),
+    seed_option,
+)
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@click.option("--baseline", type=click.Choice(["average-mask", "none"]), default=None,
+              help="Mean mask of the training and validation positives.  [default: average-mask "
+                   "where there are any]")
+@click.option("--reader", default=None, metavar="NAME",
+              help="Reference reader that maps are scored against.  [default: the first]")
+@click.option("--failures", type=click.Choice(["score", "drop"]), default="score",
+              show_default=True,
+              help="Flat or non-finite maps: scored as no information, or their images left out "
+                   "for every explainer.")
+@decision_options
+@output_options
+@click.pass_context
+def utility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Do heatmaps rank the pixels of the finding first?  AUPRC and AUROC per positive image.
+
+    Against the average mask, against localizers, and against the same explainer on the model
+    with random weights where the cubes have them.  Annotations alone give the average mask's
+    own scores.
+    """
+    from saltrust.analysis.trustworthiness.utility import utility as compute
+
+    _run(ctx, "utility", compute, cubes, options)
+
+
+image_options = stack(
+    click.option("--images", type=click.Choice(["all", "positive"]), default="all",
+                 show_default=True, help="All that have maps, or as the paper those that show "
+                                         "the finding."),
+    click.option("--ssim", type=click.Choice(["default", "paper", "raw"]), default="default",
+                 show_default=True,
+                 help="default: Gaussian window (sigma 1.5), each map scaled to [0, 1], data "
+                      "range 1; paper: uniform 7 x 7, scaled to [0, 1], data range 2, as the "
+                      "released scripts; raw: maps in their own units, data range of the pair."),
+    click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True,
+                 help="Random pairs of different images; the paper took 50."),
+    click.option("--failures", type=click.Choice(["score", "drop"]), default="score",
+                 show_default=True, help="Flat or non-finite maps: scored as nothing shared and "
+                                         "no information, or left out."),
+)
+
+rule_option = click.option(
+    "--rule", type=click.Choice(["table", "text", "preprint"]), default="table",
+    show_default=True,
+    help="Pass where the randomised maps are significantly below the baseline (table), not "
+         "significantly above (text), or below on average (preprint).")
+against_option = click.option(
+    "--against-value", type=float, default=0.5, show_default=True,
+    help="Low baseline: the marginal means are tested against it.")
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@image_options
+@rule_option
+@decision_options
+@output_options
+@click.pass_context
+def randomization(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Do maps degrade as the model is randomised from the top layer down?
+
+    SSIM of every stage's map to the trained model's, against that of maps of different images.
+    """
+    from saltrust.analysis.trustworthiness.randomization import randomization as compute
+
+    options["positives"] = options.pop("images") == "positive"
+    _run(ctx, "randomization", compute, cubes, options)
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@image_options
+@against_option
+@decision_options
+@output_options
+@click.pass_context
+def repeatability(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Do models of one architecture, trained from different seeds, give the same maps?
+
+    SSIM of their maps of each image, against a constant and against two localizers; beside it
+    the SSIM of different images, and that of models of another architecture where there are any.
+    """
+    from saltrust.analysis.trustworthiness.repeatability import repeatability as compute
+
+    options["positives"] = options.pop("images") == "positive"
+    _run(ctx, "repeatability", compute, cubes, options)
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@image_options
+@against_option
+@decision_options
+@output_options
+@click.pass_context
+def reproducibility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Do models of different architectures give the same maps?  As `repeatability`."""
+    from saltrust.analysis.trustworthiness.repeatability import reproducibility as compute
+
+    options["positives"] = options.pop("images") == "positive"
+    _run(ctx, "reproducibility", compute, cubes, options)
+
+
+def _run(ctx: click.Context, topic: str, compute: Callable[..., Any], cubes: Path,
+         options: dict[str, Any]) -> None:
+    from saltrust.analysis.trustworthiness.decisions import DecisionOptions
+    from saltrust.cache.store import open_cubes
+
+    output = {name: options.pop(name) for name in _OUTPUT}
+    chosen = DecisionOptions(**{name: options.pop(name) for name in _DECISION})
+    for name in ("findings", "explainers", "models"):
+        options[name] = choose_or_all(options[name])
+    result = compute(open_cubes(cubes), options=chosen, progress=shows_progress(ctx), **options)
+    emit(result, topic, **output)

@@ -1,0 +1,1 @@
+"""The two Kaggle chest challenges: RSNA boxes and SIIM-ACR masks."""

@@ -1,0 +1,1 @@
+"""The released CheXlocalize data: images, heatmaps, annotations."""

@@ -1,0 +1,1 @@
+"""Eye Gaze Data for Chest X-rays."""

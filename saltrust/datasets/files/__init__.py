@@ -1,0 +1,1 @@
+"""Reading single files that nobody vouches for: images, codes, tables, pickles."""

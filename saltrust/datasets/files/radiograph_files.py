@@ -1,0 +1,177 @@
+"""Decoding radiographs from PNG, JPEG and DICOM files."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from saltrust.cache.collection import Radiograph
+from saltrust.datasets.files import dicom_pixels
+from saltrust.errors import DataError
+
+_LOG = logging.getLogger(__name__)
+
+#: File name endings taken for radiographs when a folder is searched.
+RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+
+#: Largest radiograph that is decoded, in pixels; a 17 x 17 inch detector has about 20 million.
+PIXEL_LIMIT = 89_000_000
+
+_FORMATS = ("PNG", "JPEG")
+
+
+def read_radiograph(path: str | Path, grid: tuple[int, int]) -> Radiograph:
+    """Decode a radiograph and resample it.
+
+    Parameters
+    ----------
+    path : path
+        PNG (gray or colour, 8 or 16 bit, palette), JPEG or DICOM (see
+        :mod:`saltrust.datasets.files.dicom_pixels`).  Colour becomes luma (ITU-R 601-2),
+        transparent
+        becomes black, and 16-bit gray is stretched from its own minimum and maximum, since a
+        PNG does not say how many of its bits are used.  EXIF orientation is not applied.
+    grid : (int, int)
+        Height and width of the result; bilinear, and averaging over area when reducing.
+
+    Returns
+    -------
+    Radiograph
+
+    Raises
+    ------
+    DataError
+        If the file is missing, truncated, no such image or too large; DICOM without pixels
+        or in a transfer syntax for which no decoder is installed.  The message names the file.
+    """
+    path = Path(path)
+    pixels = read_gray(path)
+    return Radiograph(resample(pixels, grid), *pixels.shape)
+
+
+def read_gray(path: Path) -> npt.NDArray[np.uint8]:
+    """Decode a radiograph at native size.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width)
+    """
+    if dicom_pixels.is_dicom(path):
+        _check_size(path, *dicom_pixels.native_size(path))
+        return dicom_pixels.read_gray(path)
+    with _opened(path) as image:
+        if image.mode in {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}:
+            return dicom_pixels.stretch(np.asarray(image, dtype=np.float64))
+        if image.mode in {"P", "PA", "LA", "RGBA", "La", "RGBa"}:
+            colour = image.convert("RGBA")
+            black = Image.new("RGBA", colour.size, (0, 0, 0, 255))
+            return np.asarray(Image.alpha_composite(black, colour).convert("L")).copy()
+        return np.asarray(image.convert("L")).copy()
+
+
+def read_mask(path: Path) -> npt.NDArray[np.bool_]:
+    """Decode a mask from PNG: foreground is every pixel that is neither black nor transparent.
+
+    Returns
+    -------
+    ndarray of bool, shape (height, width)
+    """
+    with _opened(path) as image:
+        if image.mode in {"P", "PA"}:
+            image = image.convert("RGBA")  # noqa: PLW2901
+        values = np.atleast_3d(np.asarray(image)) != 0
+        if image.mode in {"LA", "RGBA", "La", "RGBa"}:
+            return np.asarray(values[..., :-1].any(axis=-1) & values[..., -1])
+        return np.asarray(values.any(axis=-1))
+
+
+def read_pixels(path: Path) -> npt.NDArray[Any]:
+    """Decode a PNG or JPEG as it is stored, palettes resolved.
+
+    Returns
+    -------
+    ndarray of uint8, uint16, int32 or bool, shape (height, width) or (height, width, channels)
+    """
+    with _opened(path) as image:
+        return np.asarray(image.convert("RGBA") if image.mode in {"P", "PA"} else image).copy()
+
+
+def native_size(path: str | Path) -> tuple[int, int]:
+    """Read height and width in pixels from the header, without decoding.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or is not a PNG, JPEG or DICOM image.
+    """
+    path = Path(path)
+    if dicom_pixels.is_dicom(path):
+        return dicom_pixels.native_size(path)
+    with _opened(path, decode=False) as image:
+        return image.height, image.width
+
+
+def resample(pixels: npt.NDArray[np.uint8], grid: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Resample gray values to ``grid`` = (height, width), bilinear with area when reducing."""
+    if pixels.shape == tuple(grid):
+        return pixels
+    image = Image.fromarray(pixels).resize((grid[1], grid[0]), Image.Resampling.BILINEAR)
+    return np.asarray(image).copy()
+
+
+@contextmanager
+def _opened(path: Path, *, decode: bool = True) -> Iterator[Image.Image]:
+    """Open a PNG or JPEG, decode it, and say what is wrong with it in one sentence."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            _check_size(path, image.height, image.width)
+            if decode:
+                image.load()
+            yield image
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; check the path") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder, not an image; check the path") from None
+    except PermissionError:
+        raise DataError(f"{path} cannot be read; check its permissions") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is not a PNG, JPEG or DICOM image (or its header is damaged); "
+                        "convert it or fetch it again") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"{path} declares more pixels than any radiograph has; check where it "
+                        "comes from") from None
+    except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is truncated or damaged ({error}); fetch it again") from None
+
+
+def _check_size(path: Path, height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise DataError(f"{path} is {height} x {width} pixels, an image without pixels; fetch it "
+                        "again")
+    if height * width > PIXEL_LIMIT:
+        raise DataError(f"{path} declares {height} x {width} pixels, more than any radiograph "
+                        "has; check where it comes from")
+
+
+def stated_patients(images: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Patient of every image: PatientID of a DICOM header, else the image's own name.
+
+    Where all of several DICOM files state the same PatientID, it is a mark of
+    anonymisation, and every image counts as its own patient; the log says so.
+    """
+    stated = [dicom_pixels.patient_id(path) if dicom_pixels.is_dicom(path) else ""
+              for path in paths]
+    known = set(stated) - {""}
+    if len(known) == 1 and stated.count(next(iter(known))) > 1:
+        _LOG.warning("all DICOM files state the PatientID %r, so every image counts as its own "
+                     "patient; name patients in a CSV manifest if they repeat", next(iter(known)))
+        return list(images)
+    return [patient or image for patient, image in zip(stated, images, strict=True)]

@@ -1,0 +1,1 @@
+"""Radiographs, labels and annotations listed in a CSV."""

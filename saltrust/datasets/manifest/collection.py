@@ -1,0 +1,327 @@
+"""A CSV manifest of radiographs, labels and annotations as a collection.
+
+One row per image, UTF-8, comma-separated.  Columns, all but ``image`` or ``path`` optional:
+
+``image``
+    Name of the image; without it, ``path`` without its file ending.  Names are unique.
+``path``
+    PNG, JPEG or DICOM file, relative to the CSV.  Without this column the collection has
+    labels and annotations only.
+``patient``, ``study``, ``view``
+    Text.  Without ``patient``, the PatientID of DICOM files, else every image is its own.
+``split``
+    ``train``, ``val``, ``test`` or ``none``.  Without this column: drawn at random by patient.
+``height``, ``width``
+    Native size in pixels; needed for annotations where there is no ``path``.
+*finding*
+    Every other column is a finding: 1 positive, 0 negative, -1 uncertain, blank not stated.
+    Where the study names its findings, columns it does not name are ignored.
+``mask:FINDING`` or ``mask:FINDING:READER``
+    Path of a PNG (black or transparent is background), or a COCO run-length code: compressed
+    counts, or ``{"size": [height, width], "counts": ...}``.
+``kaggle_rle:FINDING[:READER]``
+    ``start length ...``, starts counted from 1 down the columns.
+``siim_rle:FINDING[:READER]``
+    The same with relative starts, as in SIIM-ACR Pneumothorax.
+``boxes:FINDING[:READER]``
+    ``x y width height; x y width height`` in native pixels; without a mask column the mask is
+    the boxes filled.
+``points:FINDING[:READER]``
+    ``x y; x y``: most representative points, beside a mask or boxes.
+``gaze`` or ``gaze:READER``
+    Path of a PNG with the static gaze heatmap of the image, gray or coloured by viridis, of any
+    size; it is scaled to its maximum.  A blank cell or a black heatmap means no gaze.
+
+The reader is ``reference`` unless named.  Readers whose names begin with ``expert`` or
+``benchmark`` are benchmark experts, all others reference standard.  ``none`` (or Kaggle's
+``-1``) in an annotation cell states that there is nothing to draw.  A blank cell means that
+nobody annotated, with one exception: for a reference reader in a row whose label is 0, it is
+an annotated negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from saltrust.cache.collection import Annotation, Fixations, Radiograph
+from saltrust.datasets.collection_index import (
+    choose_findings,
+    collection_index,
+    fingerprint,
+    require_unique,
+)
+from saltrust.datasets.files.csv_tables import CsvTable, parse_label, parse_split, read_csv
+from saltrust.datasets.files.heatmap_files import gaze_heatmap
+from saltrust.datasets.files.radiograph_files import (
+    RADIOGRAPH_SUFFIXES,
+    native_size,
+    read_radiograph,
+    stated_patients,
+)
+from saltrust.datasets.manifest.annotations import (
+    AnnotationColumns,
+    annotation_columns,
+    check_mask_file,
+    gaze_columns,
+    mask_file,
+    read_annotation,
+    reader_role,
+)
+from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
+from saltrust.errors import DataError
+
+RESERVED_COLUMNS = ("image", "path", "patient", "study", "view", "split", "height", "width",
+                    "gaze")
+
+
+@dataclass(frozen=True)
+class ManifestCollection:
+    """Rows of a manifest; see :class:`saltrust.cache.collection.Collection`."""
+
+    index: xr.Dataset
+    fingerprint: str
+    description: dict[str, Any]
+    has_radiographs: bool
+    table: CsvTable = field(repr=False)
+    files: Mapping[str, Path] = field(repr=False)
+    columns: Sequence[AnnotationColumns] = field(repr=False)
+    rows: Mapping[str, int] = field(repr=False)
+    gazes: Mapping[str, Mapping[str, Path]] = field(repr=False)
+
+    def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
+        """Decode one radiograph and resample it to ``grid`` = (height, width)."""
+        if not self.has_radiographs:
+            raise DataError(f"{self.table.path} has no column 'path', so {image} has no "
+                            "radiograph; add the column")
+        return read_radiograph(self.files[image], grid)
+
+    def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
+        """All annotations of one image, keyed by (finding, reader)."""
+        position = self.rows[image]
+        found: dict[tuple[str, str], Annotation] = {}
+        if not self.columns:
+            return found
+        texts = dict(zip(self.table.columns, self.table.cells[position], strict=True))
+        size = (int(self.index["native_height"].values[position]),
+                int(self.index["native_width"].values[position]))
+        for item in self.columns:
+            label = int(self.index["label"].sel(finding=item.finding).values[position])
+            cells = {kind: texts[name] for kind, name in item.names.items()}
+            try:
+                annotation = read_annotation(cells, reader_role(item.reader), label,
+                                             self.table.path.parent, size)
+            except DataError as error:
+                number = self.table.numbers[position]
+                raise DataError(f"{self.table.path}, row {number}, "
+                                f"{' and '.join(item.names.values())}: {error}") from None
+            if annotation is not None:
+                found[item.finding, item.reader] = annotation
+        return found
+
+    @property
+    def has_gaze(self) -> bool:
+        """Whether any row names a gaze heatmap."""
+        return any(self.gazes.values())
+
+    def gaze(self, image: str, grid: tuple[int, int]) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Gaze heatmaps of one image by reader, each of maximum 1."""
+        made = {reader: gaze_heatmap(path, grid)
+                for reader, path in self.gazes.get(image, {}).items()}
+        return {reader: heatmap for reader, heatmap in made.items() if heatmap is not None}
+
+    def fixations(self, image: str) -> Mapping[str, Fixations]:
+        """None: a manifest gives heatmaps."""
+        del image
+        return {}
+
+
+def manifest(
+    path: str | Path,
+    *,
+    findings: Sequence[str] = (),
+    split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+) -> ManifestCollection:
+    """Take a CSV manifest as a collection; the columns are described above.
+
+    Parameters
+    ----------
+    path : path
+        The CSV file.
+    findings : sequence of str
+        Which findings, in this order; empty: every column that is not reserved.  A column
+        ``Lung Opacity`` serves where ``Airspace Opacity`` is asked for.
+    split_fractions : three floats
+        Train, val and test by patient, where there is no column ``split``.
+    seed : int
+        Of the random split.
+
+    Returns
+    -------
+    ManifestCollection
+
+    Raises
+    ------
+    DataError
+        If the CSV is missing, empty or not UTF-8; if a finding is absent (the nearest is
+        named), a label or split is not valid (row and column are named), image names repeat,
+        files are missing (counted, the first named), or a mask has another size than its
+        radiograph (both are named).
+    """
+    table = read_csv(path)
+    if "image" not in table.columns and "path" not in table.columns:
+        raise DataError(f"{table.path} has neither a column 'path' nor 'image'; add the paths of "
+                        "the radiographs as 'path'")
+    label_columns = [column for column in table.columns
+                     if column and column not in RESERVED_COLUMNS and ":" not in column]
+    chosen = choose_findings(findings, label_columns, table.path)
+    if not chosen:
+        raise DataError(f"{table.path} has no finding columns; add one per finding with 1, 0, -1 "
+                        "or blank")
+    columns = annotation_columns(table.columns, chosen, table.path, label_columns)
+    rows = [row for _, row in table.rows()]
+    images, files = _images_and_files(table, rows)
+    labels = np.array([[parse_label(row[column], table.path, number, column)
+                        for column in chosen.values()] for number, row in table.rows()])
+    paths = [files[image] for image in images] if files else []
+    patients = _patients(rows, images, paths)
+    splits = _splits(table, patients, labels, split_fractions, seed)
+    sizes = _native_sizes(table, paths) if columns or "height" in table.columns else None
+    if columns and sizes is not None:
+        _check_mask_files(table, columns, images, sizes)
+    looking = gaze_columns(table.columns)
+    gazes = _gaze_files(table, looking, images)
+    return ManifestCollection(
+        index=collection_index(
+            images, list(chosen), labels, patient=patients, split=splits,
+            study=_text(rows, "study"), view=_text(rows, "view"), native_sizes=sizes,
+            readers={name: reader_role(name)
+                     for name in (*(item.reader for item in columns), *looking)}),
+        fingerprint=fingerprint(
+            {"columns": table.columns, "cells": table.cells, "findings": list(chosen),
+             "splits": splits},
+            {**files, **{f"gaze {image} {reader}": path for image, of_image in gazes.items()
+                         for reader, path in of_image.items()}}),
+        description={
+            "kind": "manifest", "source": str(table.path), "seed": seed, "images": len(images),
+            "patients": len(set(patients)),
+            "split": "given" if "split" in table.columns else "random by patient",
+        },
+        has_radiographs=bool(files), table=table, files=files, columns=columns,
+        rows={image: position for position, image in enumerate(images)}, gazes=gazes,
+    )
+
+
+def _images_and_files(table: CsvTable, rows: Sequence[Mapping[str, str]],
+                      ) -> tuple[list[str], dict[str, Path]]:
+    """Image names and, where there is a column ``path``, the existing file of each."""
+    images, paths = [], []
+    for number, row in zip(table.numbers, rows, strict=True):
+        cell = row.get("path", "")
+        if "path" in table.columns and not cell:
+            raise DataError(f"{table.path}, row {number}: path is blank; name the radiograph or "
+                            "leave the row out")
+        plain = Path(cell)
+        if plain.suffix.lower() in RADIOGRAPH_SUFFIXES:
+            plain = plain.with_suffix("")
+        image = row.get("image", "") or plain.as_posix()
+        if not row.get("image") and not cell:
+            raise DataError(f"{table.path}, row {number}: image is blank; name it")
+        images.append(image)
+        paths.append(table.path.parent / cell)
+    require_unique(images, [f"{table.path} row {number}" for number in table.numbers])
+    if "path" not in table.columns:
+        return images, {}
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(paths)} radiographs that {table.path} names do "
+                        f"not exist, the first is {missing[0]}; paths start at the folder of the "
+                        "CSV")
+    return images, dict(zip(images, paths, strict=True))
+
+
+def _patients(rows: Sequence[Mapping[str, str]], images: Sequence[str], paths: Sequence[Path],
+              ) -> list[str]:
+    if rows and "patient" in rows[0]:
+        return [row["patient"] or image for row, image in zip(rows, images, strict=True)]
+    return stated_patients(images, paths) if paths else list(images)
+
+
+def _splits(table: CsvTable, patients: Sequence[str], labels: Any,
+            fractions: Sequence[float], seed: int) -> list[str]:
+    if "split" not in table.columns:
+        return split_by_patient(patients, labels, fractions, seed)
+    splits = [parse_split(row["split"], table.path, number) for number, row in table.rows()]
+    warn_of_shared_patients(patients, splits, str(table.path))
+    return splits
+
+
+def _native_sizes(table: CsvTable, paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Native size of every image, from the headers of the files or the columns."""
+    stated: list[tuple[int, int]] = []
+    if "height" in table.columns or "width" in table.columns or not paths:
+        for column in ("height", "width"):
+            table.require(column)
+        for number, row in table.rows():
+            if not (row["height"].isdecimal() and row["width"].isdecimal()
+                    and int(row["height"]) > 0 and int(row["width"]) > 0):
+                raise DataError(f"{table.path}, row {number}: height {row['height']!r} and width "
+                                f"{row['width']!r} must be whole numbers of pixels")
+            stated.append((int(row["height"]), int(row["width"])))
+    if not paths:
+        return stated
+    sizes = [native_size(path) for path in paths]
+    for number, path, said, found in zip(table.numbers, paths, stated or sizes, sizes,
+                                         strict=True):
+        if said != found:
+            raise DataError(f"{table.path}, row {number}: height and width say {said[0]} x "
+                            f"{said[1]} but {path} has {found[0]} x {found[1]} pixels; correct "
+                            "the row")
+    return sizes
+
+
+def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
+                      images: Sequence[str], sizes: Sequence[tuple[int, int]]) -> None:
+    names = [item.names["mask"] for item in columns if "mask" in item.names]
+    missing: list[Path] = []
+    for (number, row), image, size in zip(table.rows(), images, sizes, strict=True):
+        for name in names:
+            path = mask_file(row[name], table.path.parent)
+            if path is None:
+                continue
+            if not path.is_file():
+                missing.append(path)
+                continue
+            try:
+                check_mask_file(path, row.get("path") or image, size)
+            except DataError as error:
+                raise DataError(f"{table.path}, row {number}: {error}") from None
+    if missing:
+        raise DataError(f"{len(missing)} masks that {table.path} names do not exist, the first "
+                        f"is {missing[0]}; paths start at the folder of the CSV")
+
+
+def _gaze_files(table: CsvTable, columns: Mapping[str, str], images: Sequence[str],
+                ) -> dict[str, dict[str, Path]]:
+    """Existing heatmap file of every image and reader whose cell is not blank."""
+    found = {image: {reader: table.path.parent / row[column]
+                     for reader, column in columns.items() if row[column]}
+             for image, (_, row) in zip(images, table.rows(), strict=True)}
+    paths = [path for of_image in found.values() for path in of_image.values()]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(paths)} gaze heatmaps that {table.path} names do "
+                        f"not exist, the first is {missing[0]}; paths start at the folder of the "
+                        "CSV")
+    return found
+
+
+def _text(rows: Sequence[Mapping[str, str]], column: str) -> list[str] | None:
+    return [row[column] for row in rows] if rows and column in rows[0] else None

@@ -1,0 +1,1 @@
+"""The saliency methods, one family a module."""

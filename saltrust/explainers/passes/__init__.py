@@ -1,0 +1,1 @@
+"""What the methods share: passes through a network and back, and how they are run."""

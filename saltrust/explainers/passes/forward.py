@@ -1,0 +1,216 @@
+"""One forward pass of a batch that all explainers and all findings share.
+
+A network is run once per batch; its logits, the feature maps asked for and the graph back to
+them are kept in a :class:`ForwardPass`, from which explainers take vector-Jacobian products.
+Weights carry no gradient, so the graph holds no more than the way back to the inputs, or,
+where no explainer needs those, from the logits to the feature maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saltrust.errors import DataError
+from saltrust.explainers.passes.evaluation import evaluate
+from saltrust.explainers.passes.side_by_side import side_by_side
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[nn.Module]:
+    """Hold a network in evaluation mode with weights that carry no gradient.
+
+    On leaving, also by an exception, every submodule's training mode and every parameter's
+    ``requires_grad`` are as they were.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    flags = [(weight, weight.requires_grad) for weight in module.parameters()]
+    try:
+        module.eval()
+        for weight, _ in flags:
+            weight.requires_grad_(False)
+        yield module
+    finally:
+        for weight, flag in flags:
+            weight.requires_grad_(flag)
+        for part, mode in modes:
+            part.training = mode
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """What one forward pass left behind.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The network that was run.
+    inputs : Tensor, shape (B, C, H, W)
+        What it was run on; a leaf that requires a gradient where ``to_inputs`` was asked for.
+    logits : Tensor, shape (B, K)
+        What it returned.
+    features : dict of str to Tensor
+        What each layer asked for returned, by dotted name.  Operations that later worked in
+        place on it (``relu(features, inplace=True)``) worked on a copy.
+    found : dict
+        What explainers of this batch computed and others may use (:meth:`once`).
+    """
+
+    module: nn.Module
+    inputs: Tensor
+    logits: Tensor
+    features: Mapping[str, Tensor]
+    found: dict[Hashable, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        """Compute something that several explainers of the batch need only once.
+
+        Parameters
+        ----------
+        key : hashable
+            Says all that the result depends on besides module and inputs.
+        compute : callable
+            Its result is kept as long as the pass.
+        """
+        if key not in self.found:
+            self.found[key] = compute().detach()
+        return self.found[key]
+
+    def gradient(self, output: int, target: Tensor) -> Tensor:
+        """Gradient of one logit, per image, with respect to ``inputs`` or a feature map.
+
+        Parameters
+        ----------
+        output : int
+            Index of the logit.
+        target : Tensor, shape (B, ...)
+            ``inputs`` or one of ``features``.
+
+        Returns
+        -------
+        Tensor, shape of ``target``, dtype of ``inputs``
+            d logit / d target, signed; zero where the logit does not depend on it.
+
+        Raises
+        ------
+        DataError
+            If no logit at all carries a gradient.
+        """
+        if not self.logits.requires_grad:
+            raise DataError(
+                f"the logits of {type(self.module).__name__} carry no gradient; a network that "
+                "detaches its features or runs under torch.no_grad cannot be explained by "
+                "gradients"
+            )
+        # Images do not mix in evaluation mode, so the sum's gradient is each image's own.
+        (gradient,) = torch.autograd.grad(
+            self.logits[:, output].sum(), target, retain_graph=True, allow_unused=True
+        )
+        gradient = torch.zeros_like(target) if gradient is None else gradient
+        return gradient.to(self.inputs.dtype)
+
+    def maps(self, outputs: Sequence[int], reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        """Heatmaps from the gradients of some logits with respect to the inputs.
+
+        Parameters
+        ----------
+        outputs : sequence of int
+            Indices of F logits.
+        reduce : callable
+            Of a gradient (B, C, H, W); gives maps (B, H, W).  Called in threads
+            (:func:`saltrust.explainers.passes.side_by_side.side_by_side`).
+
+        Returns
+        -------
+        Tensor, shape (B, F, H, W)
+
+        Raises
+        ------
+        DataError
+            If no logit carries a gradient.
+        """
+        return torch.stack(
+            side_by_side(lambda output: reduce(self.gradient(output, self.inputs)), outputs,
+                         self.inputs.device), dim=1)
+
+
+def run_forward(
+    module: nn.Module,
+    inputs: Tensor,
+    *,
+    to_inputs: bool = True,
+    layers: Sequence[str] = (),
+) -> ForwardPass:
+    """Run a network once and keep what gradients need.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Returns logits of shape (B, K).  Left as it was found.
+    inputs : Tensor, shape (B, C, H, W), floating
+    to_inputs : bool
+        Whether gradients reach back to the inputs.  Where only ``layers`` need gradients,
+        False saves the memory and time of everything before them.
+    layers : sequence of str
+        Dotted names of submodules whose output is kept.  Of a submodule that is called
+        several times, the last call counts.
+
+    Raises
+    ------
+    DataError
+        If the network does not return logits of shape (B, K), or a layer is never called or
+        returns no tensor.
+    """
+    inputs = inputs.detach().requires_grad_(to_inputs)
+    features: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> Tensor | None:
+            if not isinstance(output, Tensor):
+                return None
+            if not output.requires_grad:
+                # The graph starts here; nothing before it is kept.
+                output = output.detach().requires_grad_()
+            features[name] = output
+            # The network goes on with a copy, which it may change in place.
+            copy: Tensor = output.clone()
+            return copy
+
+        return hook
+
+    differentiate = to_inputs or bool(layers)
+    with frozen(module), torch.set_grad_enabled(differentiate), ExitStack() as hooks:
+        for name in layers:
+            part = module.get_submodule(name)
+            hooks.enter_context(part.register_forward_hook(keep(name)))
+        logits = evaluate(module, inputs)
+    check_logits(module, logits, len(inputs))
+    for name in layers:
+        if name not in features:
+            raise DataError(f"layer {name!r} of {type(module).__name__} returned no tensor")
+    return ForwardPass(module, inputs, logits, features)
+
+
+def check_logits(module: nn.Module, logits: Any, n_images: int) -> None:
+    """Refuse what is not one row of logits per image.
+
+    Raises
+    ------
+    DataError
+        If ``logits`` is not a floating tensor of shape (n_images, K).
+    """
+    if isinstance(logits, Tensor) and logits.is_floating_point():
+        if logits.ndim == 2 and len(logits) == n_images:
+            return
+        what = f"a tensor of shape {tuple(logits.shape)}"
+    else:
+        what = f"a {type(logits).__name__}"
+    raise DataError(
+        f"{type(module).__name__} returned {what} for {n_images} images; it must return logits "
+        f"of shape ({n_images}, findings)"
+    )

@@ -1,0 +1,89 @@
+"""Networks that localise, by name or by ``package.module:factory``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from saltrust.errors import UsageError
+from saltrust.models.classifiers.registry import ARCHITECTURES, Architecture, construct
+from saltrust.models.evaluating import evaluating
+from saltrust.models.localizers.network import localize
+from saltrust.models.preprocessing import GRAY, IMAGENET, Preprocessing, to_input
+
+LOCALIZERS: dict[str, Architecture] = {
+    "unet": Architecture("saltrust.models.localizers.unet:unet", GRAY),
+    "retinanet": Architecture("saltrust.models.localizers.retinanet:retinanet", IMAGENET),
+}
+
+
+def build_localizer(architecture: str, n_outputs: int, /, **arguments: Any) -> nn.Module:
+    """Build an untrained network that localises.
+
+    Parameters
+    ----------
+    architecture : str
+        A name of :data:`LOCALIZERS`, or ``package.module:factory``.  A factory is called as
+        ``factory(n_outputs=n_outputs, **arguments)`` and returns a ``torch.nn.Module``: one
+        that turns float32 inputs of shape (batch, channels, H, W) into logits per pixel of shape
+        (batch, n_outputs, H, W), or a :class:`saltrust.models.localizers.network.Detector`.  Its
+        input
+        is as for :func:`saltrust.models.classifiers.registry.build`.
+    n_outputs : int
+        Number of findings.
+    **arguments
+        Keywords for the factory, the ``arguments`` of the study file.
+
+    Returns
+    -------
+    torch.nn.Module
+        With weights drawn from torch's global generator: seed it first.
+
+    Raises
+    ------
+    UsageError
+        If the name is not known, or the factory refuses the arguments.
+
+    Examples
+    --------
+    >>> net = build_localizer("unet", 2, encoder_name="resnet18")
+    >>> net(torch.zeros(2, 1, 40, 48)).shape
+    torch.Size([2, 2, 40, 48])
+    """
+    if architecture in ARCHITECTURES:
+        raise UsageError(f"architecture {architecture!r} classifies; a localizer is one of "
+                         f"{', '.join(LOCALIZERS)}, or your own as package.module:factory")
+    try:
+        return construct(architecture, LOCALIZERS, n_outputs, arguments)
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"architecture {architecture!r} does not take the arguments "
+                         f"{arguments}: {error}") from error
+
+
+def check_localize(architecture: str, module: nn.Module, preprocessing: Preprocessing, grid: int,
+                   n_outputs: int) -> None:
+    """Localise in one black image, to learn at once that the network fits the study.
+
+    Raises
+    ------
+    UsageError
+        If the network cannot take images of this size, or its heatmaps have another shape than
+        (batch, n_outputs, grid, grid).
+    """
+    device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
+    black = torch.zeros(1, grid, grid, dtype=torch.uint8)
+    try:
+        with evaluating(module):
+            found = localize(module, to_input(black, preprocessing, device))
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise UsageError(
+            f"architecture {architecture!r} cannot localise in {preprocessing.channels}-channel "
+            f"images of {grid} x {grid} pixels ({reason}); change `grid` of the study, or return "
+            "logits of every pixel") from error
+    shape = tuple(found.heatmaps.shape)
+    if shape != (1, n_outputs, grid, grid):
+        raise UsageError(f"architecture {architecture!r} must return logits of shape (batch, "
+                         f"{n_outputs}, {grid}, {grid}) at this grid, not {shape} for one image")

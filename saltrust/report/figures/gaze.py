@@ -1,0 +1,203 @@
+"""Figures of gaze: agreement of every map beside chance, and maps with the gaze over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from saltrust.analysis.gaze.analysis import ALL
+from saltrust.analysis.gaze.scores import BASELINE
+from saltrust.analysis.result import Result
+from saltrust.analysis.result.cells import significant
+from saltrust.analysis.result.text import confidence_level
+from saltrust.analysis.stored.maps import StoredMaps, stored_maps
+from saltrust.report.figures.contours import unit_range
+from saltrust.report.figures.palette import (
+    EXPERTS,
+    FONT_SIZE,
+    INK,
+    WIDTH,
+    dress,
+    new_figure,
+    series_colours,
+)
+
+#: Axis titles of the measures.
+TITLES = {"correlation": "Correlation", "ssim": "SSIM", "similarity": "Similarity",
+          "kl": "KL (lower is better)", "auc_judd": "AUC-Judd",
+          "auc_shuffled": "Shuffled AUC", "nss": "NSS"}
+#: What a map that tells nothing gets, where it is one number.
+CHANCE = {"correlation": 0.0, "ssim": 0.0, "auc_judd": 0.5, "auc_shuffled": 0.5, "nss": 0.0}
+#: Images of the figure of examples, and maps beside each.
+_EXAMPLES, _MAPS = 3, 5
+_GAZE = "#00E5FF"
+
+Entry = tuple[str, str, str]
+
+
+def agreement(result: Result) -> Figure:
+    """Mean of every measure with its interval, one panel per measure, one row per map.
+
+    A hollow mark is the mean with the gaze on other images, the dashed line what a map gets that
+    tells nothing.  Baselines, which know nothing of the image, are blue.
+
+    Parameters
+    ----------
+    result : Result
+        Of :func:`saltrust.analysis.gaze.analysis.gaze`.
+    """
+    summary = result.tables["summary"]
+    findings = list(dict.fromkeys(summary["finding"]))
+    shown = summary[summary["finding"] == (ALL if ALL in findings else findings[0])]
+    measures = list(dict.fromkeys(shown["term"]))
+    entries = list(dict.fromkeys(zip(shown["source"], shown["explainer"], shown["model"],
+                                     strict=True)))
+    colours = _colours(entries)
+    columns = min(len(measures), 4)
+    lines = -(-len(measures) // columns)
+    figure = new_figure(0.6 + lines * (0.7 + 0.22 * len(entries)))
+    panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
+    for axes in panels[len(measures):]:
+        axes.set_axis_off()
+    for axes, measure in zip(panels, measures, strict=False):
+        rows = shown[shown["term"] == measure].set_index(["source", "explainer", "model"])
+        if measure in CHANCE:
+            axes.axvline(CHANCE[measure], color="#999999", linewidth=0.8, linestyle="--")
+        for place, entry in enumerate(entries):
+            row = rows.loc[entry]
+            axes.plot([row["conf_low"], row["conf_high"]], [place, place], color=colours[entry],
+                      linewidth=1.6, solid_capstyle="butt")
+            axes.plot(row["estimate"], place, "o", color=colours[entry], markersize=4.5)
+            axes.plot(row["other"], place, "o", markerfacecolor="white", zorder=1,
+                      markeredgecolor=colours[entry], markersize=4.5)
+        axes.set_yticks(range(len(entries)), _names(entries))
+        axes.set_ylim(len(entries) - 0.5, -0.5)
+        axes.set_xlabel(TITLES[measure])
+        dress(axes)
+    handles = [Line2D([], [], color=INK, marker="o", markersize=4.5, linewidth=1.6,
+                      label=f"own gaze, {100 * confidence_level(result.meta):g}% interval"),
+               Line2D([], [], color=INK, marker="o", markersize=4.5, linewidth=0,
+                      markerfacecolor="white", label="gaze on other images")]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False,
+                  fontsize=FONT_SIZE - 1)
+    return figure
+
+
+def examples(cubes: xr.DataTree, result: Result, measure: str = "nss") -> Figure:
+    """Radiographs with gaze, and maps with the gaze outlined: a high, a middling and a low one.
+
+    The outline is where the gaze heatmap is at half of its maximum; circles are fixations, as
+    large as they were long.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        What the result was made from.
+    result : Result
+        Of :func:`saltrust.analysis.gaze.analysis.gaze`.
+    measure : str
+        What orders the images and stands above each map; the first of the result where it
+        lacks this one.
+    """
+    scores = result.tables["scores"]
+    maps = scores[scores["source"] != BASELINE]
+    known = set(result.tables["summary"]["term"])
+    measure = measure if measure in known else str(result.tables["summary"]["term"].iloc[0])
+    entries = list(dict.fromkeys(zip(maps["source"], maps["explainer"], maps["model"],
+                                     strict=True)))[:_MAPS]
+    order = maps.groupby(["image", "finding"], sort=False)[measure].mean().sort_values(
+        ascending=measure == "kl")
+    places = np.unique(np.round(np.linspace(0.1, 0.9, _EXAMPLES) * (len(order) - 1)).astype(int))
+    columns = len(entries) + 1
+    size = WIDTH / max(columns, 4)
+    figure = new_figure(0.35 + (size + 0.3) * len(places), width=size * columns)
+    panels = figure.subplots(len(places), columns, squeeze=False)
+    groups = {name: stored_maps(cubes, name) for name in ("saliency", "localizer")}
+    for row, place in zip(panels, places, strict=True):
+        image, finding = order.index[place]
+        heatmap, fixations = _gaze(cubes, image, str(result.meta["reader"]))
+        _panel(row[0], _radiograph(cubes, image, heatmap.shape), heatmap, "gray")
+        _circles(row[0], fixations)
+        row[0].set_title(f"{image[:22]}\n{finding}", fontsize=FONT_SIZE - 2)
+        of_image = maps[(maps["image"] == image) & (maps["finding"] == finding)].set_index(
+            ["source", "explainer", "model"])
+        for axes, entry, name in zip(row[1:], entries, _names(entries), strict=True):
+            axes.set_axis_off()
+            if entry not in of_image.index:
+                continue
+            values = _map(groups[entry[0]], image, finding, entry, str(result.meta["map"]))
+            _panel(axes, unit_range(values), heatmap, "inferno")
+            score = significant(float(of_image.loc[[entry], measure].iloc[0]))
+            axes.set_title(f"{name}\n{TITLES[measure].split(' (')[0]} {score}",
+                           fontsize=FONT_SIZE - 2)
+    return figure
+
+
+def _colours(entries: Sequence[Entry]) -> dict[Entry, str]:
+    explainers = list(dict.fromkeys(e for source, e, _ in entries if source != BASELINE))
+    palette = series_colours(explainers)
+    return {entry: EXPERTS[1] if entry[0] == BASELINE else palette[entry[1]] for entry in entries}
+
+
+def _names(entries: Sequence[Entry]) -> list[str]:
+    """What rows are called: models are named where there are several."""
+    several = len({model for source, _, model in entries if source != BASELINE}) > 1
+    return [f"{explainer}, {model}" if several and source != BASELINE else explainer
+            for source, explainer, model in entries]
+
+
+def _gaze(cubes: xr.DataTree, image: str, reader: str,
+          ) -> tuple[npt.NDArray[np.float64], pd.DataFrame]:
+    """Heatmap of one image, and its fixations in pixels of the grid."""
+    reference = cubes["reference"].to_dataset().sel(image=image, reader=reader)
+    heatmap = reference["gaze"].transpose("y", "x").values.astype(np.float64)
+    names = ("fixation_y", "fixation_x", "fixation_duration")
+    if not set(names) <= set(reference.data_vars):
+        return heatmap, pd.DataFrame(columns=["y", "x", "seconds"], dtype=float)
+    table = pd.DataFrame({short: reference[name].values for short, name in zip(
+        ("y", "x", "seconds"), names, strict=True)}).dropna(subset=["y", "x"])
+    native = [int(cubes.to_dataset()[name].sel(image=image))
+              for name in ("native_height", "native_width")]
+    for column, length, cells in zip(("y", "x"), native, heatmap.shape, strict=True):
+        table[column] = (table[column] + 0.5) * (cells / max(length, 1)) - 0.5
+    return heatmap, table.fillna({"seconds": 0.2})
+
+
+def _map(maps: StoredMaps | None, image: str, finding: str, entry: Entry, form: str,
+         ) -> npt.NDArray[np.float64]:
+    assert maps is not None
+    position = [maps.labels[dim].index(label) for dim, label in zip(
+        ("finding", "explainer", "model"), (finding, *entry[1:]), strict=True)
+        if dim in maps.labels]
+    values = maps.read([maps.labels["image"].index(image)], *position)[0].astype(np.float64)
+    if form == "absolute":
+        values = np.abs(values)
+    elif form == "positive":
+        values = np.maximum(values, 0.0)
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def _radiograph(cubes: xr.DataTree, image: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    if "radiograph" not in cubes.children:
+        return np.ones(shape)
+    pixels = cubes["radiograph"].to_dataset()["pixels"].sel(image=image)
+    return pixels.transpose("y", "x").values / 255.0
+
+
+def _panel(axes: Axes, picture: npt.NDArray[np.float64], gaze: npt.NDArray[np.float64],
+           colours: str) -> None:
+    axes.imshow(picture, cmap=colours, vmin=0, vmax=1)
+    axes.contour(gaze, levels=[0.5], colors=_GAZE, linewidths=0.9)
+    axes.set_axis_off()
+
+
+def _circles(axes: Axes, fixations: pd.DataFrame) -> None:
+    axes.scatter(fixations["x"], fixations["y"], s=6 + 40 * fixations["seconds"], marker="o",
+                 facecolors="none", edgecolors="#FFD54F", linewidths=0.6)

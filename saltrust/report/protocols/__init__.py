@@ -1,0 +1,1 @@
+"""Printed tables, figures and methods of the published protocols."""

@@ -1,0 +1,1 @@
+"""A training run: where it lies, what it keeps, how it goes on."""

@@ -1,0 +1,1 @@
+"""What can be learned: a classifier, one guided by gaze, a localizer."""

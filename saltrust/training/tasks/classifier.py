@@ -1,0 +1,256 @@
+"""Training one classifier of a study."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from saltrust.cache.collection import Collection
+from saltrust.cache.schema import Label
+from saltrust.errors import DataError, UsageError, nearest
+from saltrust.models.classifiers.registry import (
+    build,
+    check_forward,
+    importable_from,
+    preprocessing_of,
+)
+from saltrust.models.classifiers.three_class import CLASSES, contrast
+from saltrust.models.preprocessing import Preprocessing, to_input
+from saltrust.models.weights import fit_pretrained
+from saltrust.study import ModelSpec, Study, TrainSpec
+from saltrust.training.data.augmentation import augment
+from saltrust.training.data.images import LabelledImages, read_images
+from saltrust.training.data.sampling import balanced_order
+from saltrust.training.data.targets import label_loss
+from saltrust.training.evaluation import evaluate_auc, predict
+from saltrust.training.runs.run import Run
+from saltrust.training.session import train_entry
+from saltrust.training.task import BatchLoss, Validation
+
+_log = logging.getLogger(__name__)
+
+
+def train(
+    collection: Collection,
+    study: Study,
+    model: ModelSpec,
+    *,
+    device: str = "auto",
+    images: Callable[[], LabelledImages] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train one classifier and leave a run folder.
+
+    Binary cross-entropy on every finding, or that of three classes if uncertain is to be one
+    (:mod:`saltrust.models.classifiers.three_class`); the mean validation AUC, of all findings or of
+    those the study chooses, decides which checkpoint is best and when to stop
+    (:func:`saltrust.training.loop.fit`).  The best weights are then measured on the test
+    images.
+
+    Parameters
+    ----------
+    collection : Collection
+        With splits by patient; images of split ``none`` are not used.
+    study : Study
+        Gives the grid, the seed and ``[train]``.
+    model : ModelSpec
+        Gives the architecture, its own seed, settings and pretrained weights.
+    device : {'auto', 'cuda', 'mps', 'cpu'}
+    images : callable, optional
+        Returns what :func:`~saltrust.training.data.images.read_images` returned for this collection
+        and grid, so that several models share one decoding.
+    overwrite : bool
+        Train again where a trained model lies already.
+    resume : bool
+        Go on with a run that was interrupted.
+    progress : bool
+        Show progress on stderr.
+
+    Returns
+    -------
+    pathlib.Path
+        The run folder: ``model.safetensors``, ``model.json`` (the card, with ``val_auc`` and
+        ``test_auc``), ``metrics.csv`` (one row per validation), ``config.json``,
+        ``environment.json``, and ``checkpoints`` if the study keeps several.
+
+    Raises
+    ------
+    NothingToDo
+        If ``resume`` was said and the model is trained already.
+    UsageError
+        If the run folder holds a run already, or architecture, arguments, pretrained weights,
+        findings or device are not there or do not fit.
+    DataError
+        If there is nothing to train on or to validate by, a patient is in two splits, a
+        radiograph cannot be read, the loss is no number, or a file cannot be written.  The best
+        checkpoint so far stays, as it does on Ctrl-C.
+    """
+    def begin(run: Run) -> Any:
+        findings = tuple(str(name) for name in collection.index["finding"].values)
+        selected = selected_columns(findings, run.spec.selection_findings)
+        network, facts = start_network(study, model, findings, run.spec.uncertain)
+        run.card |= facts
+
+        def make_task() -> ClassifierTask:
+            read = (images() if images is not None
+                    else read_images(collection, study.grid, progress=progress))
+            check_labels(read, selected)
+            return ClassifierTask(run.name, network.to(run.device), run.device, read, run.spec,
+                                  Preprocessing.from_dict(run.card["preprocessing"]), selected)
+
+        return make_task
+
+    return train_entry(collection, study, model, begin, device=device, overwrite=overwrite,
+                       resume=resume, progress=progress)
+
+
+@dataclass
+class ClassifierTask:
+    """Findings as labelled, from radiographs: see :class:`saltrust.training.task.Task`.
+
+    Attributes
+    ----------
+    selected : ndarray of int, shape (S,)
+        Columns of the findings whose mean AUC is the score.
+    """
+
+    name: str
+    network: nn.Module
+    device: torch.device
+    images: LabelledImages
+    spec: TrainSpec
+    preprocessing: Preprocessing
+    selected: npt.NDArray[np.intp]
+    score_name: str = field(default="val AUC", init=False)
+
+    def __post_init__(self) -> None:
+        self._rows = self.images.rows("train")
+
+    def epoch_rows(self, generator: torch.Generator) -> Tensor:
+        """All training images, shuffled; or as many, half of them with a finding."""
+        if not self.spec.balanced:
+            return torch.randperm(len(self._rows), generator=generator)
+        positive = (self.images.labels[self._rows] == Label.POSITIVE).any(axis=1)
+        return balanced_order(torch.from_numpy(positive), generator)
+
+    def loss(self, rows: Tensor, generator: torch.Generator) -> BatchLoss:
+        """Cross-entropy over the labels that count."""
+        images = self._rows[rows.numpy()]
+        pixels = torch.from_numpy(self.images.pixels[images])
+        if self.spec.augment:
+            pixels = augment(pixels.to(self.device), generator)
+        try:
+            outputs = self.network(to_input(pixels, self.preprocessing, self.device))
+        except ValueError as error:  # Batch normalisation of a single value.
+            raise self.too_small(len(rows), error) from error
+        return BatchLoss(*label_loss(outputs.float(), self.images.labels[images],
+                                     self.spec.uncertain))
+
+    def too_small(self, n: int, error: ValueError) -> DataError:
+        """What to say when batch normalisation has a single value to go by."""
+        return DataError(f"model {self.name!r} cannot be trained on batches of {n} at a grid of "
+                         f"{self.images.pixels.shape[-1]}: {error}")
+
+    def validate(self) -> Validation:
+        """Score: mean AUC of the selected findings that have one."""
+        rows, outputs = self._predict("val")
+        labels = self.images.labels[rows]
+        loss = float(label_loss(torch.from_numpy(outputs), labels, self.spec.uncertain)[0])
+        if not np.isfinite(outputs).all():
+            return Validation(float("nan"), float("nan"))
+        auc = evaluate_auc(self._logits(outputs), labels, self.images.findings)
+        of_all: dict[str, float | None] = auc["findings"]
+        chosen = [of_all[self.images.findings[column]] for column in self.selected]
+        score = float(np.mean([value for value in chosen if value is not None]))
+        columns = {"val_auc": auc["mean"],
+                   **({"val_auc_selected": score} if len(chosen) < len(of_all) else {}),
+                   **{f"val_auc {name}": value for name, value in of_all.items()}}
+        return Validation(score, loss, columns, {"val_auc": auc})
+
+    def test(self) -> dict[str, Any]:
+        """AUC on the test images."""
+        rows, outputs = self._predict("test")
+        if not len(rows):
+            _log.warning("model %r: there are no test images, so its card has no test AUC",
+                         self.name)
+            return {"test_auc": None}
+        return {"test_auc": evaluate_auc(self._logits(outputs), self.images.labels[rows],
+                                         self.images.findings)}
+
+    def _logits(self, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self.spec.uncertain != "three-class":
+            return outputs
+        logits: npt.NDArray[np.float32] = contrast(torch.from_numpy(outputs)).numpy()
+        return logits
+
+    def _predict(self, split: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+        rows = self.images.rows(split)
+        if not len(rows):
+            return rows, np.empty((0, len(self.images.findings)), np.float32)
+        return rows, predict(self.network, self.images.pixels[rows], self.preprocessing,
+                             self.device, self.spec.batch_size)
+
+
+def selected_columns(findings: tuple[str, ...], names: tuple[str, ...]) -> npt.NDArray[np.intp]:
+    for name in names:
+        if name not in findings:
+            raise UsageError(f"selection_findings names {name!r}, which the data set does not "
+                             f"have; {nearest(name, findings)}; state selection_findings under "
+                             "[train], [] for all")
+    return np.array([column for column, name in enumerate(findings)
+                     if not names or name in names], dtype=np.intp)
+
+
+def start_network(
+    study: Study, model: ModelSpec, findings: tuple[str, ...], uncertain: str
+) -> tuple[nn.Module, dict[str, Any]]:
+    three_class = uncertain == "three-class"
+    n_outputs = len(findings) * (len(CLASSES) if three_class else 1)
+    with importable_from(study.folder):
+        network = build(model.architecture, n_outputs, **model.arguments)
+    preprocessing = preprocessing_of(model.architecture, network)
+    check_forward(model.architecture, network, preprocessing, study.grid, n_outputs)
+    pretrained = None
+    if model.pretrained:
+        pretrained = fit_pretrained(network, study.path(model.pretrained), model.architecture)
+    return network, {
+        "architecture": model.architecture,
+        "arguments": dict(model.arguments),
+        "findings": list(findings),
+        **({"classes": list(CLASSES),
+            "logit": "output of positive minus output of negative; its sigmoid is the softmax "
+                     "over the two, uncertain left out"} if three_class else {}),
+        "preprocessing": preprocessing.as_dict(),
+        "pretrained": pretrained,
+    }
+
+
+def check_labels(images: LabelledImages, selected: npt.NDArray[np.intp]) -> None:
+    """Say which findings cannot be learned or judged; refuse where none of the selected can."""
+    def lacking(split: str) -> list[str]:
+        labels = images.labels[images.rows(split)]
+        both = [(labels == kind).any(axis=0) for kind in (Label.POSITIVE, Label.NEGATIVE)]
+        return [name for name, *has in zip(images.findings, *both, strict=True) if not all(has)]
+
+    without = lacking("val")
+    if all(images.findings[column] in without for column in selected):
+        chosen = "" if len(selected) == len(images.findings) else " of selection_findings"
+        raise DataError(f"no finding{chosen} has both positive and negative validation images, so "
+                        "nothing can say when to stop: change the splits of the data")
+    if without:
+        _log.warning("left out of the mean validation AUC, for want of a positive or a negative "
+                     "validation image: %s", ", ".join(without))
+    unlearnable = lacking("train")
+    if unlearnable:
+        _log.warning("without a positive or a negative training image, so that the model cannot "
+                     "learn them: %s", ", ".join(unlearnable))

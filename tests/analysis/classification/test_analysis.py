@@ -1,0 +1,168 @@
+"""Image-level performance of models, by image and by examination."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from saltrust.analysis.classification.analysis import MACRO, classification
+from saltrust.analysis.inference.auc_covariance import auc_covariance
+from saltrust.cache.schema import Label
+from saltrust.errors import DataError, UsageError
+
+FINDINGS = ["Edema", "Pneumothorax"]
+MODELS = ["good", "fair", "coin"]
+
+
+def cubes(n: int = 120, seed: int = 0, *, study: bool = True) -> xr.DataTree:
+    """Two views of each examination; three models of known order."""
+    generator = np.random.default_rng(seed)
+    label = np.repeat((generator.random((n // 2, 2)) < 0.5).astype(np.int8), 2, axis=0)
+    shift = np.array([2.0, 1.0, 0.0])
+    logit = label[..., None] * shift + generator.normal(size=(n, 2, 3))
+    label[:2, 0] = Label.UNCERTAIN
+    label[2:4, 0] = Label.NOT_STATED
+    probability = (1 / (1 + np.exp(-logit))).astype(np.float32)
+    probability[4, 0, 1] = np.nan
+    coords = {"image": [f"image-{i:03d}" for i in range(n)], "finding": FINDINGS,
+              "patient": ("image", [f"patient-{i // 4}" for i in range(n)])}
+    if study:
+        coords["study"] = ("image", [f"study{i // 2 % 2}" for i in range(n)])
+    return xr.DataTree.from_dict({
+        "/": xr.Dataset(coords=coords),
+        "/reference": xr.Dataset({"label": (("image", "finding"), label)}),
+        "/prediction": xr.Dataset({"probability": (("image", "finding", "model"), probability)},
+                                  coords={"model": MODELS})})
+
+
+def row(table: pd.DataFrame, **wanted: object) -> pd.Series:
+    for name, value in wanted.items():
+        table = table[table[name] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_images_and_what_is_left_out() -> None:
+    tree = cubes()
+    result = classification(tree)
+    assert result.meta["exclusions"] == {"label uncertain": 2, "label not stated": 2,
+                                         "not predicted by every model": 1}
+    label = tree["reference/label"].values[5:, 0]
+    scores = tree["prediction/probability"].values[5:, 0]
+    patients = tree["patient"].values[5:]
+    found = auc_covariance(label, scores, patients)
+    edema = row(result.tables["auc"], finding="Edema", model="fair")
+    assert edema["estimate"] == pytest.approx(roc_auc_score(label, scores[:, 1]))
+    error = np.sqrt(found.covariance[1, 1])
+    assert edema["std_error"] == pytest.approx(error)
+    assert edema["conf_high"] - edema["estimate"] == pytest.approx(norm.ppf(0.975) * error)
+    assert (edema["n"], edema["n_positive"], edema["patients"]) == (115, label.sum(), 29)
+    pair = row(result.tables["comparisons"], finding="Edema", model_a="good", model_b="coin")
+    variance = found.covariance[0, 0] + found.covariance[2, 2] - 2 * found.covariance[0, 2]
+    z = (found.auc[0] - found.auc[2]) / np.sqrt(variance)
+    assert pair["statistic"] == pytest.approx(z)
+    assert pair["p_value"] == pytest.approx(2 * norm.sf(abs(z)))
+    assert pair["p_adjusted"] == pytest.approx(min(1, 3 * pair["p_value"]))
+    macro = row(result.tables["auc"], finding=MACRO, model="good")
+    single = result.tables["auc"].query("model == 'good' and finding != @MACRO")["estimate"]
+    assert macro["estimate"] == pytest.approx(single.mean())
+    assert macro["conf_low"] < macro["estimate"] < macro["conf_high"]
+
+
+def test_an_examination_has_the_largest_probability_of_its_views() -> None:
+    tree = cubes()
+    result = classification(tree, level="study")
+    cases = result.tables["cases"].query("finding == 'Pneumothorax' and model == 'good'")
+    probability = tree["prediction/probability"].sel(finding="Pneumothorax", model="good").values
+    largest = probability.reshape(-1, 2).max(axis=1)
+    np.testing.assert_array_equal(cases["probability"].to_numpy(), largest.astype(np.float64))
+    label = tree["reference/label"].sel(finding="Pneumothorax").values[::2]
+    assert row(result.tables["auc"], finding="Pneumothorax", model="good")["estimate"] \
+        == pytest.approx(roc_auc_score(label, largest))
+    assert cases["case"].tolist()[:3] == ["patient-0/study0", "patient-0/study1",
+                                          "patient-1/study0"]
+    # One view that a model did not predict leaves the examination out.
+    assert result.meta["exclusions"]["not predicted by every model"] == 1
+    with pytest.raises(DataError, match="no coordinate study"):
+        classification(cubes(study=False), level="study")
+
+
+def test_bootstrap_agrees_with_delong_and_finds_the_better_model() -> None:
+    tree = cubes(400)
+    plain, drawn = (classification(tree, interval=interval, resamples=2000)
+                    for interval in ("delong", "bootstrap"))
+    one, two = (row(result.tables["auc"], finding="Edema", model="good")
+                for result in (plain, drawn))
+    assert one["estimate"] == two["estimate"]
+    assert two["std_error"] == pytest.approx(one["std_error"], rel=0.1)
+    for result in (plain, drawn):
+        better = row(result.tables["comparisons"], finding=MACRO, model_a="good",
+                     model_b="coin")
+        assert better["estimate"] > 0.3
+        assert better["p_adjusted"] < 0.01
+    assert row(plain.tables["auc"], finding="Edema", model="coin")["p_value"] > 0.01
+
+
+def test_protocol_w_is_the_median_of_thirty_samples() -> None:
+    result = classification(cubes(400), interval="protocol-w")
+    found = row(result.tables["auc"], finding="Edema", model="good")
+    assert found["conf_low"] < found["estimate"] < found["conf_high"]
+    assert np.isnan(found["p_value"])
+    assert "as the paper" in found["note"]
+    # Samples of under 60 cases are far wider than what 400 images say.
+    plain = row(classification(cubes(400)).tables["auc"], finding="Edema", model="good")
+    assert found["std_error"] > 1.8 * plain["std_error"]
+
+
+def test_protocol_w_has_no_interval_of_fewer_cases_than_its_samples() -> None:
+    """Each sample would be all cases, and an interval without width says a wrong thing."""
+    result = classification(cubes(50), interval="protocol-w")
+    for finding, n in (("Edema", 45), ("Pneumothorax", 50), (MACRO, 50)):
+        found = row(result.tables["auc"], finding=finding, model="good")
+        plain = row(classification(cubes(50)).tables["auc"], finding=finding, model="good")
+        assert found["estimate"] == plain["estimate"]
+        assert np.isnan(found["conf_low"])
+        assert f"55 cases or more, and there are {n}" in found["note"]
+
+
+def test_one_class_only_and_bad_options() -> None:
+    tree = cubes()
+    tree["reference/label"].values[:, 1] = 1
+    result = classification(tree)
+    single = row(result.tables["auc"], finding="Pneumothorax", model="good")
+    assert np.isnan(single["estimate"])
+    assert single["note"] == "no negative case"
+    macro = row(result.tables["auc"], finding=MACRO, model="good")
+    assert "without Pneumothorax" in macro["note"]
+    assert macro["estimate"] == row(result.tables["auc"], finding="Edema",
+                                    model="good")["estimate"]
+    with pytest.raises(UsageError, match="bootstrap"):
+        classification(tree, interval="bootstra")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'fair'"):
+        classification(tree, models=["fairr"])
+    tree["prediction/probability"].values[:] = np.nan
+    with pytest.raises(DataError, match="no case with a label and a prediction"):
+        classification(tree)
+    with pytest.raises(DataError, match="no predictions"):
+        classification(xr.DataTree.from_dict({"/": tree.to_dataset(),
+                                              "/reference": tree["reference"].to_dataset()}))
+
+
+def test_a_single_model_has_no_pairs() -> None:
+    result = classification(cubes(), models=["good"], findings=["Edema"])
+    assert list(result.tables) == ["auc", "calibration", "cases"]
+    assert json.loads(json.dumps(result.to_object(), allow_nan=False))["tables"]["auc"]
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_hardly_any_case_gives_a_note(n: int) -> None:
+    tree = cubes(12).isel(image=slice(4, 4 + n))
+    result = classification(tree, findings=["Pneumothorax"], resamples=50)
+    for found in result.tables["auc"].itertuples():
+        assert np.isfinite(found.conf_low) or found.note

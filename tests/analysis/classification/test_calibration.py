@@ -1,0 +1,95 @@
+"""Calibration against scikit-learn, statsmodels and a model that is calibrated by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+import xarray as xr
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss, roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
+
+from saltrust.analysis.classification.calibration import (
+    calibration_of_cases,
+    calibration_table,
+    expected_error,
+    reliability,
+)
+
+
+def _study(seed: int, n: int = 4000, sharpen: float = 1.0
+           ) -> tuple[xr.DataTree, pd.DataFrame, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    truth = generator.uniform(0.05, 0.95, n)
+    label = (generator.random(n) < truth).astype(np.int8)
+    logit = sharpen * np.log(truth / (1 - truth))
+    p = 1 / (1 + np.exp(-logit))
+    images = [f"i{k}" for k in range(n)]
+    stored = np.concatenate([label, np.array([-1, -2], dtype=np.int8)])
+    cubes = xr.DataTree.from_dict({
+        "/": xr.Dataset(coords={"image": [*images, "x", "y"], "finding": ["Edema"]}),
+        "/reference": xr.Dataset({"label": (("image", "finding"), stored[:, None])})})
+    predicted = pd.DataFrame({"image": [*images, "x", "y"], "finding": "Edema", "model": "net",
+                              "probability": [*p, 0.5, 0.5]})
+    return cubes, predicted, p, label
+
+
+def _by_term(table: pd.DataFrame) -> pd.DataFrame:
+    return table.set_index("term")
+
+
+def test_calibration_equals_independent_implementations() -> None:
+    cubes, predicted, p, label = _study(0, n=300, sharpen=2.0)
+    found = _by_term(calibration_table(cubes, predicted, resamples=100))
+    assert found.loc["brier", "estimate"] == pytest.approx(brier_score_loss(label, p))
+    assert found.loc["auc", "estimate"] == pytest.approx(roc_auc_score(label, p))
+    expected = sm.Logit(label, sm.add_constant(np.log(p / (1 - p)))).fit(disp=0)
+    assert found.loc["slope", "estimate"] == pytest.approx(expected.params[1], rel=1e-6)
+    assert found.loc["slope", "conf_low"] == pytest.approx(expected.conf_int()[1, 0], rel=1e-6)
+    # Uncertain and unstated labels are left out.
+    assert (found["n"] == 300).all()
+    by_hand = sum(abs(p[own].mean() - label[own].mean()) * own.sum() for own in
+                  ((np.floor(10 * p) == k) for k in range(10)) if own.any()) / len(p)
+    assert found.loc["ece", "estimate"] == pytest.approx(by_hand)
+
+
+def test_overconfidence_is_told_from_calibration() -> None:
+    fair, bold = (_by_term(calibration_table(*_study(1, sharpen=sharpen)[:2], resamples=50))
+                  for sharpen in (1.0, 2.0))
+    assert fair.loc["slope", "conf_low"] < 1 < fair.loc["slope", "conf_high"]
+    assert bold.loc["slope", "estimate"] == pytest.approx(fair.loc["slope", "estimate"] / 2)
+    assert fair.loc["ece", "estimate"] < 0.03 < bold.loc["ece", "estimate"]
+    assert fair.loc["brier", "estimate"] < bold.loc["brier", "estimate"]
+
+
+def test_one_class_says_why() -> None:
+    cubes, predicted, _, label = _study(2, n=20)
+    own = predicted[:20][label == 1]
+    found = _by_term(calibration_table(cubes, own, resamples=20))
+    assert found.loc["slope", "note"] == "only positives are labelled"
+    assert found.loc["auc", "note"] == "only one class is labelled"
+    assert np.isnan(expected_error(np.zeros(0), np.zeros(0)))
+
+
+def test_bins_of_a_reliability_diagram_are_those_of_scikit_learn() -> None:
+    _, _, p, label = _study(3, n=600, sharpen=1.4)
+    cases = pd.DataFrame({"model": "net", "finding": "Edema", "label": label, "probability": p})
+    found = reliability(cases)
+    observed, predicted = calibration_curve(label, p, n_bins=10)
+    np.testing.assert_allclose(found["observed"], observed)
+    np.testing.assert_allclose(found["predicted"], predicted)
+    assert found["n"].sum() == 600
+    for row in found.itertuples():
+        low, high = proportion_confint(round(row.observed * row.n), row.n, method="wilson")
+        np.testing.assert_allclose([row.conf_low, row.conf_high], [low, high], atol=1e-12)
+    error = (found["n"] * (found["observed"] - found["predicted"]).abs()).sum() / 600
+    assert error == pytest.approx(expected_error(p, label.astype(float)))
+
+
+def test_cases_with_labels_need_no_cubes() -> None:
+    cubes, predicted, _, label = _study(4, n=300)
+    cases = predicted[:300].assign(label=label, patient=predicted["image"][:300])
+    pd.testing.assert_frame_equal(calibration_of_cases(cases, resamples=200),
+                                  calibration_table(cubes, predicted, resamples=200))

@@ -1,0 +1,131 @@
+"""Every way to the pieces of the likelihood against dense matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from saltrust.analysis.mixed.design import FixedDesign, fixed_design
+from saltrust.analysis.mixed.formula import parse
+from saltrust.analysis.mixed.frame import ModelFrame, model_frame
+from saltrust.analysis.mixed.likelihood import computation as ways
+from saltrust.analysis.mixed.likelihood import reml
+from saltrust.analysis.mixed.likelihood.nested import NestedSchurComplement, outer_factor
+from saltrust.analysis.mixed.likelihood.pieces import Likelihood
+from saltrust.analysis.mixed.likelihood.schur_complement import SchurComplement
+from saltrust.analysis.mixed.likelihood.sparse import SparseSchurComplement
+from saltrust.analysis.mixed.likelihood.sufficient import Sufficient, sufficient
+
+
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    n = 120
+    return pd.DataFrame({
+        "y": rng.normal(size=n) + 50, "a": rng.choice(list("xyz"), n), "x": rng.normal(size=n),
+        "g": rng.integers(0, 25, n), "h": rng.integers(0, 7, n), "k": rng.integers(0, 5, n)})
+
+
+def prepared(text: str) -> tuple[ModelFrame, FixedDesign, Sufficient]:
+    formula = parse(f"y ~ {text}")
+    frame = model_frame(table(), formula)
+    design = fixed_design(frame, formula)
+    return frame, design, sufficient(frame, design)
+
+
+def nested(data: Sufficient) -> Likelihood:
+    outer = outer_factor(data)
+    assert outer is not None
+    return NestedSchurComplement(data, outer)
+
+
+def with_sparse_products(data: Sufficient) -> Likelihood:
+    way = SchurComplement(data)
+    way.sparse = True
+    way.shared = sparse.csr_array(way.shared)
+    way.gram_others = sparse.csr_array(way.gram_others)
+    return way
+
+
+CASES: list[tuple[str, list[float], Callable[[Sufficient], Likelihood]]] = [
+    ("a + (1|g)", [0.7], ways.SingleIntercept),
+    ("a*x + (1|g)", [0.0], ways.SingleIntercept),
+    ("a + (1|g) + (1|h)", [0.5, 1.2], SchurComplement),
+    ("a + (1|g) + (1|h)", [0.5, 1.2], SparseSchurComplement),
+    ("a + x + (1|g) + (1|h) + (1|k)", [0.0, 0.3, 2.0], SchurComplement),
+    ("a + x + (1|g) + (1|h) + (1|k)", [0.0, 0.3, 2.0], SparseSchurComplement),
+    ("a + x + (1|g) + (1|h) + (1|k)", [0.4, 0.3, 0.0], with_sparse_products),
+    ("a + (1|g/h)", [0.5, 0.0], SchurComplement),
+    ("a + (1|g/h)", [0.5, 0.0], SparseSchurComplement),
+    ("a + (1|g/h)", [0.5, 0.0], nested),
+    ("1 + (1|g/h)", [0.0, 0.4], nested),
+    ("x + (1|g/h) + (1|k)", [0.4, 0.2, 0.9], nested),
+    ("a + (1|k) + (1|k:h) + (1|g)", [0.2, 0.6, 0.9], nested),
+]
+
+
+@pytest.mark.parametrize(("text", "ratios", "way"), CASES)
+def test_pieces_and_derivatives_equal_those_of_dense_matrices(
+        text: str, ratios: list[float], way: Callable[[Sufficient], Likelihood]) -> None:
+    frame, design, data = prepared(text)
+    basis = design.basis[design.cell]
+    rest = (frame.response - basis @ data.least_squares) / data.scale
+    both = np.column_stack([basis, rest])
+    grams = [np.equal.outer(group.codes, group.codes).astype(float) for group in frame.groups]
+    covariance = np.eye(frame.n) + sum(r * g for r, g in zip(ratios, grams, strict=True))
+    inverse = np.linalg.inv(covariance)
+    pieces = way(data)(np.array(ratios))
+
+    assert pieces.log_det == pytest.approx(np.linalg.slogdet(covariance)[1], abs=1e-10)
+    np.testing.assert_allclose(pieces.form, both.T @ inverse @ both, atol=1e-9)
+    for j, one in enumerate(grams):
+        left = inverse @ one @ inverse
+        assert pieces.log_det_1[j] == pytest.approx(np.trace(inverse @ one), rel=1e-10)
+        np.testing.assert_allclose(pieces.form_1[j], -both.T @ left @ both, atol=1e-9)
+        for k, two in enumerate(grams):
+            assert pieces.log_det_2[j, k] == pytest.approx(-np.trace(left @ two), rel=1e-9)
+            symmetric = left @ two @ inverse
+            np.testing.assert_allclose(pieces.form_2[j, k],
+                                       both.T @ (symmetric + symmetric.T) @ both, atol=1e-9)
+
+
+@pytest.mark.parametrize("restricted", [True, False])
+def test_the_profiled_deviance_has_the_derivatives_it_says(restricted: bool) -> None:
+    _, _, data = prepared("a + x + (1|g) + (1|h)")
+    evaluate = ways.likelihood(data)
+    at = np.array([0.4, 0.7])
+    here = reml.profile(data, evaluate, at, reml=restricted)
+    step = 1e-4
+    for j in range(2):
+        move = np.eye(2)[j] * step
+        up = reml.profile(data, evaluate, at + move, reml=restricted)
+        down = reml.profile(data, evaluate, at - move, reml=restricted)
+        assert here.gradient[j] == pytest.approx((up.deviance - down.deviance) / (2 * step),
+                                                 rel=1e-6)
+        np.testing.assert_allclose(here.hessian[j], (up.gradient - down.gradient) / (2 * step),
+                                   rtol=1e-6)
+
+
+def test_the_way_is_chosen_by_size_and_nesting(monkeypatch: pytest.MonkeyPatch) -> None:
+    crossed, within = prepared("a + (1|g) + (1|h)")[2], prepared("a + (1|g/h)")[2]
+    assert isinstance(ways.likelihood(crossed), SchurComplement)
+    monkeypatch.setattr(ways, "DENSE_LEVELS", 3)
+    assert isinstance(ways.likelihood(within), NestedSchurComplement)
+    # Every two of the 7 levels share rows: a sparse system would fill up.
+    assert isinstance(ways.likelihood(crossed), SchurComplement)
+    monkeypatch.setattr(ways, "LARGEST_DENSE", 3)
+    assert isinstance(ways.likelihood(crossed), SparseSchurComplement)
+
+
+@pytest.mark.parametrize("text", ["a + (1|g) + (1|h)", "a + (1|g/h)", "a + (1|g/h) + (1|k)"])
+def test_all_ways_reach_the_same_optimum(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = prepared(text)[2]
+    dense = reml.fit(data)
+    monkeypatch.setattr(ways, "DENSE_LEVELS", 3)
+    monkeypatch.setattr(ways, "LARGEST_DENSE", 3)
+    other = reml.fit(data)
+    assert other.deviance == pytest.approx(dense.deviance, abs=1e-9)
+    np.testing.assert_allclose(other.ratios, dense.ratios, rtol=1e-7, atol=1e-9)

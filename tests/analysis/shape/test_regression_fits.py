@@ -1,0 +1,199 @@
+"""Mixed and logistic regressions against statsmodels and closed forms; scores from a CSV."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
+from scipy import optimize
+
+from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
+from saltrust.analysis.shape.regressions import DESCRIPTORS, from_table, regressions
+from saltrust.errors import DataError, UsageError
+
+
+def _data(seed: int, n: int = 120) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    x = generator.random(n)
+    clusters = generator.integers(0, 40, n)
+    y = (generator.random(n) < 1 / (1 + np.exp(1 - 2 * x))).astype(float)
+    return x, y, clusters
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_logit_equals_statsmodels(seed: int) -> None:
+    x, y, clusters = _data(seed)
+    found = logistic_regression(x, y, clusters=clusters)
+    design = sm.add_constant(x)
+    expected = sm.Logit(y, design).fit(disp=0)
+    robust = sm.Logit(y, design).fit(disp=0, cov_type="cluster", cov_kwds={"groups": clusters})
+    assert found.slope.estimate == pytest.approx(expected.params[1], rel=1e-6)
+    assert found.slope.std_error == pytest.approx(expected.bse[1], rel=1e-6)
+    assert found.slope.p_value == pytest.approx(expected.pvalues[1], rel=1e-5)
+    assert (found.slope.conf_low, found.slope.conf_high) == pytest.approx(
+        expected.conf_int()[1], rel=1e-6)
+    assert found.clustered_error == pytest.approx(robust.bse[1], rel=1e-5)
+    assert found.slope.note == ""
+
+
+@pytest.mark.parametrize(("x", "y"), [
+    ([0.0, 0.1, 0.2, 0.6, 0.8, 1.0], [0, 0, 0, 1, 1, 1]),
+    ([0.0, 0.1, 0.5, 0.5, 0.8, 1.0], [1, 1, 1, 0, 0, 0]),
+])
+def test_separated_data_get_firths_estimate(x: list[float], y: list[float]) -> None:
+    found = logistic_regression(x, y).slope
+    design, response = sm.add_constant(np.array(x)), np.array(y, dtype=float)
+
+    def penalised(beta: np.ndarray) -> float:
+        p = 1 / (1 + np.exp(-design @ beta))
+        information = design.T @ (design * (p * (1 - p))[:, None])
+        likelihood = np.sum(response * np.log(p) + (1 - response) * np.log1p(-p))
+        return -float(likelihood + 0.5 * np.linalg.slogdet(information)[1])
+
+    best = optimize.minimize(penalised, np.zeros(2), method="Nelder-Mead",
+                             options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 10000})
+    assert found.estimate == pytest.approx(best.x[1], rel=1e-4)
+    assert found.note == SEPARATED
+    assert math.isfinite(found.std_error)
+
+
+def test_logit_that_cannot_be_had_says_why() -> None:
+    for x, y, word in (([1, 2], [0, 1], "2 rows"), ([1, 1, 1], [0, 1, 0], "constant"),
+                       ([1, 2, 3], [1, 1, 1], "all hits"), ([1, 2, 3], [0, 0, 0], "all misses")):
+        found = logistic_regression(x, y).slope
+        assert math.isnan(found.estimate)
+        assert word in found.note
+    with pytest.raises(DataError, match="0 or 1"):
+        logistic_regression([1, 2, 3], [0, 0.5, 1])
+
+
+def _tidy(n: int = 60, seed: int = 0) -> pd.DataFrame:
+    """Images with three findings each; image and finding shift the score."""
+    generator = np.random.default_rng(seed)
+    of_image, of_finding = generator.normal(0, 0.05, n), np.array([0.0, 0.03, -0.03])
+    rows = []
+    for i in range(n):
+        for f in range(3):
+            shape = dict(zip(DESCRIPTORS, (int(generator.integers(1, 4)),
+                                           *generator.random(3)), strict=True))
+            for explainer, level in (("gradcam", 0.3), ("expert", 0.6)):
+                iou = np.clip(level + of_image[i] + of_finding[f] + 0.2 * shape["area_ratio"]
+                              + generator.normal(0, 0.05), 0, 1)
+                hit = float(generator.random() < level + 0.3 * shape["area_ratio"])
+                rows.append({"image": f"i{i}", "patient": f"p{i // 2}", "finding": f"f{f}",
+                             "explainer": explainer, "iou": iou, "hit": hit, **shape})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "scores.csv"
+    _tidy().to_csv(path, index=False)
+    return path
+
+
+def test_random_intercepts_equal_statsmodels(table: Path) -> None:
+    found = from_table(table, fits=["mixed"]).tables["mixed"]
+    row = found[(found["scheme"] == "iou") & (found["response"] == "saliency")
+                & (found["descriptor"] == "area_ratio")].iloc[0]
+    own = _tidy().query("explainer == 'gradcam'").copy()
+    low, high = own["area_ratio"].min(), own["area_ratio"].max()
+    own["x"] = (own["area_ratio"] - low) / (high - low)
+    # In percent, since statsmodels warns of any variance below 0.01.
+    own["percent"] = 100 * own["iou"]
+    expected = smf.mixedlm("percent ~ x", own, groups=np.ones(len(own)), re_formula="0",
+                           vc_formula={"image": "0 + C(image)", "finding": "0 + C(finding)"}
+                           ).fit(reml=True)
+    assert row["estimate"] == pytest.approx(expected.params["x"] / 100, rel=1e-3)
+    assert row["std_error"] == pytest.approx(expected.bse["x"] / 100, rel=1e-2)
+    assert row["sd_image"] ** 2 == pytest.approx(
+        expected.vcomp[list(expected.model.exog_vc.names).index("image")] / 1e4, rel=0.02)
+    assert len(found) == 24
+    assert (found["p_adjusted"] >= found["p_value"]).all()
+
+
+def test_logit_rows_are_those_of_hits(table: Path) -> None:
+    found = from_table(table, fits=["logit"]).tables["logit"]
+    assert len(found) == 8
+    assert set(found["response"]) == {"saliency", "expert"}
+    own = _tidy().query("explainer == 'expert'")
+    row = found[(found["response"] == "expert") & (found["descriptor"] == "elongation")].iloc[0]
+    x = own["elongation"].to_numpy()
+    expected = sm.Logit(own["hit"].to_numpy(), sm.add_constant((x - x.min()) / np.ptp(x))
+                        ).fit(disp=0)
+    assert row["estimate"] == pytest.approx(expected.params[1], rel=1e-6)
+    assert row["odds_ratio"] == pytest.approx(np.exp(expected.params[1]), rel=1e-6)
+
+
+def test_a_table_gives_what_its_frames_give(table: Path) -> None:
+    tidy = _tidy()
+    scores = tidy.drop(columns=list(DESCRIPTORS)).assign(
+        model="model", reader="reference", area_predicted=1.0, area_reference=1.0)
+    shapes = tidy[["image", "finding", *DESCRIPTORS]].drop_duplicates().assign(reader="reference")
+    expected = regressions(scores, shapes).tables["estimates"]
+    found = from_table(table).tables["estimates"]
+    numbers = ["estimate", "std_error", "p_adjusted", "n"]
+    np.testing.assert_allclose(found[numbers], expected[numbers], rtol=1e-9)
+    one = from_table(table, findings=["f1"]).tables["estimates"]
+    assert (one["n"] == 60).all()
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda t: t.drop(columns="finding"), "no column 'finding'"),
+    (lambda t: t.drop(columns=["iou", "hit"]), "no score"),
+    (lambda t: t.drop(columns=list(DESCRIPTORS)), "no descriptor"),
+    (lambda t: t.assign(iou=1.5), "iou 1.5 in row 2"),
+    (lambda t: t.assign(iou="high"), "must hold numbers"),
+    (lambda t: t[:0], "no rows"),
+    (lambda t: t[t["explainer"] == "expert"], "experts only"),
+    (lambda t: t.assign(elongation=np.arange(len(t))), "disagree on elongation"),
+    (lambda t: t.assign(elongation=np.inf), "elongation in row 2 is infinite"),
+    (lambda t: t.assign(finding=t["finding"].where(t.index != 3)), "no finding in row 5"),
+    (lambda t: t.assign(image=t["image"].where(t.index != 0, "  ")), "no image in row 2"),
+    (lambda t: t.replace({"explainer": {"expert": "Expert"}}), "'Expert' in row 3 .* 'expert'"),
+])
+def test_bad_tables_are_named(tmp_path: Path, change, words: str) -> None:
+    path = tmp_path / "bad.csv"
+    change(_tidy()).to_csv(path, index=False)
+    with pytest.raises(DataError, match=words):
+        from_table(path)
+
+
+def test_columns_that_are_not_read_are_said(tmp_path: Path, caplog) -> None:
+    path = tmp_path / "scores.csv"
+    _tidy(8).rename(columns={"elongation": "Elongaton"}).assign(site="A").to_csv(path, index=False)
+    found = from_table(path).tables["estimates"]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "Elongaton (for elongation?" in said
+    assert said.endswith(", site")
+    own = found[found["descriptor"] == "elongation"]
+    assert (own["note"] == "no row has elongation").all()
+
+
+def test_options_of_tables(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no file"):
+        from_table(tmp_path / "none.csv")
+    with pytest.raises(UsageError, match="fit 'mixd'"):
+        from_table(table, fits=["mixd"])
+    with pytest.raises(UsageError, match="no finding 'f9'"):
+        from_table(table, findings=["f9"])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_handful_of_rows_is_no_crash(tmp_path: Path, n: int) -> None:
+    path = tmp_path / "few.csv"
+    tidy = _tidy(n=n).query("finding == 'f0'")
+    tidy.to_csv(path, index=False)
+    if n < 3:
+        with pytest.raises(DataError, match="at least 3 are needed"):
+            from_table(path, fits=["mixed", "logit"])
+        return
+    result = from_table(path, fits=["mixed", "logit"])
+    for name in ("estimates", "mixed", "logit"):
+        missing = result.tables[name]["estimate"].isna()
+        assert (result.tables[name].loc[missing, "note"] != "").all()

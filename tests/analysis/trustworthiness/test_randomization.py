@@ -1,0 +1,193 @@
+"""Randomization: an edge detector fails, an explainer that follows the weights does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from sklearn.metrics import roc_auc_score
+
+from saltrust.analysis.pixels.ssim import ssim
+from saltrust.analysis.trustworthiness.decisions import DecisionOptions
+from saltrust.analysis.trustworthiness.randomization import RULES, randomization, rule_judge
+from saltrust.errors import DataError, UsageError
+
+OPTIONS = DecisionOptions(resamples=400)
+
+
+def one(table: pd.DataFrame, **wanted: object) -> pd.Series:
+    for name, value in wanted.items():
+        table = table[table[name] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def anatomy(mask, image, model, stage, generator):
+    """Trained maps share an outline from image to image, randomised ones are noise."""
+    y, x = np.mgrid[:40, :40]
+    return np.cos(x / 5) * np.cos(y / 6) * (stage == 0) + 0.3 * generator.normal(size=mask.shape)
+
+
+def test_the_edge_detector_fails_under_every_rule(build_study) -> None:
+    cubes = build_study(randomization=True)
+    for rule in RULES:
+        row = one(randomization(cubes, rule=rule, options=OPTIONS).tables["decisions"],
+                  explainer="edges")
+        assert row["decision"] == "did not pass"
+        assert row["estimate"] > 0.5
+        assert row["p_adjusted"] < 1e-6
+
+
+def test_the_rules_differ_on_what_is_not_significant(build_study) -> None:
+    cubes = build_study(explainers={"anatomy": anatomy, "noise": lambda *a: a[-1].normal(
+        size=a[0].shape)}, randomization=True)
+    found = {rule: randomization(cubes, rule=rule, options=OPTIONS).tables["decisions"]
+             for rule in RULES}
+    for rule, table in found.items():
+        assert one(table, explainer="anatomy")["decision"] == "pass", rule
+    noise = {rule: one(table, explainer="noise") for rule, table in found.items()}
+    assert noise["table"]["decision"] == "uncertain"
+    assert noise["text"]["decision"] == "pass"
+    assert noise["preprint"]["decision"] == (
+        "pass" if noise["preprint"]["estimate"] < 0 else "did not pass")
+
+
+def test_values_stages_and_baseline(build_study) -> None:
+    cubes = build_study(positives=3, negatives=2, fitted=0, stages=4, replicates=2,
+                        randomization=True)
+    result = randomization(cubes, options=OPTIONS)
+    maps = cubes["randomization/heatmap"].isel(finding=0, model=0).values
+    scores = result.tables["scores"]
+    assert len(scores) == 5 * 3 * 2 * 3
+    explainers = cubes["randomization/explainer"].values.tolist()
+    for row in scores.itertuples():
+        i, e, r = int(row.image[-3:]), explainers.index(row.explainer), int(row.replicate)
+        assert row.ssim == ssim(maps[i, e, r, 0], maps[i, e, r, row.stage_index])
+    stages = result.tables["stages"]
+    row = one(stages, explainer="oracle", replicate="1", stage="block2")
+    own = scores.query("explainer == 'oracle' and replicate == '1' and stage == 'block2'")["ssim"]
+    assert (row["n"], row["ssim_mean"], row["ssim_sd"]) == (
+        5, pytest.approx(own.mean()), pytest.approx(own.std(ddof=1)))
+    pairs = [ssim(maps[i, 0, 0, 0], maps[j, 0, 0, 0]) for i in range(5) for j in range(i)]
+    assert row["baseline"] == pytest.approx(np.mean(pairs))
+    summary = one(result.tables["summary"], explainer="oracle")
+    assert summary["baseline_mean"] == pytest.approx(np.mean(pairs))
+    assert (summary["pairs"], summary["baseline_error"], summary["stage"]) == (10, 0, "block1")
+    last = scores.query("explainer == 'oracle' and stage == 'block1'")
+    assert summary["randomised_mean"] == pytest.approx(last["ssim"].mean())
+    assert one(result.tables["decisions"], explainer="oracle")["estimate"] == pytest.approx(
+        last["ssim"].mean() - np.mean(pairs))
+    assert {"image_auc", "randomised_auc"} <= set(result.tables["summary"])
+
+
+def test_the_auc_beside_is_of_the_randomised_images(build_study) -> None:
+    """Randomised on some of the images: the trained AUC that stands beside is on the same."""
+    cubes = build_study(randomization=True, replicates=2)
+    aucs = randomization(cubes, split="test", options=OPTIONS).tables["models"]
+    assert set(aucs["condition"]) == {"trained", "randomised"}
+
+    test = np.flatnonzero(cubes["split"].values == "test")
+    left_out = test[::3]  # from positives and negatives alike
+    stored = cubes["randomization/probability"]
+    cubes["randomization/probability"] = stored.where(
+        ~stored["image"].isin(cubes["image"].values[left_out]))
+    result = randomization(cubes, split="test", options=OPTIONS)
+    aucs = result.tables["models"]
+    drawn = np.setdiff1d(test, left_out)
+    label = cubes["reference/label"].values[drawn, 0] == 1
+    probability = cubes["prediction/probability"].sel(model="dense-1").values[drawn, 0]
+    expected = roc_auc_score(label, probability)
+    same = one(aucs, model="dense-1", condition="trained, on the randomised images")
+    assert same["image_auc"] == pytest.approx(expected)
+    for row in aucs[aucs["condition"] != "trained"].itertuples():
+        assert (row.n_positive, row.n_negative) == (label.sum(), (~label).sum())
+    everywhere = one(aucs, model="dense-1", condition="trained")
+    assert everywhere["n_positive"] + everywhere["n_negative"] == len(test)
+    assert (result.tables["summary"]["image_auc"] == same["image_auc"]).all()
+
+
+def test_fifty_pairs_as_the_paper_have_a_monte_carlo_error(build_study) -> None:
+    result = randomization(build_study(randomization=True), pairs=50, options=OPTIONS)
+    assert (result.tables["summary"]["pairs"] == 50).all()
+    assert (result.tables["summary"]["baseline_error"] > 0).all()
+    assert len(result.tables["pairs"]) == 3 * 50
+
+
+def test_the_image_bootstrap_covers_the_difference() -> None:
+    """Coverage of the interval where each image is in many pairs: independent noise maps."""
+    from saltrust.analysis.pixels.map_similarity import DifferentImages, draw_pairs
+    from saltrust.analysis.stored.maps import Images
+    from saltrust.analysis.trustworthiness.randomization import _image_bootstrap, _Pass
+
+    n, covered, trials = 30, 0, 120
+    for trial in range(trials):
+        generator = np.random.default_rng(trial)
+        effect = generator.normal(scale=0.1, size=n)  # what an image adds to all its pairs
+        left, right = draw_pairs(n, 10_000, generator, ordered=False)
+        values = 0.4 + effect[left] + effect[right] + generator.normal(scale=0.02, size=len(left))
+        names = [f"i{k}" for k in range(n)]
+        images = Images(names, names, [], np.arange(n), ["f"], np.arange(1), None)
+        key = ("f", "e", "m")
+        work = _Pass(images, None, None, False, 0, 0, "score",  # type: ignore[arg-type]
+                     baselines={key: DifferentImages(left, right, values, len(left))},
+                     usable={key: list(range(n))})
+        group = pd.DataFrame({"image": names,
+                              "ssim": 0.3 + generator.normal(scale=0.1, size=n)})
+        found = _image_bootstrap(group, work, key, DecisionOptions(resamples=300, seed=trial))
+        covered += found.conf_low <= -0.1 <= found.conf_high
+    assert 0.86 <= covered / trials <= 0.99
+
+
+def test_flat_randomised_maps_are_counted(build_study) -> None:
+    cubes = build_study(positives=5, negatives=0, fitted=0, randomization=True)
+    dataset = cubes["randomization"].to_dataset()
+    dataset["status"][2, 0, 0, 0, 0, 2] = 2
+    dataset["heatmap"][2, 0, 0, 0, 0, 2] = 0
+    cubes["randomization"] = xr.DataTree(dataset)
+    result = randomization(cubes, options=OPTIONS)
+    row = one(result.tables["stages"], explainer="oracle", stage="block1")
+    assert (row["failed"], row["n"]) == (1, 5)
+    assert result.tables["scores"].query("failed")["ssim"].tolist() == [0]
+    dropped = randomization(cubes, failures="drop", options=OPTIONS).tables["stages"]
+    assert one(dropped, explainer="oracle", stage="block1")["n"] == 4
+
+
+def test_a_flat_trained_map_does_not_count_in_favour(build_study) -> None:
+    """The edge detector would pass where most of its trained maps are flat and scored as 0."""
+    cubes = build_study(positives=10, negatives=0, fitted=0, randomization=True)
+    dataset = cubes["randomization"].to_dataset()
+    edges = cubes["randomization/explainer"].values.tolist().index("edges")
+    dataset["status"][:7, 0, edges, 0, :, 0] = 2
+    dataset["heatmap"][:7, 0, edges, 0, :, 0] = 0
+    cubes["randomization"] = xr.DataTree(dataset)
+    for failures in ("score", "drop"):
+        result = randomization(cubes, failures=failures, options=OPTIONS)
+        row = one(result.tables["summary"], explainer="edges")
+        assert (row["n"], row["flat_trained"], row["failed"], row["pairs"]) == (3, 7, 0, 3)
+        assert row["randomised_mean"] == pytest.approx(1)
+        assert one(result.tables["decisions"], explainer="edges")["decision"] == "did not pass"
+        assert result.meta["counts"]["flat or non-finite trained maps"] == 7
+    assert one(result.tables["summary"], explainer="oracle")["n"] == 10
+
+
+def test_one_copy_of_the_trained_maps_is_enough(build_study) -> None:
+    cubes = build_study(positives=5, replicates=2, randomization=True)
+    whole = randomization(cubes, options=OPTIONS).tables["scores"]
+    dataset = cubes["randomization"].to_dataset()
+    dataset["status"][:, :, :, :, 1, 0] = 0
+    dataset["heatmap"][:, :, :, :, 1, 0] = np.nan
+    cubes["randomization"] = xr.DataTree(dataset)
+    again = randomization(cubes, options=OPTIONS).tables["scores"]
+    np.testing.assert_allclose(again["ssim"], whole["ssim"])
+
+
+def test_bad_input_says_what_is_wrong(build_study) -> None:
+    with pytest.raises(DataError, match="/randomization/heatmap is absent"):
+        randomization(build_study())
+    with pytest.raises(UsageError, match="did you mean 'table'"):
+        rule_judge("tabel")
+    cubes = build_study(positives=1, negatives=0, fitted=0, randomization=True)
+    row = randomization(cubes, options=OPTIONS).tables["decisions"].iloc[0]
+    assert row["decision"] == "not decided"
+    assert "fewer than 2 images" in row["note"]

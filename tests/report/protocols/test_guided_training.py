@@ -1,0 +1,242 @@
+"""Protocol W as a whole: tables agree with the results, and say what was built in."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from saltrust.analysis.result.text import render_frame
+from saltrust.cache.schema import Status
+from saltrust.errors import DataError, UsageError
+from saltrust.report.protocols.guided_arms import arms
+from saltrust.report.protocols.guided_training import run_guided_training
+from saltrust.report.protocols.localization import Protocol
+
+FINDINGS = ["normal", "CHF", "pneumonia"]
+GRID = 16
+#: loss, rule, seed; how much of the gaze the map shows, how much of the label the probability.
+MODELS: dict[str, tuple[str, str, int, float, float]] = {
+    "plain": ("classification", "guided_backprop", 1, 0.0, 1.0),
+    "set3-gbp-1": ("set3", "guided_backprop", 1, 1.0, 2.5),
+    "base-1": ("decoder", "guided_backprop", 1, 0.1, 1.0),
+    "base-2": ("decoder", "guided_backprop", 2, 0.1, 1.0),
+    "set3-gbp-2": ("set3", "guided_backprop", 2, 1.0, 2.5),
+    "set1-dec": ("set1", "deconvnet", 1, 0.5, 1.0),
+}
+
+
+def study(n: int = 40, *, has_gaze: bool = True, decoders: bool = True,
+          models: dict[str, tuple[str, str, int, float, float]] = MODELS,
+          splits: dict[str, int] | None = None) -> xr.DataTree:
+    """Every third image is of each class; maps mix gaze and noise."""
+    rng = np.random.default_rng(3)
+    label = np.eye(3, dtype=np.int8)[np.arange(n) % 3]
+    strength = np.array([entry[4] for entry in models.values()])
+    logit = (2 * label[..., None] - 1) * strength + 1.5 * rng.normal(size=(n, 3, len(models)))
+    rows = np.arange(GRID)
+    centres = rng.uniform(4, 12, (n, 2))
+    looked = np.exp(-0.5 * ((rows[:, None] - centres[:, :1, None]) ** 2
+                            + (rows - centres[:, 1:, None]) ** 2) / 4).astype(np.float32)
+    looked /= looked.max((1, 2), keepdims=True)
+    share = np.array([entry[3] for entry in models.values()])[:, None, None]
+    maps = share * looked[:, None, None, None] + 0.5 * rng.normal(
+        size=(n, 3, 1, len(models), GRID, GRID))
+    images = [f"image-{k:02d}" for k in range(n)]
+    names = list(models)
+    coords = {"model": names, "model_seed": ("model", [e[2] for e in models.values()])}
+    split = {} if splits is None else {
+        "split": ("image", np.repeat(list(splits), list(splits.values())))}
+    reference: dict[str, Any] = {"label": (("image", "finding"), label)}
+    if has_gaze:
+        reference |= {"gaze": (("image", "reader", "y", "x"), looked[:, None]),
+                      "gaze_recorded": (("image", "reader"), np.ones((n, 1), bool))}
+    groups = {
+        "/": xr.Dataset(coords={"image": images, "finding": FINDINGS,
+                                "patient": ("image", images), **split}),
+        "/radiograph": xr.Dataset({"pixels": (
+            ("image", "y", "x"), rng.integers(0, 255, (n, GRID, GRID)).astype(np.uint8))}),
+        "/reference": xr.Dataset(reference, coords={"reader": ["radiologist"]}),
+        "/prediction": xr.Dataset({"probability": (
+            ("image", "finding", "model"), 1 / (1 + np.exp(-logit)))}, coords=coords),
+        "/saliency": xr.Dataset(
+            {"heatmap": (("image", "finding", "explainer", "model", "y", "x"),
+                         maps.astype(np.float32)),
+             "status": (("image", "finding", "explainer", "model"),
+                        np.full(maps.shape[:4], int(Status.OK), np.uint8))},
+            coords={**coords, "explainer": ["guided_backprop"]}),
+    }
+    if decoders:
+        trained = [k for k, entry in enumerate(models.values()) if entry[0] in ("decoder", "set3")]
+        shown = np.broadcast_to(looked[:, None, None], (n, 3, len(trained), GRID, GRID))
+        groups["/localizer"] = xr.Dataset(
+            {"heatmap": (("image", "finding", "model", "y", "x"), shown + np.float32(0.1)),
+             "status": (("image", "finding", "model"),
+                        np.full((n, 3, len(trained)), int(Status.OK), np.uint8))},
+            coords={"model": [names[k] for k in trained]})
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs["models"] = {name: {"guidance": {"loss": loss, "rule": rule,
+                                                "classification_weight": 0.5}}
+                            for name, (loss, rule, *_) in models.items()}
+    return tree
+
+
+@pytest.fixture(scope="module")
+def found() -> Protocol:
+    return run_guided_training(study(), resamples=200)
+
+
+def test_every_model_is_compared_with_the_baseline_of_its_seed() -> None:
+    compared = arms(study())
+    assert [arm.model for arm in compared] == ["plain", "base-1", "base-2", "set1-dec",
+                                               "set3-gbp-1", "set3-gbp-2"]
+    assert {arm.model: arm.baseline for arm in compared} == {
+        "plain": "base-1", "base-1": "", "base-2": "", "set1-dec": "base-1",
+        "set3-gbp-1": "base-1", "set3-gbp-2": "base-2"}
+    assert compared[3].rule == "deconvnet"
+    # Whose rule is not in its loss has none.
+    assert compared[1].rule == ""
+    chosen = {arm.model: arm.baseline for arm in arms(study(), baseline="plain")}
+    assert set(chosen.values()) == {"plain", ""}
+    with pytest.raises(UsageError, match="'nobody' is not among"):
+        arms(study(), baseline="nobody")
+    bare = study()
+    bare.attrs.clear()
+    with pytest.raises(DataError, match=r"models\.guidance"):
+        arms(bare)
+    assert arms(bare, baseline="plain")[0].loss == "classification"
+
+
+def test_tables_one_to_four(found: Protocol) -> None:
+    assert {"table1", "table2", "table4", "gaze", "seeds"} <= set(found.tables)
+    assert list(found.missing) == ["table3"]
+    assert "set 2" in found.missing["table3"]
+    table = found.tables["table4"]
+    assert table["model"].tolist() == ["base-1", "base-2", "set3-gbp-1", "set3-gbp-2"]
+    areas = found.results["classification"].tables["auc"].set_index(["finding", "model"])
+    differences = found.results["classification"].tables["against_baseline"].set_index(
+        ["finding", "model"])
+    for row in table.itertuples(index=False):
+        cell = row[table.columns.get_loc("CHF AUC")]
+        area = areas.loc[("CHF", row.model)]
+        text = f"{area['estimate']:.3f} ({area['conf_low']:.3f}, {area['conf_high']:.3f})"
+        assert cell.startswith(text)
+        if row.model.startswith("base"):
+            assert cell == text
+        else:
+            difference = differences.loc[("CHF", row.model)]
+            seed = row.model[-1]
+            assert difference["baseline"] == f"base-{seed}"
+            assert difference["estimate"] == pytest.approx(
+                area["estimate"] - areas.loc[("CHF", f"base-{seed}"), "estimate"])
+            printed = re.search(r"p (?:= |< )([0-9.]+)$", cell)
+            assert printed is not None
+            assert float(printed[1]) == pytest.approx(max(difference["p_adjusted"], 0.001),
+                                                      abs=6e-4)
+    # Four models are compared with a baseline: one family per finding.
+    assert differences["family"].str.contains("4").all()
+
+
+def test_the_papers_way_stands_beside(found: Protocol) -> None:
+    paper = found.results["classification_paper"].tables["auc"]
+    area = paper.set_index(["finding", "model"]).loc[("CHF", "plain")]
+    table = found.tables["table1_paper"].set_index("model")
+    assert table.loc["plain", "CHF AUC"].startswith(f"{area['estimate']:.3f}")
+    assert "; p" not in table.loc["plain", "CHF AUC"]
+
+
+def test_maps_that_show_the_gaze_agree_with_it(found: Protocol) -> None:
+    table = found.tables["gaze"].set_index(["map", "model"])
+    number = {key: float(cell.split()[0]) for key, cell in table["correlation"].items()}
+    assert number["guided_backprop", "set3-gbp-1"] > number["guided_backprop", "base-1"] + 0.2
+    assert number["decoder", "set3-gbp-1"] == pytest.approx(1, abs=1e-3)
+    assert ("decoder", "set1-dec") not in number
+    cell = table.loc[("guided_backprop", "set3-gbp-2"), "correlation against baseline"]
+    assert cell.startswith("+0.")
+    # The least that 200 resamples can give, times the four models against the baseline.
+    assert cell.endswith(f"p = {4 * 2 / 201:.3f}")
+    seeds = found.tables["seeds"].set_index(["quantity", "trained"])
+    row = seeds.loc[("gaze correlation, guided_backprop",
+                     "set 3: decoder and map against gaze, guided_backprop")]
+    assert row["seeds"] == 2
+    assert 0.2 < row["least_difference"] <= row["difference"] <= row["most_difference"]
+
+
+def test_figures_and_methods(found: Protocol) -> None:
+    assert set(found.figures) == {"roc", "calibration", "examples_guided_backprop"}
+    panels = [axes for axes in found.figures["examples_guided_backprop"].axes if axes.images]
+    # Three images: radiograph and gaze, four ways of training, two of them with a decoder.
+    assert len(panels) == 3 * (2 + 4 + 2)
+    legend = found.figures["roc"].axes[0].get_legend()
+    assert legend is not None
+    # Replicates are drawn once.
+    assert len(legend.get_texts()) == 4
+    for words in ("Watanabe", "`set3-gbp-2`", "compared with `base-2`", "classification weight",
+                  "Not computed", "holm"):
+        assert words in found.methods
+    for table in found.tables.values():
+        for form in ("markdown", "latex", "csv", "json"):
+            assert render_frame(table, form)
+
+
+def test_without_gaze_or_decoders_the_rest_is_there() -> None:
+    found = run_guided_training(study(30, has_gaze=False, decoders=False), resamples=100,
+                                findings=["CHF"], models=["base-1", "set3-gbp-1"])
+    assert "gaze" in found.missing["gaze"]
+    assert list(found.tables) == ["table4", "table4_paper"]
+    assert list(found.tables["table4"]) == ["trained", "model", "CHF AUC"]
+    assert set(found.figures) == {"roc", "calibration"}
+
+
+def test_without_a_choice_the_split_that_was_predicted_is_taken() -> None:
+    """So that the average gaze is of other images than those that maps are compared on."""
+    tree = study(60, splits={"train": 20, "test": 40})
+    options: dict[str, Any] = {"resamples": 50, "models": ["base-1", "set3-gbp-1"]}
+    assert run_guided_training(tree, **options).results["gaze"].meta["split"] == "all"
+    tree["prediction/probability"].values[:20] = np.nan
+    found = run_guided_training(tree, **options)
+    for result in found.results.values():
+        assert result.meta["split"] == "test"
+    assert not found.results["classification"].meta["exclusions"]
+    assert found.results["gaze"].meta["average_gaze"] == (
+        "mean over 20 images of training and validation")
+
+
+def test_all_eight_ways_of_training_are_told_apart() -> None:
+    """Curves have colour and line of their own; set 3 is in the figure of its own rule."""
+    ways = [("classification", ""), ("decoder", ""), *(
+        (f"set{k}", rule) for k in (1, 2, 3) for rule in ("guided_backprop", "deconvnet"))]
+    tree = study(30, models={f"model {k}": (*way, 1, 0.5, 1.0) for k, way in enumerate(ways)})
+    found = run_guided_training(tree, resamples=20)
+    titles = [axes.get_title().split("\n")[0]
+              for axes in found.figures["examples_guided_backprop"].axes]
+    assert [title for title in titles if title.startswith("model")] == [
+        "model 0", "model 1", "model 2", "model 4", "model 6"]
+    for name in ("roc", "calibration"):
+        legend = found.figures[name].axes[0].get_legend()
+        assert legend is not None
+        handles: Any = legend.legend_handles
+        assert len({(line.get_color(), line.get_linestyle()) for line in handles}) == 8
+
+
+def test_an_area_without_variance_has_no_interval() -> None:
+    tree = study(30)
+    label = tree["reference/label"].values
+    tree["prediction/probability"].values[:, 1] = 0.2 + 0.6 * label[:, 1, None]
+    found = run_guided_training(tree, resamples=20, models=["base-1", "set3-gbp-1"])
+    cells = found.tables["table4"]["CHF AUC"].tolist()
+    assert cells == ["1.000", "1.000; p = -"]
+    assert "an area without an interval" in found.methods
+    assert "an area without an interval" not in run_guided_training(
+        study(30), resamples=20, models=["base-1", "set3-gbp-1"], findings=["CHF"]).methods
+
+
+def test_without_a_baseline_it_is_said_and_areas_stand_alone() -> None:
+    found = run_guided_training(study(30), resamples=20, models=["set3-gbp-1", "set1-dec"],
+                                findings=["CHF"])
+    assert "loss = \"decoder\"" in found.missing["comparison with a baseline"]
+    assert found.tables["table4"]["model"].tolist() == ["set3-gbp-1"]
+    assert "; p" not in found.tables["table4"]["CHF AUC"][0]
