@@ -105,7 +105,7 @@ pass_options = stack(
 bootstrap_options = stack(
     click.option("--resamples", type=click.IntRange(1, 1_000_000), default=1000,
                  show_default=True, help="Bootstrap resamples."),
-    click.option("--confidence-level", "confidence",
+    click.option("--confidence-level", "confidence_level",
                  type=click.FloatRange(0.5, 1, min_open=False, max_open=True), default=0.95,
                  show_default=True, help="Of every interval."),
     seed_option,
@@ -128,7 +128,7 @@ operating_point_option = click.option(
          "are compared.")
 
 confidence_option = click.option(
-    "--confidence-level", "confidence",
+    "--confidence-level", "confidence_level",
     type=click.FloatRange(0.5, 1, min_open=False, max_open=True), default=0.95,
     show_default=True, help="Of every interval.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,22 +24,21 @@ from saltrust.analysis.inference.auc_covariance import (
     weighted_aucs,
 )
 from saltrust.analysis.inference.bootstrap import percentile_interval
-from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
-from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
+from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.inference.resampling import check_resampling, resample_blocks
 from saltrust.analysis.result import Result
 from saltrust.analysis.stored.annotations import label_positions
 from saltrust.analysis.stored.contents import source
 from saltrust.analysis.stored.maps import select_images
 from saltrust.cache.schema import Label
+from saltrust.choices import Adjustment, AucInterval, CaseLevel, words
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
 
-Level = Literal["image", "study"]
-LEVELS: tuple[Level, ...] = ("image", "study")
-Interval = Literal["delong", "bootstrap", "protocol-w"]
-INTERVALS: dict[Interval, str] = {
+LEVELS = words(CaseLevel)
+INTERVALS: dict[AucInterval, str] = {
     "delong": "normal, with the covariance of DeLong, clustered by patient as Obuchowski's",
     "bootstrap": "percentiles of resamples of patients",
     "protocol-w": "median and percentiles of 30 samples of 55 to 60 cases, without replacement",
@@ -71,11 +70,11 @@ def classification(
     split: str | None = None,
     findings: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
-    level: Level = "image",
-    interval: Interval = "delong",
+    level: CaseLevel = "image",
+    interval: AucInterval = "delong",
     adjustment: Adjustment = "bonferroni",
     resamples: int = 1000,
-    confidence: float = 0.95,
+    confidence_level: float = 0.95,
     seed: int = 0,
 ) -> Result:
     """Areas under the ROC curves of every model and finding, and all pairs of models.
@@ -119,14 +118,14 @@ def classification(
     for name, value, known in (("level", level, LEVELS), ("interval", interval, INTERVALS)):
         if value not in known:
             raise UsageError(f"{name} = {value!r} is not known; {nearest(value, known)}")
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     check_resampling(resamples, seed)
     table, exclusions = case_table(cubes, split=split, findings=findings, models=models,
                                    level=level)
     names = list(dict.fromkeys(table["model"]))
     cases = {str(finding): _cases(group, names)
              for finding, group in table.groupby("finding", sort=False)}
-    draw = _Draw(interval, resamples, confidence, seed)
+    draw = _Draw(interval, resamples, confidence_level, seed)
     rows = [row for finding, found in cases.items() for row in _aucs(finding, found, names, draw)]
     pairs = [row for finding, found in cases.items() for row in _pairs(finding, found, names, draw)]
     if len(cases) > 1:
@@ -140,11 +139,11 @@ def classification(
         tables["comparisons"] = adjust_families(
             compared, compared["finding"] + f": {size} pairs of models", adjustment,
             {f"{finding}: {size} pairs of models": size for finding in (*cases, MACRO)})
-    tables["calibration"] = calibration_of_cases(table, confidence=confidence,
+    tables["calibration"] = calibration_of_cases(table, confidence_level=confidence_level,
                                                  resamples=resamples, seed=seed)
     tables["cases"] = table
     meta = {"level": level, "split": split or "all", "interval": INTERVALS[interval],
-            "confidence": confidence, "resamples": resamples, "seed": seed,
+            "confidence_level": confidence_level, "resamples": resamples, "seed": seed,
             "adjustment": adjustment, "cases": int(table["case"].nunique()),
             "patients": int(table["patient"].nunique()), "exclusions": exclusions}
     return Result(meta, tables)
@@ -152,7 +151,7 @@ def classification(
 
 def case_table(cubes: xr.DataTree, *, split: str | None = None,
                findings: Sequence[str] | None = None, models: Sequence[str] | None = None,
-               level: Level = "image") -> tuple[pd.DataFrame, dict[str, int]]:
+               level: CaseLevel = "image") -> tuple[pd.DataFrame, dict[str, int]]:
     """Label and probability of every case that has both, one row per model.
 
     Parameters
@@ -210,7 +209,7 @@ def case_table(cubes: xr.DataTree, *, split: str | None = None,
 
 
 def _members(cubes: xr.DataTree, names: Sequence[str], chosen: npt.NDArray[np.intp],
-             level: Level) -> tuple[list[str], list[list[int]]]:
+             level: CaseLevel) -> tuple[list[str], list[list[int]]]:
     """Name and images of every case."""
     if level == "image":
         return [names[i] for i in chosen], [[int(i)] for i in chosen]
@@ -247,9 +246,9 @@ def _cases(group: pd.DataFrame, models: list[str]) -> Cases:
 
 @dataclass(frozen=True)
 class _Draw:
-    interval: Interval
+    interval: AucInterval
     resamples: int
-    confidence: float
+    confidence_level: float
     seed: int
 
     def aucs(self, cases: Cases) -> FloatArray:
@@ -364,7 +363,7 @@ def _normal(estimate: float, variance: float, null: float, draw: _Draw, n: int, 
         return Estimate(estimate=float(estimate), std_error=0.0, n=n, p_value=np.nan,
                         conf_low=float(estimate), conf_high=float(estimate),
                         note="no variance between cases: the interval has no width")
-    half = float(-ndtri((1 - draw.confidence) / 2)) * error
+    half = float(-ndtri((1 - draw.confidence_level) / 2)) * error
     statistic = (estimate - null) / error
     return Estimate(
         estimate=float(estimate), std_error=error, conf_low=float(max(bounds[0], estimate - half)),
@@ -378,7 +377,7 @@ def _resampled(estimate: float, drawn: FloatArray, null: float, draw: _Draw, n: 
     if np.isnan(estimate) or len(usable) < 2:
         return Estimate(estimate=float(estimate), n=n,
                         note=note or "no interval: resamples lack a class")
-    low, high, _ = percentile_interval(usable, draw.confidence)
+    low, high, _ = percentile_interval(usable, draw.confidence_level)
     if draw.interval == "protocol-w" and n <= _PROTOCOL_W[1]:
         return Estimate(estimate=float(estimate), n=n, note="; ".join(filter(None, (
             note, f"no interval: the paper's samples are of {_PROTOCOL_W[1]} cases or more, and "

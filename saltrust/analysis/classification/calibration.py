@@ -13,7 +13,7 @@ import xarray as xr
 
 from saltrust.analysis.inference.auc import roc_auc
 from saltrust.analysis.inference.bootstrap import mean_interval, wilson_interval
-from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
 from saltrust.cache.schema import Label
 
@@ -26,7 +26,7 @@ _NEAREST = 1e-6
 
 
 def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
-                      confidence: float = 0.95, resamples: int = 1000, seed: int = 0,
+                      confidence_level: float = 0.95, resamples: int = 1000, seed: int = 0,
                       ) -> pd.DataFrame:
     """Brier score, calibration slope, expected calibration error and AUC.
 
@@ -52,11 +52,12 @@ def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
     ----------
     E. W. Steyerberg et al. (2010), Epidemiology 21, 128-138.
     """
-    return calibration_of_cases(_labelled(cubes, probabilities), confidence=confidence,
+    return calibration_of_cases(_labelled(cubes, probabilities), confidence_level=confidence_level,
                                 resamples=resamples, seed=seed)
 
 
-def calibration_of_cases(cases: pd.DataFrame, *, confidence: float = 0.95, resamples: int = 1000,
+def calibration_of_cases(cases: pd.DataFrame, *, confidence_level: float = 0.95,
+                         resamples: int = 1000,
                          seed: int = 0) -> pd.DataFrame:
     """As :func:`calibration_table`, of cases that carry their label.
 
@@ -67,20 +68,20 @@ def calibration_of_cases(cases: pd.DataFrame, *, confidence: float = 0.95, resam
     confidence, resamples, seed
         As :func:`calibration_table`.
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     rows = []
     for (model, finding), group in cases.groupby(["model", "finding"], sort=False):
         name = {"model": model, "finding": finding}
         p, label = group["probability"].to_numpy(), group["label"].to_numpy(dtype=np.float64)
         n = len(label)
         squared = mean_interval((p - label) ** 2, group["patient"].to_numpy(dtype=object),
-                                resamples=resamples, confidence=confidence, seed=seed)
+                                resamples=resamples, confidence_level=confidence_level, seed=seed)
         brier = Estimate(estimate=float(squared.mean), std_error=float(squared.std_error),
                          conf_low=float(squared.conf_low), conf_high=float(squared.conf_high),
                          n=n, note=squared.notes[0])
         area = roc_auc(label, p)
         rows += [{**name, **brier.row("brier")},
-                 {**name, **_slope(p, label, confidence).row("slope")},
+                 {**name, **_slope(p, label, confidence_level).row("slope")},
                  {**name, **Estimate(estimate=expected_error(p, label), n=n).row("ece")},
                  {**name, **Estimate(estimate=area, n=n, note="only one class is labelled"
                                      if np.isnan(area) else "").row("auc")}]
@@ -99,7 +100,7 @@ def expected_error(p: FloatArray, label: FloatArray) -> float:
     return float(np.abs(surplus).sum() / len(p)) if len(p) else float("nan")
 
 
-def reliability(cases: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
+def reliability(cases: pd.DataFrame, *, confidence_level: float = 0.95) -> pd.DataFrame:
     """Share of positives among cases of like probability: what a reliability diagram shows.
 
     Parameters
@@ -123,7 +124,7 @@ def reliability(cases: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFram
     >>> reliability(cases)[["low", "n", "predicted", "observed"]].round(3).values.tolist()
     [[0.1, 2.0, 0.15, 0.5], [0.7, 1.0, 0.75, 1.0]]
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     rows = []
     for (model, finding), group in cases.groupby(["model", "finding"], sort=False):
         p, label = group["probability"].to_numpy(), group["label"].to_numpy(dtype=np.float64)
@@ -131,7 +132,7 @@ def reliability(cases: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFram
         for k in np.unique(place).tolist():
             inside = place == k
             n, positives = int(inside.sum()), int(label[inside].sum())
-            low, high = wilson_interval(positives, n, confidence)
+            low, high = wilson_interval(positives, n, confidence_level)
             rows.append({"model": model, "finding": finding, "low": k / BINS,
                          "high": (k + 1) / BINS, "n": n, "predicted": float(p[inside].mean()),
                          "observed": positives / n, "conf_low": low, "conf_high": high})
@@ -142,9 +143,10 @@ def _bins(p: FloatArray) -> npt.NDArray[np.int64]:
     return np.minimum((p * BINS).astype(np.int64), BINS - 1)
 
 
-def _slope(p: FloatArray, label: FloatArray, confidence: float) -> Estimate:
+def _slope(p: FloatArray, label: FloatArray, confidence_level: float) -> Estimate:
     inside = np.clip(p, _NEAREST, 1 - _NEAREST)
-    fit = logistic_regression(np.log(inside / (1 - inside)), label, confidence=confidence).slope
+    fit = logistic_regression(np.log(inside / (1 - inside)), label,
+                              confidence_level=confidence_level).slope
     said = {"all hits": "only positives are labelled", "all misses": "only negatives are labelled",
             "the regressor is constant": "the probability is constant",
             SEPARATED: "positives and negatives are separated: Firth's penalised likelihood"}

@@ -19,19 +19,19 @@ import xarray as xr
 from saltrust.analysis.classification.calibration import calibration_table
 from saltrust.analysis.confidence.strata import confidence_strata
 from saltrust.analysis.inference.clustered import robust_slope
-from saltrust.analysis.inference.correlation import INTERVALS, Interval, spearman
+from saltrust.analysis.inference.correlation import INTERVALS, spearman
 from saltrust.analysis.inference.estimate import (
     STARS_LEGEND,
     Estimate,
     cell,
-    check_confidence,
+    check_confidence_level,
     estimates_table,
 )
 from saltrust.analysis.inference.linear import simple_regression
-from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
+from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, adjust_families
 from saltrust.analysis.localization.analysis import Cut, score_maps
-from saltrust.analysis.pixels.overlap import IOU_SLICES, IouSlice, check_slice
-from saltrust.analysis.pixels.shape import Definition, check_definition
+from saltrust.analysis.pixels.overlap import IOU_SLICES, check_slice
+from saltrust.analysis.pixels.shape import check_definition
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.segmentation_rules import cutoff_choice
 from saltrust.analysis.scores.selection import (
@@ -45,7 +45,7 @@ from saltrust.analysis.scores.selection import (
     shared_exclusions,
     why_nothing,
 )
-from saltrust.analysis.stored.annotations import Resolution, read_annotations
+from saltrust.analysis.stored.annotations import read_annotations
 from saltrust.analysis.stored.contents import probabilities as stored_probabilities
 from saltrust.analysis.stored.contents import (
     require_heatmaps,
@@ -53,6 +53,7 @@ from saltrust.analysis.stored.contents import (
     require_reader,
     source,
 )
+from saltrust.choices import Adjustment, CorrelationInterval, Definition, IouSlice, Resolution
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
@@ -70,9 +71,9 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
                explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
                definition: Definition = "default",
                iou_slice: IouSlice | None = None, normalise: bool | None = None,
-               interval: Interval | None = None, adjustment: Adjustment = "bonferroni",
+               interval: CorrelationInterval | None = None, adjustment: Adjustment = "bonferroni",
                operating_point: float | str | Path = OPERATING_POINT,
-               confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> Result:
+               confidence_level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Result:
     """Relate localization scores to predicted probabilities.
 
     Parameters
@@ -133,7 +134,7 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
     A. Saporta et al., "Deep learning saliency maps do not accurately highlight diagnostically
     relevant regions for medical image interpretation" (2021), Table 3.
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     iou_slice, normalise, interval = _by_definition(definition, iou_slice, normalise, interval)
     if adjustment not in ADJUSTMENTS:
         raise UsageError(f"adjustment {adjustment!r} is not known; "
@@ -145,7 +146,7 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
     reference = reference_reader(scores, reader)
     scores = scores[scores["reader"] == reference].merge(
         predicted, on=["image", "finding", "model"], how="left", validate="many_to_one")
-    options = {"interval": interval, "confidence": confidence, "resamples": resamples,
+    options = {"interval": interval, "confidence_level": confidence_level, "resamples": resamples,
                "seed": seed}
     related = maps(scores, explainers, models)
     rows, robust_rows, excluded = _all_estimates(scores, related, iou_slice, normalise, options)
@@ -165,7 +166,7 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
             "; min-max normalised per finding in the pooled rows" if normalise else ""),
         "pooled": {WITHIN: "one intercept per finding; ranks within findings",
                    POOLED: "all rows as if of one finding"},
-        "reference_readers": [reference], "confidence": confidence,
+        "reference_readers": [reference], "confidence_level": confidence_level,
         "spearman_interval": interval,
         "intervals": "not adjusted for multiplicity; estimates: classical; robust: CR2 "
                      "clustered by patient (image where unknown)",
@@ -182,7 +183,7 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
     chosen = pd.Series(list(zip(scores["explainer"], scores["model"], strict=True)),
                        index=scores.index).isin(related)
     strata = confidence_strata(scores[chosen], point, adjustment=adjustment,
-                               confidence=confidence, resamples=resamples, seed=seed)
+                               confidence_level=confidence_level, resamples=resamples, seed=seed)
     return Result(meta, {"estimates": table, "robust": _adjust(clustered, adjustment),
                          "strata": strata})
 
@@ -196,9 +197,9 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
                explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
                reader: str | None = None, definition: Definition = "default",
                iou_slice: IouSlice | None = None, normalise: bool | None = None,
-               interval: Interval | None = None, adjustment: Adjustment = "bonferroni",
+               interval: CorrelationInterval | None = None, adjustment: Adjustment = "bonferroni",
                operating_point: float | str | Path = OPERATING_POINT,
-               confidence: float = 0.95, resamples: int = 1000, seed: int = 0,
+               confidence_level: float = 0.95, resamples: int = 1000, seed: int = 0,
                threshold: Cut = None, cutoff: Cut = None, keep: bool = False,
                workers: int = 1, scheduler: str | None = None, progress: bool = False) -> Result:
     """Score the maps of cubes and relate them to the stored probabilities.
@@ -248,7 +249,7 @@ confidence, resamples, seed
         result = _relate(scores, predicted, reader=reader, explainers=explainers, models=models,
                         definition=definition, iou_slice=iou_slice, normalise=normalise,
                         interval=interval, adjustment=adjustment,
-                        operating_point=operating_point, confidence=confidence,
+                        operating_point=operating_point, confidence_level=confidence_level,
                         resamples=resamples, seed=seed)
     except DataError as error:
         raise DataError(f"{source(cubes)}: {error}") from None
@@ -257,7 +258,8 @@ confidence, resamples, seed
                        & predicted["finding"].isin(used.findings)]
     if models:
         chosen = chosen[chosen["model"].isin(models)]
-    calibration = calibration_table(cubes, chosen, confidence=confidence, resamples=resamples,
+    calibration = calibration_table(cubes, chosen, confidence_level=confidence_level,
+                                    resamples=resamples,
                                     seed=seed)
     return Result({"resolution": used.resolution, "split": split,
                    "probability_cutoff": cutoff_choice(cutoff).said, **result.meta},
@@ -294,7 +296,8 @@ def table3(result: Result) -> pd.DataFrame:
 
 
 def _by_definition(definition: Definition, iou_slice: IouSlice | None, normalise: bool | None,
-                   interval: Interval | None) -> tuple[IouSlice, bool, Interval]:
+                   interval: CorrelationInterval | None) -> tuple[IouSlice, bool,
+                                                                  CorrelationInterval]:
     check_definition(definition)
     peer = definition == "peer"
     iou_slice = iou_slice or ("all" if peer else "positive")
@@ -354,12 +357,12 @@ def _estimates(complete: pd.DataFrame, findings: Sequence[str], normalise: bool,
     """
     score, label = complete["score"].to_numpy(), complete["finding"].to_numpy(dtype=object)
     probability, cluster = complete["probability"].to_numpy(), complete["cluster"].to_numpy()
-    level, names = options["confidence"], ("the probability", "the score")
+    level, names = options["confidence_level"], ("the probability", "the score")
 
     def both(x: FloatArray, y: FloatArray, clusters: npt.NDArray[Any],
              groups: npt.NDArray[Any] | None) -> tuple[Estimate, Estimate, Estimate, int]:
-        slope = simple_regression(x, y, confidence=level, groups=groups, names=names)
-        robust = robust_slope(slope, x, y, clusters, groups=groups, confidence=level)
+        slope = simple_regression(x, y, confidence_level=level, groups=groups, names=names)
+        robust = robust_slope(slope, x, y, clusters, groups=groups, confidence_level=level)
         rho = spearman(x, y, strata=groups, clusters=clusters, names=names, **options)
         return slope, robust, rho, len(np.unique(clusters))
 

@@ -19,11 +19,12 @@ from saltrust.analysis.inference.bootstrap import (
     proportion_interval,
     resampled_means,
 )
-from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
-from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
+from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.localization.contrasts import bootstrap_estimate
 from saltrust.analysis.scores.segmentation_rules import Choice
 from saltrust.analysis.scores.selection import SCHEMES, Scheme, response
+from saltrust.choices import Adjustment
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -36,7 +37,7 @@ _IDENTIFY = ("explainer", "model", "scheme", "finding", "stratum")
 
 
 def confidence_strata(scores: pd.DataFrame, operating_point: Choice, *,
-                      adjustment: Adjustment = "bonferroni", confidence: float = 0.95,
+                      adjustment: Adjustment = "bonferroni", confidence_level: float = 0.95,
                       resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Mean localization of positives by what the model said of them.
 
@@ -65,8 +66,8 @@ def confidence_strata(scores: pd.DataFrame, operating_point: Choice, *,
         ``difference``, with a p-value from the resamples), and bins of probability (term
         ``mean``).  Empty strata keep their rows.  ``All findings`` pools rows.
     """
-    check_confidence(confidence)
-    options = {"resamples": resamples, "confidence": confidence, "seed": seed}
+    check_confidence_level(confidence_level)
+    options = {"resamples": resamples, "confidence_level": confidence_level, "seed": seed}
     rows: list[dict[str, Any]] = []
     for (explainer, model), stored in scores.groupby(["explainer", "model"], sort=False):
         point = np.array([operating_point.of(finding, str(explainer), str(model)) or 0.0
@@ -133,4 +134,4 @@ def _contrast(score: FloatArray, called: npt.NDArray[np.bool_], cluster: npt.NDA
     drawn = resampled_means(both, cluster, resamples=options["resamples"], seed=options["seed"])
     value = float(score[called].mean() - score[~called].mean())
     return bootstrap_estimate(value, drawn[:, 0] - drawn[:, 1], sum(sizes),
-                              options["confidence"])
+                              options["confidence_level"])

@@ -23,16 +23,14 @@ from saltrust.analysis.gaze.scores import (
     CENTRE_SIGMA,
     MEASURES,
     SWAPPED,
-    Failures,
-    MapForm,
-    Source,
     gaze_scores,
 )
 from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
-from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
-from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
+from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.inference.resampling import check_resampling
 from saltrust.analysis.result import Result
+from saltrust.choices import Adjustment, Failures, MapReading, MapSource
 from saltrust.errors import UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
@@ -47,10 +45,11 @@ _PAIRING = ["image", "finding", "patient"]
 
 def gaze(cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str] | None = None,
          explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
-         source_group: Source = "all", map_form: MapForm = "raw", positives: bool = True,
+         source_group: MapSource = "all", map_form: MapReading = "raw", positives: bool = True,
          measures: Sequence[str] | None = None, reader: str | None = None,
          threshold: float = 0.5, others: int = 5, failures: Failures = "score",
-         adjustment: Adjustment = "bonferroni", resamples: int = 1000, confidence: float = 0.95,
+         adjustment: Adjustment = "bonferroni", resamples: int = 1000,
+         confidence_level: float = 0.95,
          seed: int = 0, progress: bool = False) -> Result:
     """Agreement of maps with gaze, beside chance, and compared between explainers and models.
 
@@ -86,7 +85,7 @@ def gaze(cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str
     ----------
     Z. Bylinskii et al. (2019), IEEE Trans. Pattern Anal. Mach. Intell. 41, 740-757.
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     check_resampling(resamples, seed)
     for name in measures or ():
         if name not in MEASURES:
@@ -98,7 +97,7 @@ def gaze(cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str
                          failures=failures, seed=seed, progress=progress)
 
     def estimates(values: FloatArray, patients: pd.Series[str]) -> list[Estimate]:
-        return _means(values, patients.to_numpy(dtype=object), resamples, confidence, seed)
+        return _means(values, patients.to_numpy(dtype=object), resamples, confidence_level, seed)
 
     tables = {"summary": _summary(scored.table, chosen, estimates),
               "specificity": _specificity(scored.table, chosen, estimates),
@@ -118,13 +117,14 @@ def gaze(cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str
             "mean over the selected images of other patients"),
         "failures": ("scored as a map that tells nothing" if failures == "score"
                      else "their images are left out"),
-        "better": "higher, but for kl", "confidence": confidence, "resamples": resamples,
+        "better": "higher, but for kl", "confidence_level": confidence_level,
+        "resamples": resamples,
         "seed": seed, "adjustment": adjustment, "counts": scored.counts,
         "exclusions": scored.exclusions}
     return Result(meta, {name: table for name, table in tables.items() if len(table)})
 
 
-def _means(values: FloatArray, patients: npt.NDArray[Any], resamples: int, confidence: float,
+def _means(values: FloatArray, patients: npt.NDArray[Any], resamples: int, confidence_level: float,
            seed: int) -> list[Estimate]:
     """Mean of every column with percentile interval and the p-value that inverts it."""
     count = (~np.isnan(values)).sum(axis=0)
@@ -134,7 +134,7 @@ def _means(values: FloatArray, patients: npt.NDArray[Any], resamples: int, confi
                          note=note if n else "no rows")
                 for column, n in zip(values.T, count, strict=True)]
     drawn = resampled_means(values, patients, resamples=resamples, seed=seed)
-    low, high, used = percentile_interval(drawn, confidence)
+    low, high, used = percentile_interval(drawn, confidence_level)
     found = []
     for k, n in enumerate(count.tolist()):
         if not n:

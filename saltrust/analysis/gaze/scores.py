@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +24,13 @@ from saltrust.analysis.stored.contents import source
 from saltrust.analysis.stored.gaze import RecordedGaze, recorded_gaze
 from saltrust.analysis.stored.maps import Images, StoredMaps, select_images, stored_maps
 from saltrust.cache.schema import Label, Status
+from saltrust.choices import Failures, MapReading, MapSource, words
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
-MapForm = Literal["raw", "absolute", "positive"]
-Source = Literal["all", "saliency", "localizer"]
-Failures = Literal["score", "drop"]
 
-FORMS: tuple[MapForm, ...] = ("raw", "absolute", "positive")
-SOURCES: tuple[Source, ...] = ("all", "saliency", "localizer")
+FORMS = words(MapReading)
+SOURCES = words(MapSource)
 #: Measures in the order of the tables; the shuffled AUC stands beside AUC-Judd.
 MEASURES = ("correlation", "ssim", "similarity", "kl", "auc_judd", "auc_shuffled", "nss")
 #: Measures that can also be taken against the gaze on another image.
@@ -60,8 +58,8 @@ class Scored:
 
 def gaze_scores(cubes: xr.DataTree, *, split: str | None = None,
                 findings: Sequence[str] | None = None, explainers: Sequence[str] | None = None,
-                models: Sequence[str] | None = None, source_group: Source = "all",
-                map_form: MapForm = "raw", positives: bool = True, reader: str | None = None,
+                models: Sequence[str] | None = None, source_group: MapSource = "all",
+                map_form: MapReading = "raw", positives: bool = True, reader: str | None = None,
                 threshold: float = 0.5, others: int = 5, failures: Failures = "score",
                 seed: int = 0, progress: bool = False) -> Scored:
     """Score every map of the images with gaze, on the grid.
@@ -146,7 +144,7 @@ class _Pass:
     images: Images
     gaze: RecordedGaze
     entries: list[_Entry]
-    map_form: MapForm
+    map_form: MapReading
     positives: bool
     others: int
     seed: int
@@ -227,7 +225,7 @@ class _Pass:
 
 
 def _entries(cubes: xr.DataTree, explainers: Sequence[str] | None, models: Sequence[str] | None,
-             group: Source) -> list[_Entry]:
+             group: MapSource) -> list[_Entry]:
     saliency, localizer = (stored_maps(cubes, name) if group in {"all", name} else None
                            for name in ("saliency", "localizer"))
     if saliency is None and localizer is None:
@@ -254,7 +252,7 @@ def _entries(cubes: xr.DataTree, explainers: Sequence[str] | None, models: Seque
     return entries
 
 
-def _formed(values: npt.NDArray[np.float32], form: MapForm) -> FloatArray:
+def _formed(values: npt.NDArray[np.float32], form: MapReading) -> FloatArray:
     heatmap = values.astype(np.float64)
     if form == "absolute":
         return np.abs(heatmap)

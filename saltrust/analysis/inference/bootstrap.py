@@ -9,22 +9,31 @@ left out for that column, and counted.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from saltrust.analysis.inference.estimate import check_confidence
+from saltrust.analysis.inference.estimate import check_confidence_level
 from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks, resample_weights
+from saltrust.choices import BootstrapKind, words
 from saltrust.errors import DataError, UsageError, nearest
 
-__all__ = ["METHODS", "MeanInterval", "Method", "mean_interval", "percentile_interval",
-           "proportion_interval", "resample_weights", "resampled_means", "wilson_interval"]
+__all__ = [
+    "METHODS",
+    "BootstrapKind",
+    "MeanInterval",
+    "mean_interval",
+    "percentile_interval",
+    "proportion_interval",
+    "resample_weights",
+    "resampled_means",
+    "wilson_interval",
+]
 
 FloatArray = npt.NDArray[np.float64]
-Method = Literal["percentile", "bca"]
-METHODS: tuple[Method, ...] = ("percentile", "bca")
+METHODS = words(BootstrapKind)
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class MeanInterval:
     resamples_used: npt.NDArray[np.int64]
     notes: tuple[str, ...]
     method: str
-    confidence: float
+    confidence_level: float
     resamples: int
     seed: int
 
@@ -104,8 +113,8 @@ def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None
 
 
 def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
-                  resamples: int = 1000, confidence: float = 0.95, seed: int = 0,
-                  method: Method = "percentile") -> MeanInterval:
+                  resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0,
+                  method: BootstrapKind = "percentile") -> MeanInterval:
     """Means of columns with bootstrap intervals.
 
     Parameters
@@ -152,7 +161,7 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
     """
     if method not in METHODS:
         raise UsageError(f"bootstrap method {method!r} is not known; {nearest(method, METHODS)}")
-    alpha = _tail(confidence)
+    alpha = _tail(confidence_level)
     table = _columns(values)
     sums, counts = _cluster_sums(table, clusters)
     n = (~np.isnan(table)).sum(axis=0)
@@ -185,12 +194,12 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
         mean=mean.reshape(shape), std_error=error.reshape(shape), conf_low=low.reshape(shape),
         conf_high=high.reshape(shape), n=n.reshape(shape), clusters=present.reshape(shape),
         resamples_used=used.reshape(shape), notes=tuple(notes), method=method,
-        confidence=confidence, resamples=resamples, seed=seed)
+        confidence_level=confidence_level, resamples=resamples, seed=seed)
 
 
 def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
-                        resamples: int = 1000, confidence: float = 0.95, seed: int = 0,
-                        method: Method = "percentile") -> MeanInterval:
+                        resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0,
+                        method: BootstrapKind = "percentile") -> MeanInterval:
     """:func:`mean_interval` of zeros and ones, with Wilson's interval where all are equal.
 
     Where every row is a hit (or every row a miss) no resample differs and the bootstrap gives
@@ -214,13 +223,15 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
     table = _columns(values)
     if not np.isin(table[~np.isnan(table)], (0.0, 1.0)).all():
         raise DataError("a proportion needs values that are 0, 1 or missing")
-    found = mean_interval(values, clusters, resamples=resamples, confidence=confidence, seed=seed,
+    found = mean_interval(values, clusters, resamples=resamples, confidence_level=confidence_level,
+                          seed=seed,
                           method=method)
     mean, count = np.atleast_1d(found.mean), np.atleast_1d(found.clusters)
     low, high = np.atleast_1d(found.conf_low).copy(), np.atleast_1d(found.conf_high).copy()
     notes = list(found.notes)
     for k in np.flatnonzero((mean == 0) | (mean == 1)):
-        low[k], high[k] = wilson_interval(int(mean[k]) * int(count[k]), int(count[k]), confidence)
+        low[k], high[k] = wilson_interval(int(mean[k]) * int(count[k]), int(count[k]),
+                                          confidence_level)
         unit = ("row" if clusters is None else "patient") + ("" if count[k] == 1 else "s")
         notes[k] = f"all {'hits' if mean[k] else 'misses'}: Wilson interval on {count[k]} {unit}"
     shape = np.shape(values)[1:]
@@ -228,10 +239,10 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
         mean=found.mean, std_error=found.std_error, conf_low=low.reshape(shape),
         conf_high=high.reshape(shape), n=found.n, clusters=found.clusters,
         resamples_used=found.resamples_used, notes=tuple(notes), method=method,
-        confidence=confidence, resamples=resamples, seed=seed)
+        confidence_level=confidence_level, resamples=resamples, seed=seed)
 
 
-def percentile_interval(replicates: npt.ArrayLike, confidence: float = 0.95
+def percentile_interval(replicates: npt.ArrayLike, confidence_level: float = 0.95
                         ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
     """Percentile interval of resampled statistics.
 
@@ -249,7 +260,7 @@ def percentile_interval(replicates: npt.ArrayLike, confidence: float = 0.95
     used : ndarray of int64, shape () or (k,)
         Number of finite replicates.
     """
-    alpha = _tail(confidence)
+    alpha = _tail(confidence_level)
     drawn = np.asarray(replicates, dtype=np.float64)
     shape = drawn.shape[1:]
     drawn = drawn.reshape(drawn.shape[0], -1)
@@ -261,7 +272,7 @@ def percentile_interval(replicates: npt.ArrayLike, confidence: float = 0.95
     return bounds[0].reshape(shape), bounds[1].reshape(shape), used.reshape(shape)
 
 
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: int, n: int, confidence_level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion.
 
     Parameters
@@ -288,7 +299,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     """
     if not 0 <= successes <= n:
         raise UsageError(f"{successes} of {n} is not a proportion: successes must lie in 0..n")
-    z = -ndtri(_tail(confidence))
+    z = -ndtri(_tail(confidence_level))
     if n == 0:
         return float("nan"), float("nan")
     share = successes / n
@@ -300,9 +311,9 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     return low, high
 
 
-def _tail(confidence: float) -> float:
-    check_confidence(confidence)
-    return (1 - confidence) / 2
+def _tail(confidence_level: float) -> float:
+    check_confidence_level(confidence_level)
+    return (1 - confidence_level) / 2
 
 
 def _columns(values: npt.ArrayLike) -> FloatArray:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from saltrust.analysis.inference.estimate import Estimate, check_confidence
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.linear import LeastSquares, indicators, least_squares
 from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.errors import DataError
@@ -42,7 +42,7 @@ class RobustError:
 
 
 def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
-        column: int = -1, confidence: float = 0.95) -> RobustError:
+        column: int = -1, confidence_level: float = 0.95) -> RobustError:
     """CR2 error of one coefficient.
 
     Parameters
@@ -78,7 +78,7 @@ def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
     R. M. Bell and D. F. McCaffrey (2002), Survey Methodology 28, 169-181; J. E. Pustejovsky
     and E. Tipton (2018), J. Bus. Econ. Stat. 36, 672-683 (degrees of freedom, eq. 11).
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     x = np.asarray(design, dtype=np.float64)
     codes, count = cluster_codes(clusters)
     if len(codes) != len(x):
@@ -103,14 +103,14 @@ def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
         return RobustError(clusters=count)
     error = float(np.sqrt(variance))
     df = _satterthwaite(scaled, loads, codes, count)
-    half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
+    half = float(stats.t.ppf((1 + confidence_level) / 2, df)) * error
     estimate = float(fit.coefficients[column])
     return RobustError(error, df, estimate - half, estimate + half,
                        float(2 * stats.t.sf(abs(estimate) / error, df)), count)
 
 
 def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
-                 groups: npt.ArrayLike | None = None, confidence: float = 0.95) -> Estimate:
+                 groups: npt.ArrayLike | None = None, confidence_level: float = 0.95) -> Estimate:
     """A slope with its CR2 error in the place of the classical one.
 
     Parameters
@@ -140,7 +140,7 @@ def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: np
     design = np.column_stack([indicators(groups, len(x)), x - x.mean()])
     squares = least_squares(design, y)
     found = (RobustError() if squares is None
-             else cr2(design, squares, clusters, confidence=confidence))
+             else cr2(design, squares, clusters, confidence_level=confidence_level))
     if math.isnan(found.std_error):
         why = "1 patient" if found.clusters == 1 else "no variation between patients"
         return replace(untested, note=f"{why}: no clustered error")

@@ -9,26 +9,25 @@ its number of rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from saltrust.analysis.inference.bootstrap import percentile_interval
-from saltrust.analysis.inference.estimate import Estimate, check_confidence
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks
+from saltrust.choices import CorrelationInterval, words
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
-Interval = Literal["bonett-wright", "fisher", "bootstrap"]
-INTERVALS: tuple[Interval, ...] = ("bonett-wright", "fisher", "bootstrap")
+INTERVALS = words(CorrelationInterval)
 
 _EPS = float(np.finfo(np.float64).eps)
 
 
-def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: Interval = "bonett-wright",
-             confidence: float = 0.95, strata: npt.ArrayLike | None = None,
+def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: CorrelationInterval = "bonett-wright",
+             confidence_level: float = 0.95, strata: npt.ArrayLike | None = None,
              clusters: npt.ArrayLike | None = None, resamples: int = 1000,
              seed: int = 0, names: tuple[str, str] = ("x", "y")) -> Estimate:
     """Spearman's rho with an interval and a test.
@@ -79,7 +78,7 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: Interval = "bonett
     >>> round(found.estimate, 4), round(found.conf_low, 4), round(found.conf_high, 4)
     (0.8857, 0.0664, 0.9916)
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     if interval not in INTERVALS:
         raise UsageError(f"interval {interval!r} is not known; {nearest(interval, INTERVALS)}")
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -107,20 +106,20 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: Interval = "bonett
     note = ""
     if interval == "bootstrap":
         drawn = _bootstrap(x, y, parts, clusters=clusters, resamples=resamples, seed=seed)
-        low, high, used = (value.item() for value in percentile_interval(drawn, confidence))
+        low, high, used = (value.item() for value in percentile_interval(drawn, confidence_level))
         error = float(np.std(drawn[np.isfinite(drawn)], ddof=1)) if used > 1 else float("nan")
         if used < resamples:
             note = f"{resamples - used} of {resamples} resamples have no correlation"
     else:
-        low, high, error = fisher_interval(rho, free, confidence, interval)
+        low, high, error = fisher_interval(rho, free, confidence_level, interval)
     return Estimate(estimate=rho, std_error=error, conf_low=low, conf_high=high,
                     statistic=float(statistic), df=df,
                     p_value=float(2 * stats.t.sf(abs(statistic), df)), n=n, note=note)
 
 
-def fisher_interval(rho: float, n: int, confidence: float = 0.95,
-                    interval: Interval = "bonett-wright") -> tuple[float, float, float]:
-    """Interval of a rank correlation on Fisher's z scale.
+def fisher_interval(rho: float, n: int, confidence_level: float = 0.95,
+                    interval: CorrelationInterval = "bonett-wright") -> tuple[float, float, float]:
+    """CorrelationInterval of a rank correlation on Fisher's z scale.
 
     Parameters
     ----------
@@ -148,7 +147,7 @@ def fisher_interval(rho: float, n: int, confidence: float = 0.95,
         raise UsageError(f"no {interval} interval on the z scale for rho = {rho}, n = {n}")
     inflation = 1 + rho * rho / 2 if interval == "bonett-wright" else 1.0
     error = float(np.sqrt(inflation / (n - 3)))
-    half = float(stats.norm.ppf((1 + confidence) / 2)) * error
+    half = float(stats.norm.ppf((1 + confidence_level) / 2)) * error
     centre = np.arctanh(rho)
     return (float(np.tanh(centre - half)), float(np.tanh(centre + half)),
             (1 - rho * rho) * error)

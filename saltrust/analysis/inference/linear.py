@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg, stats
 
-from saltrust.analysis.inference.estimate import Estimate, check_confidence
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -91,7 +91,7 @@ def least_squares(design: npt.ArrayLike, response: npt.ArrayLike) -> LeastSquare
     return LeastSquares(coefficients, inverse @ inverse.T, residuals, residual_sum, n - p)
 
 
-def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence: float = 0.95,
+def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = 0.95,
                       groups: npt.ArrayLike | None = None,
                       names: tuple[str, str] = ("the regressor", "the response")) -> Estimate:
     """Slope of one regressor, with an intercept or with one intercept per group.
@@ -130,7 +130,7 @@ def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence: float =
     >>> simple_regression([1, 1, 1], [0.1, 0.2, 0.3]).note
     'the regressor is constant'
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
         raise DataError(f"a regression of {y.shape} values on {x.shape} is not one; "
@@ -154,7 +154,7 @@ def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence: float =
                         note="perfect fit: no test")
     error = float(fit.std_errors[-1])
     statistic = slope / error
-    half = float(stats.t.ppf((1 + confidence) / 2, fit.df)) * error
+    half = float(stats.t.ppf((1 + confidence_level) / 2, fit.df)) * error
     return Estimate(
         estimate=slope, std_error=error, conf_low=slope - half, conf_high=slope + half,
         statistic=statistic, df=float(fit.df),

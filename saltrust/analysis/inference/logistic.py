@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from saltrust.analysis.inference.estimate import Estimate, check_confidence
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.errors import DataError
 
@@ -42,7 +42,7 @@ class LogisticFit:
 
 def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
                         clusters: npt.ArrayLike | None = None,
-                        confidence: float = 0.95) -> LogisticFit:
+                        confidence_level: float = 0.95) -> LogisticFit:
     """Fit log odds of ``y`` on ``x`` with an intercept.
 
     Parameters
@@ -76,7 +76,7 @@ def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
     >>> fit.note.startswith("hits and misses are separated")
     True
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.shape != y.shape or not np.isfinite(x).all() or not np.isin(y, (0.0, 1.0)).all():
         raise DataError("a logistic regression needs one finite regressor and one 0 or 1 per row")
@@ -95,7 +95,7 @@ def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
     beta, covariance = fitted
     error = float(np.sqrt(covariance[1, 1]))
     statistic = float(beta[1]) / error
-    half = float(stats.norm.ppf((1 + confidence) / 2)) * error
+    half = float(stats.norm.ppf((1 + confidence_level) / 2)) * error
     slope = Estimate(
         estimate=float(beta[1]), std_error=error, conf_low=float(beta[1]) - half,
         conf_high=float(beta[1]) + half, statistic=statistic, df=float("inf"),

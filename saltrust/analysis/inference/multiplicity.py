@@ -10,17 +10,16 @@ the data choose the factor; and the factor then is the same in every table of a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from saltrust.choices import Adjustment, words
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
-Adjustment = Literal["bonferroni", "holm", "bh", "none"]
-ADJUSTMENTS: tuple[Adjustment, ...] = ("bonferroni", "holm", "bh", "none")
+ADJUSTMENTS = words(Adjustment)
 
 
 def adjust(p_values: npt.ArrayLike, method: Adjustment, *, size: int | None = None) -> FloatArray:

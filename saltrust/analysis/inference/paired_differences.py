@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def bootstrap(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int, seed: int,
-              confidence: float) -> Estimate:
+              confidence_level: float) -> Estimate:
     """Mean difference with a percentile interval and the p-value that inverts it.
 
     Parameters
@@ -29,7 +29,7 @@ def bootstrap(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int,
     confidence : float
     """
     drawn = resampled_means(values, patients, resamples=resamples, seed=seed)
-    low, high, _ = percentile_interval(drawn, confidence)
+    low, high, _ = percentile_interval(drawn, confidence_level)
     tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
     p_value = min(1.0, 2 * (float(tail) + 1) / (len(drawn) + 1))
     return Estimate(estimate=float(values.mean()), std_error=float(np.std(drawn, ddof=1)),
@@ -60,7 +60,7 @@ def signed_rank(values: FloatArray) -> Estimate:
 
 
 def effect_size(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int, seed: int,
-                confidence: float) -> Estimate:
+                confidence_level: float) -> Estimate:
     """Cohen's d of the differences (mean over SD) with a bootstrap interval of patients."""
     spread = float(np.std(values, ddof=1))
     if spread == 0:
@@ -70,7 +70,7 @@ def effect_size(values: FloatArray, patients: npt.NDArray[Any], *, resamples: in
     variance = np.maximum(moments[:, 1] - moments[:, 0] ** 2, 0) * len(values) / (len(values) - 1)
     drawn = np.divide(moments[:, 0], np.sqrt(variance), out=np.full(len(moments), np.nan),
                       where=variance > 0)
-    low, high, _ = percentile_interval(drawn, confidence)
+    low, high, _ = percentile_interval(drawn, confidence_level)
     return Estimate(estimate=float(values.mean()) / spread, conf_low=float(low),
                     conf_high=float(high), n=len(values))
 

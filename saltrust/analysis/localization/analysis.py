@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.inference.bootstrap import METHODS, Method
+from saltrust.analysis.inference.bootstrap import METHODS
 from saltrust.analysis.localization.contrasts import (
     equivalences,
     map_differences,
@@ -36,8 +36,8 @@ from saltrust.analysis.localization.summary import (
     summarise,
     summarise_expert,
 )
-from saltrust.analysis.pixels.overlap import IOU_SLICES, IouSlice, check_slice
-from saltrust.analysis.pixels.shape import Definition, check_definition
+from saltrust.analysis.pixels.overlap import IOU_SLICES, check_slice
+from saltrust.analysis.pixels.shape import check_definition
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.counted_maps import CountedMaps, Scan, counted_maps, known_areas
 from saltrust.analysis.scores.scores_table import (
@@ -58,16 +58,17 @@ from saltrust.analysis.scores.selection import (
     benchmark_rows,
     who_stands_for_expert,
 )
-from saltrust.analysis.stored.annotations import Annotations, Resolution, read_annotations
+from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.contents import require_reader
 from saltrust.cache.schema import Label, Status
+from saltrust.choices import BootstrapKind, Definition, IouSlice, Resolution
 from saltrust.errors import DataError, UsageError, nearest
 
 __all__ = ["SCORE_COLUMNS", "localization", "score_maps", "summarise"]
 
 _log = logging.getLogger(__name__)
 
-BOOTSTRAPS: dict[Method, str] = {"percentile": "percentile",
+BOOTSTRAPS: dict[BootstrapKind, str] = {"percentile": "percentile",
                                  "bca": "bias-corrected and accelerated"}
 _MEANINGS = {
     "default": "bilinear upsampling; segmentation on the min-max stretched map (Otsu in 256 "
@@ -148,7 +149,8 @@ def localization(cubes: xr.DataTree, *, resolution: Resolution | None = None,
                  split: str | None = None, findings: Sequence[str] | None = None,
                  explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
                  threshold: Cut = None, cutoff: Cut = None, resamples: int = 1000,
-                 confidence: float = 0.95, seed: int = 0, bootstrap: Method = "percentile",
+                 confidence_level: float = 0.95, seed: int = 0,
+                 bootstrap: BootstrapKind = "percentile",
                  benchmark: str | None = None, margin: float | None = None, keep: bool = False,
                  workers: int = 1, scheduler: str | None = None, progress: bool = False
                  ) -> Result:
@@ -212,13 +214,13 @@ cutoff, keep, workers, scheduler, progress
     # Maps, and whoever stands for the expert.
     compared = scored.table[(scored.table["explainer"] != EXPERT)
                             | scored.table.index.isin(people.index)]
-    drawing = {"resamples": resamples, "confidence": confidence, "seed": seed}
+    drawing = {"resamples": resamples, "confidence_level": confidence_level, "seed": seed}
     summary = summarise(scored.table, chance=scored.chance, resamples=resamples,
-                        confidence=confidence, seed=seed, method=bootstrap)
+                        confidence_level=confidence_level, seed=seed, method=bootstrap)
     falls, change = decrease(compared, paired=paired, resamples=resamples,
-                             confidence=confidence, seed=seed)
+                             confidence_level=confidence_level, seed=seed)
     shared, _ = decrease(on_shared_positives(compared), resamples=resamples,
-                         confidence=confidence, seed=seed)
+                         confidence_level=confidence_level, seed=seed)
     meta = {**scored.meta, **drawing, "expert": who_stands_for_expert(people),
             "expert_readers": list(dict.fromkeys(map(str, people["model"]))),
             "interval": f"{BOOTSTRAPS[bootstrap]} bootstrap by patient; Wilson where all are hits "
@@ -235,25 +237,27 @@ cutoff, keep, workers, scheduler, progress
                              "patients; chance is the mean area ratio",
             "agreement": "every pair of readers, on positives that both annotated"}
     expert = summarise_expert(people, chance=scored.chance, resamples=resamples,
-                              confidence=confidence, seed=seed, method=bootstrap)
+                              confidence_level=confidence_level, seed=seed, method=bootstrap)
     tables = {"summary": summary, "expert": expert, "decrease": falls, "decrease_change": change,
               "scores": scored.table, "overlap": scored.overlap, "decrease_shared": shared,
               "differences": map_differences(scored.table, resamples=resamples,
-                                             confidence=confidence, seed=seed),
-              **_hit_baselines(scored, resamples, confidence, seed),
-              "agreement": agreement(scored.pairs, resamples=resamples, confidence=confidence,
+                                             confidence_level=confidence_level, seed=seed),
+              **_hit_baselines(scored, resamples, confidence_level, seed),
+              "agreement": agreement(scored.pairs, resamples=resamples,
+                                     confidence_level=confidence_level,
                                      seed=seed),
               "agreement_share": share_of_agreement(scored.table, scored.pairs,
-                                                    resamples=resamples, confidence=confidence,
+                                                    resamples=resamples,
+                                                    confidence_level=confidence_level,
                                                     seed=seed)}
     if margin is not None:
         meta["equivalence_margin"] = margin
         tables["equivalence"] = equivalences(compared, margin, resamples=resamples,
-                                             confidence=confidence, seed=seed)
+                                             confidence_level=confidence_level, seed=seed)
     return Result(meta, tables)
 
 
-def _hit_baselines(scored: _Scored, resamples: int, confidence: float, seed: int
+def _hit_baselines(scored: _Scored, resamples: int, confidence_level: float, seed: int
                    ) -> dict[str, pd.DataFrame]:
     """Hit rates of the baselines, and how far every map is above them."""
     own = [name for name in scored.baselines.columns if name in scored.table.columns]
@@ -263,10 +267,11 @@ def _hit_baselines(scored: _Scored, resamples: int, confidence: float, seed: int
     maps = [(str(e), str(m)) for e, m in series if e != EXPERT and m != NO_MODEL]
     baselines = [(str(e), str(m)) for e, m in series if m == NO_MODEL]
     rates = summarise(scored.baselines, chance=scored.chance, resamples=resamples,
-                      confidence=confidence, seed=seed)
+                      confidence_level=confidence_level, seed=seed)
     rates = rates[rates["metric"] == "hit"].reset_index(drop=True)
     above = paired_differences(together, [(one, two) for one in maps for two in baselines],
-                               metrics=("hit",), resamples=resamples, confidence=confidence,
+                               metrics=("hit",), resamples=resamples,
+                               confidence_level=confidence_level,
                                seed=seed)
     return {"hit_baselines": rates, "hit_above_baseline": above}
 

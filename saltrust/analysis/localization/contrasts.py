@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
-from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.localization.summary import (
     AVERAGE,
@@ -36,7 +36,7 @@ _IDENTIFY = ("finding", "metric", "contrast")
 _EFFECT = ("effect_size", "effect_low", "effect_high")
 
 
-def map_differences(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float = 0.95,
+def map_differences(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
                     seed: int = 0) -> pd.DataFrame:
     """Differences between all pairs of maps (explainer and model), per finding and averaged.
 
@@ -57,11 +57,11 @@ def map_differences(scores: pd.DataFrame, *, resamples: int = 1000, confidence: 
         :func:`paired_differences`.
     """
     return paired_differences(scores, list(combinations(_maps(scores), 2)), resamples=resamples,
-                              confidence=confidence, seed=seed)
+                              confidence_level=confidence_level, seed=seed)
 
 
 def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
-                 confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+                 confidence_level: float = 0.95, seed: int = 0) -> pd.DataFrame:
     """Whether maps are as good as each other, and as the expert, to within a margin.
 
     Parameters
@@ -94,7 +94,7 @@ def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
     ----------
     D. J. Schuirmann (1987), J. Pharmacokinet. Biopharm. 15, 657-680.
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     if not margin > 0:
         raise UsageError(f"margin = {margin} must be positive, such as 0.05")
     table = with_mean_expert(scores)
@@ -103,7 +103,7 @@ def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
              *([(MEAN_EXPERT, one) for one in maps]
                if (table["explainer"] == EXPERT).any() else [])]
     # 90% interval for two tests at 5% each; a level below one half has none.
-    width = max(1 - 2 * (1 - confidence), 0.01)
+    width = max(1 - 2 * (1 - confidence_level), 0.01)
     rows: list[dict[str, Any]] = []
     for name, found in _contrasts(table, asked, SCHEMES, resamples, seed):
         for one in found:
@@ -117,7 +117,7 @@ def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
             rows.append({"finding": one.finding, **name, **tested.row("equivalence")})
     adjusted = _adjusted(rows, ())
     known = adjusted["p_adjusted"].notna()
-    verdict = np.where(adjusted["p_adjusted"] < 1 - confidence, "yes", "no")
+    verdict = np.where(adjusted["p_adjusted"] < 1 - confidence_level, "yes", "no")
     return adjusted.assign(margin=margin, equivalent=np.where(known, verdict, ""))
 
 
@@ -128,7 +128,7 @@ def _maps(scores: pd.DataFrame) -> list[Series]:
 
 def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, Series]], *,
                        metrics: Iterable[Scheme] = SCHEMES, resamples: int = 1000,
-                       confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+                       confidence_level: float = 0.95, seed: int = 0) -> pd.DataFrame:
     """Mean differences of given pairs of series, with intervals and p-values.
 
     Parameters
@@ -162,13 +162,13 @@ def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, S
     ----------
     B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), section 15.4.
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     rows: list[dict[str, Any]] = []
     for name, found in _contrasts(scores, list(contrasts), metrics, resamples, seed):
         for one in found:
-            estimate = bootstrap_estimate(one.value, one.drawn, one.n, confidence)
+            estimate = bootstrap_estimate(one.value, one.drawn, one.n, confidence_level)
             rows.append({"finding": one.finding, **name, **estimate.row("difference"),
-                         **_effect(one, confidence)})
+                         **_effect(one, confidence_level)})
     return _adjusted(rows, _EFFECT)
 
 
@@ -269,10 +269,10 @@ def _standardised(mean: Any, second: Any, n: int) -> FloatArray:
     return np.where(varies, mean / deviation, np.nan)
 
 
-def _effect(difference: _Difference, confidence: float) -> dict[str, float]:
+def _effect(difference: _Difference, confidence_level: float) -> dict[str, float]:
     if np.isnan(difference.effect):
         return dict.fromkeys(_EFFECT, float("nan"))
-    low, high, _ = percentile_interval(difference.effects, confidence)
+    low, high, _ = percentile_interval(difference.effects, confidence_level)
     return dict(zip(_EFFECT, (difference.effect, float(low), float(high)), strict=True))
 
 
@@ -283,7 +283,7 @@ def _adjusted(rows: list[dict[str, Any]], extra: Sequence[str]) -> pd.DataFrame:
     return adjust_families(found, families, "holm", sizes)
 
 
-def bootstrap_estimate(value: float, drawn: FloatArray, n: int, confidence: float,
+def bootstrap_estimate(value: float, drawn: FloatArray, n: int, confidence_level: float,
                        *, against: float = 0.0) -> Estimate:
     """An estimate with percentile interval and p-value from its resampled values.
 
@@ -302,7 +302,7 @@ def bootstrap_estimate(value: float, drawn: FloatArray, n: int, confidence: floa
     if np.isnan(value):
         return Estimate(n=n, note="no image that both have")
     finite = drawn[np.isfinite(drawn)]
-    low, high, used = percentile_interval(finite, confidence)
+    low, high, used = percentile_interval(finite, confidence_level)
     if used < 2 or n < 2:
         return Estimate(estimate=value, n=n, note=f"{n} row{'s' * (n != 1)}: no interval")
     error = float(np.std(finite, ddof=1))

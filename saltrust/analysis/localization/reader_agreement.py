@@ -17,7 +17,7 @@ from saltrust.analysis.inference.bootstrap import (
     proportion_interval,
     resampled_means,
 )
-from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.localization.contrasts import bootstrap_estimate
 from saltrust.analysis.localization.summary import AVERAGE, checked, score_matrix, unit_clusters
 from saltrust.analysis.scores.selection import EXPERT, SCHEMES
@@ -69,7 +69,7 @@ def pairwise_scores(annotations: Annotations, readers: Sequence[int],
                                        "iou", "dice", "hit"])
 
 
-def agreement(pairs: pd.DataFrame, *, resamples: int = 1000, confidence: float = 0.95,
+def agreement(pairs: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
               seed: int = 0) -> pd.DataFrame:
     """Mean agreement of every pair of readers per finding.
 
@@ -86,7 +86,7 @@ def agreement(pairs: pd.DataFrame, *, resamples: int = 1000, confidence: float =
         ``finding, reader_a, reader_b, metric`` (``iou``, ``dice``, ``hit``) and the uniform
         columns; ``term`` is ``mean``.
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     rows = []
     for (finding, one, two), group in pairs.groupby(["finding", "reader_a", "reader_b"],
                                                     sort=False):
@@ -96,7 +96,7 @@ def agreement(pairs: pd.DataFrame, *, resamples: int = 1000, confidence: float =
             zero_one = metric == "hit" and np.isin(values[~np.isnan(values)], (0.0, 1.0)).all()
             interval = proportion_interval if zero_one else mean_interval
             found = interval(values, patient.to_numpy(dtype=object), resamples=resamples,
-                             confidence=confidence, seed=seed)
+                             confidence_level=confidence_level, seed=seed)
             n = int(found.n)
             estimate = Estimate(
                 estimate=float(found.mean), std_error=float(found.std_error),
@@ -109,7 +109,7 @@ def agreement(pairs: pd.DataFrame, *, resamples: int = 1000, confidence: float =
 
 
 def share_of_agreement(scores: pd.DataFrame, pairs: pd.DataFrame, *, resamples: int = 1000,
-                       confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+                       confidence_level: float = 0.95, seed: int = 0) -> pd.DataFrame:
     """Each map's mean as a percentage of the mean agreement of readers, on common images.
 
     Parameters
@@ -128,7 +128,7 @@ def share_of_agreement(scores: pd.DataFrame, pairs: pd.DataFrame, *, resamples: 
         columns: ``100 * saliency / readers``, tested against 100; then ``average``, the share
         of the means over findings.
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     identify = ("finding", "explainer", "model", "metric", "saliency", "readers")
     maps = scores[scores["explainer"] != EXPERT]
     if pairs.empty or maps.empty:
@@ -153,7 +153,7 @@ def share_of_agreement(scores: pd.DataFrame, pairs: pd.DataFrame, *, resamples: 
                               for part in both])
             rows += [{"finding": finding, "explainer": explainer, "model": model,
                       "metric": metric, "saliency": means[0], "readers": means[1],
-                      **_share(means, resampled, n, confidence).row("percentage")}
+                      **_share(means, resampled, n, confidence_level).row("percentage")}
                      for finding, means, resampled, n in _columns(findings, both, drawn)]
     return _typed(estimates_table(rows, identify))
 
@@ -174,14 +174,15 @@ def _columns(findings: list[str], both: FloatArray, drawn: FloatArray
     return found
 
 
-def _share(means: FloatArray, drawn: FloatArray, n: int, confidence: float) -> Estimate:
+def _share(means: FloatArray, drawn: FloatArray, n: int, confidence_level: float) -> Estimate:
     if n == 0:
         return Estimate(note="no image that both the readers and the map were scored on")
     if means[1] == 0:
         return Estimate(n=n, note="the readers' mean is 0")
     ratio = 100 * np.divide(drawn[0], drawn[1], out=np.full(drawn.shape[1], np.nan),
                             where=drawn[1] > 0)
-    return bootstrap_estimate(float(100 * means[0] / means[1]), ratio, n, confidence, against=100)
+    return bootstrap_estimate(float(100 * means[0] / means[1]), ratio, n, confidence_level,
+                              against=100)
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,14 +15,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import (
-    Method,
     mean_interval,
     percentile_interval,
     proportion_interval,
     resampled_means,
 )
-from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.scores.selection import EXPERT, SCHEMES, Scheme, check_columns, text
+from saltrust.choices import BootstrapKind
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -38,9 +38,9 @@ _NAMES = ("image", "finding", "explainer", "model", "reader")
 _Column = tuple[str, str, str]
 
 
-def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float = 0.95,
+def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
               seed: int = 0, chance: Mapping[str, float] | None = None,
-              method: Method = "percentile") -> pd.DataFrame:
+              method: BootstrapKind = "percentile") -> pd.DataFrame:
     """Mean IoU and hit rate of every explainer, model and finding.
 
     Parameters
@@ -71,7 +71,7 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
     UsageError
         If an option is out of range.
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     scores = checked(scores)
     clusters = unit_clusters(scores)
     rows = []
@@ -79,7 +79,8 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
         values, columns = score_matrix(scores, metric)
         shares = not np.isin(values[~np.isnan(values)], (0.0, 1.0)).all()
         interval = mean_interval if metric == "iou" or shares else proportion_interval
-        found = interval(values, clusters, resamples=resamples, confidence=confidence, seed=seed,
+        found = interval(values, clusters, resamples=resamples, confidence_level=confidence_level,
+                         seed=seed,
                          method=method)
         for k, column in enumerate(columns):
             estimate = Estimate(
@@ -92,16 +93,17 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float 
     return estimates_table(rows, _IDENTIFY, extra=("chance",))
 
 
-def summarise_expert(scores: pd.DataFrame, *, resamples: int = 1000, confidence: float = 0.95,
+def summarise_expert(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
                      seed: int = 0, chance: Mapping[str, float] | None = None,
-                     method: Method = "percentile") -> pd.DataFrame:
+                     method: BootstrapKind = "percentile") -> pd.DataFrame:
     """:func:`summarise` of the expert: the mean over the benchmark readers of each image.
 
     Hits of several readers are shares, so that Wilson's interval is for findings in which every
     reader hits, or misses, every image.
     """
     people = with_mean_expert(scores[scores["explainer"] == EXPERT])
-    options: dict[str, Any] = {"resamples": resamples, "confidence": confidence, "seed": seed,
+    options: dict[str, Any] = {"resamples": resamples, "confidence_level": confidence_level,
+                               "seed": seed,
                                "chance": chance, "method": method}
     # One finding at a time: whether hits are shares is a matter of its own readers.
     parts = [summarise(rows, **options) for _, rows in people.groupby("finding", sort=False)]
@@ -122,7 +124,7 @@ def with_mean_expert(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def decrease(scores: pd.DataFrame, *, paired: bool | Collection[Scheme] = True,
-             resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+             resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0
              ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Percentage decrease from the expert's mean to the saliency map's, and how it changes.
 
@@ -155,11 +157,11 @@ def decrease(scores: pd.DataFrame, *, paired: bool | Collection[Scheme] = True,
     UsageError
         If an option is out of range.
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     metrics = SCHEMES if paired is True else paired or ()
     falls = _falls(checked(scores), metrics, resamples, seed)
     rows = [{**_identity(column, metric), "expert": fall.expert, "saliency": fall.saliency,
-             **fall.estimate(confidence).row("decrease"), **fall.bounds(confidence)}
+             **fall.estimate(confidence_level).row("decrease"), **fall.bounds(confidence_level)}
             for (metric, column), fall in falls.items()]
     table = estimates_table(rows, (*_IDENTIFY, "expert", "saliency"), _BOUNDS)
     table = table.astype(dict.fromkeys(("expert", "saliency", *_BOUNDS), "float64"))
@@ -168,7 +170,7 @@ def decrease(scores: pd.DataFrame, *, paired: bool | Collection[Scheme] = True,
         if metric == "iou":
             identity = dict(zip(_IDENTIFY, column, strict=False))
             change = fall.minus(falls["hit", column])
-            changes.append({**identity, **change.estimate(confidence).row("change")})
+            changes.append({**identity, **change.estimate(confidence_level).row("change")})
     return _sorted(table), _sorted(estimates_table(changes, _IDENTIFY[:3]))
 
 
@@ -203,18 +205,18 @@ class _Fall:
                      self.replicates - other.replicates, min(self.n, other.n),
                      self.note or other.note, np.empty((2, 0)))
 
-    def bounds(self, confidence: float) -> dict[str, float]:
+    def bounds(self, confidence_level: float) -> dict[str, float]:
         """Percentile intervals of the two means; NaN where all resamples are equal."""
-        low, high, _ = percentile_interval(self.means.T, confidence)
+        low, high, _ = percentile_interval(self.means.T, confidence_level)
         width = high > low
         values = np.where(width, [low, high], np.nan).T.ravel()
         return dict(zip(_BOUNDS, values.tolist(), strict=True))
 
-    def estimate(self, confidence: float) -> Estimate:
+    def estimate(self, confidence_level: float) -> Estimate:
         """The decrease with its interval."""
         if np.isnan(self.value):
             return Estimate(n=self.n, note=self.note)
-        low, high, used = percentile_interval(self.replicates, confidence)
+        low, high, used = percentile_interval(self.replicates, confidence_level)
         drawn = self.replicates[np.isfinite(self.replicates)]
         notes = [self.note] if self.note else []
         if used < 2:

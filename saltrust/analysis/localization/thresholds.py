@@ -15,12 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.pixels.overlap import IOU_SLICES, IouSlice, check_slice, iou_array
-from saltrust.analysis.pixels.shape import Definition, check_definition
+from saltrust.analysis.pixels.overlap import IOU_SLICES, check_slice, iou_array
+from saltrust.analysis.pixels.shape import check_definition
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.counted_maps import CountedMaps, Scan, counted_maps, known_areas
 from saltrust.analysis.scores.segmentation_rules import COLUMNS
-from saltrust.analysis.stored.annotations import Resolution, read_annotations
+from saltrust.analysis.stored.annotations import read_annotations
+from saltrust.choices import Definition, IouSlice, Resolution
 from saltrust.errors import DataError, UsageError
 
 FloatArray = npt.NDArray[np.float64]

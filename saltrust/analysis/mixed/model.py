@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from saltrust.analysis.inference.estimate import check_confidence
+from saltrust.analysis.inference.estimate import check_confidence_level
 from saltrust.analysis.mixed.engines import builtin, pymer4_engine
 from saltrust.analysis.mixed.formula import Formula, parse
 from saltrust.analysis.mixed.frame import ModelFrame, model_frame, read_scores
@@ -54,7 +54,7 @@ def mixed_model(
     table: pd.DataFrame, formula: str, *, over: str | None = None,
     posthoc: Literal["tukey"] | None = None, control: str | None = None,
     df: DfMethod = "satterthwaite", adjust: Adjustment | None = None, engine: Engine = "auto",
-    verify: bool = False, confidence: float = 0.95, reml: bool = True,
+    verify: bool = False, confidence_level: float = 0.95, reml: bool = True,
     against_value: float = 0.0, seed: int = 0, where: str = "the table",
 ) -> Result:
     """Fit a linear mixed model with random intercepts and compare the means of a factor.
@@ -135,7 +135,7 @@ def mixed_model(
     """
     parsed = parse(formula)
     _check_options(df=df, adjust=adjust, engine=engine, reml=reml, posthoc=posthoc)
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     if over is not None and over not in parsed.fixed:
         raise UsageError(f"{over!r} is no fixed effect of {parsed.text!r}; " + (
             nearest(over, parsed.fixed) if parsed.fixed else "it has an intercept only"))
@@ -143,7 +143,7 @@ def mixed_model(
     factor = _factor(parsed, frame, over, wanted=posthoc is not None or control is not None)
     families = _families(frame, factor, posthoc=posthoc, control=control, adjust=adjust)
     request = Request(formula=parsed, frame=frame, over=factor, families=families, df=df,
-                      level=confidence, reml=reml, null=against_value, seed=seed)
+                      level=confidence_level, reml=reml, null=against_value, seed=seed)
     answer = _answer(engine, request)
     made = tables(request, answer)
     meta = _meta(request, answer)

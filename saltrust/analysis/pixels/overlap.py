@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from saltrust.choices import IouSlice
 from saltrust.errors import UsageError, nearest
 
 #: Which pairs of masks have an intersection over union, and what these are in words.
-IouSlice = Literal["positive", "all", "both_nonempty"]
 IOU_SLICES: dict[IouSlice, str] = {
     "positive": "reference mask not empty; an empty prediction counts 0",
     "all": "all but true negatives (both masks empty); a false positive counts 0",

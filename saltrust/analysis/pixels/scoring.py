@@ -9,10 +9,11 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.analysis.pixels.overlap import IouSlice, iou_of_counts
+from saltrust.analysis.pixels.overlap import iou_of_counts
 from saltrust.analysis.pixels.segmentation import Segmentation, segment
-from saltrust.analysis.pixels.shape import Definition, check_definition
+from saltrust.analysis.pixels.shape import check_definition
 from saltrust.analysis.pixels.upsampling import Arithmetic, bilinear_map, is_finite
+from saltrust.choices import Definition, IouSlice
 from saltrust.errors import UsageError
 
 Mask = npt.NDArray[np.bool_]

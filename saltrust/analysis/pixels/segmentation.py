@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from saltrust.analysis.pixels import runs
-from saltrust.analysis.pixels.shape import Definition
 from saltrust.analysis.pixels.upsampling import BilinearMap, Peak
+from saltrust.choices import Definition
 
 Mask = npt.NDArray[np.bool_]
 

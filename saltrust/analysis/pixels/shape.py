@@ -6,7 +6,7 @@ leave room, ``definition`` says which way is taken.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,9 @@ from saltrust.analysis.pixels.rectangles import (
     minimum_area_rectangle,
     rotating_calipers_rectangle,
 )
+from saltrust.choices import Definition
 from saltrust.errors import UsageError, nearest
 
-Definition = Literal["default", "peer"]
 DEFINITIONS: tuple[Definition, ...] = ("default", "peer")
 
 

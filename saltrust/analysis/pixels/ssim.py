@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from saltrust.choices import SsimSetting
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
 Window = Literal["uniform", "gaussian"]
 Scaling = Literal["map", "pair", "none"]
-SsimName = Literal["default", "paper", "raw"]
 
 #: Rows of one slab under each window, and columns of one block of a product.
 _SLAB: dict[str, int] = {"uniform": 64, "gaussian": 32}
@@ -93,7 +93,7 @@ class SsimSettings:
 #: units of an attribution nor its size at random weights count as structure.  ``paper``: what
 #: the scripts released with protocol A do, where the text is silent: scikit-image's defaults on
 #: floating-point maps in [0, 1], which take a data range of 2.  ``raw``: maps in their own units.
-SSIM_SETTINGS: dict[SsimName, SsimSettings] = {
+SSIM_SETTINGS: dict[SsimSetting, SsimSettings] = {
     "default": SsimSettings(),
     "paper": SsimSettings("uniform", sample_covariance=True, data_range=2.0),
     "raw": SsimSettings(scaling="pair"),

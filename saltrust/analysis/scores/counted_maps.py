@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from saltrust.analysis.pixels.shape import Definition
 from saltrust.analysis.scores.pixel_pass import MapKey, PassCounts, PassOptions, run_pass
 from saltrust.analysis.scores.selection import EXPERT
 from saltrust.analysis.stored.annotations import Annotations, label_positions
 from saltrust.cache.schema import Label, Status
+from saltrust.choices import Definition
 
 FloatArray = npt.NDArray[np.float64]
 

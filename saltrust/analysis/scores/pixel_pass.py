@@ -22,13 +22,13 @@ from tqdm import tqdm
 from saltrust.analysis.pixels.levels import Levels, count_levels, filled_above, levels_for
 from saltrust.analysis.pixels.run_masks import RunMask
 from saltrust.analysis.pixels.segmentation import otsu_threshold
-from saltrust.analysis.pixels.shape import Definition
 from saltrust.analysis.pixels.upsampling import Arithmetic, bilinear_map, is_finite
 from saltrust.analysis.scores.pass_workers import executor
-from saltrust.analysis.stored.annotations import Annotations, Resolution, read_annotations
+from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.cache.schema import Status
 from saltrust.cache.scores import read_scores, scores_key, write_scores
 from saltrust.cache.store import open_cubes
+from saltrust.choices import Definition, Resolution
 from saltrust.errors import UsageError
 
 #: Raised when the same cubes would give other numbers.

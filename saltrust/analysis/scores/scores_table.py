@@ -11,15 +11,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.analysis.pixels.histogram_curves import area_under_roc, average_precision
-from saltrust.analysis.pixels.overlap import IouSlice, iou_array
+from saltrust.analysis.pixels.overlap import iou_array
 from saltrust.analysis.pixels.run_masks import RunMask
 from saltrust.analysis.pixels.scoring import Score, score_expert
-from saltrust.analysis.pixels.shape import Definition
 from saltrust.analysis.scores.counted_maps import CountedMaps
 from saltrust.analysis.scores.segmentation_rules import Choice
 from saltrust.analysis.scores.selection import EXPERT
 from saltrust.analysis.stored.annotations import Annotations
 from saltrust.cache.schema import Status
+from saltrust.choices import Definition, IouSlice
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.pixels.overlap import IouSlice
 from saltrust.analysis.stored.contents import one_of
+from saltrust.choices import IouSlice
 from saltrust.errors import DataError, UsageError
 
 _log = logging.getLogger(__name__)

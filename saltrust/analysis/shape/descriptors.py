@@ -13,14 +13,10 @@ import xarray as xr
 from tqdm import tqdm
 
 from saltrust.analysis.pixels.scoring import MaskPixels
-from saltrust.analysis.pixels.shape import (
-    Definition,
-    ShapeDescriptors,
-    check_definition,
-    describe_shape,
-)
+from saltrust.analysis.pixels.shape import ShapeDescriptors, check_definition, describe_shape
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored.annotations import Annotations, Resolution, read_annotations
+from saltrust.analysis.stored.annotations import Annotations, read_annotations
+from saltrust.choices import Definition, Resolution
 from saltrust.errors import DataError, UsageError
 
 Property = Callable[[npt.NDArray[np.bool_]], float]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,10 @@ import pandas as pd
 
 from saltrust.analysis.inference.estimate import Estimate, estimates_table
 from saltrust.analysis.inference.logistic import logistic_regression
+from saltrust.choices import Fit
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
-Fit = Literal["ols", "cluster", "mixed", "logit"]
 FITS: dict[Fit, str] = {
     "ols": "least squares with classical errors (table estimates)",
     "cluster": "least squares with CR2 errors clustered by patient (table robust)",
@@ -55,7 +55,7 @@ class Design:
     missing: str
 
 
-def mixed_table(designs: Iterable[Design], identify: tuple[str, ...], confidence: float
+def mixed_table(designs: Iterable[Design], identify: tuple[str, ...], confidence_level: float
                 ) -> pd.DataFrame:
     """Slopes with random intercepts for image and finding.
 
@@ -69,14 +69,14 @@ def mixed_table(designs: Iterable[Design], identify: tuple[str, ...], confidence
     rows = []
     for design in designs:
         estimate, deviations = (Estimate(note=design.missing), {}) if design.missing else _mixed(
-            design, confidence)
+            design, confidence_level)
         rows.append({**design.name, **estimate.row(design.name["descriptor"]),
                      **{f"sd_{name}": deviations.get(name, np.nan)
                         for name in ("image", "finding", "residual")}})
     return estimates_table(rows, identify, extra)
 
 
-def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence: float
+def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence_level: float
                 ) -> pd.DataFrame:
     """Slopes of the log odds of a hit.
 
@@ -100,7 +100,7 @@ def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence
                                                       "hit nor miss: name one benchmark reader")
         else:
             fit = logistic_regression(design.x, design.y, clusters=design.clusters,
-                                      confidence=confidence)
+                                      confidence_level=confidence_level)
             estimate, clustered = fit.slope, fit.clustered_error
         odds = np.exp(np.clip([estimate.estimate, estimate.conf_low, estimate.conf_high],
                               -700, 700)).tolist()
@@ -109,7 +109,7 @@ def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence
     return estimates_table(rows, identify, extra)
 
 
-def _mixed(design: Design, confidence: float) -> tuple[Estimate, dict[str, float]]:
+def _mixed(design: Design, confidence_level: float) -> tuple[Estimate, dict[str, float]]:
     from saltrust.analysis.mixed.model import mixed_model
 
     n = len(design.y)
@@ -128,7 +128,7 @@ def _mixed(design: Design, confidence: float) -> tuple[Estimate, dict[str, float
     try:
         # Trial steps of the search may leave the region where the likelihood is defined.
         with np.errstate(all="ignore"):
-            found = mixed_model(frame, formula, engine="builtin", confidence=confidence)
+            found = mixed_model(frame, formula, engine="builtin", confidence_level=confidence_level)
     except DataError as error:
         return Estimate(n=n, note=str(error)), {}
     finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,14 @@ from saltrust.analysis.inference.estimate import (
     STARS_LEGEND,
     Estimate,
     cell,
-    check_confidence,
+    check_confidence_level,
     estimates_table,
 )
 from saltrust.analysis.inference.linear import simple_regression
-from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, Adjustment, adjust_families
+from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, adjust_families
 from saltrust.analysis.localization.analysis import Cut, score_maps
-from saltrust.analysis.pixels.overlap import IOU_SLICES, IouSlice, check_slice
-from saltrust.analysis.pixels.shape import Definition, check_definition
+from saltrust.analysis.pixels.overlap import IOU_SLICES, check_slice
+from saltrust.analysis.pixels.shape import check_definition
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.selection import (
     SCHEMES,
@@ -46,8 +46,7 @@ from saltrust.analysis.scores.selection import (
 )
 from saltrust.analysis.scores.tidy_scores import read_tidy_scores
 from saltrust.analysis.shape.descriptors import descriptors as descriptors_of
-from saltrust.analysis.shape.regression_fits import FITS, Design, Fit, logit_table, mixed_table
-from saltrust.analysis.stored.annotations import Resolution
+from saltrust.analysis.shape.regression_fits import FITS, Design, logit_table, mixed_table
 from saltrust.analysis.stored.contents import (
     one_of,
     require_heatmaps,
@@ -55,10 +54,10 @@ from saltrust.analysis.stored.contents import (
     require_reader,
     source,
 )
+from saltrust.choices import Adjustment, Definition, Family, Fit, IouSlice, Resolution
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
-Family = Literal["response", "scheme", "explainer", "study"]
 
 #: Descriptors of the reference mask, in the order of protocol S.
 DESCRIPTORS = ("n_instances", "area_ratio", "elongation", "irrectangularity")
@@ -82,7 +81,7 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
                 definition: Definition = "default",
                 iou_slice: IouSlice | None = None, adjustment: Adjustment = "bonferroni",
                 family: Family = "response", fits: Sequence[Fit] = (),
-                confidence: float = 0.95) -> Result:
+                confidence_level: float = 0.95) -> Result:
     """Regress localization scores on the descriptors of the reference masks.
 
     Rows are images x findings whose reference mask is not empty.  Within a scheme, saliency,
@@ -142,7 +141,7 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
     A. Saporta et al., "Deep learning saliency maps do not accurately highlight diagnostically
     relevant regions for medical image interpretation" (2021), Table 2.
     """
-    check_confidence(confidence)
+    check_confidence_level(confidence_level)
     iou_slice = _iou_slice(definition, iou_slice)
     for value, known in ((family, FAMILIES), (adjustment, ADJUSTMENTS)):
         if value not in known:
@@ -165,10 +164,10 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
             joined = _join(stored, people, shapes, scheme, iou_slice)
             complete, excluded[explainer, model, scheme] = _complete(joined)
             name = {"explainer": explainer, "model": model, "scheme": scheme}
-            rows += _scheme_rows(name, complete, not people.empty, confidence)
+            rows += _scheme_rows(name, complete, not people.empty, confidence_level)
     table, robust = _tables(rows, adjustment, family)
     designs = [row.design for row in rows]
-    further = {name: _adjusted(make(designs, IDENTIFY, confidence), adjustment, family)
+    further = {name: _adjusted(make(designs, IDENTIFY, confidence_level), adjustment, family)
                for name, make in (("mixed", mixed_table), ("logit", logit_table))
                if name in fits}
     if table["estimate"].isna().all():
@@ -181,7 +180,7 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
                 "complete rows for saliency, expert and difference (expert - saliency)",
         "descriptors": f"of {reference}, min-max normalised over the rows of the regression",
         "expert": who_stands_for_expert(people), "reference_readers": [reference],
-        "benchmark_readers": readers, "confidence": confidence,
+        "benchmark_readers": readers, "confidence_level": confidence_level,
         "intervals": "not adjusted for multiplicity; estimates: classical t intervals of least "
                      "squares; robust: CR2 clustered by patient (image where unknown)",
         "multiplicity": {"method": adjustment, "family": FAMILIES[family][0],
@@ -201,7 +200,7 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
                benchmark: str | None = None, reader: str | None = None,
                definition: Definition = "default", iou_slice: IouSlice | None = None,
                adjustment: Adjustment = "bonferroni", family: Family = "response",
-               fits: Sequence[Fit] = (), confidence: float = 0.95, threshold: Cut = None,
+               fits: Sequence[Fit] = (), confidence_level: float = 0.95, threshold: Cut = None,
                cutoff: Cut = None,
                keep: bool = False, workers: int = 1, scheduler: str | None = None,
                progress: bool = False) -> Result:
@@ -253,7 +252,7 @@ def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
         result = regressions(scores, shapes.tables["descriptors"], benchmark=benchmark,
                              reader=reader, explainers=explainers, models=models,
                              definition=definition, iou_slice=iou_slice, adjustment=adjustment,
-                             family=family, fits=fits, confidence=confidence)
+                             family=family, fits=fits, confidence_level=confidence_level)
     except DataError as error:
         raise DataError(f"{source(cubes)}: {error}") from None
     meta = {"resolution": shapes.meta["resolution"], "split": split, **result.meta}
@@ -378,7 +377,7 @@ class _Row:
 
 
 def _scheme_rows(name: Mapping[str, str], complete: pd.DataFrame, experts: bool,
-                 confidence: float) -> Iterator[_Row]:
+                 confidence_level: float) -> Iterator[_Row]:
     """The 12 regressions of one scheme, response by response."""
     for whose in RESPONSES:
         y = complete[whose].to_numpy()
@@ -397,7 +396,7 @@ def _scheme_rows(name: Mapping[str, str], complete: pd.DataFrame, experts: bool,
                 design = _design(full, x, y, complete, missing)
                 yield _Row(full, nothing, nothing, dict.fromkeys(EXTRA, np.nan), 0, design)
             else:
-                yield _fit(full, x, y, complete, confidence=confidence)
+                yield _fit(full, x, y, complete, confidence_level=confidence_level)
 
 
 def _design(name: dict[str, str], raw: FloatArray, y: FloatArray, complete: pd.DataFrame,
@@ -409,13 +408,13 @@ def _design(name: dict[str, str], raw: FloatArray, y: FloatArray, complete: pd.D
 
 
 def _fit(name: dict[str, str], raw: FloatArray, y: FloatArray, complete: pd.DataFrame, *,
-         confidence: float) -> _Row:
+         confidence_level: float) -> _Row:
     width = float(np.ptp(raw)) if len(raw) else 0.0
     design = _design(name, raw, y, complete)
     x, clusters = design.x, design.clusters
-    fit = simple_regression(x, y, confidence=confidence,
+    fit = simple_regression(x, y, confidence_level=confidence_level,
                             names=(name["descriptor"], "the response"))
-    robust = robust_slope(fit, x, y, clusters, confidence=confidence)
+    robust = robust_slope(fit, x, y, clusters, confidence_level=confidence_level)
     in_raw_units = fit.estimate / width if width else float("nan")
     spread = float(np.std(raw, ddof=1)) if len(raw) > 1 else float("nan")
     return _Row(name, fit, robust,

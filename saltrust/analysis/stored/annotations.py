@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,10 @@ from saltrust.analysis.pixels.scoring import MaskPixels
 from saltrust.cache import rle
 from saltrust.cache.schema import FINDING_ALIASES, SPLITS
 from saltrust.cache.writing import CODES_PER_CHUNK
+from saltrust.choices import Resolution, words
 from saltrust.errors import DataError, UsageError, nearest
 
-Resolution = Literal["native", "grid"]
-RESOLUTIONS: tuple[Resolution, ...] = ("native", "grid")
+RESOLUTIONS = words(Resolution)
 
 
 @dataclass

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from saltrust.analysis.inference.estimate import Estimate, check_confidence, estimates_table
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.inference.multiplicity import adjust
 from saltrust.analysis.inference.paired_differences import (
     bootstrap,
@@ -29,9 +29,9 @@ from saltrust.analysis.inference.paired_differences import (
 from saltrust.analysis.inference.resampling import check_resampling
 from saltrust.analysis.mixed.model import mixed_model
 from saltrust.analysis.result import records
+from saltrust.choices import Posthoc
 from saltrust.errors import DataError, UsageError
 
-Posthoc = Literal["tukey", "control"]
 PASS, FAIL, UNCERTAIN, UNKNOWN = "pass", "did not pass", "uncertain", "not decided"
 METHODS = ("mixed model", "paired bootstrap", "Wilcoxon")
 
@@ -73,14 +73,14 @@ class DecisionOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_confidence(1 - self.alpha)
+        check_confidence_level(1 - self.alpha)
         check_resampling(self.resamples, self.seed)
         if not self.margin > 0:
             raise UsageError(f"margin = {self.margin} must be positive, such as 0.05")
 
     def describe(self) -> dict[str, Any]:
         """The options as plain values for the metadata of a result."""
-        return {"alpha": self.alpha, "posthoc": self.posthoc, "confidence": 1 - self.alpha,
+        return {"alpha": self.alpha, "posthoc": self.posthoc, "confidence_level": 1 - self.alpha,
                 "equivalence_margin": self.margin, "resamples": self.resamples,
                 "seed": self.seed,
                 "effect_size": "mean difference per image / its standard deviation",
@@ -299,7 +299,7 @@ def _contrast_rows(scores: pd.DataFrame, wanted: Sequence[Pair], formula: str,
                    ) -> dict[Pair, dict[str, Any]]:
     baseline = wanted[0][1]
     fit = partial(mixed_model, scores, formula, over="level", engine="builtin",
-                  seed=options.seed, confidence=1 - options.alpha, where="the scores")
+                  seed=options.seed, confidence_level=1 - options.alpha, where="the scores")
     with _muted():
         if baseline in constants:
             fitted = fit(against_value=constants[baseline])
@@ -370,7 +370,7 @@ def _paired(wide: pd.DataFrame, level: str, baseline: str, options: DecisionOpti
     patients = difference.index.get_level_values("patient").to_numpy()
     values = difference.to_numpy(dtype=np.float64)
     drawing: dict[str, Any] = {"resamples": options.resamples, "seed": options.seed,
-                               "confidence": 1 - options.alpha}
+                               "confidence_level": 1 - options.alpha}
     return {"bootstrap": bootstrap(values, patients, **drawing), "wilcoxon": signed_rank(values),
             "effect": effect_size(values, patients, **drawing),
             "tost": equivalence(values, options.margin)}

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +50,8 @@ from saltrust.analysis.trustworthiness.decisions import (
     verdict,
 )
 from saltrust.cache.schema import Label, Status
+from saltrust.choices import Failures
 from saltrust.errors import DataError, UsageError, nearest
-
-Failures = Literal["score", "drop"]
 
 #: What each rule calls a pass, by the difference of the fully randomised model's mean SSIM and
 #: the baseline.

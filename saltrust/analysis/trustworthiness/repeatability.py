@@ -47,12 +47,12 @@ from saltrust.analysis.trustworthiness.decisions import (
     decision_tables,
 )
 from saltrust.cache.schema import Label, Status
+from saltrust.choices import Failures
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
 
 Criterion = Literal["repeatability", "reproducibility"]
-Failures = Literal["score", "drop"]
 
 SCORE_COLUMNS = ("image", "patient", "finding", "criterion", "explainer", "model_a", "model_b",
                  "ssim", "failed")

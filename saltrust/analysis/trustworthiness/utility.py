@@ -24,12 +24,8 @@ from saltrust.analysis.trustworthiness.decisions import (
     decide,
     decision_tables,
 )
-from saltrust.analysis.trustworthiness.utility_scores import (
-    BASELINE,
-    Baseline,
-    Failures,
-    utility_scores,
-)
+from saltrust.analysis.trustworthiness.utility_scores import BASELINE, utility_scores
+from saltrust.choices import Failures, UtilityBaseline
 
 METRICS = ("auprc", "average_precision", "auroc")
 #: What the decisions call the maps of the model with random weights.
@@ -38,7 +34,7 @@ RANDOM_MODEL = "randomised model"
 
 def utility(cubes: xr.DataTree, *, split: str | None = None,
             findings: Sequence[str] | None = None, explainers: Sequence[str] | None = None,
-            models: Sequence[str] | None = None, baseline: Baseline | None = None,
+            models: Sequence[str] | None = None, baseline: UtilityBaseline | None = None,
             reader: str | None = None, failures: Failures = "score",
             options: DecisionOptions | None = None, progress: bool = False) -> Result:
     """Utility of every explainer, and whether it passes against its baselines.

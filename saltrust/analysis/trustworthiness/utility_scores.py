@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,8 @@ from saltrust.analysis.stored.average_mask import AVERAGE_MASK, FITTED_ON, Avera
 from saltrust.analysis.stored.contents import one_of
 from saltrust.analysis.stored.maps import LOCALIZER, RANDOMISED, TRAINED, StoredMaps, stored_maps
 from saltrust.cache.schema import Label, Status
+from saltrust.choices import Failures, UtilityBaseline
 from saltrust.errors import DataError
-
-Baseline = Literal["average-mask", "none"]
-Failures = Literal["score", "drop"]
 
 SCORE_COLUMNS = ("image", "patient", "finding", "explainer", "model", "condition", "replicate",
                  "reader", *CurveAreas._fields, "lift", "failed")
@@ -50,7 +48,7 @@ class Scored:
 
 def utility_scores(cubes: xr.DataTree, *, split: str | None = None,
                    findings: Sequence[str] | None = None, explainers: Sequence[str] | None = None,
-                   models: Sequence[str] | None = None, baseline: Baseline | None = None,
+                   models: Sequence[str] | None = None, baseline: UtilityBaseline | None = None,
                    reader: str | None = None, failures: Failures = "score",
                    progress: bool = False) -> Scored:
     """Score every map of the positive images, on the grid.
@@ -212,7 +210,7 @@ def _reader(annotations: Annotations, name: str | None) -> int:
     return there[0]
 
 
-def _averages(cubes: xr.DataTree, work: _Pass, baseline: Baseline | None
+def _averages(cubes: xr.DataTree, work: _Pass, baseline: UtilityBaseline | None
               ) -> dict[str, AverageMask]:
     if baseline == "none":
         return {}

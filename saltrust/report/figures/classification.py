@@ -66,7 +66,7 @@ def calibration(result: Result) -> Figure:
         Of :func:`saltrust.analysis.classification.analysis.classification`.
     """
     measures, level = result.tables["calibration"], confidence_level(result.meta)
-    bins = reliability(result.tables["cases"], confidence=level)
+    bins = reliability(result.tables["cases"], confidence_level=level)
     figure, panels = _panels(result, "Predicted probability", "Share of positives")
     for panel in panels:
         for model, _, style in panel.models:

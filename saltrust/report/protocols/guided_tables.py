@@ -9,9 +9,10 @@ import pandas as pd
 
 from saltrust.analysis.classification.analysis import MACRO
 from saltrust.analysis.gaze.scores import LOCALIZER
-from saltrust.analysis.inference.multiplicity import Adjustment, adjust_families
+from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import UNDEFINED, p_value
+from saltrust.choices import Adjustment
 from saltrust.report.protocols.guided_arms import Arm
 
 #: What stands in each table beside the baseline.

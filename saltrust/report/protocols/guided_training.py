@@ -10,12 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from saltrust import __version__
-from saltrust.analysis.classification.analysis import Interval, classification
+from saltrust.analysis.classification.analysis import classification
 from saltrust.analysis.gaze.analysis import gaze
-from saltrust.analysis.inference.multiplicity import Adjustment
 from saltrust.analysis.result import Result
 from saltrust.analysis.stored.contents import source
 from saltrust.analysis.stored.maps import stored_maps
+from saltrust.choices import Adjustment, AucInterval
 from saltrust.errors import DataError
 from saltrust.report.figures import classification as classification_figures
 from saltrust.report.figures import guided_training as guided_figures
@@ -39,9 +39,9 @@ _PAPER_CASES = 120
 def run_guided_training(
     cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str] | None = None,
     explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
-    baseline: str | None = None, level: str = "image", interval: Interval = "delong",
+    baseline: str | None = None, level: str = "image", interval: AucInterval = "delong",
     map_form: str = "absolute", adjustment: Adjustment = "holm", resamples: int = 1000,
-    confidence: float = 0.95, seed: int = 0, progress: bool = False,
+    confidence_level: float = 0.95, seed: int = 0, progress: bool = False,
 ) -> Protocol:
     """Compare classifiers guided by gaze with the baseline: how they classify, where they look.
 
@@ -84,7 +84,7 @@ def run_guided_training(
     names = [arm.model for arm in compared]
     split = split or _predicted_split(cubes)
     cases: Any = {"split": split, "findings": findings, "models": names, "level": level,
-                  "resamples": resamples, "confidence": confidence, "seed": seed}
+                  "resamples": resamples, "confidence_level": confidence_level, "seed": seed}
     found = Protocol()
     sound = classification(cubes, **cases, interval=interval, adjustment="none")
     differences = against_baseline(sound, compared, adjustment)
@@ -97,7 +97,7 @@ def run_guided_training(
         paper.meta, {"auc": paper.tables["auc"]})
     agreement = _agreement(found, cubes, compared, {
         "split": split, "findings": findings, "explainers": explainers, "map_form": map_form,
-        "adjustment": adjustment, "resamples": resamples, "confidence": confidence,
+        "adjustment": adjustment, "resamples": resamples, "confidence_level": confidence_level,
         "seed": seed, "progress": progress})
     _tabulate(found, compared, differences, agreement)
     _draw(found, cubes, compared, agreement)

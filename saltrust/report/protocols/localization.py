@@ -60,7 +60,7 @@ class ProtocolOptions:
     adjustment: Any = "bonferroni"
     family: Any = "response"
     resamples: int = 1000
-    confidence: float = 0.95
+    confidence_level: float = 0.95
     seed: int = 0
     keep: bool = False
     workers: int = 1
@@ -122,7 +122,8 @@ def run_protocol(cubes: xr.DataTree, options: ProtocolOptions | None = None) -> 
     maps: dict[str, Any] = {**selection, "explainers": chosen.explainers, "models": chosen.models}
     scan: dict[str, Any] = {"keep": chosen.keep, "workers": chosen.workers,
                             "scheduler": chosen.scheduler, "progress": chosen.progress}
-    drawing: dict[str, Any] = {"resamples": chosen.resamples, "confidence": chosen.confidence,
+    drawing: dict[str, Any] = {"resamples": chosen.resamples,
+                               "confidence_level": chosen.confidence_level,
                                "seed": chosen.seed}
     found = Protocol()
     iou_slice: Any = chosen.iou_slice or (
@@ -149,7 +150,7 @@ def run_protocol(cubes: xr.DataTree, options: ProtocolOptions | None = None) -> 
         attempt("regressions", lambda: regression_analysis.regressions(
             scores, shapes, benchmark=chosen.benchmark, definition=chosen.definition,
             adjustment=chosen.adjustment, family=chosen.family, fits=chosen.fits,
-            confidence=chosen.confidence))
+            confidence_level=chosen.confidence_level))
     related: dict[str, Any] = {**drawing, "adjustment": chosen.adjustment,
                                "operating_point": chosen.operating_point}
     attempt("confidence", lambda: confidence_analysis.confidence(
@@ -179,7 +180,7 @@ def _tabulate(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions, spl
                     & used["finding"].isin(located.tables["scores"]["finding"])]
         if options.models:
             used = used[used["model"].isin(options.models)]
-        calibration = calibration_table(cubes, used, confidence=options.confidence,
+        calibration = calibration_table(cubes, used, confidence_level=options.confidence_level,
                                         resamples=options.resamples, seed=options.seed)
         found.results["confidence"] = Result(related.meta, {**related.tables,
                                                             "calibration": calibration})
@@ -202,7 +203,7 @@ def _tabulate(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions, spl
 
 def _draw(found: Protocol, cubes: xr.DataTree, options: ProtocolOptions, free: pd.DataFrame
           ) -> None:
-    located, level = found.results["localization"], options.confidence
+    located, level = found.results["localization"], options.confidence_level
     summary, falls = located.tables["summary"], located.tables["decrease"]
     # The expert as in Table 1, not reader by reader.
     people = located.tables["expert"].assign(model="")

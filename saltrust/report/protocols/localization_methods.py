@@ -99,7 +99,7 @@ def _localization(result: Result) -> Iterator[str]:
                "readers were told the labels.")
     else:
         yield "There was no expert benchmark."
-    yield (f"Intervals are {100 * meta['confidence']:g}% percentile intervals of "
+    yield (f"Intervals are {100 * meta['confidence_level']:g}% percentile intervals of "
            f"{meta['resamples']:,} bootstrap resamples of patients (seed {meta['seed']}), "
            "Wilson's where all were hits or all misses. Averages over findings weigh each finding "
            "alike. Hit rates stand beside three baselines: a random point (mean area ratio), the "

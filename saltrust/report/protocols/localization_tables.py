@@ -77,7 +77,7 @@ def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
         could be had.
     """
     located = results["localization"].meta
-    interval = f"{100 * located['confidence']:g}% interval"
+    interval = f"{100 * located['confidence_level']:g}% interval"
     found = {
         "table1": ("Table 1. Localization by expert and by saliency map, largest decrease first",
                    f"Mean ({interval}: {located['interval']}); decrease: {located['decrease']}; "

@@ -15,7 +15,7 @@ from saltrust.analysis.trustworthiness.decisions import DecisionOptions
 from saltrust.analysis.trustworthiness.randomization import randomization
 from saltrust.analysis.trustworthiness.repeatability import repeatability, reproducibility
 from saltrust.analysis.trustworthiness.utility import METRICS, utility
-from saltrust.analysis.trustworthiness.utility_scores import Failures
+from saltrust.choices import Failures
 from saltrust.errors import DataError
 from saltrust.report.figures import trustworthiness as criteria_figures
 from saltrust.report.protocols.localization import Protocol

@@ -93,9 +93,9 @@ def test_two_rows_have_a_known_distribution() -> None:
     drawn = resampled_means([0.0, 1.0], resamples=20_000, seed=1)
     shares = [np.mean(drawn == value) for value in (0, 0.5, 1)]
     np.testing.assert_allclose(shares, [0.25, 0.5, 0.25], atol=0.015)
-    found = mean_interval([0.0, 1.0], resamples=2000, confidence=0.6, seed=1)
+    found = mean_interval([0.0, 1.0], resamples=2000, confidence_level=0.6, seed=1)
     assert (float(found.conf_low), float(found.conf_high)) == (0.0, 1.0)
-    narrow = mean_interval([0.0, 1.0], resamples=2000, confidence=0.4, seed=1)
+    narrow = mean_interval([0.0, 1.0], resamples=2000, confidence_level=0.4, seed=1)
     assert (float(narrow.conf_low), float(narrow.conf_high)) == (0.5, 0.5)
 
 
@@ -128,7 +128,7 @@ def test_coverage_is_close_to_nominal() -> None:
     covered = 0
     for trial in range(400):
         values = generator.uniform(size=60)
-        found = mean_interval(values, resamples=400, confidence=0.9, seed=trial)
+        found = mean_interval(values, resamples=400, confidence_level=0.9, seed=trial)
         covered += float(found.conf_low) <= 0.5 <= float(found.conf_high)
     # Binomial standard error at 0.9 is 0.015; the percentile interval is a little short at n = 60.
     assert 0.85 <= covered / 400 <= 0.94
@@ -210,10 +210,10 @@ def test_percentile_interval_ignores_what_is_not_finite() -> None:
 
 @given(st.integers(1, 60), st.floats(0.5, 0.999), st.data())
 @settings(deadline=None, max_examples=50)
-def test_wilson_is_statsmodels(n: int, confidence: float, data: st.DataObject) -> None:
+def test_wilson_is_statsmodels(n: int, confidence_level: float, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, n))
-    low, high = wilson_interval(successes, n, confidence)
-    peer = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
+    low, high = wilson_interval(successes, n, confidence_level)
+    peer = proportion_confint(successes, n, alpha=1 - confidence_level, method="wilson")
     assert low == pytest.approx(peer[0], abs=1e-9)
     assert high == pytest.approx(peer[1], abs=1e-9)
     assert 0 <= low <= successes / n <= high <= 1
@@ -253,7 +253,7 @@ def test_wrong_calls_say_what_is_wrong() -> None:
     with pytest.raises(UsageError, match="seed = -1"):
         resample_weights([1, 2], 10, -1)
     with pytest.raises(UsageError, match="confidence = 95"):
-        mean_interval([1.0, 2.0], confidence=95)
+        mean_interval([1.0, 2.0], confidence_level=95)
     with pytest.raises(UsageError, match="did you mean 'bca'"):
         mean_interval([1.0, 2.0], method="bcaa")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"shape \(n,\) or \(n, k\)"):

@@ -14,7 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from saltrust.analysis.inference.bootstrap import resample_weights
-from saltrust.analysis.inference.correlation import Interval, fisher_interval, spearman
+from saltrust.analysis.inference.correlation import fisher_interval, spearman
+from saltrust.choices import CorrelationInterval
 from saltrust.errors import DataError, UsageError
 
 REFERENCE = Path(__file__).parents[2] / "reference" / "linear"
@@ -163,7 +164,7 @@ def test_stratified_test_holds_its_level() -> None:
 ])
 @pytest.mark.parametrize("interval", ["bonett-wright", "fisher", "bootstrap"])
 def test_what_cannot_be_had_says_why(x: list[float], y: list[float], note: str,
-                                     interval: Interval) -> None:
+                                     interval: CorrelationInterval) -> None:
     found = spearman(x, y, interval=interval)
     assert (found.n, found.note) == (len(x), note)
     assert math.isnan(found.estimate)
@@ -188,7 +189,7 @@ def test_wrong_calls() -> None:
     with pytest.raises(UsageError, match="did you mean 'fisher'"):
         spearman([1, 2, 3, 4], [1, 2, 3, 4], interval="fischer")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="confidence = 0"):
-        spearman([1, 2, 3, 4], [1, 2, 3, 4], confidence=0)
+        spearman([1, 2, 3, 4], [1, 2, 3, 4], confidence_level=0)
     with pytest.raises(DataError, match="finite"):
         spearman([1, 2, 3, np.nan], [1, 2, 3, 4])
     with pytest.raises(DataError, match="give pairs"):

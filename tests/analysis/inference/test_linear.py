@@ -62,16 +62,16 @@ def test_cr2_agrees_with_r(name: str) -> None:
 
 @given(st.integers(4, 60), st.integers(0, 10_000), st.floats(0.5, 0.999))
 @settings(deadline=None, max_examples=40)
-def test_agrees_with_statsmodels(n: int, seed: int, confidence: float) -> None:
+def test_agrees_with_statsmodels(n: int, seed: int, confidence_level: float) -> None:
     generator = np.random.default_rng(seed)
     x, y = generator.normal(size=(2, n))
-    found = simple_regression(x, y, confidence=confidence)
+    found = simple_regression(x, y, confidence_level=confidence_level)
     peer = sm.OLS(y, sm.add_constant(x)).fit()
     assert found.estimate == pytest.approx(peer.params[1], rel=1e-9, abs=1e-12)
     assert found.std_error == pytest.approx(peer.bse[1], rel=1e-10)
     assert found.p_value == pytest.approx(peer.pvalues[1], rel=1e-8)
     assert found.r_squared == pytest.approx(peer.rsquared, abs=1e-10)
-    low, high = peer.conf_int(alpha=1 - confidence)[1]
+    low, high = peer.conf_int(alpha=1 - confidence_level)[1]
     assert (found.conf_low, found.conf_high) == pytest.approx((low, high), rel=1e-9, abs=1e-12)
 
 
@@ -115,7 +115,7 @@ def test_intervals_cover_the_true_slope() -> None:
     x = generator.uniform(size=12)
     covered = 0
     for _ in range(500):
-        found = simple_regression(x, 0.3 + 2 * x + generator.normal(size=12), confidence=0.9)
+        found = simple_regression(x, 0.3 + 2 * x + generator.normal(size=12), confidence_level=0.9)
         covered += found.conf_low <= 2 <= found.conf_high
     assert 0.87 <= covered / 500 <= 0.93
 
@@ -249,7 +249,7 @@ def test_wrong_input_is_refused() -> None:
     with pytest.raises(DataError, match="2 group labels were given for 3 rows"):
         simple_regression([1, 2, 3], [1, 2, 3], groups=["a", "b"])
     with pytest.raises(UsageError, match=r"confidence = 1\.5"):
-        simple_regression([1, 2, 3], [1, 2, 4], confidence=1.5)
+        simple_regression([1, 2, 3], [1, 2, 4], confidence_level=1.5)
     fit = least_squares([[1.0, 0.0], [1.0, 1.0], [1.0, 3.0]], [1.0, 2.0, 2.5])
     assert fit is not None
     with pytest.raises(DataError, match="2 cluster labels were given for 3 rows"):

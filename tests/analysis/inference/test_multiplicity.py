@@ -13,12 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from saltrust.analysis.inference.multiplicity import (
-    ADJUSTMENTS,
-    Adjustment,
-    adjust,
-    adjust_families,
-)
+from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, adjust, adjust_families
+from saltrust.choices import Adjustment
 from saltrust.errors import DataError, UsageError
 
 REFERENCE = Path(__file__).parents[2] / "reference" / "linear"

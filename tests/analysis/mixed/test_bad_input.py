@@ -81,7 +81,7 @@ def test_fewer_groups_than_effects_are_fitted_with_a_warning(
     (FORMULA, {"df": "kenward-roger", "reml": False}, "defined for REML"),
     (FORMULA, {"df": "welch"}, "df = 'welch'"),
     (FORMULA, {"engine": "r"}, "engine = 'r'"),
-    (FORMULA, {"confidence": 1.5}, "confidence"),
+    (FORMULA, {"confidence_level": 1.5}, "confidence"),
     ("auprc ~ 1 + (1|image)", {"posthoc": "tukey"}, "no fixed effect but the intercept"),
     ("auprc ~ explainer + reader + (1|image)", {"posthoc": "tukey"},
      "--over explainer or --over reader"),

@@ -417,7 +417,7 @@ def test_wrong_tables_and_options() -> None:
     with pytest.raises(DataError, match="reference reader"):
         regressions(scores.assign(reader=None), shapes)
     for options in ({"definition": "pear"}, {"iou_slice": "negative"}, {"adjustment": "tukey"},
-                    {"family": "none"}, {"confidence": 1.0}):
+                    {"family": "none"}, {"confidence_level": 1.0}):
         with pytest.raises(UsageError):
             regressions(scores, shapes, **options)
 

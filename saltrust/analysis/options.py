@@ -1,0 +1,117 @@
+"""Options that belong together, as values that analyses share and record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saltrust.analysis.inference.estimate import check_confidence_level
+from saltrust.analysis.inference.resampling import check_resampling
+from saltrust.choices import BootstrapKind, Definition, IouSlice, Resolution, check_word
+from saltrust.errors import UsageError
+
+#: A number, or a file with one per finding.
+Cut = float | str | Path | None
+
+KINDS: dict[BootstrapKind, str] = {"percentile": "percentile",
+                                   "bca": "bias-corrected and accelerated"}
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a heatmap is scored against a reference mask.
+
+    Attributes
+    ----------
+    resolution : {"native", "grid"}, optional
+        Size at which maps and masks meet; by default native where native masks are stored and
+        every native size is known.
+    definition : {"default", "peer"}
+        ``"peer"``: every definition as the code released with CheXlocalize has it.
+    slice : {"positive", "all", "both_nonempty"}, optional
+        Which image-finding pairs have an IoU
+        (:data:`saltrust.analysis.pixels.overlap.IOU_SLICES`).  By default ``positive``; under
+        ``"peer"`` what the released code takes for the analysis.
+    threshold : "otsu", float or path, optional
+        Pixels strictly above it are the segmentation: Otsu's threshold of each map (the
+        default), a share of its range in [0, 1), or a CSV with one per finding
+        (:mod:`saltrust.analysis.scores.segmentation_rules`).
+    cutoff : float or path, optional
+        The segmentation is empty unless the predicted probability exceeds this.  Hits are not
+        touched by it.
+    """
+
+    resolution: Resolution | None = None
+    definition: Definition = "default"
+    slice: IouSlice | None = None
+    threshold: Cut = None
+    cutoff: Cut = None
+
+    def __post_init__(self) -> None:
+        if self.resolution is not None:
+            check_word(self.resolution, Resolution, "resolution")
+        check_word(self.definition, Definition, "definition")
+        if self.slice is not None:
+            check_word(self.slice, IouSlice, "slice")
+
+    def sliced(self, under_peer: IouSlice = "both_nonempty") -> IouSlice:
+        """The slice, or the definition's own: ``positive``, and ``under_peer`` under peer."""
+        return self.slice or (under_peer if self.definition == "peer" else "positive")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the stored maps are gone through; no number depends on it.
+
+    Attributes
+    ----------
+    workers : int
+        Processes that read maps.
+    scheduler : str, optional
+        Address of a Dask scheduler in their place; its workers must see the store.
+    keep : bool
+        Whether what is computed from pixels is kept in ``/scores`` of the store, and used where
+        it is there.  Maps that were changed in memory are neither kept nor looked up.
+    progress : bool
+        Whether bars are shown on stderr.
+    """
+
+    workers: int = 1
+    scheduler: str | None = None
+    keep: bool = True
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise UsageError(f"workers = {self.workers} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How uncertainty is had from resamples of patients.
+
+    Attributes
+    ----------
+    resamples : int
+    kind : {"percentile", "bca"}
+        Of the intervals of means; functions of several means keep percentiles.
+    seed : int
+    confidence_level : float
+        Of every interval of the analysis, also of those that need no resamples.
+    """
+
+    resamples: int = 1000
+    kind: BootstrapKind = "percentile"
+    seed: int = 0
+    confidence_level: float = 0.95
+
+    def __post_init__(self) -> None:
+        check_word(self.kind, BootstrapKind, "bootstrap")
+        check_resampling(self.resamples, self.seed)
+        check_confidence_level(self.confidence_level)
+
+    def describe(self) -> dict[str, Any]:
+        """What stands of it in the metadata of a result."""
+        return {"resamples": self.resamples, "seed": self.seed,
+                "confidence_level": self.confidence_level}

@@ -1,0 +1,92 @@
+"""The words that options take: declared once, for functions, for the command line, for checks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar, get_args
+
+from saltrust.errors import UsageError, nearest
+
+#: saltrust's definitions, or those of the released CheXlocalize code.
+Definition = Literal["default", "peer"]
+#: Size at which maps and masks meet: the radiograph's own, or the grid of the study.
+Resolution = Literal["native", "grid"]
+#: Which pairs of masks have an IoU (:data:`saltrust.analysis.pixels.overlap.IOU_SLICES`).
+IouSlice = Literal["positive", "all", "both_nonempty"]
+Split = Literal["train", "val", "test", "none"]
+
+#: Of p-values within a family.
+Adjustment = Literal["bonferroni", "holm", "bh", "none"]
+#: Which regressions are adjusted for each other.
+Family = Literal["response", "scheme", "explainer", "study"]
+#: Models of a regression; least squares always.
+Fit = Literal["ols", "cluster", "mixed", "logit"]
+#: Of Spearman's correlation.
+CorrelationInterval = Literal["bonett-wright", "fisher", "bootstrap"]
+#: Of areas under ROC curves.
+AucInterval = Literal["delong", "bootstrap", "protocol-w"]
+#: What a classified case is.
+CaseLevel = Literal["image", "study"]
+BootstrapKind = Literal["percentile", "bca"]
+
+#: Images whose maps are compared: all, or those that show the finding.
+Images = Literal["all", "positive"]
+#: What a flat or non-finite map counts as.
+Failures = Literal["score", "drop"]
+SsimSetting = Literal["default", "paper", "raw"]
+#: What counts as passing randomization.
+RandomizationRule = Literal["table", "text", "preprint"]
+UtilityBaseline = Literal["average-mask", "none"]
+Posthoc = Literal["tukey", "control"]
+
+#: A map as stored, its absolute values, or its positive part.
+MapReading = Literal["raw", "absolute", "positive"]
+#: Maps of explainers, of localizers and decoders, or both.
+MapSource = Literal["all", "saliency", "localizer"]
+
+#: Of a linear mixed model.
+Engine = Literal["auto", "builtin", "pymer4"]
+DegreesOfFreedom = Literal["satterthwaite", "kenward-roger", "asymptotic"]
+ContrastAdjustment = Literal["tukey", "bonferroni", "holm", "sidak", "dunnett", "single-step",
+                             "none"]
+
+#: How a result is printed.
+Format = Literal["table", "json", "csv", "markdown", "latex"]
+
+Word = TypeVar("Word", bound=str)
+
+
+def words(kind: Any) -> tuple[str, ...]:
+    """The words of a choice, in the order of their declaration.
+
+    Examples
+    --------
+    >>> words(Definition)
+    ('default', 'peer')
+    """
+    return get_args(kind)
+
+
+def check_word(word: Word, kind: Any, option: str) -> Word:
+    """``word`` where it is one of the choice's.
+
+    Parameters
+    ----------
+    word : str
+    kind : Literal
+        One of this module.
+    option : str
+        What the message calls it.
+
+    Raises
+    ------
+    UsageError
+        Naming the nearest word.
+
+    Examples
+    --------
+    >>> check_word("peer", Definition, "definition")
+    'peer'
+    """
+    if word not in get_args(kind):
+        raise UsageError(f"{option} {word!r} is not known; {nearest(str(word), get_args(kind))}")
+    return word
