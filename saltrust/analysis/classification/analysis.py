@@ -28,7 +28,7 @@ from saltrust.analysis.inference.estimate import Estimate, check_confidence_leve
 from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.inference.resampling import check_resampling, resample_blocks
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored.annotations import label_positions
+from saltrust.analysis.select import label_positions
 from saltrust.analysis.stored.contents import source
 from saltrust.analysis.stored.maps import select_images
 from saltrust.cache.schema import Label

@@ -19,7 +19,7 @@ from saltrust.analysis.pixels.gaze_agreement import (
     auc_shuffled,
     is_informative,
 )
-from saltrust.analysis.stored.annotations import label_positions
+from saltrust.analysis.select import label_positions
 from saltrust.analysis.stored.contents import source
 from saltrust.analysis.stored.gaze import RecordedGaze, recorded_gaze
 from saltrust.analysis.stored.maps import Images, StoredMaps, select_images, stored_maps

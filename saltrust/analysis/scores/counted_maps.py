@@ -11,7 +11,8 @@ import xarray as xr
 
 from saltrust.analysis.scores.pixel_pass import MapKey, PassCounts, PassOptions, run_pass
 from saltrust.analysis.scores.selection import EXPERT
-from saltrust.analysis.stored.annotations import Annotations, label_positions
+from saltrust.analysis.select import label_positions
+from saltrust.analysis.stored.annotations import Annotations
 from saltrust.cache.schema import Label, Status
 from saltrust.choices import Definition
 

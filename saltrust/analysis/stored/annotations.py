@@ -12,6 +12,8 @@ import xarray as xr
 
 from saltrust.analysis.pixels.run_masks import RunMask, mask_of_pixels, mask_of_runs
 from saltrust.analysis.pixels.scoring import MaskPixels
+from saltrust.analysis.select import label_positions
+from saltrust.analysis.stored.arrays import labels_of, read_at, values_of
 from saltrust.cache import rle
 from saltrust.cache.schema import FINDING_ALIASES, SPLITS
 from saltrust.cache.writing import CODES_PER_CHUNK
@@ -19,6 +21,7 @@ from saltrust.choices import Resolution, words
 from saltrust.errors import DataError, UsageError, nearest
 
 RESOLUTIONS = words(Resolution)
+_PER_READER = ("image", "finding", "reader")
 
 
 @dataclass
@@ -162,9 +165,9 @@ class Annotations:
     def _grid_masks(self, image: int) -> npt.NDArray[np.bool_]:
         if self._held.get("grid image") != image:
             self._held["grid image"] = image
-            chosen = self._reference["mask"].isel(
+            self._held["grid masks"] = read_at(
+                self._reference["mask"], ("finding", "reader", "y", "x"),
                 image=int(self.image_positions[image]), finding=self.finding_positions)
-            self._held["grid masks"] = chosen.transpose("finding", "reader", "y", "x").values
         return self._held["grid masks"]
 
     def _codes(self, image: int) -> npt.NDArray[Any]:
@@ -173,9 +176,9 @@ class Annotations:
         block = position // CODES_PER_CHUNK
         if self._held.get("block") != block:
             self._held["block"] = block
-            chosen = self._reference["mask_rle"].isel(
+            self._held["codes"] = read_at(
+                self._reference["mask_rle"], ("image", "finding", "reader"),
                 image=slice(block * CODES_PER_CHUNK, (block + 1) * CODES_PER_CHUNK))
-            self._held["codes"] = chosen.transpose("image", "finding", "reader").values
         return self._held["codes"][position - block * CODES_PER_CHUNK]
 
 
@@ -213,23 +216,22 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
     chosen_images = _image_positions(cubes, split)
     chosen_findings = _finding_positions(reference, findings)
     native_sizes = _native_sizes(cubes)[chosen_images]
-    readers = [str(name) for name in reference["reader"].values]
-    index = {"image": chosen_images, "finding": chosen_findings}
-    flags = reference["annotated"].transpose("image", "finding", "reader").isel(index).values
-    polygons = (reference["n_polygons"].transpose("image", "finding", "reader").isel(index).values
+    readers = labels_of(reference, "reader")
+    index = np.ix_(chosen_images, chosen_findings)
+    flags = values_of(reference["annotated"], _PER_READER)[index]
+    polygons = (values_of(reference["n_polygons"], _PER_READER)[index]
                 if "n_polygons" in reference else np.full(flags.shape, -1))
     needed = flags.any(axis=(1, 2))
     if mapped is not None:
         needed |= mapped[chosen_images]
-    labels = reference["label"].transpose("image", "finding").isel(index).values
+    labels = values_of(reference["label"], _PER_READER[:2])[index]
     return Annotations(
-        images=[str(name) for name in reference["image"].values[chosen_images]],
-        findings=[str(name) for name in reference["finding"].values[chosen_findings]],
+        images=[labels_of(reference, "image")[k] for k in chosen_images],
+        findings=[labels_of(reference, "finding")[k] for k in chosen_findings],
         readers=readers,
         image_positions=chosen_images, finding_positions=chosen_findings,
-        roles=([str(role) for role in reference["reader_role"].values]
-               if "reader_role" in reference.coords or "reader_role" in reference
-               else ["reference"] * len(readers)),
+        roles=([str(role) for role in values_of(reference["reader_role"], ["reader"])]
+               if "reader_role" in reference.variables else ["reference"] * len(readers)),
         patients=_patients(cubes, chosen_images),
         resolution=_resolution(reference, resolution, native_sizes[needed]),
         annotated=flags.astype(bool), labels=labels.astype(np.int8),
@@ -246,7 +248,8 @@ def _reference(cubes: xr.DataTree) -> xr.Dataset:
         raise DataError(f"the cubes hold no reference masks (there is no group reference); "
                         f"{way_out}")
     reference = cubes["reference"].to_dataset()
-    if not reference.sizes.get("reader") or not {"mask", "mask_rle"} & set(reference.variables):
+    if ("reader" not in reference.coords or not reference.coords["reader"].size
+            or not {"mask", "mask_rle"} & set(reference.variables)):
         raise DataError(f"the cubes hold no reference masks (reference names no reader); {way_out}")
     if "annotated" not in reference:
         raise DataError("the cubes do not say which masks were drawn (reference/annotated is "
@@ -260,7 +263,7 @@ def _reference(cubes: xr.DataTree) -> xr.Dataset:
 def _image_positions(cubes: xr.DataTree, split: str | None) -> npt.NDArray[np.intp]:
     root = cubes.to_dataset()
     if split is None:
-        return np.arange(root.sizes["image"])
+        return np.arange(len(labels_of(root, "image")))
     if split not in SPLITS:
         raise UsageError(f"split {split!r} is not known; {nearest(split, SPLITS)}")
     if "split" not in root.variables:
@@ -273,38 +276,15 @@ def _image_positions(cubes: xr.DataTree, split: str | None) -> npt.NDArray[np.in
 
 def _finding_positions(reference: xr.Dataset, wanted: Sequence[str] | None
                        ) -> npt.NDArray[np.intp]:
-    names = [str(name) for name in reference["finding"].values]
-    return label_positions(names, wanted, "finding", FINDING_ALIASES)
-
-
-def label_positions(names: Sequence[str], wanted: Sequence[str] | None, what: str,
-                    aliases: dict[str, str] | None = None) -> npt.NDArray[np.intp]:
-    """Positions of the labels asked for, in the order of the cubes; all where None.
-
-    Raises
-    ------
-    UsageError
-        If a label is not there; the nearest is named.
-    """
-    if wanted is None:
-        return np.arange(len(names))
-    if isinstance(wanted, str):
-        wanted = [wanted]
-    chosen = set()
-    for name in wanted:
-        known = name if name in names else (aliases or {}).get(name, name)
-        if known not in names:
-            raise UsageError(f"the cubes have no {what} {name!r}; {nearest(name, names)}")
-        chosen.add(list(names).index(known))
-    return np.array(sorted(chosen), dtype=np.intp)
+    return label_positions(labels_of(reference, "finding"), wanted, "finding", FINDING_ALIASES)
 
 
 def _native_sizes(cubes: xr.DataTree) -> npt.NDArray[np.int64]:
     root = cubes.to_dataset()
-    sizes = np.zeros((root.sizes["image"], 2), dtype=np.int64)
+    sizes = np.zeros((len(labels_of(root, "image")), 2), dtype=np.int64)
     for column, name in enumerate(("native_height", "native_width")):
         if name in root.variables:
-            sizes[:, column] = root[name].values
+            sizes[:, column] = values_of(root[name], ["image"])
     return sizes
 
 
@@ -312,7 +292,7 @@ def _patients(cubes: xr.DataTree, chosen: npt.NDArray[np.intp]) -> list[str | No
     root = cubes.to_dataset()
     if "patient" not in root.variables:
         return [None] * len(chosen)
-    return [str(name) or None for name in root["patient"].values[chosen]]
+    return [str(name) or None for name in values_of(root["patient"], ["image"])[chosen]]
 
 
 def _resolution(reference: xr.Dataset, resolution: Resolution | None,
@@ -332,10 +312,10 @@ def _resolution(reference: xr.Dataset, resolution: Resolution | None,
     return "native" if native and (not grid or bool((native_sizes > 0).all())) else "grid"
 
 
-def _points(reference: xr.Dataset, index: dict[str, npt.NDArray[np.intp]],
+def _points(reference: xr.Dataset, index: tuple[npt.NDArray[np.intp], ...],
             shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     if not {"point_y", "point_x"} <= set(reference.variables):
         return np.full((*shape, 0, 2), np.nan)
     return np.stack([
-        reference[name].transpose("image", "finding", "reader", "instance").isel(index).values
+        values_of(reference[name], (*_PER_READER, "instance"))[index]
         for name in ("point_y", "point_x")], axis=-1).astype(np.float64)

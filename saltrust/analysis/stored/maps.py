@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from saltrust.analysis.stored.annotations import label_positions
-from saltrust.cache.schema import FINDING_ALIASES, SPLITS, Status
+from saltrust.analysis.select import label_positions
+from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
+from saltrust.cache.schema import FINDING_ALIASES, GROUPS, SPLITS, Status
 from saltrust.errors import DataError, UsageError, nearest
 
 Float32Array = npt.NDArray[np.float32]
@@ -51,8 +52,9 @@ class StoredMaps:
         ndarray of float32, shape (len(images), y, x)
         """
         others = dict(zip(list(self.labels)[1:], position, strict=True))
-        chosen = self.heatmap.isel({"image": np.asarray(images, dtype=np.intp), **others})
-        return chosen.transpose("image", "y", "x").values.astype(np.float32, copy=False)
+        chosen = read_at(self.heatmap, ("image", "y", "x"),
+                         image=np.asarray(images, dtype=np.intp), **others)
+        return chosen.astype(np.float32, copy=False)
 
     def status_at(self, *position: int) -> npt.NDArray[np.uint8]:
         """Status of every image and finding at one position of the further dimensions."""
@@ -62,18 +64,14 @@ class StoredMaps:
 
 def stored_maps(cubes: xr.DataTree, group: str) -> StoredMaps | None:
     """The maps of a group; None where the cubes hold none."""
-    if group not in cubes.children:
+    dataset = dataset_of(cubes, group)
+    if dataset is None or "heatmap" not in dataset or "status" not in dataset:
         return None
-    dataset = cubes[group].to_dataset()
-    if "heatmap" not in dataset or "status" not in dataset:
-        return None
-    dims = [str(dim) for dim in dataset["heatmap"].dims if dim not in {"y", "x"}]
-    order = ["image", "finding", *(dim for dim in dims if dim not in {"image", "finding"})]
-    status = dataset["status"].transpose(*order).values
+    order = GROUPS[group]["status"].dims
+    status = values_of(dataset["status"], order)
     if not (status != Status.MISSING).any():
         return None
-    labels = {dim: [str(label) for label in dataset[dim].values] for dim in order}
-    return StoredMaps(dataset["heatmap"].transpose(*order, "y", "x"), labels, status)
+    return StoredMaps(dataset["heatmap"], {dim: labels_of(dataset, dim) for dim in order}, status)
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,9 @@ def select_images(cubes: xr.DataTree, split: str | None, findings: Sequence[str]
         If no image is in the split, or the cubes do not state splits.
     """
     root = cubes.to_dataset()
-    names = [str(name) for name in root["image"].values]
-    splits = [str(s) for s in root["split"].values] if "split" in root.variables else []
+    names = labels_of(root, "image")
+    splits = ([str(s) for s in values_of(root["split"], ["image"])]
+              if "split" in root.variables else [])
     if split is not None and split not in SPLITS:
         raise UsageError(f"split {split!r} is not known; {nearest(split, SPLITS)}")
     if split is not None and not splits:
@@ -126,12 +125,12 @@ def select_images(cubes: xr.DataTree, split: str | None, findings: Sequence[str]
                       dtype=np.intp)
     if not len(chosen):
         raise DataError(f"no image of the cubes is in split {split!r}")
-    patients = ([str(p) or name for p, name in zip(root["patient"].values, names, strict=True)]
+    patients = ([str(p) or name for p, name in
+                 zip(values_of(root["patient"], ["image"]), names, strict=True)]
                 if "patient" in root.variables else names)
-    known = [str(name) for name in root["finding"].values]
-    labels = None
-    if "reference" in cubes.children and "label" in cubes["reference"].data_vars:
-        stored = cubes["reference"].to_dataset()["label"]
-        labels = stored.transpose("image", "finding").values.astype(np.int8)
+    known = labels_of(root, "finding")
+    labels, reference = None, dataset_of(cubes, "reference")
+    if reference is not None and "label" in reference:
+        labels = values_of(reference["label"], ("image", "finding")).astype(np.int8)
     return Images(names, patients, splits, chosen, known,
                   label_positions(known, findings, "finding", FINDING_ALIASES), labels)

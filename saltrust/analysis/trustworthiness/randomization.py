@@ -28,7 +28,7 @@ from saltrust.analysis.inference.resampling import cluster_codes, resample_block
 from saltrust.analysis.pixels.map_similarity import DifferentImages, different_images, same_images
 from saltrust.analysis.pixels.ssim import SsimSettings, ssim_settings
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored.annotations import label_positions
+from saltrust.analysis.select import label_positions
 from saltrust.analysis.stored.contents import source
 from saltrust.analysis.stored.maps import (
     RANDOMISED,

@@ -29,7 +29,7 @@ from saltrust.analysis.pixels.map_similarity import (
 )
 from saltrust.analysis.pixels.ssim import SsimSettings, ssim_settings
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored.annotations import label_positions
+from saltrust.analysis.select import label_positions
 from saltrust.analysis.stored.contents import require_heatmaps, source
 from saltrust.analysis.stored.maps import (
     LOCALIZER,

@@ -15,7 +15,8 @@ import xarray as xr
 from tqdm import tqdm
 
 from saltrust.analysis.pixels.precision_recall import CurveAreas, curve_areas
-from saltrust.analysis.stored.annotations import Annotations, label_positions, read_annotations
+from saltrust.analysis.select import label_positions
+from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.average_mask import AVERAGE_MASK, FITTED_ON, AverageMask, average_mask
 from saltrust.analysis.stored.contents import one_of
 from saltrust.analysis.stored.maps import LOCALIZER, RANDOMISED, TRAINED, StoredMaps, stored_maps

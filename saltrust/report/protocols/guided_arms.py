@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from saltrust.analysis.stored.annotations import label_positions
+from saltrust.analysis.select import label_positions
 from saltrust.analysis.stored.contents import source
 from saltrust.errors import DataError, UsageError
 

@@ -1,0 +1,213 @@
+"""Choosing what is analysed: a sub-tree of the cubes, by labels and by coordinates of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from saltrust.cache.schema import FINDING_ALIASES, Status
+from saltrust.cache.store import open_cubes
+from saltrust.choices import Split, check_word
+from saltrust.errors import DataError, UsageError, nearest
+
+#: Dimensions with labels, besides the image.
+LABELLED = ("finding", "explainer", "model", "reader", "replicate", "stage")
+Labels = Mapping[str, Any]
+
+
+def as_cubes(cubes: xr.DataTree | str | Path) -> xr.DataTree:
+    """The tree itself, or that of the store at a path.
+
+    Raises
+    ------
+    UsageError, DataError
+        Where it cannot be opened (:func:`saltrust.open_cubes`), or is something else.
+    """
+    if isinstance(cubes, xr.DataTree):
+        return cubes
+    if isinstance(cubes, str | Path):
+        return open_cubes(cubes)
+    raise UsageError(f"cubes must be a DataTree, as saltrust.open_cubes gives, or the path of a "
+                     f"store, not {type(cubes).__name__}")
+
+
+def select(cubes: xr.DataTree | str | Path, *, stored: bool = False, **labels: Any) -> xr.DataTree:
+    """The part of the cubes that has the labels; every analysis takes it in their place.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree or path
+    stored : bool
+        Only images, findings, explainers and models of which a usable heatmap is stored, so that
+        little but fill values of maps that were never made is left out.
+    **labels
+        By name of a dimension (``finding``, ``explainer``, ``model``, ``reader``, ``image``,
+        ``replicate``, ``stage``) or of a coordinate of images (``split``, ``view``, ``patient``,
+        ``study``, any covariate): a label, or a list of labels.  None restricts nothing.
+        ``explainer`` and ``model`` concern the groups that have such a label; networks that
+        localize stay, as the baselines that they are, unless one of them is named.
+
+    Returns
+    -------
+    xarray.DataTree
+        With all dimensions, in the order of the cubes; maps are still read when asked for.
+
+    Raises
+    ------
+    UsageError
+        If a name or a label is not known; the nearest is named.
+    DataError
+        If no image is left.
+
+    Examples
+    --------
+    ::
+
+        test = saltrust.select(cubes, split="test", finding=["Edema", "Cardiomegaly"])
+        saltrust.localization(test)
+        saltrust.select(cubes, explainer="gradcam", view="frontal PA", sex="F")
+    """
+    tree = as_cubes(cubes)
+    wanted = {name: _listed(value) for name, value in labels.items() if value is not None}
+    groups = _groups(tree)
+    _check_known(groups, wanted)
+    images = _image_positions(groups["/"], wanted)
+    parts: dict[str, xr.Dataset] = {}
+    for path, dataset in groups.items():
+        chosen = _positions(path, dataset, wanted)
+        if images is not None:
+            chosen["image"] = images
+        parts[path] = _taken(dataset, chosen)
+    selected = _tree(tree, parts)
+    return _with_maps(selected) if stored else selected
+
+
+def _with_maps(tree: xr.DataTree) -> xr.DataTree:
+    """Only labels with a usable heatmap."""
+    if "saliency" not in tree.children or "status" not in tree["saliency"].data_vars:
+        raise DataError("the selected cubes hold no heatmaps (/saliency/status is absent); run "
+                        "`saltrust generate`")
+    status = tree["saliency"].to_dataset()["status"]
+    usable = status == int(Status.OK)
+    kept = {str(dim): usable[dim].values[usable.any([d for d in usable.dims if d != dim]).values]
+            for dim in usable.dims}
+    if any(not len(names) for names in kept.values()):
+        raise DataError("no usable heatmap is stored of what was selected; select other labels or "
+                        "run `saltrust generate`")
+    return select(tree, **{dim: names.tolist() for dim, names in kept.items()})
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return [value]
+    return list(value)
+
+
+def _groups(tree: xr.DataTree) -> dict[str, xr.Dataset]:
+    return {"/": tree.to_dataset(),
+            **{name: node.to_dataset() for name, node in tree.children.items()}}
+
+
+def _tree(tree: xr.DataTree, parts: Mapping[str, xr.Dataset]) -> xr.DataTree:
+    result = xr.DataTree.from_dict({path: part.assign_attrs(
+        tree.attrs if path == "/" else tree[path].attrs) for path, part in parts.items()})
+    result.name = tree.name
+    return result
+
+
+def _taken(dataset: xr.Dataset, positions: Mapping[str, npt.NDArray[np.intp]]) -> xr.Dataset:
+    """A group at these positions; a dimension of which nothing is left out stays as it is."""
+    moved = {dim: at for dim, at in positions.items() if dim in dataset.dims
+             and not np.array_equal(at, np.arange(dataset.sizes[dim]))}
+    return dataset.isel(moved) if moved else dataset
+
+
+def label_positions(names: Sequence[str], wanted: Sequence[str] | None, what: str,
+                    aliases: Mapping[str, str] | None = None) -> npt.NDArray[np.intp]:
+    """Positions of the labels asked for, in the order of the cubes; all where None.
+
+    Raises
+    ------
+    UsageError
+        If a label is not among the names; the nearest is named.
+    """
+    if wanted is None:
+        return np.arange(len(names))
+    chosen = set()
+    for name in map(str, [wanted] if isinstance(wanted, str) else wanted):
+        known = name if name in names else (aliases or {}).get(name, name)
+        if known not in names:
+            raise UsageError(f"the cubes have no {what} {name!r}; {nearest(name, names)}")
+        chosen.add(list(names).index(known))
+    return np.array(sorted(chosen), dtype=np.intp)
+
+
+def _positions(path: str, dataset: xr.Dataset, wanted: Labels
+               ) -> dict[str, npt.NDArray[np.intp]]:
+    chosen = {}
+    for dim in LABELLED:
+        if dim not in wanted or dim not in dataset.dims:
+            continue
+        names = [str(label) for label in dataset[dim].values]
+        labels = [str(label) for label in wanted[dim]]
+        if dim == "finding":
+            labels = [name if name in names else FINDING_ALIASES.get(name, name)
+                      for name in labels]
+        present = [name for name in labels if name in names]
+        if dim == "model" and path == "localizer" and not present:
+            continue
+        chosen[dim] = label_positions(names, present, dim)
+    return chosen
+
+
+def _check_known(groups: Mapping[str, xr.Dataset], wanted: Labels) -> None:
+    """Refuse a name that is no coordinate, and a label that no group has."""
+    root = groups["/"]
+    known = {"image", *(str(name) for name, array in root.variables.items()
+                        if array.dims == root["image"].dims),
+             *(dim for dim in LABELLED if any(dim in part.coords for part in groups.values()))}
+    for name, labels in wanted.items():
+        if name == "split":
+            for label in labels:
+                check_word(label, Split, "split")
+            if "split" not in known:
+                raise DataError("the cubes do not state which split an image is in; leave the "
+                                "split out")
+        if name not in known:
+            raise UsageError(f"the cubes have no dimension or coordinate of images {name!r}; "
+                             f"{nearest(name, sorted(known))}")
+        if name not in LABELLED:
+            continue
+        present = list(dict.fromkeys(
+            str(label) for path, part in groups.items() if name in part.coords
+            for label in np.atleast_1d(part.coords[name].values)))
+        aliases = FINDING_ALIASES if name == "finding" else None
+        label_positions(present, [str(label) for label in labels], name, aliases)
+
+
+def _image_positions(root: xr.Dataset, wanted: Labels) -> npt.NDArray[np.intp] | None:
+    """Positions of the images that have all labels asked for; None where all stay."""
+    names = [name for name in wanted if name not in LABELLED]
+    if not names or "image" not in root.dims:
+        return None
+    kept = np.ones(root.sizes["image"], dtype=bool)
+    for name in names:
+        labels = wanted[name]
+        if name not in root.variables:
+            continue
+        values = root[name].values
+        if name == "image":
+            label_positions([str(value) for value in values], labels, "image")
+        kept &= np.isin(values, labels) if values.dtype.kind in "iufb" else np.isin(
+            values.astype(object).astype(str), [str(label) for label in labels])
+        if not kept.any():
+            stated = " or ".join(repr(label) for label in labels[:5])
+            raise DataError(f"no image of the cubes is in split {stated}" if name == "split" else
+                            f"no selected image of the cubes has {name} {stated}; "
+                            + nearest(str(labels[0]), dict.fromkeys(map(str, values.tolist()))))
+    return np.flatnonzero(kept)
