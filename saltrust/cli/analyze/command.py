@@ -1,0 +1,100 @@
+"""What every ``saltrust analyze`` command does: load, select, compute, emit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from saltrust.cli.options import shows_progress
+from saltrust.cli.output import emit, write_figures
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from saltrust.analysis.result import Result
+
+#: Options that choose a part of the cubes, and the coordinate that each names.
+SELECTION = {"split": "split", "findings": "finding", "explainers": "explainer",
+             "models": "model", "reader": "reader"}
+OUTPUT = ("form", "tables", "folder", "overwrite")
+#: Names of options on the command line, where they are not those of the fields.
+_FIELDS = {"slice": "iou_slice", "kind": "bootstrap"}
+
+Draw = Callable[["xr.DataTree", "Result"], Mapping[str, "Figure"]]
+
+
+def run(ctx: click.Context, topic: str, compute: Callable[..., Result], cubes: Path,
+        options: dict[str, Any], *, draw: Draw | None = None) -> None:
+    """Load the cubes, select from them, compute, and emit.
+
+    Parameters
+    ----------
+    ctx : click.Context
+    topic : str
+        Stem of the names of files.
+    compute : callable
+        ``compute(cubes, **options)``, an analysis of the Python face.
+    cubes : Path
+    options : dict
+        As click gives them; those that belong together are handed on together.
+    draw : callable, optional
+        Figures by name, written where a folder was named.
+    """
+    from saltrust.cache.store import open_cubes
+
+    output = split_off(options, OUTPUT)
+    tree = selected(open_cubes(cubes), options)
+    result = compute(tree, **grouped(ctx, options))
+    emit(result, topic, **output)
+    if draw is not None and output["folder"] is not None:
+        write_figures(draw(tree, result), output["folder"], overwrite=output["overwrite"])
+
+
+def selected(tree: xr.DataTree, options: dict[str, Any]) -> xr.DataTree:
+    """The part of the cubes that the options choose; these are taken out of the options."""
+    from saltrust.analysis.select import select
+
+    labels = {SELECTION[name]: value or None
+              for name, value in split_off(options, SELECTION).items()}
+    return select(tree, **labels)
+
+
+def split_off(options: dict[str, Any], names: Any) -> dict[str, Any]:
+    """Take these options out of the others."""
+    return {name: options.pop(name) for name in names if name in options}
+
+
+def grouped(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat options as the values that analyses take together.
+
+    Parameters
+    ----------
+    ctx : click.Context
+    options : mapping of str to object
+
+    Returns
+    -------
+    dict of str to object
+        ``scoring``, ``execution``, ``resampling`` where their options are among these, and the
+        others as they are.
+    """
+    from saltrust.analysis.options import Execution, Resampling, Scoring
+
+    rest = dict(options)
+    values: dict[str, Any] = {}
+    for name, kind, sign in (("scoring", Scoring, "definition"),
+                             ("execution", Execution, "workers"),
+                             ("resampling", Resampling, "resamples")):
+        if sign not in rest:
+            continue
+        given = {field.name: rest.pop(_FIELDS.get(field.name, field.name))
+                 for field in fields(kind) if _FIELDS.get(field.name, field.name) in rest}
+        if kind is Execution:
+            given["progress"] = shows_progress(ctx)
+        values[name] = kind(**given)
+    return {**values, **rest}
