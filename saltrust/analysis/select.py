@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
 from saltrust.cache.schema import FINDING_ALIASES, Status
@@ -20,8 +21,14 @@ LABELLED = ("finding", "explainer", "model", "reader", "replicate", "stage")
 Labels = Mapping[str, Any]
 
 
-def as_cubes(cubes: xr.DataTree | str | Path) -> xr.DataTree:
+def as_cubes(cubes: xr.DataTree | str | Path, table: str = "") -> xr.DataTree:
     """The tree itself, or that of the store at a path.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree or path
+    table : str
+        The function that takes a table of scores, to name where one was given.
 
     Raises
     ------
@@ -32,6 +39,9 @@ def as_cubes(cubes: xr.DataTree | str | Path) -> xr.DataTree:
         return cubes
     if isinstance(cubes, str | Path):
         return open_cubes(cubes)
+    if isinstance(cubes, pd.DataFrame) and table:
+        raise UsageError(f"a table of scores was given in the place of cubes; saltrust.{table} "
+                         "takes one")
     raise UsageError(f"cubes must be a DataTree, as saltrust.open_cubes gives, or the path of a "
                      f"store, not {type(cubes).__name__}")
 

@@ -11,9 +11,13 @@ from typing import Any
 import click
 
 from saltrust import __version__
-from saltrust.cli.analyze.from_scores import analyze
+from saltrust.cli.analyze.confidence import confidence
+from saltrust.cli.analyze.from_scores import classification
 from saltrust.cli.analyze.gaze import gaze
+from saltrust.cli.analyze.group import analyze
+from saltrust.cli.analyze.localization import descriptors, localization, thresholds
 from saltrust.cli.analyze.mixed import mixed
+from saltrust.cli.analyze.regressions import regressions
 from saltrust.cli.analyze.trustworthiness import (
     randomization,
     repeatability,
@@ -88,7 +92,8 @@ def _warnings_on_stderr(level: int) -> Iterator[None]:
 for _command in (demo, import_, train, generate, info, analyze, protocol, report):
     main.add_command(_command)
 
-for _command in (utility, randomization, repeatability, reproducibility, gaze, mixed):
+for _command in (descriptors, localization, thresholds, regressions, confidence, classification,
+                 utility, randomization, repeatability, reproducibility, gaze, mixed):
     analyze.add_command(_command)
 protocol.add_command(trustworthiness)
 protocol.add_command(guided_training)

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
+from saltrust.choices import Adjustment, Definition, Format, IouSlice, Resolution, Split, words
 from saltrust.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FORMATS = ("table", "json", "csv", "markdown", "latex")
+FORMATS = words(Format)
 
 study_argument = click.argument("study", type=click.Path(path_type=Path), metavar="STUDY.toml")
 cubes_argument = click.argument("cubes", type=click.Path(path_type=Path), metavar="CUBES")
@@ -44,7 +45,7 @@ def stack(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 def split_option(default: str) -> Callable[[Any], Any]:
     """``--split``, whose help says what is taken without it."""
-    return click.option("--split", type=click.Choice(["train", "val", "test", "none"]),
+    return click.option("--split", type=click.Choice(words(Split)),
                         default=None, help=f"Only images of this split.  [default: {default}]")
 
 
@@ -60,10 +61,10 @@ map_options = stack(
 )
 
 definition_options = stack(
-    click.option("--definition", type=click.Choice(["default", "peer"]), default="default",
+    click.option("--definition", type=click.Choice(words(Definition)), default="default",
                  show_default=True,
                  help="peer: every definition as the released CheXlocalize code has it."),
-    click.option("--resolution", type=click.Choice(["native", "grid"]), default=None,
+    click.option("--resolution", type=click.Choice(words(Resolution)), default=None,
                  help="Score at the radiographs' own size or on the study's grid.  "
                       "[default: native where native masks are stored]"),
 )
@@ -72,7 +73,7 @@ definition_options = stack(
 
 def _slice_option(under_peer: str) -> Callable[[Any], Any]:
     return click.option(
-        "--slice", "iou_slice", type=click.Choice(["positive", "all", "both_nonempty"]),
+        "--slice", "iou_slice", type=click.Choice(words(IouSlice)),
         default=None,
         help="Which image-finding pairs enter the IoU: reference non-empty; all but true "
              "negatives; both masks non-empty.  "
@@ -115,7 +116,7 @@ benchmark_option = click.option(
     "--benchmark", default=None, metavar="READER",
     help="Benchmark reader that stands for the expert.  [default: mean over all of them]")
 adjustment_option = click.option(
-    "--adjustment", type=click.Choice(["bonferroni", "holm", "bh", "none"]),
+    "--adjustment", type=click.Choice(words(Adjustment)),
     default="bonferroni", show_default=True, help="Correction of p-values within a family.")
 margin_option = click.option(
     "--margin", type=click.FloatRange(0, 1, min_open=True), default=None, metavar="NUMBER",

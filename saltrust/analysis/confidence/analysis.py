@@ -19,22 +19,15 @@ import xarray as xr
 from saltrust.analysis.classification.calibration import calibration_table
 from saltrust.analysis.confidence.strata import confidence_strata
 from saltrust.analysis.inference.clustered import robust_slope
-from saltrust.analysis.inference.correlation import INTERVALS, spearman
-from saltrust.analysis.inference.estimate import (
-    STARS_LEGEND,
-    Estimate,
-    cell,
-    check_confidence_level,
-    estimates_table,
-)
+from saltrust.analysis.inference.correlation import spearman
+from saltrust.analysis.inference.estimate import STARS_LEGEND, Estimate, cell, estimates_table
 from saltrust.analysis.inference.linear import simple_regression
-from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, adjust_families
-from saltrust.analysis.localization.analysis import Cut, score_maps
-from saltrust.analysis.pixels.overlap import IOU_SLICES, check_slice
-from saltrust.analysis.pixels.shape import check_definition
+from saltrust.analysis.inference.multiplicity import adjust_families
+from saltrust.analysis.options import Execution, Resampling, Scoring
+from saltrust.analysis.pixels.overlap import IOU_SLICES
 from saltrust.analysis.result import Result
-from saltrust.analysis.scores.segmentation_rules import cutoff_choice
-from saltrust.analysis.scores.selection import (
+from saltrust.analysis.scores.score_rows import (
+    EXPERT,
     SCHEMES,
     Scheme,
     check_columns,
@@ -45,16 +38,14 @@ from saltrust.analysis.scores.selection import (
     shared_exclusions,
     why_nothing,
 )
-from saltrust.analysis.stored.annotations import read_annotations
+from saltrust.analysis.scores.scored_maps import score_maps
+from saltrust.analysis.scores.segmentation_rules import cutoff_choice
+from saltrust.analysis.scores.tidy_scores import read_frame, tidy_scores
+from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import probabilities as stored_probabilities
-from saltrust.analysis.stored.contents import (
-    require_heatmaps,
-    require_masks,
-    require_reader,
-    source,
-)
-from saltrust.choices import Adjustment, CorrelationInterval, Definition, IouSlice, Resolution
-from saltrust.errors import DataError, UsageError, nearest
+from saltrust.analysis.stored.contents import require_heatmaps, require_masks, source
+from saltrust.choices import Adjustment, CorrelationInterval, IouSlice, check_word
+from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -67,46 +58,40 @@ OPERATING_POINT = 0.5
 IDENTIFY = ("explainer", "model", "scheme", "response", "finding")
 
 
-def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str | None = None,
-               explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
-               definition: Definition = "default",
-               iou_slice: IouSlice | None = None, normalise: bool | None = None,
-               interval: CorrelationInterval | None = None, adjustment: Adjustment = "bonferroni",
-               operating_point: float | str | Path = OPERATING_POINT,
-               confidence_level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Result:
-    """Relate localization scores to predicted probabilities.
+def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
+               execution: Execution = Execution(), resampling: Resampling = Resampling(),
+               normalize: bool | None = None, interval: CorrelationInterval | None = None,
+               adjustment: Adjustment = "bonferroni",
+               operating_point: float | str | Path = OPERATING_POINT) -> Result:
+    """Score the maps of cubes and relate their scores to the predicted probabilities.
 
     Parameters
     ----------
-    scores : pandas.DataFrame
-        As :mod:`saltrust.analysis.localization.analysis` gives; rows of experts are ignored.
-    probabilities : pandas.DataFrame
-        Columns ``image, finding, model, probability``.
-    reader : str, optional
-        Reference reader; the first where there are several.
-    explainers, models : sequence of str, optional
-        Only these.
-    definition : {"default", "peer"}
-        Sets the defaults of the next three; ``peer`` as protocol S: slice ``all``, normalised
-        probabilities in the pooled rows, Fisher's interval (with the n of the row).
-    iou_slice : {"positive", "all", "both_nonempty"}, optional
-        Which overlaps count (see :data:`saltrust.analysis.pixels.overlap.IOU_SLICES`).  ``all``
-        scores false positives 0, which makes part of the relation mechanical.
-    normalise : bool, optional
-        Whether probabilities are min-max normalised per finding, over the rows in use, in the
-        pooled rows.
+    cubes : xarray.DataTree or path
+        As :func:`saltrust.open_cubes` gives, or a part of it (:func:`saltrust.select`, ``.sel``),
+        with maps, predictions and reference masks.  Of several reference readers the first
+        counts; select another with ``reader=[...]``.
+    scoring : Scoring
+        How maps are scored.  Its slice says which overlaps count: by default ``positive``, or
+        ``all`` under ``peer``, which scores false positives 0 and so makes part of the relation
+        mechanical.
+    execution : Execution
+        Workers, progress, and whether scores are kept in the store.
+    resampling : Resampling
+        The bootstrap by patient, and the level of the intervals, which are not adjusted for
+        multiplicity.
+    normalize : bool, optional
+        Whether probabilities are min-max normalized per finding, over the rows in use, in the
+        pooled rows; by default under ``peer`` only, as protocol S.
     interval : {"bonett-wright", "fisher", "bootstrap"}, optional
-        Of Spearman's correlation; the bootstrap resamples patients.
+        Of Spearman's correlation; by default Bonett and Wright's, under ``peer`` Fisher's (with
+        the n of the row).  The bootstrap resamples patients.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         For multiplicity.  Per explainer, model, scheme and term, the findings are one family
         and the two pooled rows another.
     operating_point : float or path
         Probability above which the model calls a finding, or a file with one per finding in
         the column ``cutoff`` (:mod:`saltrust.analysis.scores.segmentation_rules`).
-    confidence : float
-        Level of the intervals, which are not adjusted for multiplicity.
-    resamples, seed : int
-        Of the bootstrap.
 
     Returns
     -------
@@ -120,7 +105,118 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
         were of one finding, as protocol S.  Table ``robust``: the same slopes with CR2 errors
         clustered by patient (by image where the patient is unknown), and the number of
         ``clusters``.  Table ``strata``: mean localization of true positives, of false
-        negatives and by bin of probability (:mod:`saltrust.analysis.confidence.strata`).
+        negatives and by bin of probability (:mod:`saltrust.analysis.confidence.strata`).  Table
+        ``calibration``: of the probabilities on all labelled images
+        (:func:`saltrust.analysis.classification.calibration.calibration_table`).
+
+    Raises
+    ------
+    DataError
+        If the cubes hold no reference masks, maps or predictions, or not one estimate can be
+        computed.
+    UsageError
+        If an option or a name is not known, or a table of scores was given
+        (:func:`confidence_from_scores` takes one).
+
+    References
+    ----------
+    A. Saporta et al., "Deep learning saliency maps do not accurately highlight diagnostically
+    relevant regions for medical image interpretation" (2021), Table 3.
+    """
+    tree = as_cubes(cubes, table="confidence_from_scores")
+    purpose = "confidence cannot be related to localization"
+    require_masks(tree, purpose)
+    require_heatmaps(tree, purpose)
+    predicted = stored_probabilities(tree, purpose)
+    scored = score_maps(tree, scoring, execution, under_peer="all", readers=False)
+    try:
+        result = relate(scored.table, predicted, scoring=scoring, resampling=resampling,
+                        normalize=normalize, interval=interval, adjustment=adjustment,
+                        operating_point=operating_point)
+    except DataError as error:
+        raise DataError(f"{source(tree)}: {error}") from None
+    drawing = resampling.describe()
+    calibration = calibration_table(tree, predicted, **drawing)
+    meta = {name: scored.meta[name] for name in ("resolution", "split", "probability_cutoff")}
+    return Result({**meta, **result.meta}, {**result.tables, "calibration": calibration})
+
+
+def confidence_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scoring = Scoring(),
+                           resampling: Resampling = Resampling(), normalize: bool | None = None,
+                           interval: CorrelationInterval | None = None,
+                           adjustment: Adjustment = "bonferroni",
+                           operating_point: float | str | Path = OPERATING_POINT) -> Result:
+    """Relate scores to probabilities that stand beside them in one tidy table.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame or path
+        One row per map and reference mask, as ``cubes.saltrust.scores()`` gives, or a CSV of
+        that: ``image, finding, explainer``, ``iou`` and/or ``hit``, ``probability``; optional
+        ``patient, model, reader, area_predicted, area_reference``.  Rows of experts are ignored.
+    scoring : Scoring
+        Its slice and definition; scores are as they stand in the table.
+    resampling : Resampling
+        The bootstrap by patient, and the level of the intervals.
+    normalize : bool, optional
+        Whether probabilities are min-max normalized per finding in the pooled rows.
+    interval : {"bonett-wright", "fisher", "bootstrap"}, optional
+        Of Spearman's correlation.
+    adjustment : {"bonferroni", "holm", "bh", "none"}
+        For multiplicity.
+    operating_point : float or path
+        Probability above which the model calls a finding, or a file with one per finding.
+
+    Returns
+    -------
+    Result
+        The tables of :func:`confidence` but ``calibration``, which needs labels.
+
+    Raises
+    ------
+    DataError
+        If the table lacks a column, repeats rows, or not one estimate can be computed.
+    UsageError
+        If an option or a name is not known, or there is no such file.
+    """
+    frame, where = read_frame(scores)
+    table, _ = tidy_scores(frame, where, measured=("probability",))
+    maps_only = table[table["explainer"] != EXPERT]
+    predicted = maps_only[["image", "finding", "model", "probability"]].dropna(
+        subset="probability").drop_duplicates()
+    try:
+        result = relate(maps_only.drop(columns="probability"), predicted, scoring=scoring,
+                        resampling=resampling, normalize=normalize, interval=interval,
+                        adjustment=adjustment, operating_point=operating_point)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    return Result({"scores": where, **result.meta}, result.tables)
+
+
+def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scoring = Scoring(),
+           resampling: Resampling = Resampling(), normalize: bool | None = None,
+           interval: CorrelationInterval | None = None, adjustment: Adjustment = "bonferroni",
+           operating_point: float | str | Path = OPERATING_POINT) -> Result:
+    """Relate a table of scores to a table of probabilities.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As table ``scores`` of :func:`saltrust.localization`; rows of experts are ignored.
+    probabilities : pandas.DataFrame
+        Columns ``image, finding, model, probability``.
+    scoring : Scoring
+        Its slice and definition.
+    resampling : Resampling
+    normalize : bool, optional
+    interval : {"bonett-wright", "fisher", "bootstrap"}, optional
+    adjustment : {"bonferroni", "holm", "bh", "none"}
+    operating_point : float or path
+
+    Returns
+    -------
+    Result
+        The tables of :func:`confidence` but ``calibration``.
 
     Raises
     ------
@@ -128,28 +224,24 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
         If a table lacks a column or repeats rows, or not one estimate can be computed.
     UsageError
         If an option or a name is not known.
-
-    References
-    ----------
-    A. Saporta et al., "Deep learning saliency maps do not accurately highlight diagnostically
-    relevant regions for medical image interpretation" (2021), Table 3.
     """
-    check_confidence_level(confidence_level)
-    iou_slice, normalise, interval = _by_definition(definition, iou_slice, normalise, interval)
-    if adjustment not in ADJUSTMENTS:
-        raise UsageError(f"adjustment {adjustment!r} is not known; "
-                         f"{nearest(adjustment, ADJUSTMENTS)}")
+    peer = scoring.definition == "peer"
+    iou_slice = scoring.sliced("all")
+    normalize = peer if normalize is None else normalize
+    interval = check_word(interval or ("fisher" if peer else "bonett-wright"),
+                          CorrelationInterval, "interval")
+    check_word(adjustment, Adjustment, "adjustment")
     point = cutoff_choice(operating_point, "operating point")
+    drawing = resampling.describe()
     scores = check_scores(scores)
     predicted = check_columns(probabilities, ("image", "finding", "model"), ("probability",),
                               "probabilities")
-    reference = reference_reader(scores, reader)
+    reference = reference_reader(scores)
     scores = scores[scores["reader"] == reference].merge(
         predicted, on=["image", "finding", "model"], how="left", validate="many_to_one")
-    options = {"interval": interval, "confidence_level": confidence_level, "resamples": resamples,
-               "seed": seed}
-    related = maps(scores, explainers, models)
-    rows, robust_rows, excluded = _all_estimates(scores, related, iou_slice, normalise, options)
+    related = maps(scores)
+    rows, robust_rows, excluded = _all_estimates(scores, related, iou_slice, normalize,
+                                                 {"interval": interval, **drawing})
     table = _adjust(estimates_table(rows, IDENTIFY, ("r_squared",)), adjustment)
     clustered = estimates_table(robust_rows, IDENTIFY, ("clusters",)).astype({"clusters": "int64"})
     if table["estimate"].isna().all():
@@ -159,14 +251,15 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
                         f"{why_nothing(notes, excluded)}; add annotated positive images and "
                         "predictions")
     meta = {
-        "definition": definition, "slice": iou_slice, "slice_meaning": IOU_SLICES[iou_slice],
+        "definition": scoring.definition, "slice": iou_slice,
+        "slice_meaning": IOU_SLICES[iou_slice],
         "hits": "rows with a non-empty reference mask",
-        "operating_point": point.said.removesuffix(" for every map"),
+        "operating_point": point.description.removesuffix(" for every map"),
         "probability": "as predicted" + (
-            "; min-max normalised per finding in the pooled rows" if normalise else ""),
+            "; min-max normalised per finding in the pooled rows" if normalize else ""),
         "pooled": {WITHIN: "one intercept per finding; ranks within findings",
                    POOLED: "all rows as if of one finding"},
-        "reference_readers": [reference], "confidence_level": confidence_level,
+        "reference_readers": [reference], **drawing,
         "spearman_interval": interval,
         "intervals": "not adjusted for multiplicity; estimates: classical; robust: CR2 "
                      "clustered by patient (image where unknown)",
@@ -176,94 +269,13 @@ def confidence(scores: pd.DataFrame, probabilities: pd.DataFrame, *, reader: str
             "factor": len(table["finding"].unique()) - 2, "factor of pooled rows": 2,
             "planned tests without a p-value": "count in the factor"},
         "stars": STARS_LEGEND,
-        "resamples": resamples, "seed": seed,
         "counts": {"estimates": len(table), "computed": int(table["estimate"].notna().sum())},
         "exclusions": shared_exclusions(excluded),
     }
-    chosen = pd.Series(list(zip(scores["explainer"], scores["model"], strict=True)),
-                       index=scores.index).isin(related)
-    strata = confidence_strata(scores[chosen], point, adjustment=adjustment,
-                               confidence_level=confidence_level, resamples=resamples, seed=seed)
+    strata = confidence_strata(scores[scores["explainer"] != EXPERT], point,
+                               adjustment=adjustment, **drawing)
     return Result(meta, {"estimates": table, "robust": _adjust(clustered, adjustment),
                          "strata": strata})
-
-
-# Below, the keyword for the level of intervals hides the function's name.
-_relate = confidence
-
-
-def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
-               split: str | None = None, findings: Sequence[str] | None = None,
-               explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
-               reader: str | None = None, definition: Definition = "default",
-               iou_slice: IouSlice | None = None, normalise: bool | None = None,
-               interval: CorrelationInterval | None = None, adjustment: Adjustment = "bonferroni",
-               operating_point: float | str | Path = OPERATING_POINT,
-               confidence_level: float = 0.95, resamples: int = 1000, seed: int = 0,
-               threshold: Cut = None, cutoff: Cut = None, keep: bool = False,
-               workers: int = 1, scheduler: str | None = None, progress: bool = False) -> Result:
-    """Score the maps of cubes and relate them to the stored probabilities.
-
-    Parameters
-    ----------
-    cubes : xarray.DataTree
-        As :func:`saltrust.open_cubes` gives, with maps, predictions and reference masks.
-    resolution : {"native", "grid"}, optional
-        Size at which maps are scored; by default native where it is stored.
-    split : {"train", "val", "test", "none"}, optional
-        Only images of this split.
-    findings, explainers, models : sequence of str, optional
-        Only these.
-    reader, definition, iou_slice, normalise, interval, adjustment, operating_point, \
-confidence, resamples, seed
-        As :func:`confidence`; ``definition`` also sets how maps are scored.
-    threshold, cutoff, keep, workers, scheduler
-        As :func:`saltrust.analysis.localization.analysis.score_maps`.
-    progress : bool
-        Show a bar on stderr.
-
-    Returns
-    -------
-    Result
-        As :func:`confidence`, and ``calibration`` of the probabilities on all labelled images
-        of the selection (:func:`saltrust.analysis.classification.calibration.calibration_table`).
-
-    Raises
-    ------
-    DataError
-        If the cubes hold no reference masks, maps or predictions, or as :func:`confidence`.
-    UsageError
-        If an option or a name is not known.
-    """
-    purpose = "confidence cannot be related to localization"
-    require_masks(cubes, purpose)
-    require_heatmaps(cubes, purpose)
-    require_reader(cubes, reader, "reference")
-    predicted = stored_probabilities(cubes, purpose)
-    iou_slice, normalise, interval = _by_definition(definition, iou_slice, normalise, interval)
-    scores = score_maps(cubes, resolution=resolution, definition=definition, iou_slice=iou_slice,
-                        split=split, findings=findings, explainers=explainers, models=models,
-                        threshold=threshold, cutoff=cutoff, keep=keep, workers=workers,
-                        scheduler=scheduler, progress=progress)
-    try:
-        result = _relate(scores, predicted, reader=reader, explainers=explainers, models=models,
-                        definition=definition, iou_slice=iou_slice, normalise=normalise,
-                        interval=interval, adjustment=adjustment,
-                        operating_point=operating_point, confidence_level=confidence_level,
-                        resamples=resamples, seed=seed)
-    except DataError as error:
-        raise DataError(f"{source(cubes)}: {error}") from None
-    used = read_annotations(cubes, resolution=resolution, split=split, findings=findings)
-    chosen = predicted[predicted["image"].isin(used.images)
-                       & predicted["finding"].isin(used.findings)]
-    if models:
-        chosen = chosen[chosen["model"].isin(models)]
-    calibration = calibration_table(cubes, chosen, confidence_level=confidence_level,
-                                    resamples=resamples,
-                                    seed=seed)
-    return Result({"resolution": used.resolution, "split": split,
-                   "probability_cutoff": cutoff_choice(cutoff).said, **result.meta},
-                  {**result.tables, "calibration": calibration})
 
 
 def table3(result: Result) -> pd.DataFrame:
@@ -281,31 +293,18 @@ def table3(result: Result) -> pd.DataFrame:
         ``estimate (low, high)`` and stars by the *adjusted* p-value; ``n/a`` and the reason
         where there is no estimate.  Explainer and model stand before where there are several.
     """
-    found = result.tables["estimates"]
+    estimates = result.tables["estimates"]
     names = ["explainer", "model", "scheme", "finding"]
     cells = {(*(getattr(row, name) for name in names), row.term): cell(row)
-             for row in found.itertuples()}
-    heads = found[[*names, "n"]].drop_duplicates(names)
+             for row in estimates.itertuples()}
+    heads = estimates[[*names, "n"]].drop_duplicates(names)
     table = pd.DataFrame(
         [(*head, *(cells[*head[:-1], term] for term in TERMS))
          for head in heads.itertuples(index=False)],
         columns=[*names, "n", "linear regression coefficient", "Spearman correlation"])
     table["scheme"] = table["scheme"].map({"iou": "IoU", "hit": "Hit/Miss"})
     return table.drop(columns=[name for name in ("explainer", "model")
-                               if len(found[name].unique()) == 1])
-
-
-def _by_definition(definition: Definition, iou_slice: IouSlice | None, normalise: bool | None,
-                   interval: CorrelationInterval | None) -> tuple[IouSlice, bool,
-                                                                  CorrelationInterval]:
-    check_definition(definition)
-    peer = definition == "peer"
-    iou_slice = iou_slice or ("all" if peer else "positive")
-    check_slice(iou_slice)
-    interval = interval or ("fisher" if peer else "bonett-wright")
-    if interval not in INTERVALS:
-        raise UsageError(f"interval {interval!r} is not known; {nearest(interval, INTERVALS)}")
-    return iou_slice, peer if normalise is None else normalise, interval
+                               if len(estimates[name].unique()) == 1])
 
 
 def _complete(stored: pd.DataFrame, scheme: Scheme, iou_slice: IouSlice
@@ -326,7 +325,7 @@ def _complete(stored: pd.DataFrame, scheme: Scheme, iou_slice: IouSlice
 
 def _all_estimates(
     scores: pd.DataFrame, related: Sequence[tuple[str, str]], iou_slice: IouSlice,
-    normalise: bool, options: Mapping[str, Any]
+    normalize: bool, options: Mapping[str, Any]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[tuple[str, str, str], dict[str, int]]]:
     """Rows of the estimates, of the robust ones, and what is left out per map and scheme."""
     rows: list[dict[str, Any]] = []
@@ -340,7 +339,7 @@ def _all_estimates(
             name = {"explainer": explainer, "model": model, "scheme": scheme,
                     "response": "saliency"}
             for finding, slope, robust, rho, clusters in _estimates(complete, findings,
-                                                                    normalise, options):
+                                                                    normalize, options):
                 full = {**name, "finding": finding}
                 rows += [{**full, **slope.row("probability"), "r_squared": slope.r_squared},
                          {**full, **rho.row("spearman"), "r_squared": np.nan}]
@@ -348,7 +347,7 @@ def _all_estimates(
     return rows, robust_rows, excluded
 
 
-def _estimates(complete: pd.DataFrame, findings: Sequence[str], normalise: bool,
+def _estimates(complete: pd.DataFrame, findings: Sequence[str], normalize: bool,
                options: Mapping[str, Any]
                ) -> Iterator[tuple[str, Estimate, Estimate, Estimate, int]]:
     """Name, slope, slope with clustered error, correlation and number of clusters.
@@ -367,9 +366,10 @@ def _estimates(complete: pd.DataFrame, findings: Sequence[str], normalise: bool,
         return slope, robust, rho, len(np.unique(clusters))
 
     for finding in findings:
-        own = label == finding
-        yield finding, *both(probability[own], score[own], cluster[own], None)
-    if normalise:
+        of_finding = label == finding
+        yield finding, *both(probability[of_finding], score[of_finding], cluster[of_finding],
+                             None)
+    if normalize:
         by_finding = complete.groupby("finding", sort=False)["probability"]
         low, high = by_finding.transform("min"), by_finding.transform("max")
         width = (high - low).where(high > low, 1.0)

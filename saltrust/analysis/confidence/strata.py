@@ -22,8 +22,8 @@ from saltrust.analysis.inference.bootstrap import (
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.localization.contrasts import bootstrap_estimate
+from saltrust.analysis.scores.score_rows import SCHEMES, Scheme, response
 from saltrust.analysis.scores.segmentation_rules import Choice
-from saltrust.analysis.scores.selection import SCHEMES, Scheme, response
 from saltrust.choices import Adjustment
 
 FloatArray = npt.NDArray[np.float64]

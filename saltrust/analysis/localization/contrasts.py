@@ -26,7 +26,7 @@ from saltrust.analysis.localization.summary import (
     unit_clusters,
     with_mean_expert,
 )
-from saltrust.analysis.scores.selection import EXPERT, SCHEMES, Scheme
+from saltrust.analysis.scores.score_rows import EXPERT, SCHEMES, Scheme
 from saltrust.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]

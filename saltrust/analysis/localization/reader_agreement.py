@@ -20,7 +20,7 @@ from saltrust.analysis.inference.bootstrap import (
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.localization.contrasts import bootstrap_estimate
 from saltrust.analysis.localization.summary import AVERAGE, checked, score_matrix, unit_clusters
-from saltrust.analysis.scores.selection import EXPERT, SCHEMES
+from saltrust.analysis.scores.score_rows import EXPERT, SCHEMES
 from saltrust.analysis.stored.annotations import Annotations
 
 FloatArray = npt.NDArray[np.float64]

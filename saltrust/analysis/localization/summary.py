@@ -21,7 +21,7 @@ from saltrust.analysis.inference.bootstrap import (
     resampled_means,
 )
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
-from saltrust.analysis.scores.selection import EXPERT, SCHEMES, Scheme, check_columns, text
+from saltrust.analysis.scores.score_rows import EXPERT, SCHEMES, Scheme, check_columns, text
 from saltrust.choices import BootstrapKind
 
 FloatArray = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ _NAMES = ("image", "finding", "explainer", "model", "reader")
 _Column = tuple[str, str, str]
 
 
-def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
+def summarize(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
               seed: int = 0, chance: Mapping[str, float] | None = None,
               method: BootstrapKind = "percentile") -> pd.DataFrame:
     """Mean IoU and hit rate of every explainer, model and finding.
@@ -93,10 +93,10 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: 
     return estimates_table(rows, _IDENTIFY, extra=("chance",))
 
 
-def summarise_expert(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
+def summarize_expert(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
                      seed: int = 0, chance: Mapping[str, float] | None = None,
                      method: BootstrapKind = "percentile") -> pd.DataFrame:
-    """:func:`summarise` of the expert: the mean over the benchmark readers of each image.
+    """:func:`summarize` of the expert: the mean over the benchmark readers of each image.
 
     Hits of several readers are shares, so that Wilson's interval is for findings in which every
     reader hits, or misses, every image.
@@ -106,8 +106,8 @@ def summarise_expert(scores: pd.DataFrame, *, resamples: int = 1000, confidence_
                                "seed": seed,
                                "chance": chance, "method": method}
     # One finding at a time: whether hits are shares is a matter of its own readers.
-    parts = [summarise(rows, **options) for _, rows in people.groupby("finding", sort=False)]
-    return pd.concat(parts, ignore_index=True) if parts else summarise(people, **options)
+    parts = [summarize(rows, **options) for _, rows in people.groupby("finding", sort=False)]
+    return pd.concat(parts, ignore_index=True) if parts else summarize(people, **options)
 
 
 def with_mean_expert(scores: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +137,7 @@ def decrease(scores: pd.DataFrame, *, paired: bool | Collection[Scheme] = True,
         each over its own, as in the released CheXlocalize code.  The expert is the mean over the
         benchmark readers of the image.
     resamples, confidence, seed
-        As :func:`summarise`.
+        As :func:`summarize`.
 
     Returns
     -------

@@ -15,13 +15,17 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from saltrust.analysis.options import Execution, Scoring
 from saltrust.analysis.pixels.overlap import IOU_SLICES, check_slice, iou_array
-from saltrust.analysis.pixels.shape import check_definition
 from saltrust.analysis.result import Result
-from saltrust.analysis.scores.counted_maps import CountedMaps, Scan, counted_maps, known_areas
+from saltrust.analysis.scores.scan import ScanOptions, scan_maps
+from saltrust.analysis.scores.scored_maps import of_maps, reference_areas
+from saltrust.analysis.scores.scores_table import above
 from saltrust.analysis.scores.segmentation_rules import COLUMNS
+from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.annotations import read_annotations
-from saltrust.choices import Definition, IouSlice, Resolution
+from saltrust.analysis.stored.contents import split_of
+from saltrust.choices import IouSlice
 from saltrust.errors import DataError, UsageError
 
 FloatArray = npt.NDArray[np.float64]
@@ -33,20 +37,18 @@ CUTOFFS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _PEER_DIGITS = 3
 
 
-def tune(cubes: xr.DataTree, *, grid: Sequence[float] = GRID, cutoffs: Sequence[float] = CUTOFFS,
-         threshold_slice: IouSlice = "both_nonempty", cutoff_slice: IouSlice = "all",
-         resolution: Resolution | None = None, definition: Definition = "default",
-         split: str | None = None, findings: Sequence[str] | None = None,
-         explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
-         keep: bool = False, workers: int = 1, scheduler: str | None = None,
-         progress: bool = False) -> Result:
+def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[float] = GRID,
+                    cutoffs: Sequence[float] = CUTOFFS,
+                    threshold_slice: IouSlice = "both_nonempty", cutoff_slice: IouSlice = "all",
+                    scoring: Scoring = Scoring(), execution: Execution = Execution()) -> Result:
     """Find the threshold and the probability cut-off with the largest mean IoU.
 
     Parameters
     ----------
-    cubes : xarray.DataTree
-        As :func:`saltrust.open_cubes` gives.
-    grid : sequence of float
+    cubes : xarray.DataTree or path
+        As :func:`saltrust.open_cubes` gives, or the part of it to tune on, such as
+        ``select(cubes, split="val")``.
+    thresholds : sequence of float
         Thresholds to try, shares of the range of a map in [0, 1).
     cutoffs : sequence of float
         Probability cut-offs to try: Otsu's segmentation of each map stays empty unless its
@@ -54,11 +56,11 @@ def tune(cubes: xr.DataTree, *, grid: Sequence[float] = GRID, cutoffs: Sequence[
     threshold_slice, cutoff_slice : {"both_nonempty", "all", "positive"}
         Over which pairs the mean of either search is taken; by default as in the released
         code.  A cut-off makes sense only where false positives count, that is under ``all``.
-    resolution, definition, split, findings, explainers, models, keep, workers, scheduler, \
-progress
-        As :func:`saltrust.analysis.localization.analysis.score_maps`.  Under ``"peer"`` the mean
-        IoU of
-        a cut-off is rounded to three decimals before it is compared, as released.
+    scoring : Scoring
+        Its resolution and definition.  Under ``"peer"`` the mean IoU of a cut-off is rounded to
+        three decimals before it is compared, as released.
+    execution : Execution
+        Workers, progress, and whether scores are kept in the store.
 
     Returns
     -------
@@ -75,51 +77,57 @@ progress
     UsageError
         If an option or a name is not known, or a value is out of range.
     """
-    check_definition(definition)
-    check_slice(threshold_slice)
-    check_slice(cutoff_slice)
-    if not grid or not cutoffs:
+    for iou_slice in (threshold_slice, cutoff_slice):
+        check_slice(iou_slice)
+    if not thresholds or not cutoffs:
         raise UsageError("a search needs at least one threshold and one cut-off")
-    annotations = read_annotations(cubes, resolution=resolution, split=split, findings=findings)
+    if scoring.slice or scoring.threshold is not None or scoring.cutoff is not None:
+        raise UsageError("a search has slices of its own and finds the threshold and the cut-off; "
+                         "leave them out of the scoring")
+    tree = as_cubes(cubes)
+    annotations = read_annotations(tree, resolution=scoring.resolution)
     references = annotations.readers_with("reference")
     if not references:
         raise DataError("the cubes hold no reference masks of the selected images and findings, so "
                         "no threshold can be tuned; select others")
-    areas = known_areas(annotations, references)
-    maps = counted_maps(cubes, annotations, references, areas, definition=definition,
-                        thresholds=grid, explainers=explainers, models=models,
-                        scan=Scan(keep, workers, scheduler, progress))
-    if maps is None:
+    options = ScanOptions(annotations.resolution, scoring.definition,
+                          tuple(map(float, thresholds)))
+    scan = scan_maps(tree, annotations, options, execution)
+    if scan is None:
         raise DataError("the cubes hold no heatmaps of the selected images and findings, so no "
                         "threshold can be tuned; run `saltrust generate` first")
-    ious, emptied = _at_thresholds(maps, grid, threshold_slice), _at_cutoffs(
-        maps, cutoffs, cutoff_slice)
-    digits = _PEER_DIGITS if definition == "peer" else None
+    scan = scan.sel(reader=[annotations.readers[r] for r in references])
+    areas = of_maps(reference_areas(annotations, references, scan), scan, annotations)
+    at_thresholds = _at_thresholds(scan, areas, thresholds, threshold_slice)
+    at_cutoffs = _at_cutoffs(scan, areas, cutoffs, cutoff_slice)
+    digits = _PEER_DIGITS if scoring.definition == "peer" else None
     rows: list[dict[str, object]] = []
     curves: tuple[list[dict[str, object]], list[dict[str, object]]] = ([], [])
-    for name, own in _groups(maps, annotations.findings):
-        cut, limit = _best(ious[:, own], grid, None), _best(emptied[:, own], cutoffs, digits)
+    for name, of_group in _groups(scan, annotations.findings):
+        cut = _best(at_thresholds[:, of_group], thresholds, None)
+        limit = _best(at_cutoffs[:, of_group], cutoffs, digits)
         notes = [f"no {what}: {search.note}" for what, search in
                  (("threshold", cut), ("cut-off", limit)) if search.note]
         rows.append({**name, "threshold": cut.value, "miou": cut.reached, "n": cut.n,
                      "cutoff": limit.value, "miou_cutoff": limit.reached, "n_cutoff": limit.n,
                      "note": "; ".join(notes)})
-        for curve, values, search, column in ((curves[0], grid, cut, "threshold"),
+        for curve, values, search, column in ((curves[0], thresholds, cut, "threshold"),
                                               (curves[1], cutoffs, limit, "cutoff")):
             curve += [{**name, column: value, "miou": float(mean), "n": int(n)}
                       for value, mean, n in zip(values, search.means, search.counts,
                                                 strict=True)]
     meta = {
-        "resolution": annotations.resolution, "definition": definition, "split": split,
-        "threshold_search": {"grid": list(grid), "slice": threshold_slice,
+        "resolution": annotations.resolution, "definition": scoring.definition,
+        "split": split_of(tree),
+        "threshold_search": {"grid": list(thresholds), "slice": threshold_slice,
                              "slice_meaning": IOU_SLICES[threshold_slice]},
         "cutoff_search": {"grid": list(cutoffs), "slice": cutoff_slice,
                           "slice_meaning": IOU_SLICES[cutoff_slice],
                           "segmentation": "Otsu; empty unless the probability exceeds the "
                                           "cut-off", "rounded_to_digits": digits},
         "reference_readers": [annotations.readers[r] for r in references],
-        "counts": {"maps": len(maps.image),
-                   "without_probability": int(np.isnan(maps.probability).sum())},
+        "counts": {"maps": scan.sizes["map"],
+                   "without_probability": int(np.isnan(scan["probability"].values).sum())},
     }
     return Result(meta, {"thresholds": pd.DataFrame(rows),
                          "threshold_curve": pd.DataFrame(curves[0]),
@@ -127,7 +135,7 @@ progress
 
 
 def save_thresholds(result: Result, path: Path) -> None:
-    """Write what :func:`tune` found as CSV, to be read by `segmentation_rules`.
+    """Write what :func:`tune_thresholds` gives as CSV, to be read by `segmentation_rules`.
 
     Raises
     ------
@@ -145,30 +153,33 @@ def save_thresholds(result: Result, path: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _at_thresholds(maps: CountedMaps, grid: Sequence[float], iou_slice: IouSlice) -> FloatArray:
+def _at_thresholds(scan: xr.Dataset, areas: FloatArray, thresholds: Sequence[float],
+                   iou_slice: IouSlice) -> FloatArray:
     """IoU of every map at every threshold, shape (thresholds, maps, readers)."""
-    found = []
-    for threshold in grid:
-        area, shared = maps.above(threshold)
-        found.append(iou_array(shared, area[:, None], maps.area_reference, iou_slice))
-    return np.stack(found)
+    ious = []
+    for threshold in thresholds:
+        area, shared = above(scan, threshold)
+        ious.append(iou_array(shared, area[:, None], areas, iou_slice))
+    return np.stack(ious)
 
 
-def _at_cutoffs(maps: CountedMaps, cutoffs: Sequence[float], iou_slice: IouSlice) -> FloatArray:
+def _at_cutoffs(scan: xr.Dataset, areas: FloatArray, cutoffs: Sequence[float],
+                iou_slice: IouSlice) -> FloatArray:
     """IoU of Otsu's segmentation at every cut-off, shape (cut-offs, maps, readers).
 
     NaN for maps without a stored probability, which no cut-off can be tuned on.
     """
-    area, shared = maps.otsu()
-    found = []
+    area, shared = (scan[name].values.astype(np.int64) for name in ("area", "shared"))
+    probability = scan["probability"].values
+    ious = []
     for cutoff in cutoffs:
         if not 0 <= cutoff <= 1:
             raise UsageError(f"cut-off {cutoff:g} must be between 0 and 1")
-        empty = maps.probability.astype(np.float32) <= np.float32(cutoff)
-        found.append(iou_array(np.where(empty[:, None], 0, shared),
-                               np.where(empty, 0, area)[:, None], maps.area_reference, iou_slice))
-    table = np.stack(found)
-    table[:, np.isnan(maps.probability)] = np.nan
+        empty = probability.astype(np.float32) <= np.float32(cutoff)
+        ious.append(iou_array(np.where(empty[:, None], 0, shared),
+                              np.where(empty, 0, area)[:, None], areas, iou_slice))
+    table = np.stack(ious)
+    table[:, np.isnan(probability)] = np.nan
     return table
 
 
@@ -196,11 +207,13 @@ def _best(ious: FloatArray, values: Sequence[float], digits: int | None) -> _Sea
     return _Search(float(values[best]), float(means[best]), int(counts[best]), means, counts, "")
 
 
-def _groups(maps: CountedMaps, findings: Sequence[str]
+def _groups(scan: xr.Dataset, findings: Sequence[str]
             ) -> Iterator[tuple[dict[str, str], npt.NDArray[np.intp]]]:
     """Names and rows of the maps of each finding, explainer and model, in the order of cubes."""
-    keys = np.column_stack([maps.order, maps.finding])
+    labels = {"finding": findings, "explainer": scan.attrs["explainers"],
+              "model": scan.attrs["models"]}
+    keys = np.column_stack([pd.Index(labels[dim]).get_indexer(pd.Index(scan[dim].values))
+                            for dim in ("explainer", "model", "finding")])
     for key in np.unique(keys, axis=0).tolist():
-        own = np.flatnonzero((keys == key).all(axis=1))
-        yield ({"finding": findings[key[2]], "explainer": str(maps.explainer[own[0]]),
-                "model": str(maps.model[own[0]])}, own)
+        rows = np.flatnonzero((keys == key).all(axis=1))
+        yield {dim: str(scan[dim].values[rows[0]]) for dim in labels}, rows

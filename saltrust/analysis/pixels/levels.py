@@ -63,17 +63,28 @@ class Levels:
         return np.add.reduceat(counts, self.first[:-1], axis=-1).astype(np.int64)
 
     def bin_above(self, threshold: float) -> int:
-        """First bin whose pixels are all above a threshold of the grid, on 0..1.
+        """First bin whose pixels are all above a threshold: :func:`bin_above` of the cuts."""
+        return bin_above(self.cuts, threshold)
 
-        Raises
-        ------
-        UsageError
-            If it is not on the grid.
-        """
-        place = np.flatnonzero(self.cuts == _cuts([threshold])[0])
-        if not len(place):
-            raise UsageError(f"threshold {threshold:g} is not among those of the histogram")
-        return int(place[0])
+
+def bin_above(cuts: npt.NDArray[np.float32], threshold: float) -> int:
+    """First bin whose pixels are all above a threshold of the grid, on 0..1.
+
+    Parameters
+    ----------
+    cuts : ndarray of float32, shape (bins,)
+        Where the bins begin.
+    threshold : float
+
+    Raises
+    ------
+    UsageError
+        If it is not on the grid.
+    """
+    place = np.flatnonzero(cuts == _cuts([threshold])[0])
+    if not len(place):
+        raise UsageError(f"threshold {threshold:g} is not among those of the histogram")
+    return int(place[0])
 
 
 def levels_for(thresholds: Iterable[float] = ()) -> Levels:

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import xarray as xr
 
 from saltrust.analysis.pixels.histogram_curves import area_under_roc, average_precision
+from saltrust.analysis.pixels.levels import bin_above
 from saltrust.analysis.pixels.overlap import iou_array
 from saltrust.analysis.pixels.run_masks import RunMask
 from saltrust.analysis.pixels.scoring import Score, score_expert
-from saltrust.analysis.scores.counted_maps import CountedMaps
+from saltrust.analysis.scores.scan import MAP
+from saltrust.analysis.scores.score_rows import EXPERT
 from saltrust.analysis.scores.segmentation_rules import Choice
-from saltrust.analysis.scores.selection import EXPERT
 from saltrust.analysis.stored.annotations import Annotations
 from saltrust.cache.schema import Status
 from saltrust.choices import Definition, IouSlice
@@ -43,146 +45,177 @@ class ExpertRows:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True)
-class Segmentations:
-    """Maps made into segmentations.
-
-    Attributes
-    ----------
-    area : ndarray of int64, shape (maps,)
-        0 for maps that are not usable and below the cut-off.
-    shared : ndarray of int64, shape (maps, readers)
-    threshold : ndarray of float64, shape (maps,)
-        On 0..255; NaN for maps that are not usable.
-    below : int
-        Maps left empty since their probability does not exceed the cut-off.
-    unknown : int
-        Maps with a cut-off but without a probability, which it leaves as they are.
-    """
-
-    area: npt.NDArray[np.int64]
-    shared: npt.NDArray[np.int64]
-    threshold: FloatArray
-    below: int
-    unknown: int
-
-
-def segmentations(maps: CountedMaps, findings: Sequence[str], threshold: Choice, cutoff: Choice,
-                  ) -> Segmentations:
+def segment(scan: xr.Dataset, threshold: Choice, cutoff: Choice) -> xr.Dataset:
     """Cut every map at its threshold, and empty it where its probability is too small.
 
     Parameters
     ----------
-    maps : CountedMaps
-    findings : sequence of str
-        Names for ``maps.finding``.
+    scan : xarray.Dataset
+        Of :func:`saltrust.analysis.scores.scan.scan_maps`.
     threshold, cutoff : Choice
         A map keeps its segmentation where its probability *exceeds* the cut-off.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``area(map)``, pixels of the segmentation, 0 for maps that are not usable or below the
+        cut-off; ``shared(map, reader)``, those inside the reader's mask; ``threshold(map)`` on
+        0..255, NaN for maps that are not usable.  ``below(map)``: left empty since the
+        probability does not exceed the cut-off; ``unknown(map)``: with a cut-off but without a
+        probability, which leaves them as they are.
     """
-    area, shared = maps.otsu()
-    level = maps.counts.found["threshold"].astype(np.float64)
+    area, shared = (scan[name].values.astype(np.int64) for name in ("area", "shared"))
+    level = scan["threshold"].values.astype(np.float64)
     limit = np.full(len(area), np.nan)
-    names = np.stack([np.array(findings, dtype=object)[maps.finding], maps.explainer, maps.model],
-                     axis=1)
+    names = np.stack([scan[name].values for name in ("finding", "explainer", "model")], axis=1)
     kinds, kind = np.unique(names.astype(str), axis=0, return_inverse=True)
     kind = kind.ravel()
     for k, (finding, explainer, model) in enumerate(kinds.tolist()):
-        own = kind == k
+        of_kind = kind == k
         value = threshold.of(finding, explainer, model)
         if value is not None:
-            fixed_area, fixed_shared = maps.above(value)
-            area, shared = np.where(own, fixed_area, area), np.where(own[:, None], fixed_shared,
-                                                                     shared)
-            level[own] = 255 * value
+            fixed_area, fixed_shared = above(scan, value)
+            area = np.where(of_kind, fixed_area, area)
+            shared = np.where(of_kind[:, None], fixed_shared, shared)
+            level[of_kind] = 255 * value
         least = cutoff.of(finding, explainer, model)
         if least is not None:
-            limit[own] = least
-    level[~maps.usable] = np.nan
+            limit[of_kind] = least
+    usable, probability = is_usable(scan), scan["probability"].values
+    level[~usable] = np.nan
     # Probabilities are stored in float32, and so is a cut-off compared.
-    below = maps.probability.astype(np.float32) <= limit.astype(np.float32)
-    unknown = ~np.isnan(limit) & np.isnan(maps.probability)
-    empty = below | ~maps.usable
-    return Segmentations(np.where(empty, 0, area), np.where(empty[:, None], 0, shared), level,
-                         int(below.sum()), int(unknown.sum()))
+    below = probability.astype(np.float32) <= limit.astype(np.float32)
+    empty = below | ~usable
+    return xr.Dataset({
+        "area": ("map", np.where(empty, 0, area)),
+        "shared": (("map", "reader"), np.where(empty[:, None], 0, shared)),
+        "threshold": ("map", level), "below": ("map", below),
+        "unknown": ("map", ~np.isnan(limit) & np.isnan(probability))})
 
 
-def map_rows(maps: CountedMaps, annotations: Annotations, cut: Segmentations,
+def is_usable(scan: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Whether each map is neither flat nor has values that are not finite."""
+    return np.asarray(scan["outcome"].values == Status.OK)
+
+
+def above(scan: xr.Dataset, threshold: float) -> tuple[npt.NDArray[np.int64],
+                                                       npt.NDArray[np.int64]]:
+    """Pixels strictly above a threshold on 0..1, and those inside each reference mask.
+
+    Returns
+    -------
+    area : ndarray of int64, shape (map,)
+    shared : ndarray of int64, shape (map, reader)
+    """
+    start = bin_above(scan["cut"].values, threshold)
+    area = scan["total"].values[:, start:].sum(axis=1, dtype=np.int64)
+    return area, scan["inside"].values[:, :, start:].sum(axis=2, dtype=np.int64)
+
+
+def map_rows(scan: xr.Dataset, areas: FloatArray, annotations: Annotations, cut: xr.Dataset,
              iou_slice: IouSlice) -> pd.DataFrame:
-    """Scores of every map against every reference reader."""
-    readers = maps.area_reference.shape[1]
-    found = maps.counts.found
-    usable = maps.usable
-    reference = maps.area_reference
-    hit = np.where(reference > 0, maps.of_readers("covered").astype(np.float64), np.nan)
-    table = _identified(maps, annotations)
+    """Scores of every map against every reference reader.
+
+    Parameters
+    ----------
+    scan : xarray.Dataset
+    areas : ndarray of float64, shape (map, reader)
+        Of the reference masks (:func:`of_maps`).
+    annotations : Annotations
+    cut : xarray.Dataset
+        Of :func:`segment`.
+    iou_slice : {"positive", "all", "both_nonempty"}
+
+    Returns
+    -------
+    pandas.DataFrame
+        :data:`SCORE_COLUMNS`, with columns by which :func:`ordered` sorts.
+    """
+    readers, usable = areas.shape[1], is_usable(scan)
+    hit = np.where(areas > 0, scan["covered"].values.astype(np.float64), np.nan)
+    table = _identified(scan, annotations)
 
     def per_map(values: npt.NDArray[np.generic]) -> FloatArray:
         return np.repeat(np.asarray(values, dtype=np.float64), readers)
 
-    table["iou"] = iou_array(cut.shared, cut.area[:, None], reference, iou_slice).ravel()
+    table["iou"] = iou_array(cut["shared"].values, cut["area"].values[:, None], areas,
+                             iou_slice).ravel()
     table["hit"] = hit.ravel()
-    table["threshold"] = per_map(cut.threshold)
+    table["threshold"] = per_map(cut["threshold"].values)
     for name in ("peak_y", "peak_x", "n_peak"):
-        table[name] = per_map(np.where(usable, found[name].astype(np.float64), np.nan))
-    table["area_predicted"] = per_map(cut.area)
-    table["area_reference"] = reference.ravel()
+        table[name] = per_map(np.where(usable, scan[name].values.astype(np.float64), np.nan))
+    table["area_predicted"] = per_map(cut["area"].values)
+    table["area_reference"] = areas.ravel()
     return table
 
 
-def overlap_rows(maps: CountedMaps, annotations: Annotations, cut: Segmentations) -> pd.DataFrame:
+def overlap_rows(scan: xr.Dataset, areas: FloatArray, annotations: Annotations, cut: xr.Dataset
+                 ) -> pd.DataFrame:
     """Pixel-wise measures of every map on a reference that is not empty.
 
     Average precision and the area under the ROC curve are of the map in its histogram's levels,
     so that pixels of one level are ties; a map that is flat or not finite ranks nothing: its
     average precision is the prevalence and its area one half.
+
+    Parameters
+    ----------
+    scan, areas, annotations, cut
+        Of :func:`map_rows`, which takes the same.
+
+    Returns
+    -------
+    pandas.DataFrame
+        :data:`OVERLAP_COLUMNS`.
     """
-    readers = maps.area_reference.shape[1]
-    reference = maps.area_reference.ravel()
+    readers = areas.shape[1]
+    reference = areas.ravel()
     sizes = np.array([annotations.size(image) for image in range(len(annotations.images))])
-    pixels = np.repeat(sizes.prod(axis=1)[maps.image].astype(np.float64), readers)
-    area, shared = np.repeat(cut.area.astype(np.float64), readers), cut.shared.ravel()
+    image = pd.Index(annotations.images).get_indexer(pd.Index(scan["image"].values))
+    pixels = np.repeat(sizes.prod(axis=1)[image].astype(np.float64), readers)
+    area = np.repeat(cut["area"].values.astype(np.float64), readers)
+    shared = cut["shared"].values.ravel().astype(np.float64)
     positive = reference > 0
 
-    def ratio(above: FloatArray, below: FloatArray) -> FloatArray:
-        return np.divide(above, below, out=np.full(len(below), np.nan),
-                         where=positive & (below > 0))
+    def ratio(upper: FloatArray, lower: FloatArray) -> FloatArray:
+        return np.divide(upper, lower, out=np.full(len(lower), np.nan),
+                         where=positive & (lower > 0))
 
-    table = _identified(maps, annotations)
-    table["dice"] = ratio(2 * shared.astype(np.float64), area + reference)
-    table["precision"] = ratio(shared.astype(np.float64), area)
-    table["recall"] = ratio(shared.astype(np.float64), reference)
+    table = _identified(scan, annotations)
+    table["dice"] = ratio(2 * shared, area + reference)
+    table["precision"] = ratio(shared, area)
+    table["recall"] = ratio(shared, reference)
     table["specificity"] = ratio(pixels - reference - area + shared, pixels - reference)
-    usable = np.flatnonzero(positive & np.repeat(maps.usable, readers))
+    usable = np.flatnonzero(positive & np.repeat(is_usable(scan), readers))
     prevalence = ratio(reference, pixels)
+    total, inside = scan["total"].values, scan["inside"].values
     for name, curve, otherwise in (("average_precision", average_precision, prevalence),
                                    ("auroc", area_under_roc, np.where(positive, 0.5, np.nan))):
         values = otherwise.copy()
         # A few at a time: in float64 all histograms would outweigh the rest of a study.
         for start in range(0, len(usable), _CURVES):
             rows = usable[start:start + _CURVES]
-            values[rows] = curve(*maps.histograms(rows // readers, rows % readers))
+            values[rows] = curve(total[rows // readers], inside[rows // readers, rows % readers])
         table[name] = values
     return ordered(table.loc[positive], OVERLAP_COLUMNS)
 
 
-def _identified(maps: CountedMaps, annotations: Annotations) -> pd.DataFrame:
-    readers = len(maps.references)
-    image, finding = np.repeat(maps.image, readers), np.repeat(maps.finding, readers)
-    reader = np.tile(np.array(maps.references, dtype=np.intp), len(maps.image))
+def _identified(scan: xr.Dataset, annotations: Annotations) -> pd.DataFrame:
+    """Names of every map and reader, and their places in the order of the cubes."""
+    readers = [str(name) for name in scan["reader"].values]
+    names = {dim: np.repeat(scan[dim].values, len(readers)) for dim in MAP}
+    image = pd.Index(annotations.images).get_indexer(pd.Index(scan["image"].values))
     return pd.DataFrame({
-        "_image": image, "_finding": finding, "_person": False,
-        "_first": np.repeat(maps.order[:, 0], readers),
-        "_second": np.repeat(maps.order[:, 1], readers), "_reader": reader,
-        "image": _named(annotations.images, image),
-        "patient": _named(annotations.patients, image),
-        "finding": _named(annotations.findings, finding),
-        "explainer": np.repeat(maps.explainer, readers), "model": np.repeat(maps.model, readers),
-        "reader": _named(annotations.readers, reader)})
-
-
-def _named(labels: Sequence[str | None], places: npt.NDArray[np.intp]
-           ) -> npt.NDArray[np.object_]:
-    return np.array(labels, dtype=object)[places]
+        "_image": np.repeat(image, len(readers)),
+        "_finding": pd.Index(annotations.findings).get_indexer(pd.Index(names["finding"])),
+        "_person": False,
+        "_first": pd.Index(scan.attrs["explainers"]).get_indexer(pd.Index(names["explainer"])),
+        "_second": pd.Index(scan.attrs["models"]).get_indexer(pd.Index(names["model"])),
+        "_reader": np.tile([annotations.readers.index(name) for name in readers],
+                           scan.sizes["map"]),
+        "image": names["image"],
+        "patient": np.repeat(np.array(annotations.patients, dtype=object)[image], len(readers)),
+        "finding": names["finding"], "explainer": names["explainer"], "model": names["model"],
+        "reader": np.tile(np.array(readers, dtype=object), scan.sizes["map"])})
 
 
 def expert_rows(annotations: Annotations, references: Sequence[int], experts: Sequence[int],
@@ -227,9 +260,9 @@ def ordered(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return kept.astype({**dict.fromkeys(numbers, "float64"), **dict.fromkeys(IDENTIFY, "object")})
 
 
-def outcomes(maps: CountedMaps | None) -> dict[str, int]:
+def outcomes(scan: xr.Dataset | None) -> dict[str, int]:
     """How many maps there were, and what became of them."""
-    found = maps.counts.found["outcome"] if maps else np.zeros(0)
-    return {"maps": len(found), "flat": int((found == Status.FLAT).sum()),
-            "nonfinite": int((found == Status.NONFINITE).sum()),
-            "missing": maps.missing if maps else 0}
+    outcome = np.zeros(0) if scan is None else scan["outcome"].values
+    return {"maps": len(outcome), "flat": int((outcome == Status.FLAT).sum()),
+            "nonfinite": int((outcome == Status.NONFINITE).sum()),
+            "missing": 0 if scan is None else int(scan.attrs["missing"])}

@@ -34,13 +34,13 @@ class Choice:
         Where there is no table; None: Otsu's threshold, or no cut-off.
     table : dict of (finding, explainer, model) to (float or None)
         Empty names stand for any.
-    said : str
+    description : str
         How to tell people.
     """
 
     everywhere: float | None = None
     table: dict[Named, float | None] = field(default_factory=dict)
-    said: str = ""
+    description: str = ""
 
     def of(self, finding: str, explainer: str, model: str) -> float | None:
         """The number for a map, by the most specific row.
@@ -56,8 +56,8 @@ class Choice:
                     (finding, "", "")):
             if key in self.table:
                 return self.table[key]
-        raise DataError(f"{self.said} has no row for finding {finding!r}, explainer {explainer!r}, "
-                        f"model {model!r}; add one, or select findings that it has")
+        raise DataError(f"{self.description} has no row for finding {finding!r}, explainer "
+                        f"{explainer!r}, model {model!r}; add one, or select findings that it has")
 
     def values(self) -> list[float]:
         """All numbers that can occur."""
@@ -83,7 +83,7 @@ def threshold_choice(threshold: float | str | Path | None) -> Choice:
     True
     """
     if threshold is None or threshold == OTSU:
-        return Choice(said="Otsu's threshold of each map")
+        return Choice(description="Otsu's threshold of each map")
     return _choice(threshold, "threshold", "otsu, a number such as 0.3, or a file of thresholds",
                    lambda value: 0 <= value < 1, "at least 0 and below 1")
 
@@ -103,7 +103,7 @@ def cutoff_choice(cutoff: float | str | Path | None, called: str = "cutoff") -> 
         As :func:`threshold_choice`.
     """
     if cutoff is None:
-        return Choice(said="no cut-off")
+        return Choice(description="no cut-off")
     return _choice(cutoff, "cutoff", "a number such as 0.3, or a file of cut-offs",
                    lambda value: 0 <= value <= 1, "between 0 and 1", called)
 
@@ -118,7 +118,7 @@ def _choice(given: float | str | Path, column: str, wanted: str, valid: Callable
     if value is not None:
         if not valid(value):
             raise UsageError(f"{called} {value:g} must be {bounds}")
-        return Choice(everywhere=value, said=f"{value:g} for every map")
+        return Choice(everywhere=value, description=f"{value:g} for every map")
     path = Path(given)  # type: ignore[arg-type]
     if not path.is_file():
         raise UsageError(f"{called} {str(given)!r} is neither a number nor a file; give {wanted}")
@@ -127,7 +127,7 @@ def _choice(given: float | str | Path, column: str, wanted: str, valid: Callable
     if wrong:
         raise DataError(f"{path}: the {column} of {', '.join(filter(None, wrong[0]))} must be "
                         f"{bounds}")
-    return Choice(table=table, said=f"table {path.name}")
+    return Choice(table=table, description=f"table {path.name}")
 
 
 def read_rules(path: Path, column: str) -> dict[Named, float | None]:
@@ -148,23 +148,23 @@ def read_rules(path: Path, column: str) -> dict[Named, float | None]:
         If the file is not such a table.
     """
     try:
-        found = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise DataError(f"{path} cannot be read as CSV ({error})") from None
-    found = found.rename(columns={"task": "finding"})
-    if column == "cutoff" and {"prob_threshold", "mIoU"} <= set(found.columns):
-        reached = _numbers(found["mIoU"], path, "mIoU")
-        first = [max(rows, key=lambda row: (reached[row], -row))
-                 for rows in found.groupby("finding", sort=False).indices.values()]
-        found = found.iloc[sorted(first)].rename(columns={"prob_threshold": "cutoff"})
-    missing = [name for name in ("finding", column) if name not in found.columns]
+    rows = rows.rename(columns={"task": "finding"})
+    if column == "cutoff" and {"prob_threshold", "mIoU"} <= set(rows.columns):
+        reached = _numbers(rows["mIoU"], path, "mIoU")
+        first = [max(of_finding, key=lambda row: (reached[row], -row))
+                 for of_finding in rows.groupby("finding", sort=False).indices.values()]
+        rows = rows.iloc[sorted(first)].rename(columns={"prob_threshold": "cutoff"})
+    missing = [name for name in ("finding", column) if name not in rows.columns]
     if missing:
         raise DataError(f"{path} has no column {missing[0]!r} (it has "
-                        f"{', '.join(map(str, found.columns))}); `saltrust analyze thresholds` "
+                        f"{', '.join(map(str, rows.columns))}); `saltrust analyze thresholds` "
                         "writes such files")
-    numbers = _numbers(found[column], path, column)
+    numbers = _numbers(rows[column], path, column)
     table: dict[Named, float | None] = {}
-    for number, row in zip(numbers, found.to_dict("records"), strict=True):
+    for number, row in zip(numbers, rows.to_dict("records"), strict=True):
         finding = FINDING_ALIASES.get(row["finding"], row["finding"])
         key = (finding, row.get("explainer", ""), row.get("model", ""))
         if key in table:

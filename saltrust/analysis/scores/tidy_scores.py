@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from saltrust.analysis.scores.selection import EXPERT
+from saltrust.analysis.scores.score_rows import EXPERT
 from saltrust.errors import DataError, UsageError, nearest
 
 _log = logging.getLogger(__name__)
@@ -22,33 +23,31 @@ SHAPES = ("n_instances", "area_ratio", "elongation", "irrectangularity")
 #: What stands in for an optional column that is absent.
 _DEFAULTS = {"model": "model", "reader": "reference"}
 _AREAS = ("area_predicted", "area_reference")
+#: Columns that an export of scores has besides, and that nothing here reads.
+_BESIDE = ("study", "split", "view", "label", "probability", "threshold", "peak_y", "peak_x",
+           "n_peak")
 _KNOWN = (*REQUIRED, *METRICS, *SHAPES, *_DEFAULTS, "patient", *_AREAS)
 
 
-def read_tidy_scores(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read a CSV with one row per score.
+def read_tidy_scores(path: str | Path) -> pd.DataFrame:
+    """Read a CSV with one row per score, for :func:`tidy_scores`.
 
     Parameters
     ----------
     path : path
-        UTF-8 CSV with ``image, finding, explainer`` (``expert`` for a person, whose name stands
-        in ``model``), ``iou`` and/or ``hit``, and one or more of ``n_instances, area_ratio,
-        elongation, irrectangularity`` of the reference mask.  Optional: ``patient, model,
-        reader, area_predicted, area_reference``.  Every row is taken for a positive where
-        ``area_reference`` is absent.
+        UTF-8 CSV.  Columns that are not used are named in a warning.
 
     Returns
     -------
-    scores, descriptors : pandas.DataFrame
-        As :func:`saltrust.analysis.shape.regressions.regressions` takes them.
+    pandas.DataFrame
+        Labels as text, what else there is as pandas reads it.
 
     Raises
     ------
     UsageError
         If there is no such file.
     DataError
-        If a column or a label is missing, a number is not finite, a score is out of range, or
-        rows of one image and finding disagree on a descriptor.
+        If it cannot be read as CSV.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,25 +58,65 @@ def read_tidy_scores(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
                             na_values={name: [] for name in text})
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise DataError(f"{path} cannot be read as CSV ({error})") from None
+    _name_unused(table, path)
+    return table
+
+
+def read_frame(scores: pd.DataFrame | str | Path) -> tuple[pd.DataFrame, str]:
+    """A table that was handed over or lies in a file, and what messages call it."""
+    if isinstance(scores, pd.DataFrame):
+        return scores, "the table of scores"
+    return read_tidy_scores(scores), str(scores)
+
+
+def tidy_scores(table: pd.DataFrame, where: str = "the table of scores", *,
+                measured: Sequence[str] = SHAPES) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Check a table with one row per score, and take scores and descriptors apart.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``image, finding, explainer`` (``expert`` for a person, whose name stands
+        in ``model``), ``iou`` and/or ``hit``, and one or more of ``n_instances, area_ratio,
+        elongation, irrectangularity`` of the reference mask.  Optional: ``patient, model,
+        reader, area_predicted, area_reference``.  Every row is taken for a positive where
+        ``area_reference`` is absent.
+    where : str
+        What messages call it, such as the path of a file.
+    measured : sequence of str
+        Columns of which at least one has to be there.
+
+    Returns
+    -------
+    scores, descriptors : pandas.DataFrame
+        As :func:`saltrust.analysis.shape.regressions.regress` takes them.
+
+    Raises
+    ------
+    DataError
+        If a column or a label is missing, a number is not finite, a score is out of range, or
+        rows of one image and finding disagree on a descriptor.
+    """
+    table = table.reset_index(drop=True)
     for name in REQUIRED:
         if name not in table.columns:
-            raise DataError(f"{path} has no column {name!r}; {nearest(name, table.columns)}")
-    for names, what in ((METRICS, "score"), (SHAPES, "descriptor")):
+            raise DataError(f"{where} has no column {name!r}; {nearest(name, table.columns)}")
+    for names, what in ((METRICS, "score"), (measured, "descriptor" if measured == SHAPES else
+                                             "predicted probability")):
         if not set(names) & set(table.columns):
-            raise DataError(f"{path} has no {what}: give one of the columns {', '.join(names)}")
+            raise DataError(f"{where} has no {what}: give one of the columns {', '.join(names)}")
     if table.empty:
-        raise DataError(f"{path} has no rows")
-    _name_unused(table, path)
-    _check_labels(table, path)
+        raise DataError(f"{where} has no rows")
+    _check_labels(table, where)
     for name in (*METRICS, *SHAPES, *_AREAS):
         if name not in table.columns:
             table[name] = 1.0 if name in _AREAS else float("nan")
-        table[name] = _numbers(table[name], path, name)
+        table[name] = _numbers(table[name], where, name)
     for name in METRICS:
         wrong = table[name][(table[name] < 0) | (table[name] > 1)]
         if len(wrong):
-            raise DataError(f"{path}: {name} {wrong.iloc[0]:g} in row {wrong.index[0] + 2} is not "
-                            "between 0 and 1")
+            raise DataError(f"{where}: {name} {wrong.iloc[0]:g} in row {wrong.index[0] + 2} is "
+                            "not between 0 and 1")
     for name, value in _DEFAULTS.items():
         table[name] = table[name].fillna(value) if name in table.columns else value
     key = ["image", "finding", "reader"]
@@ -87,10 +126,10 @@ def read_tidy_scores(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     if len(differing):
         place = differing.index[0]
         name = next(name for name in SHAPES if several.loc[place, name] > 1)
-        raise DataError(f"{path}: rows of image {place[0]!r}, finding {place[1]!r} disagree on "
+        raise DataError(f"{where}: rows of image {place[0]!r}, finding {place[1]!r} disagree on "
                         f"{name}, which is of their one reference mask")
     if not (table["explainer"] != EXPERT).any():
-        raise DataError(f"{path} holds rows of experts only; add rows of a saliency map")
+        raise DataError(f"{where} holds rows of experts only; add rows of a saliency map")
     return table.drop(columns=list(SHAPES)), shapes.first().reset_index()
 
 
@@ -99,7 +138,7 @@ def _name_unused(table: pd.DataFrame, path: Path) -> None:
     absent = {name.casefold(): name for name in _KNOWN if name not in table.columns}
     unused = []
     for column in map(str, table.columns):
-        if column in _KNOWN:
+        if column in (*_KNOWN, *_BESIDE):
             continue
         close = difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=0.8)
         unused.append(f"{column} (for {absent[close[0]]}? then rename it)" if close else column)
@@ -107,25 +146,25 @@ def _name_unused(table: pd.DataFrame, path: Path) -> None:
         _log.warning("%s: columns that are not used: %s", path, ", ".join(unused))
 
 
-def _check_labels(table: pd.DataFrame, path: Path) -> None:
+def _check_labels(table: pd.DataFrame, where: str) -> None:
     for name in REQUIRED:
-        empty = np.flatnonzero(table[name].isna() | (table[name].str.strip() == ""))
+        empty = np.flatnonzero(table[name].isna() | (table[name].astype(str).str.strip() == ""))
         if len(empty):
-            raise DataError(f"{path} has no {name} in row {empty[0] + 2}; every row needs one")
-    other = table["explainer"][(table["explainer"] != EXPERT)
-                               & (table["explainer"].str.strip().str.casefold() == EXPERT)]
+            raise DataError(f"{where} has no {name} in row {empty[0] + 2}; every row needs one")
+    folded = table["explainer"].astype(str).str.strip().str.casefold()
+    other = table["explainer"][(table["explainer"] != EXPERT) & (folded == EXPERT)]
     if len(other):
-        raise DataError(f"{path}: explainer {other.iloc[0]!r} in row {other.index[0] + 2} must be "
+        raise DataError(f"{where}: explainer {other.iloc[0]!r} in row {other.index[0] + 2} must be "
                         f"written {EXPERT!r} where it stands for a person")
 
 
-def _numbers(column: pd.Series, path: Path, name: str) -> pd.Series:
+def _numbers(column: pd.Series, where: str, name: str) -> pd.Series:
     try:
         numbers = pd.to_numeric(column).astype("float64")
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: column {name} must hold numbers ({error})") from None
+        raise DataError(f"{where}: column {name} must hold numbers ({error})") from None
     endless = np.flatnonzero(np.isinf(numbers))
     if len(endless):
-        raise DataError(f"{path}: {name} in row {endless[0] + 2} is infinite; give a number or "
+        raise DataError(f"{where}: {name} in row {endless[0] + 2} is infinite; give a number or "
                         "leave it empty")
     return numbers

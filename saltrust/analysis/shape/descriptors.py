@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,20 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
+from saltrust.analysis.options import Execution, Scoring
 from saltrust.analysis.pixels.scoring import MaskPixels
-from saltrust.analysis.pixels.shape import ShapeDescriptors, check_definition, describe_shape
+from saltrust.analysis.pixels.shape import ShapeDescriptors, describe_shape
 from saltrust.analysis.result import Result
+from saltrust.analysis.select import as_cubes
+from saltrust.analysis.shape.kept_descriptors import keep_masks
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
-from saltrust.choices import Definition, Resolution
+from saltrust.analysis.stored.contents import split_of
+from saltrust.choices import Definition
 from saltrust.errors import DataError, UsageError
 
 Property = Callable[[npt.NDArray[np.bool_]], float]
 
-#: Columns of the table, before those of ``extra``.
+#: Columns of the table, before those of further properties.
 COLUMNS = ("image", "finding", "reader", *ShapeDescriptors._fields)
 
 _MEANINGS = {
@@ -32,36 +36,29 @@ _MEANINGS = {
 }
 
 
-def descriptors(cubes: xr.DataTree, *, resolution: Resolution | None = None,
-                definition: Definition = "default", split: str | None = None,
-                findings: Sequence[str] | None = None, extra: Sequence[Property] = (),
-                progress: bool = False) -> Result:
+def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
+                properties: Sequence[Property] = (), execution: Execution = Execution()
+                ) -> Result:
     """Number of instances, area ratio, elongation and irrectangularity of every mask.
 
     Parameters
     ----------
-    cubes : xarray.DataTree
-        As :func:`saltrust.open_cubes` gives.
-    resolution : {"native", "grid"}, optional
-        By default native where native masks are stored and every native size is known.
-    definition : {"default", "peer"}
-        See :func:`saltrust.analysis.pixels.shape.describe_shape`.
-    split : {"train", "val", "test", "none"}, optional
-        Only images of this split.
-    findings : sequence of str, optional
-        Only these.
-    extra : sequence of callable
+    cubes : xarray.DataTree or path
+        As :func:`saltrust.open_cubes` gives, or a part of it.
+    scoring : Scoring
+        Its resolution and its definition (:func:`saltrust.analysis.pixels.shape.describe_shape`).
+    properties : sequence of callable
         Further properties: functions of a mask (ndarray of bool, shape (height, width), not
         empty) that return a number; each gives a column of the function's name.
-    progress : bool
-        Show a bar on stderr.
+    execution : Execution
+        Progress, and whether descriptors are kept in the store.
 
     Returns
     -------
     Result
         Table ``descriptors``: one row per image x finding x reader that is annotated, empty
         masks included: ``image, finding, reader, n_instances, area_ratio, elongation,
-        irrectangularity`` and those of ``extra``.  What has no value is NaN and counted in
+        irrectangularity`` and those of ``properties``.  What has no value is NaN and counted in
         ``meta["undefined"]``.
 
     Raises
@@ -73,52 +70,98 @@ def descriptors(cubes: xr.DataTree, *, resolution: Resolution | None = None,
 
     Examples
     --------
-    >>> from saltrust import open_cubes
+    >>> import saltrust
     >>> def rows_touched(mask):
     ...     return mask.any(axis=1).sum()
-    >>> descriptors(open_cubes("study.zarr"), extra=[rows_touched])    # doctest: +SKIP
+    >>> saltrust.descriptors("study.zarr", properties=[rows_touched])    # doctest: +SKIP
     """
-    check_definition(definition)
-    names = _names(extra)
-    annotations = read_annotations(cubes, resolution=resolution, split=split, findings=findings)
+    names = _names(properties)
+    tree = as_cubes(cubes)
+    annotations = read_annotations(tree, resolution=scoring.resolution)
     if not annotations.annotated.any():
         raise DataError("no reader annotated any of the selected images and findings; choose "
                         "another split or finding")
-    rows: list[tuple[Any, ...]] = []
-    undefined: Counter[str] = Counter()
-    for image in tqdm(range(len(annotations.images)), desc="descriptors", unit="image",
-                      disable=None if progress else True):
-        for finding, reader in np.argwhere(annotations.annotated[image]).tolist():
-            row = _row(annotations, image, finding, reader, definition)
-            pixels = annotations.pixels(image, finding, reader) if extra else None
-            rows.append((*row, *(_value(function, pixels) for function in extra)))
-            undefined.update(_why_undefined(row))
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *names])
-    numbers = dict.fromkeys((*COLUMNS[4:], *names), "float64")
+    table = describe_masks(annotations, scoring.definition, tree, execution)
+    if properties:
+        columns = _property_columns(annotations, properties, progress=execution.progress)
+        table = table.assign(**dict(zip(names, columns, strict=True)))
+    shapes = table[["n_instances", "area_ratio", "elongation"]].to_numpy(dtype=np.float64)
+    undefined = Counter(reason for shape in shapes.tolist() for reason in _why_undefined(*shape))
     meta = {
-        "resolution": annotations.resolution, "definition": definition,
-        "meaning": _MEANINGS[definition], "split": split, "masks": len(table),
+        "resolution": annotations.resolution, "definition": scoring.definition,
+        "meaning": _MEANINGS[scoring.definition], "split": split_of(tree), "masks": len(table),
         "empty_masks": int((table["n_instances"] == 0).sum()),
         "images": int(table["image"].nunique()), "undefined": dict(undefined),
     }
-    return Result(meta, {"descriptors": table.astype({"n_instances": "int64", **numbers})})
+    return Result(meta, {"descriptors": table})
 
 
-def _row(annotations: Annotations, image: int, finding: int, reader: int,
-         definition: Definition) -> tuple[Any, ...]:
+def describe_masks(annotations: Annotations, definition: Definition, cubes: xr.DataTree,
+                   execution: Execution) -> pd.DataFrame:
+    """Descriptors of every annotated mask, measured or taken from where they are kept.
+
+    Parameters
+    ----------
+    annotations : Annotations
+    definition : {"default", "peer"}
+    cubes : xarray.DataTree
+        That the annotations are of.
+    execution : Execution
+
+    Returns
+    -------
+    pandas.DataFrame
+        :data:`COLUMNS`, in the order image, finding, reader of the cubes.
+    """
+    at = np.argwhere(annotations.annotated)
+    names = [np.array(labels, dtype=object)[at[:, axis]] for axis, labels in
+             enumerate((annotations.images, annotations.findings, annotations.readers))]
+    masks = pd.DataFrame(dict(zip(COLUMNS[:3], names, strict=True)))
+    masks["mask_digest"] = [annotations.digest(*place) for place in at.tolist()]
+    masks["n_polygons"] = annotations.n_polygons[tuple(at.T)]
+    shapes = keep_masks(
+        cubes, masks, {"resolution": annotations.resolution, "definition": definition},
+        lambda rows: _measure(annotations, at[rows], definition, progress=execution.progress),
+        keep=execution.keep)
+    return pd.concat([masks[list(COLUMNS[:3])], shapes], axis=1).astype({"n_instances": "int64"})
+
+
+def _measure(annotations: Annotations, at: npt.NDArray[np.intp], definition: Definition, *,
+             progress: bool) -> pd.DataFrame:
+    """Descriptors of the masks at these positions, image by image."""
+    rows: list[ShapeDescriptors] = []
+    with tqdm(total=len(np.unique(at[:, 0])), desc="descriptors", unit="image",
+              disable=None if progress else True) as bar:
+        last = -1
+        for image, finding, reader in at.tolist():
+            rows.append(_describe(annotations, image, finding, reader, definition))
+            bar.update(int(image != last))
+            last = image
+    return pd.DataFrame(rows, columns=list(ShapeDescriptors._fields), dtype="float64")
+
+
+def _describe(annotations: Annotations, image: int, finding: int, reader: int,
+              definition: Definition) -> ShapeDescriptors:
     runs = annotations.runs(image, finding, reader)
-    polygons = int(annotations.n_polygons[image, finding, reader])
-    shape = ShapeDescriptors(0, 0.0, float("nan"), float("nan"))
-    if runs.area:
-        # Where a shape lies makes no difference to it, and most of an image is empty.
-        shape = describe_shape(runs.cropped(), definition, polygons)
-        shape = shape._replace(area_ratio=runs.area / (runs.height * runs.width))
-    return (annotations.images[image], annotations.findings[finding],
-            annotations.readers[reader], *shape)
+    if not runs.area:
+        return ShapeDescriptors(0, 0.0, float("nan"), float("nan"))
+    # Where a shape lies makes no difference to it, and most of an image is empty.
+    shape = describe_shape(runs.cropped(), definition,
+                           int(annotations.n_polygons[image, finding, reader]))
+    return shape._replace(area_ratio=runs.area / (runs.height * runs.width))
 
 
-def _why_undefined(row: tuple[Any, ...]) -> list[str]:
-    _, _, _, n_instances, area_ratio, elongation, _ = row
+def _property_columns(annotations: Annotations, properties: Sequence[Property], *, progress: bool
+                      ) -> Iterator[npt.NDArray[np.float64]]:
+    """Values of every further property, in the order of the masks."""
+    at = np.argwhere(annotations.annotated).tolist()
+    values = np.array([[_value(function, annotations.pixels(*place)) for function in properties]
+                       for place in tqdm(at, desc="properties", unit="mask",
+                                         disable=None if progress else True)], dtype=np.float64)
+    yield from values.reshape(len(at), len(properties)).T
+
+
+def _why_undefined(n_instances: float, area_ratio: float, elongation: float) -> list[str]:
     if area_ratio == 0:
         return ["empty mask: no shape"]
     reasons = []
@@ -129,8 +172,8 @@ def _why_undefined(row: tuple[Any, ...]) -> list[str]:
     return reasons
 
 
-def _value(function: Property, pixels: MaskPixels | None) -> float:
-    if pixels is None or pixels.mask is None:
+def _value(function: Property, pixels: MaskPixels) -> float:
+    if pixels.mask is None:
         return float("nan")
     value = function(pixels.mask)
     try:
@@ -140,9 +183,9 @@ def _value(function: Property, pixels: MaskPixels | None) -> float:
                          f"{type(value).__name__}") from None
 
 
-def _names(extra: Sequence[Property]) -> list[str]:
+def _names(properties: Sequence[Property]) -> list[str]:
     names: list[str] = []
-    for function in extra:
+    for function in properties:
         name = getattr(function, "__name__", "")
         if not name.isidentifier():
             raise UsageError("a property needs a name for its column; define it with def")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +25,11 @@ from saltrust.analysis.inference.estimate import (
     estimates_table,
 )
 from saltrust.analysis.inference.linear import simple_regression
-from saltrust.analysis.inference.multiplicity import ADJUSTMENTS, adjust_families
-from saltrust.analysis.localization.analysis import Cut, score_maps
-from saltrust.analysis.pixels.overlap import IOU_SLICES, check_slice
-from saltrust.analysis.pixels.shape import check_definition
+from saltrust.analysis.inference.multiplicity import adjust_families
+from saltrust.analysis.options import Execution, Scoring
+from saltrust.analysis.pixels.overlap import IOU_SLICES
 from saltrust.analysis.result import Result
-from saltrust.analysis.scores.selection import (
+from saltrust.analysis.scores.score_rows import (
     SCHEMES,
     Scheme,
     benchmark_rows,
@@ -44,18 +42,19 @@ from saltrust.analysis.scores.selection import (
     who_stands_for_expert,
     why_nothing,
 )
-from saltrust.analysis.scores.tidy_scores import read_tidy_scores
-from saltrust.analysis.shape.descriptors import descriptors as descriptors_of
+from saltrust.analysis.scores.scored_maps import score_maps
+from saltrust.analysis.scores.tidy_scores import read_frame, tidy_scores
+from saltrust.analysis.select import as_cubes
+from saltrust.analysis.shape.descriptors import describe_masks
 from saltrust.analysis.shape.regression_fits import FITS, Design, logit_table, mixed_table
 from saltrust.analysis.stored.contents import (
-    one_of,
     require_heatmaps,
     require_masks,
     require_reader,
     source,
 )
-from saltrust.choices import Adjustment, Definition, Family, Fit, IouSlice, Resolution
-from saltrust.errors import DataError, UsageError, nearest
+from saltrust.choices import Adjustment, Family, Fit, IouSlice, check_word
+from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -75,14 +74,11 @@ IDENTIFY = ("explainer", "model", "scheme", "response", "descriptor")
 EXTRA = ("estimate_raw", "estimate_per_sd", "r_squared")
 
 
-def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: str | None = None,
-                reader: str | None = None, explainers: Sequence[str] | None = None,
-                models: Sequence[str] | None = None,
-                definition: Definition = "default",
-                iou_slice: IouSlice | None = None, adjustment: Adjustment = "bonferroni",
-                family: Family = "response", fits: Sequence[Fit] = (),
-                confidence_level: float = 0.95) -> Result:
-    """Regress localization scores on the descriptors of the reference masks.
+def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
+                execution: Execution = Execution(), benchmark: str | None = None,
+                adjustment: Adjustment = "bonferroni", family: Family = "response",
+                fits: Sequence[Fit] = (), confidence_level: float = 0.95) -> Result:
+    """Score maps, describe the reference masks, and regress the one on the other.
 
     Rows are images x findings whose reference mask is not empty.  Within a scheme, saliency,
     expert and difference use the same rows: those where both scores and all descriptors are
@@ -90,32 +86,28 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
 
     Parameters
     ----------
-    scores : pandas.DataFrame
-        As :mod:`saltrust.analysis.localization.analysis` gives: one row per map or benchmark mask.
-    descriptors : pandas.DataFrame
-        Columns ``image, finding, reader`` and the four descriptors; rows of the reference
-        reader are used.
+    cubes : xarray.DataTree or path
+        As :func:`saltrust.open_cubes` gives, or a part of it (:func:`saltrust.select`, ``.sel``),
+        with saliency maps and reference masks.  Of several reference readers the first counts;
+        select another with ``reader=[...]``.
+    scoring : Scoring
+        How maps are scored and shapes measured.  Its slice says which overlaps count: by default
+        ``positive``, or ``both_nonempty`` under ``peer``, as the code released with protocol S,
+        which selects on the outcome.  An empty reference mask has no shape, so that ``all`` is
+        ``positive`` here.
+    execution : Execution
+        Workers, progress, and whether scores and descriptors are kept in the store.
     benchmark : str, optional
         The one benchmark reader whose scores are the expert's; by default the mean over all
         benchmark readers that scored the row.
-    reader : str, optional
-        Reference reader; needed where there are several.
-    explainers, models : sequence of str, optional
-        Only these.
-    definition : {"default", "peer"}
-        Sets the default of ``iou_slice``: ``positive``, or ``both_nonempty`` as the code
-        released with protocol S, which selects on the outcome.
-    iou_slice : {"positive", "both_nonempty", "all"}, optional
-        Which overlaps count (see :data:`saltrust.analysis.pixels.overlap.IOU_SLICES`).  An empty
-        reference mask has no shape, so that ``all`` is ``positive`` here.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         For multiplicity.
     family : {"response", "scheme", "explainer", "study"}
         Which regressions are adjusted for each other; 4, 12, 24 or all.
     fits : sequence of {"ols", "cluster", "mixed", "logit"}
         Further models beside least squares: :data:`saltrust.analysis.shape.regression_fits.FITS`.
-    confidence : float
-        Level of the intervals, which are not adjusted for multiplicity.
+    confidence_level : float
+        Of the intervals, which are not adjusted for multiplicity.
 
     Returns
     -------
@@ -132,33 +124,131 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
     Raises
     ------
     DataError
-        If a table lacks a column or repeats rows, or not one regression can be computed.
+        If the cubes hold no maps or no reference masks, or not one regression can be computed.
     UsageError
-        If an option or a name is not known.
+        If an option or a name is not known, or a table of scores was given
+        (:func:`regressions_from_scores` takes one).
 
     References
     ----------
     A. Saporta et al., "Deep learning saliency maps do not accurately highlight diagnostically
     relevant regions for medical image interpretation" (2021), Table 2.
     """
+    tree = as_cubes(cubes, table="regressions_from_scores")
+    purpose = "localization cannot be regressed on the shape of findings"
+    require_masks(tree, purpose)
+    require_heatmaps(tree, purpose)
+    require_reader(tree, benchmark, "benchmark")
+    scored = score_maps(tree, scoring, execution)
+    shapes = describe_masks(scored.annotations, scoring.definition, tree, execution)
+    try:
+        result = regress(scored.table, shapes, scoring=scoring, benchmark=benchmark,
+                         adjustment=adjustment, family=family, fits=fits,
+                         confidence_level=confidence_level)
+    except DataError as error:
+        raise DataError(f"{source(tree)}: {error}") from None
+    meta = {"resolution": scored.annotations.resolution, "split": scored.meta["split"]}
+    return Result({**meta, **result.meta}, result.tables)
+
+
+def regressions_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scoring = Scoring(),
+                            benchmark: str | None = None,
+                            adjustment: Adjustment = "bonferroni", family: Family = "response",
+                            fits: Sequence[Fit] = (), confidence_level: float = 0.95) -> Result:
+    """The regressions of scores and descriptors that stand in one tidy table.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame or path
+        One row per map, or per expert, and reference mask
+        (:func:`saltrust.analysis.scores.tidy_scores.tidy_scores`), as ``cubes.saltrust.scores()``
+        gives, or a CSV of that.
+    scoring : Scoring
+        Its slice and definition; scores are as they stand in the table.
+    benchmark : str, optional
+        The one benchmark reader whose scores are the expert's; by default the mean over all.
+    adjustment : {"bonferroni", "holm", "bh", "none"}
+        For multiplicity.
+    family : {"response", "scheme", "explainer", "study"}
+        Which regressions are adjusted for each other; 4, 12, 24 or all.
+    fits : sequence of {"ols", "cluster", "mixed", "logit"}
+        Further models beside least squares: :data:`saltrust.analysis.shape.regression_fits.FITS`.
+    confidence_level : float
+        Of the intervals, which are not adjusted for multiplicity.
+
+    Returns
+    -------
+    Result
+        The tables of :func:`regressions`.
+
+    Raises
+    ------
+    DataError
+        If the table lacks a column, repeats rows, contradicts itself, or not one regression can
+        be computed.
+    UsageError
+        If an option or a name is not known, or there is no such file.
+    """
+    frame, where = read_frame(scores)
+    table, shapes = tidy_scores(frame, where)
+    try:
+        result = regress(table, shapes, scoring=scoring, benchmark=benchmark,
+                         adjustment=adjustment, family=family, fits=fits,
+                         confidence_level=confidence_level)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    return Result({"scores": where, **result.meta}, result.tables)
+
+
+def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring = Scoring(),
+            benchmark: str | None = None, adjustment: Adjustment = "bonferroni",
+            family: Family = "response", fits: Sequence[Fit] = (),
+            confidence_level: float = 0.95) -> Result:
+    """The regressions of a table of scores on a table of descriptors.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As table ``scores`` of :func:`saltrust.localization`.
+    descriptors : pandas.DataFrame
+        Columns ``image, finding, reader`` and the four descriptors; rows of the reference
+        reader are used.
+    scoring : Scoring
+        Its slice and definition.
+    benchmark : str, optional
+        The one benchmark reader whose scores are the expert's.
+    adjustment : {"bonferroni", "holm", "bh", "none"}
+    family : {"response", "scheme", "explainer", "study"}
+    fits : sequence of {"ols", "cluster", "mixed", "logit"}
+    confidence_level : float
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    DataError
+        If a table lacks a column or repeats rows, or not one regression can be computed.
+    UsageError
+        If an option or a name is not known.
+    """
     check_confidence_level(confidence_level)
-    iou_slice = _iou_slice(definition, iou_slice)
-    for value, known in ((family, FAMILIES), (adjustment, ADJUSTMENTS)):
-        if value not in known:
-            raise UsageError(f"{value!r} is not known; {nearest(value, known)}")
+    iou_slice = scoring.sliced()
+    check_word(family, Family, "family")
+    check_word(adjustment, Adjustment, "adjustment")
     for fit in fits:
-        if fit not in FITS:
-            raise UsageError(f"fit {fit!r} is not known; {nearest(fit, FITS)}")
+        check_word(fit, Fit, "fit")
     scores = check_scores(scores)
     shapes = check_columns(descriptors, ("image", "finding", "reader"), DESCRIPTORS,
                            "descriptors")
-    reference = reference_reader(scores, reader)
+    reference = reference_reader(scores)
     scores = scores[scores["reader"] == reference]
     shapes = shapes[shapes["reader"] == reference].drop(columns="reader")
     people = benchmark_rows(scores, benchmark)
     rows: list[_Row] = []
     excluded: dict[tuple[str, str, str], dict[str, int]] = {}
-    for explainer, model in maps(scores, explainers, models):
+    for explainer, model in maps(scores):
         stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
         for scheme in SCHEMES:
             joined = _join(stored, people, shapes, scheme, iou_slice)
@@ -173,14 +263,15 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
     if table["estimate"].isna().all():
         raise DataError(f"none of the {len(table)} regressions can be computed: "
                         f"{why_nothing(table['note'], excluded)}; add annotated positive images")
-    readers = sorted(people["model"].unique())
     meta = {
-        "definition": definition, "slice": iou_slice, "slice_meaning": IOU_SLICES[iou_slice],
+        "definition": scoring.definition, "slice": iou_slice,
+        "slice_meaning": IOU_SLICES[iou_slice],
         "rows": "images x findings with a non-empty reference mask; within a scheme the same "
                 "complete rows for saliency, expert and difference (expert - saliency)",
         "descriptors": f"of {reference}, min-max normalised over the rows of the regression",
         "expert": who_stands_for_expert(people), "reference_readers": [reference],
-        "benchmark_readers": readers, "confidence_level": confidence_level,
+        "benchmark_readers": sorted(people["model"].unique()),
+        "confidence_level": confidence_level,
         "intervals": "not adjusted for multiplicity; estimates: classical t intervals of least "
                      "squares; robust: CR2 clustered by patient (image where unknown)",
         "multiplicity": {"method": adjustment, "family": FAMILIES[family][0],
@@ -192,100 +283,6 @@ def regressions(scores: pd.DataFrame, descriptors: pd.DataFrame, *, benchmark: s
         "exclusions": shared_exclusions(excluded),
     }
     return Result(meta, {"estimates": table, "robust": robust, **further})
-
-
-def from_cubes(cubes: xr.DataTree, *, resolution: Resolution | None = None,
-               split: str | None = None, findings: Sequence[str] | None = None,
-               explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
-               benchmark: str | None = None, reader: str | None = None,
-               definition: Definition = "default", iou_slice: IouSlice | None = None,
-               adjustment: Adjustment = "bonferroni", family: Family = "response",
-               fits: Sequence[Fit] = (), confidence_level: float = 0.95, threshold: Cut = None,
-               cutoff: Cut = None,
-               keep: bool = False, workers: int = 1, scheduler: str | None = None,
-               progress: bool = False) -> Result:
-    """Score the maps of cubes, describe their reference masks, and :func:`regressions`.
-
-    Parameters
-    ----------
-    cubes : xarray.DataTree
-        As :func:`saltrust.open_cubes` gives, with saliency maps and reference masks.
-    resolution : {"native", "grid"}, optional
-        Size at which maps are scored and masks described; by default native where it is stored.
-    split : {"train", "val", "test", "none"}, optional
-        Only images of this split.
-    findings, explainers, models : sequence of str, optional
-        Only these.
-    definition : {"default", "peer"}
-        How maps are scored, shapes measured, and which slice is used.
-    benchmark, reader, iou_slice, adjustment, family, fits, confidence
-        As :func:`regressions`.
-    threshold, cutoff, keep, workers, scheduler
-        As :func:`saltrust.analysis.localization.analysis.score_maps`.
-    progress : bool
-        Show bars on stderr.
-
-    Returns
-    -------
-    Result
-
-    Raises
-    ------
-    DataError
-        If the cubes hold no maps or no reference masks, or as :func:`regressions`.
-    UsageError
-        If an option or a name is not known.
-    """
-    purpose = "localization cannot be regressed on the shape of findings"
-    require_masks(cubes, purpose)
-    require_heatmaps(cubes, purpose)
-    require_reader(cubes, reader, "reference")
-    require_reader(cubes, benchmark, "benchmark")
-    iou_slice = _iou_slice(definition, iou_slice)
-    scores = score_maps(cubes, resolution=resolution, definition=definition, iou_slice=iou_slice,
-                        split=split, findings=findings, explainers=explainers, models=models,
-                        threshold=threshold, cutoff=cutoff, keep=keep, workers=workers,
-                        scheduler=scheduler, progress=progress)
-    shapes = descriptors_of(cubes, resolution=resolution, definition=definition, split=split,
-                            findings=findings, progress=progress)
-    try:
-        result = regressions(scores, shapes.tables["descriptors"], benchmark=benchmark,
-                             reader=reader, explainers=explainers, models=models,
-                             definition=definition, iou_slice=iou_slice, adjustment=adjustment,
-                             family=family, fits=fits, confidence_level=confidence_level)
-    except DataError as error:
-        raise DataError(f"{source(cubes)}: {error}") from None
-    meta = {"resolution": shapes.meta["resolution"], "split": split, **result.meta}
-    return Result(meta, result.tables)
-
-
-def from_table(path: str | Path, *, findings: Sequence[str] | None = None, **options: Any
-               ) -> Result:
-    """:func:`regressions` of scores from a tidy CSV (:mod:`saltrust.analysis.scores.tidy_scores`).
-
-    Parameters
-    ----------
-    path : path
-    findings : sequence of str, optional
-        Only these.
-    **options
-        As :func:`regressions`.
-
-    Raises
-    ------
-    DataError, UsageError
-        As :func:`regressions` and :func:`saltrust.analysis.scores.tidy_scores.read_tidy_scores`.
-    """
-    scores, shapes = read_tidy_scores(path)
-    for name in findings or ():
-        one_of(name, list(dict.fromkeys(scores["finding"])), "finding")
-    if findings:
-        scores = scores[scores["finding"].isin(findings)]
-    try:
-        result = regressions(scores, shapes, **options)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    return Result({"scores": str(path), **result.meta}, result.tables)
 
 
 def table2(result: Result) -> pd.DataFrame:
@@ -304,11 +301,11 @@ def table2(result: Result) -> pd.DataFrame:
         stars by the *adjusted* p-value (see :data:`STARS_LEGEND`; the intervals are not
         adjusted); ``n/a`` and the reason where there is no estimate.
     """
-    found = result.tables["estimates"]
+    estimates = result.tables["estimates"]
     cells = {(*(getattr(row, name) for name in IDENTIFY[:3]), row.descriptor, row.response):
-             cell(row) for row in found.itertuples()}
-    heads = found[list(IDENTIFY[:3])].drop_duplicates()
-    rows = {tuple(key): int(n) for *key, n in found.groupby(
+             cell(row) for row in estimates.itertuples()}
+    heads = estimates[list(IDENTIFY[:3])].drop_duplicates()
+    rows = {tuple(key): int(n) for *key, n in estimates.groupby(
         [*IDENTIFY[:3], "descriptor"], sort=False)["n"].max().reset_index().itertuples(
             index=False)}
     table = pd.DataFrame(
@@ -318,17 +315,9 @@ def table2(result: Result) -> pd.DataFrame:
         columns=["explainer", "model", "scheme", "characteristic", "n", *RESPONSES])
     table["scheme"] = table["scheme"].map({"iou": "IoU", "hit": "Hit/Miss"})
     table["characteristic"] = table["characteristic"].map(_TITLES)
-    constant = [name for name in ("explainer", "model") if len(found[name].unique()) == 1]
+    constant = [name for name in ("explainer", "model") if len(estimates[name].unique()) == 1]
     return table.drop(columns=constant).rename(
         columns={"difference": "difference (expert - saliency)"})
-
-
-def _iou_slice(definition: Definition, iou_slice: IouSlice | None) -> IouSlice:
-    check_definition(definition)
-    if iou_slice is None:
-        return "positive" if definition == "default" else "both_nonempty"
-    check_slice(iou_slice)
-    return iou_slice
 
 
 def _join(stored: pd.DataFrame, people: pd.DataFrame, shapes: pd.DataFrame, scheme: Scheme,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,6 +72,12 @@ class Annotations:
     _reference: xr.Dataset
     _held: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def references(self) -> list[str]:
+        """Names of all readers with the role reference."""
+        return [name for name, role in zip(self.readers, self.roles, strict=True)
+                if role == "reference"]
+
     def readers_with(self, role: str) -> list[int]:
         """Positions of the readers of a role that annotated anything that was selected."""
         return [r for r, name in enumerate(self.roles)
@@ -125,6 +132,15 @@ class Annotations:
             return mask_of_runs(rle.checked_run_lengths(counts, height, width), height, width)
         except DataError as error:
             raise self._damaged(image, finding, reader, error) from None
+
+    def digest(self, image: int, finding: int, reader: int) -> int:
+        """A number that tells this mask from others; -1 where the reader did not annotate."""
+        if not self.annotated[image, finding, reader]:
+            return -1
+        if self.resolution == "grid":
+            return zlib.crc32(np.packbits(self._grid_masks(image)[finding, reader]).tobytes())
+        code = str(self._codes(image)[self.finding_positions[finding], reader])
+        return zlib.crc32(f"{self.size(image)} {code}".encode())
 
     def point_pixels(self, image: int, finding: int, reader: int) -> list[tuple[int, int]]:
         """Pixels of the most representative points at the resolution of the masks."""

@@ -9,13 +9,27 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from saltrust.cache.schema import Status
+from saltrust.cache.schema import SPLITS, Status
 from saltrust.errors import DataError, UsageError, nearest
 
 
 def source(cubes: xr.DataTree) -> str:
     """Where cubes were opened from, for messages."""
     return str(cubes.attrs.get("source", "the tree of cubes"))
+
+
+def split_of(cubes: xr.DataTree) -> str:
+    """The splits of the images of these cubes, in the usual order; "not stated" without any.
+
+    Examples
+    --------
+    >>> split_of(xr.DataTree(xr.Dataset(coords={"split": ("image", ["val", "train", "val"])})))
+    'train, val'
+    """
+    coordinates = cubes.to_dataset().variables
+    present = (set(map(str, np.atleast_1d(coordinates["split"].values))) if "split" in coordinates
+               else set())
+    return ", ".join(name for name in SPLITS if name in present) or "not stated"
 
 
 def one_of(name: str, there: Sequence[str], what: str) -> str:

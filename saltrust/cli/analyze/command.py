@@ -59,8 +59,8 @@ def selected(tree: xr.DataTree, options: dict[str, Any]) -> xr.DataTree:
     """The part of the cubes that the options choose; these are taken out of the options."""
     from saltrust.analysis.select import select
 
-    labels = {SELECTION[name]: value or None
-              for name, value in split_off(options, SELECTION).items()}
+    labels: dict[str, Any] = {SELECTION[name]: value or None
+                              for name, value in split_off(options, SELECTION).items()}
     return select(tree, **labels)
 
 

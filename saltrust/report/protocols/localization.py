@@ -14,7 +14,7 @@ from saltrust.analysis.classification.calibration import calibration_table
 from saltrust.analysis.confidence import analysis as confidence_analysis
 from saltrust.analysis.localization.analysis import Cut, localization, score_maps
 from saltrust.analysis.result import Result
-from saltrust.analysis.scores.selection import EXPERT
+from saltrust.analysis.scores.score_rows import EXPERT
 from saltrust.analysis.shape import regressions as regression_analysis
 from saltrust.analysis.shape.descriptors import descriptors
 from saltrust.analysis.stored.contents import probabilities

@@ -20,7 +20,7 @@ from saltrust.analysis.localization.analysis import (
     SCORE_COLUMNS,
     localization,
     score_maps,
-    summarise,
+    summarize,
 )
 from saltrust.analysis.localization.summary import AVERAGE, decrease
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
@@ -375,7 +375,7 @@ def test_summary_has_means_and_uniform_columns() -> None:
     generator = np.random.default_rng(0)
     values = generator.uniform(size=60)
     hits = (generator.uniform(size=60) < 0.4).astype(float)
-    summary = summarise(_scores({"grad": list(values)}, {"grad": list(hits)}), resamples=4000,
+    summary = summarize(_scores({"grad": list(values)}, {"grad": list(hits)}), resamples=4000,
                         chance={"Edema": 0.1})
     assert list(summary.columns) == ["finding", "explainer", "model", "metric",
                                      *ESTIMATE_COLUMNS, "chance"]
@@ -391,7 +391,7 @@ def test_summary_has_means_and_uniform_columns() -> None:
 
 
 def test_hits_without_a_miss_get_wilsons_interval() -> None:
-    hit = summarise(_scores({"grad": [1.0] * 11}), resamples=100).iloc[1]
+    hit = summarize(_scores({"grad": [1.0] * 11}), resamples=100).iloc[1]
     assert hit["metric"] == "hit"
     assert (hit["conf_low"], hit["conf_high"]) == pytest.approx(wilson_interval(11, 11))
     assert "Wilson" in hit["note"]
@@ -400,8 +400,8 @@ def test_hits_without_a_miss_get_wilsons_interval() -> None:
 def test_images_of_one_patient_are_drawn_together() -> None:
     generator = np.random.default_rng(1)
     of_patient = np.repeat(generator.uniform(size=12), 5)
-    apart = summarise(_scores({"grad": list(of_patient)}), resamples=2000).iloc[0]
-    together = summarise(_scores({"grad": list(of_patient)},
+    apart = summarize(_scores({"grad": list(of_patient)}), resamples=2000).iloc[0]
+    together = summarize(_scores({"grad": list(of_patient)},
                                  patients=[f"p{k // 5}" for k in range(60)]),
                          resamples=2000).iloc[0]
     assert together["estimate"] == pytest.approx(apart["estimate"])

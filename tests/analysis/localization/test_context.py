@@ -20,7 +20,7 @@ from saltrust.analysis.localization.summary import (
     AVERAGE,
     decrease,
     on_shared_positives,
-    summarise,
+    summarize,
 )
 from saltrust.errors import DataError, UsageError
 
@@ -204,7 +204,7 @@ def test_studies_without_readers_or_second_maps_have_empty_tables(build_cubes: B
 def test_bca_intervals_are_those_of_the_bootstrap(study: xr.DataTree) -> None:
     generator = np.random.default_rng(3)
     table = _scores({"cam": generator.beta(1, 4, 30)})
-    row = summarise(table, resamples=500, method="bca").iloc[0]
+    row = summarize(table, resamples=500, method="bca").iloc[0]
     expected = mean_interval(table["iou"], resamples=500, method="bca")
     assert (row["conf_low"], row["conf_high"]) == (expected.conf_low, expected.conf_high)
     meta = localization(study, resamples=20, bootstrap="bca").meta

@@ -57,8 +57,8 @@ def check_columns(table: pd.DataFrame, names: Sequence[str], numbers: Sequence[s
     repeated = kept.duplicated(list(names))
     if repeated.any():
         row = kept.loc[repeated, list(names)].iloc[0]
-        said = ", ".join(f"{name} {row[name]!r}" for name in names)
-        raise DataError(f"the {what} have more than one row for {said}; keep one")
+        labels = ", ".join(f"{name} {row[name]!r}" for name in names)
+        raise DataError(f"the {what} have more than one row for {labels}; keep one")
     return kept
 
 
@@ -85,30 +85,26 @@ def check_scores(scores: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
-def reference_reader(scores: pd.DataFrame, reader: str | None) -> str:
+def reference_reader(scores: pd.DataFrame) -> str:
     """The reference reader that the maps are compared with.
 
-    Where there are several and none is named the first is used, with a warning: rows of the
-    same image against two readers are not two observations.
+    Where there are several the first is used, with a warning: rows of the same image against two
+    readers are not two observations.
 
     Raises
     ------
-    UsageError
-        If ``reader`` is not among them.
     DataError
         If no map was compared with any.
     """
     saliency = scores["explainer"] != EXPERT
-    there = [name for name in dict.fromkeys(scores.loc[saliency, "reader"]) if name]
-    if not there:
+    readers = [name for name in dict.fromkeys(scores.loc[saliency, "reader"]) if name]
+    if not readers:
         raise DataError("no saliency map was compared with a reference reader; add reference "
                         "masks")
-    if reader is not None:
-        return one_of(reader, there, "reference reader")
-    if len(there) > 1:
-        _log.warning("the maps are compared with %d reference readers (%s); %s is used",
-                     len(there), ", ".join(there), there[0])
-    return there[0]
+    if len(readers) > 1:
+        _log.warning("the maps are compared with %d reference readers (%s); %s is used; select "
+                     "another to use it", len(readers), ", ".join(readers), readers[0])
+    return readers[0]
 
 
 def benchmark_rows(scores: pd.DataFrame, benchmark: str | None) -> pd.DataFrame:
@@ -122,11 +118,11 @@ def benchmark_rows(scores: pd.DataFrame, benchmark: str | None) -> pd.DataFrame:
     people = scores[scores["explainer"] == EXPERT]
     if benchmark is None:
         return people
-    there = list(dict.fromkeys(map(str, people["model"])))
-    if not there:
+    readers = list(dict.fromkeys(map(str, people["model"])))
+    if not readers:
         raise UsageError(f"there is no benchmark reader {benchmark!r}: the scores hold none at "
                          "all")
-    one_of(benchmark, there, "benchmark reader")
+    one_of(benchmark, readers, "benchmark reader")
     return people[people["model"] == benchmark]
 
 
@@ -138,27 +134,37 @@ def who_stands_for_expert(people: pd.DataFrame) -> str | None:
     return "mean over the benchmark readers who scored the row: " + ", ".join(readers)
 
 
-def maps(scores: pd.DataFrame, explainers: Sequence[str] | None = None,
-         models: Sequence[str] | None = None) -> list[tuple[str, str]]:
-    """Pairs of explainer and model in order of appearance, of those asked for.
+def select_scores(scores: pd.DataFrame, labels: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Rows with some labels; rows of people stay whatever explainers and models are chosen.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+    labels : mapping of str to sequence of str
+        By ``finding``, ``explainer`` or ``model``.
 
     Raises
     ------
     UsageError
-        If an explainer or model is not in the scores, or none of the asked pairs is.
+        If a label is not among the scores, or none of the maps has all of them.
     """
+    person = scores["explainer"] == EXPERT
+    kept = pd.Series(True, scores.index)
+    for name, chosen in labels.items():
+        column = scores[name] if name in scores else pd.Series("", scores.index)
+        for label in chosen:
+            one_of(label, list(dict.fromkeys(map(str, column[~person]))), name)
+        kept &= column.isin(chosen) | (person if name != "finding" else False)
+    if not (kept & ~person).any():
+        stated = " and ".join(f"{name} {' or '.join(chosen)}" for name, chosen in labels.items())
+        raise UsageError(f"no map is of {stated} together")
+    return scores[kept]
+
+
+def maps(scores: pd.DataFrame) -> list[tuple[str, str]]:
+    """Pairs of explainer and model in order of appearance."""
     saliency = scores[scores["explainer"] != EXPERT]
-    pairs = list(dict.fromkeys(zip(saliency["explainer"], saliency["model"], strict=True)))
-    for asked, there, what in ((explainers, [e for e, _ in pairs], "explainer"),
-                               (models, [m for _, m in pairs], "model")):
-        for name in asked or ():
-            one_of(name, list(dict.fromkeys(there)), what)
-    kept = [(explainer, model) for explainer, model in pairs
-            if (not explainers or explainer in explainers) and (not models or model in models)]
-    if not kept:
-        raise UsageError(f"no map is of explainer {' or '.join(explainers or ())} and model "
-                         f"{' or '.join(models or ())} together")
-    return kept
+    return list(dict.fromkeys(zip(saliency["explainer"], saliency["model"], strict=True)))
 
 
 def shared_exclusions(excluded: Mapping[tuple[str, str, str], Mapping[str, int]]

@@ -1,0 +1,341 @@
+"""The scan of stored maps: what all localization scores of a study are made from, with labels.
+
+Which maps are scored depends on a selection; what is counted in each does not, so that it is kept
+in ``/scores`` of the store, by label, and used again whatever is selected next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from tqdm import tqdm
+
+from saltrust.analysis.options import Execution
+from saltrust.analysis.pixels.levels import levels_for
+from saltrust.analysis.scores.map_counts import FIELDS, MapCounts, count_map, unusable
+from saltrust.analysis.scores.workers import executor
+from saltrust.analysis.stored.annotations import Annotations, read_annotations
+from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
+from saltrust.analysis.stored.origin import store_positions
+from saltrust.cache.schema import GROUPS, Status
+from saltrust.cache.scores import read_scores, scores_key, write_scores
+from saltrust.cache.store import open_cubes
+from saltrust.choices import Definition, Resolution
+from saltrust.errors import UsageError
+
+#: Raised when the same cubes would give other numbers, or are kept in another form.
+SCAN_VERSION = 2
+TOPIC = "localization"
+#: What names a map.
+MAP = ["image", "finding", "explainer", "model"]
+
+#: Images that a worker is handed at once.
+_BLOCK = 8
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """What the numbers of a scan depend on, besides the cubes.
+
+    Attributes
+    ----------
+    resolution : {"native", "grid"}
+    definition : {"default", "peer"}
+    thresholds : tuple of float
+        At which the histograms are exact, beside the standard ones.
+    """
+
+    resolution: Resolution
+    definition: Definition
+    thresholds: tuple[float, ...] = ()
+
+    def made_from(self) -> dict[str, Any]:
+        """The facts that the key of kept scores is a digest of."""
+        return {"pass": SCAN_VERSION, "resolution": self.resolution,
+                "definition": self.definition,
+                "thresholds": list(levels_for(self.thresholds).thresholds)}
+
+
+def scan_maps(cubes: xr.DataTree, annotations: Annotations, options: ScanOptions,
+              execution: Execution) -> xr.Dataset | None:
+    """Count the pixels of every stored map, or take what was kept of it.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    annotations : Annotations
+        Of these cubes, at the resolution of the options.
+    options : ScanOptions
+    execution : Execution
+
+    Returns
+    -------
+    xarray.Dataset or None
+        None where no map is stored.  Dimensions ``map``, ``reader`` (the reference readers) and
+        ``level`` (bins of the map stretched to 0..1, beginning at ``cut``); labels ``image,
+        finding, explainer, model`` of every map.  Variables: the fields of
+        :class:`saltrust.analysis.scores.map_counts.MapCounts`; ``area_reference(map, reader)``,
+        pixels of the reader's mask (NaN where none was drawn), and ``mask_digest(map, reader)``
+        (-1 there); ``probability(map)``, NaN where none is stored.  Attributes: ``explainers``
+        and ``models`` in the order of the cubes; ``missing``, the number of maps that images with
+        maps do not have.
+
+    Raises
+    ------
+    UsageError
+        If workers are asked for maps that are not those of a store, or cannot be had.
+    """
+    saliency = dataset_of(cubes, "saliency")
+    if saliency is None or "heatmap" not in saliency:
+        return None
+    maps, missing = _stored_maps(saliency)
+    if maps.empty:
+        return None
+    parts = _from_store(cubes, annotations, maps, options, execution)
+    if parts is None:
+        if execution.workers > 1 or execution.scheduler is not None:
+            raise UsageError("several workers need maps as they lie in a store; leave workers out "
+                             "for cubes that were made or changed in memory")
+        parts = _count(_Scanner(cubes, annotations, options), maps, execution.progress)
+    return parts.assign(probability=("map", _probabilities(cubes, maps))).assign_attrs(
+        explainers=labels_of(saliency, "explainer"), models=labels_of(saliency, "model"),
+        missing=missing)
+
+
+def _stored_maps(saliency: xr.Dataset) -> tuple[pd.DataFrame, int]:
+    """Labels and status of every stored map, in the order of the cubes.
+
+    And how many maps images with maps do not have.
+    """
+    status = values_of(saliency["status"], MAP)
+    stored = status != Status.MISSING
+    at = np.argwhere(stored)
+    names = {dim: np.array(labels_of(saliency, dim), dtype=object) for dim in MAP}
+    maps = pd.DataFrame({dim: names[dim][at[:, axis]] for axis, dim in enumerate(MAP)})
+    return (maps.assign(status=status[tuple(at.T)]),
+            int((~stored[stored.any(axis=(1, 2, 3))]).sum()))
+
+
+def _from_store(cubes: xr.DataTree, annotations: Annotations, maps: pd.DataFrame,
+                options: ScanOptions, execution: Execution) -> xr.Dataset | None:
+    """The scan by labels of the store; None where the maps are not the store's own any more."""
+    source, heatmap = cubes.attrs.get("source"), cubes["saliency"].to_dataset()["heatmap"]
+    positions = None if not source else store_positions(
+        heatmap, str(source), "saliency/heatmap", GROUPS["saliency"]["heatmap"].dims)
+    if positions is None:
+        return None
+    store = open_cubes(str(source))
+    if store.attrs.get("finished") != cubes.attrs.get("finished"):
+        return None
+    saliency = store["saliency"].to_dataset()
+    wanted = pd.DataFrame({dim: _renamed(labels_of(heatmap, dim), np.array(
+        labels_of(saliency, dim), dtype=object)[positions[dim]], maps[dim]) for dim in MAP})
+    scan = _kept_and_counted(store, wanted, options, execution)
+    readers = annotations.references
+    if not set(readers) <= set(scan["reader"].values.tolist()):
+        return None
+    scan = scan.sel(reader=readers).assign_coords(
+        {dim: ("map", maps[dim].to_numpy(dtype=object)) for dim in MAP})
+    # A mask or a status that was changed in memory: only what is in memory counts.
+    stale = ((scan["mask_digest"].values != _digests(annotations, maps)).any(axis=1)
+             | (scan["outcome"].values != maps["status"].to_numpy())
+             & (maps["status"].to_numpy() != Status.OK))
+    if stale.any():
+        fresh = _count(_Scanner(cubes, annotations, options), maps[stale], execution.progress)
+        scan = _joined([scan.isel(map=~stale), fresh])
+        scan = scan.isel(map=np.argsort(np.concatenate(
+            [np.flatnonzero(~stale), np.flatnonzero(stale)])))
+    return scan
+
+
+def _renamed(labels: Sequence[str], stored: npt.NDArray[Any], column: pd.Series[str]
+             ) -> npt.NDArray[Any]:
+    """Labels in the store, of labels that somebody may have given other names."""
+    return stored[pd.Index(labels).get_indexer(pd.Index(column))]
+
+
+def _kept_and_counted(store: xr.DataTree, wanted: pd.DataFrame, options: ScanOptions,
+                      execution: Execution) -> xr.Dataset:
+    """What is kept in a store of the maps, and the others counted; kept together from now on."""
+    source = str(store.attrs["source"])
+    made_from = options.made_from()
+    key = scores_key({str(name): value for name, value in store.attrs.items()}, made_from)
+    kept = read_scores(source, TOPIC, key) if execution.keep else None
+    rows = np.full(len(wanted), -1) if kept is None else _index(kept).get_indexer(
+        pd.MultiIndex.from_frame(wanted[MAP]))
+    missing = rows < 0
+    if not missing.any():
+        assert kept is not None
+        return kept.isel(map=rows)
+    counted = _count_in_store(source, wanted[missing], options, execution)
+    scan = counted if kept is None else _joined([kept, counted])
+    if execution.keep:
+        write_scores(source, TOPIC, key, scan, made_from)
+    rows[missing] = np.arange(scan.sizes["map"] - int(missing.sum()), scan.sizes["map"])
+    return scan if np.array_equal(rows, np.arange(scan.sizes["map"])) else scan.isel(map=rows)
+
+
+def _index(scan: xr.Dataset) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([scan[dim].values.astype(object) for dim in MAP])
+
+
+def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """One scan after the other.  Several times as fast as xarray.concat, which compares labels."""
+    first = parts[0]
+    variables = {name: (array.dims, np.concatenate([part[name].values for part in parts]))
+                 for name, array in first.variables.items() if "map" in array.dims}
+    return xr.Dataset({name: value for name, value in variables.items() if name not in MAP},
+                      {**{dim: variables[dim] for dim in MAP}, "reader": first["reader"],
+                       "cut": first["cut"]})
+
+
+def _digests(annotations: Annotations, maps: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Digest of every reference reader's mask of each map's image and finding."""
+    pairs = maps[MAP[:2]].drop_duplicates()
+    images = pd.Index(annotations.images).get_indexer(pd.Index(pairs["image"]))
+    findings = pd.Index(annotations.findings).get_indexer(pd.Index(pairs["finding"]))
+    digests = np.array([[annotations.digest(image, finding, annotations.readers.index(reader))
+                         for reader in annotations.references]
+                        for image, finding in zip(images.tolist(), findings.tolist(),
+                                                  strict=True)], dtype=np.int64)
+    of_pair = pd.MultiIndex.from_frame(pairs).get_indexer(pd.MultiIndex.from_frame(maps[MAP[:2]]))
+    return digests.reshape(len(pairs), len(annotations.references))[of_pair]
+
+
+def _probabilities(cubes: xr.DataTree, maps: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Predicted probability of the model of each map; NaN where there is none."""
+    prediction = dataset_of(cubes, "prediction")
+    if prediction is None or "probability" not in prediction:
+        return np.full(len(maps), np.nan)
+    dims = ["image", "finding", "model"]
+    values = values_of(prediction["probability"], dims).astype(np.float64)
+    at = [pd.Index(labels_of(prediction, dim)).get_indexer(pd.Index(maps[dim])) for dim in dims]
+    known = (np.stack(at) >= 0).all(axis=0)
+    return np.where(known, values[tuple(at)], np.nan)
+
+
+def _count(scanner: _Scanner, maps: pd.DataFrame, progress: bool) -> xr.Dataset:
+    """Count maps in this process."""
+    with tqdm(total=maps["image"].nunique(), desc="localization", unit="image",
+              disable=None if progress else True) as bar:
+        parts = []
+        for block in _blocks(maps):
+            parts.append(scanner.scan(block))
+            bar.update(block["image"].nunique())
+    return _joined(parts)
+
+
+def _count_in_store(source: str, maps: pd.DataFrame, options: ScanOptions, execution: Execution
+                    ) -> xr.Dataset:
+    """Count maps of a store by its labels, here or by workers that open it themselves."""
+    blocks = _blocks(maps)
+    with tqdm(total=maps["image"].nunique(), desc="localization", unit="image",
+              disable=None if execution.progress else True) as bar, \
+            _scanned(source, blocks, options, execution) as scans:
+        parts = []
+        for block, part in zip(blocks, scans, strict=True):
+            parts.append(part)
+            bar.update(block["image"].nunique())
+    return _joined(parts)
+
+
+def _blocks(maps: pd.DataFrame) -> list[pd.DataFrame]:
+    """Maps of a few images each."""
+    block = pd.factorize(maps["image"])[0] // _BLOCK
+    return [part for _, part in maps.groupby(block, sort=False)]
+
+
+@contextmanager
+def _scanned(source: str, blocks: Sequence[pd.DataFrame], options: ScanOptions,
+             execution: Execution) -> Iterator[Iterable[xr.Dataset]]:
+    if execution.scheduler is None and (execution.workers == 1 or len(blocks) == 1):
+        store = open_cubes(source)
+        scanner = _Scanner(store, read_annotations(store, resolution=options.resolution), options)
+        yield (scanner.scan(block) for block in blocks)
+        return
+    with executor(execution.workers, execution.scheduler) as pool:
+        yield pool.map(_scan_block_of_store, [source] * len(blocks), blocks,
+                       [options] * len(blocks))
+
+
+def _scan_block_of_store(source: str, block: pd.DataFrame, options: ScanOptions) -> xr.Dataset:
+    return _scanner_of_store(source, options).scan(block)
+
+
+@lru_cache(maxsize=2)
+def _scanner_of_store(source: str, options: ScanOptions) -> _Scanner:
+    store = open_cubes(source)
+    return _Scanner(store, read_annotations(store, resolution=options.resolution), options)
+
+
+class _Scanner:
+    """Scans maps of one study by label; holds what its blocks share."""
+
+    def __init__(self, cubes: xr.DataTree, annotations: Annotations, options: ScanOptions
+                 ) -> None:
+        self._options = options
+        self._levels = levels_for(options.thresholds)
+        self._annotations = annotations
+        self._readers = [annotations.readers.index(name) for name in annotations.references]
+        saliency = cubes["saliency"].to_dataset()
+        self._heatmap, self._status = saliency["heatmap"], values_of(saliency["status"], MAP)
+        self._labels = {dim: pd.Index(labels_of(saliency, dim)) for dim in MAP}
+        self._rows = pd.Index(annotations.images), pd.Index(annotations.findings)
+
+    def scan(self, maps: pd.DataFrame) -> xr.Dataset:
+        """Count the maps with these labels, in their order."""
+        places = np.stack([self._labels[dim].get_indexer(pd.Index(maps[dim])) for dim in MAP],
+                          axis=1)
+        drawn = np.stack([index.get_indexer(pd.Index(maps[dim])) for index, dim in
+                          zip(self._rows, MAP, strict=False)], axis=1)
+        counts: list[MapCounts] = []
+        area = np.full((len(maps), len(self._readers)), np.nan)
+        digest = np.full(area.shape, -1, dtype=np.int64)
+        for rows in _runs_of_equal(places[:, 0]):
+            planes = self._planes(places[rows])
+            for row, plane in zip(rows, planes, strict=True):
+                image, finding = drawn[row].tolist()
+                masks = [self._annotations.runs(image, finding, reader)
+                         if self._annotations.annotated[image, finding, reader] else None
+                         for reader in self._readers]
+                area[row] = [np.nan if mask is None else mask.area for mask in masks]
+                digest[row] = [self._annotations.digest(image, finding, reader)
+                               for reader in self._readers]
+                status = Status(self._status[tuple(places[row])])
+                counts.append(
+                    count_map(plane, self._annotations.size(image), self._options.definition,
+                              self._levels, masks) if status == Status.OK
+                    else unusable(status, self._levels, len(self._readers)))
+        variables = {name: (dims, np.array([getattr(one, name) for one in counts], dtype=dtype))
+                     for name, (dims, dtype) in FIELDS.items()}
+        return xr.Dataset(
+            {**variables, "area_reference": (("map", "reader"), area),
+             "mask_digest": (("map", "reader"), digest)},
+            {**{dim: ("map", maps[dim].to_numpy(dtype=object)) for dim in MAP},
+             "reader": np.array(self._annotations.references, dtype=object),
+             "cut": ("level", self._levels.cuts)})
+
+    def _planes(self, places: npt.NDArray[np.intp]) -> list[npt.NDArray[np.float32]]:
+        """Maps of one image, in the order of the places."""
+        planes: dict[tuple[int, ...], npt.NDArray[np.float32]] = {}
+        for pair in dict.fromkeys(map(tuple, places[:, 2:].tolist())):
+            findings = places[(places[:, 2:] == pair).all(axis=1), 1].tolist()
+            low, high = min(findings), max(findings) + 1
+            # One slice of a shard is read several times faster than a list of findings.
+            values = read_at(self._heatmap, ("finding", "y", "x"), image=int(places[0, 0]),
+                             finding=slice(low, high), explainer=pair[0], model=pair[1])
+            planes |= {(finding, *pair): values[finding - low] for finding in findings}
+        return [planes[tuple(place)] for place in places[:, 1:].tolist()]
+
+
+def _runs_of_equal(values: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
+    """Positions of each run of equal values."""
+    return np.split(np.arange(len(values)), np.flatnonzero(np.diff(values)) + 1)

@@ -1,0 +1,238 @@
+"""The maps and the readers of a study, scored against its reference masks."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from saltrust.analysis.options import Execution, Scoring
+from saltrust.analysis.pixels.overlap import IOU_SLICES
+from saltrust.analysis.scores.scan import MAP, ScanOptions, scan_maps
+from saltrust.analysis.scores.scores_table import (
+    SCORE_COLUMNS,
+    expert_rows,
+    is_usable,
+    map_rows,
+    ordered,
+    outcomes,
+    segment,
+)
+from saltrust.analysis.scores.segmentation_rules import cutoff_choice, threshold_choice
+from saltrust.analysis.stored.annotations import Annotations, read_annotations
+from saltrust.analysis.stored.arrays import dataset_of, values_of
+from saltrust.analysis.stored.contents import split_of
+from saltrust.cache.schema import Label, Status
+from saltrust.choices import Definition, IouSlice
+from saltrust.errors import DataError
+
+FloatArray = npt.NDArray[np.float64]
+
+_log = logging.getLogger(__name__)
+
+_MEANINGS: dict[Definition, str] = {
+    "default": "bilinear upsampling; segmentation on the min-max stretched map (Otsu in 256 "
+               "levels); peak: first maximum in row order, of the map as stored; expert hit: "
+               "first point",
+    "peer": "as default, but upsampling rounded as torch does, contours filled and single pixels "
+            "dropped after Otsu, expert hit: any point, no point is a miss",
+}
+
+
+@dataclass(frozen=True)
+class ScoredMaps:
+    """Scores, and what they were made from.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row per map, and per benchmark reader's mask, and reference reader
+        (:data:`saltrust.analysis.scores.scores_table.SCORE_COLUMNS`).
+    annotations : Annotations
+    references : list of int
+        Positions of the reference readers who annotated anything.
+    areas : ndarray of float64, shape (image, finding, len(references))
+        Of the reference masks (:func:`reference_areas`).
+    scan : xarray.Dataset or None
+        Of the stored maps; None where there are none.
+    cut : xarray.Dataset or None
+        Their segmentations.
+    meta : dict
+        How they were scored, counts and exclusions.
+    """
+
+    table: pd.DataFrame
+    annotations: Annotations
+    references: list[int]
+    areas: FloatArray
+    scan: xr.Dataset | None
+    cut: xr.Dataset | None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
+               under_peer: IouSlice = "both_nonempty", readers: bool = True) -> ScoredMaps:
+    """Score every stored heatmap and every benchmark reader's mask.
+
+    A flat or non-finite map is an empty prediction that misses.  NaN in the table: the reference
+    is empty (hit), outside the slice (IoU), or not annotated (both).
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    scoring : Scoring
+    execution : Execution
+    under_peer : {"both_nonempty", "all", "positive"}
+        The slice of the definition ``peer``, where none is stated.
+    readers : bool
+        Whether benchmark readers are scored beside the maps.
+
+    Raises
+    ------
+    DataError
+        If the cubes hold no reference masks, or neither heatmaps nor benchmark masks.
+    UsageError
+        If a threshold or a cut-off cannot be read.
+    """
+    iou_slice = scoring.sliced(under_peer)
+    rule, limit = threshold_choice(scoring.threshold), cutoff_choice(scoring.cutoff)
+    annotations = read_annotations(cubes, resolution=scoring.resolution,
+                                   mapped=images_with_maps(cubes))
+    references = annotations.readers_with("reference")
+    if not references:
+        raise DataError("the cubes hold no reference masks of the selected images and findings: "
+                        "no reader with the role reference annotated any; add reference masks or "
+                        "select others")
+    experts = annotations.readers_with("benchmark")
+    options = ScanOptions(annotations.resolution, scoring.definition, tuple(rule.values()))
+    scan = scan_maps(cubes, annotations, options, execution)
+    if scan is None and not experts:
+        raise DataError("the cubes hold no heatmaps of the selected images and findings, and no "
+                        "benchmark masks to score in their place; run `saltrust generate` first")
+    if scan is not None:
+        scan = scan.sel(reader=[annotations.readers[r] for r in references])
+    areas = reference_areas(annotations, references, scan)
+    parts, counts, cut = [], Counter[str](), None
+    if scan is None:
+        _log.warning("the cubes hold no heatmaps of the selected images and findings; only the "
+                     "benchmark readers are scored")
+    else:
+        cut = segment(scan, rule, limit)
+        parts.append(map_rows(scan, of_maps(areas, scan, annotations), annotations, cut,
+                              iou_slice))
+    if readers or scan is None:
+        people = expert_rows(annotations, references, experts, areas, scoring.definition,
+                             iou_slice)
+        parts.append(people.table)
+        counts = people.counts
+    # An empty part would decide the types of its columns.
+    table = ordered(pd.concat([part for part in parts if len(part)] or parts[:1]), SCORE_COLUMNS)
+    meta = {
+        "resolution": annotations.resolution, "definition": scoring.definition,
+        "meaning": _MEANINGS[scoring.definition], "slice": iou_slice,
+        "slice_meaning": IOU_SLICES[iou_slice], "threshold": rule.description,
+        "probability_cutoff": limit.description, "split": split_of(cubes),
+        "reference_readers": [annotations.readers[r] for r in references],
+        "benchmark_readers": [annotations.readers[r] for r in experts],
+        "counts": {"images": int(table["image"].nunique()), "rows": len(table), **outcomes(scan),
+                   **_scan_counts(scan, cut, cutoff=bool(limit.values())),
+                   **{name: counts[name]
+                      for name in ("benchmark_masks", "benchmark_masks_without_point")}},
+        "exclusions": _without_reference(annotations, areas),
+        "hit_chance": mean_area_ratios(annotations, areas),
+    }
+    return ScoredMaps(table, annotations, references, areas, scan, cut, meta)
+
+
+def reference_areas(annotations: Annotations, references: Sequence[int],
+                    scan: xr.Dataset | None = None) -> FloatArray:
+    """Areas of the reference masks; 0 where the label says negative, NaN where nobody drew.
+
+    Parameters
+    ----------
+    annotations : Annotations
+    references : sequence of int
+        Reference readers.
+    scan : xarray.Dataset, optional
+        Of the maps, whose masks have been measured.
+
+    Returns
+    -------
+    ndarray of float64, shape (image, finding, reader)
+    """
+    areas = np.full((*annotations.labels.shape, len(references)), np.nan)
+    # Nothing to draw was stated with the label.
+    areas[annotations.labels == Label.NEGATIVE] = 0
+    measured = np.zeros(areas.shape[:2], dtype=bool)
+    if scan is not None:
+        at = _places(scan, annotations)
+        drawn = scan["area_reference"].values
+        areas[at] = np.where(np.isnan(drawn), areas[at], drawn)
+        measured[at] = True
+    for k, reader in enumerate(references):
+        for image, finding in np.argwhere(annotations.annotated[:, :, reader]
+                                          & ~measured).tolist():
+            areas[image, finding, k] = annotations.runs(image, finding, reader).area
+    return areas
+
+
+def of_maps(areas: FloatArray, scan: xr.Dataset, annotations: Annotations) -> FloatArray:
+    """Areas of the reference masks of each map's image and finding, shape (map, reader)."""
+    return areas[_places(scan, annotations)]
+
+
+def _places(scan: xr.Dataset, annotations: Annotations
+            ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    return (pd.Index(annotations.images).get_indexer(pd.Index(scan["image"].values)),
+            pd.Index(annotations.findings).get_indexer(pd.Index(scan["finding"].values)))
+
+
+def images_with_maps(cubes: xr.DataTree) -> npt.NDArray[np.bool_] | None:
+    """Whether any map of each image is stored; None where the cubes hold no maps."""
+    saliency = dataset_of(cubes, "saliency")
+    if saliency is None or "status" not in saliency:
+        return None
+    stored = values_of(saliency["status"], MAP) != Status.MISSING
+    return np.asarray(stored.any(axis=(1, 2, 3)))
+
+
+def _scan_counts(scan: xr.Dataset | None, cut: xr.Dataset | None, *, cutoff: bool
+                 ) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    if scan is not None:
+        counts["tied_peaks"] = int((is_usable(scan) & (scan["n_peak"].values > 1)).sum())
+    if cut is not None and cutoff:
+        counts["below_cutoff"] = int(cut["below"].values.sum())
+        counts["without_probability"] = int(cut["unknown"].values.sum())
+    return counts
+
+
+def _without_reference(annotations: Annotations, areas: FloatArray) -> dict[str, int]:
+    positive = (annotations.labels == Label.POSITIVE)[..., None]
+    unknown = np.isnan(areas)
+    reasons = {"positive label but not annotated": unknown & positive,
+               "label not negative and not annotated": unknown & ~positive,
+               "positive label but empty reference mask": positive & (areas == 0)}
+    return {reason: int(met.sum()) for reason, met in reasons.items() if met.any()}
+
+
+def mean_area_ratios(annotations: Annotations, areas: FloatArray) -> dict[str, float]:
+    """Mean area ratio of the reference masks that are not empty, by finding.
+
+    That is the hit rate of a peak thrown at random.
+    """
+    ratios = {}
+    for finding, name in enumerate(annotations.findings):
+        of_finding = areas[:, finding]
+        drawn = np.argwhere(of_finding > 0)
+        if len(drawn):
+            sizes = np.array([annotations.size(int(image)) for image in drawn[:, 0]])
+            ratios[name] = float(np.mean(of_finding[of_finding > 0] / sizes.prod(axis=1)))
+    return ratios

@@ -1,0 +1,54 @@
+"""``saltrust analyze confidence``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saltrust.choices import CorrelationInterval, words
+from saltrust.cli.analyze.command import run
+from saltrust.cli.options import (
+    adjustment_option,
+    bootstrap_options,
+    confidence_slice_option,
+    cubes_argument,
+    definition_options,
+    map_options,
+    operating_point_option,
+    pass_options,
+    segmentation_options,
+    selection_options,
+)
+from saltrust.cli.output import output_options
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@definition_options
+@segmentation_options
+@confidence_slice_option
+@click.option("--normalise/--no-normalise", "normalize", default=None,
+              help="Min-max normalise probabilities per finding before pooling, as the paper.  "
+                   "[default: no; yes under --definition peer]")
+@click.option("--interval", type=click.Choice(words(CorrelationInterval)),
+              default=None, help="Of Spearman's correlation.  [default: bonett-wright; fisher "
+                                 "under --definition peer]")
+@adjustment_option
+@operating_point_option
+@bootstrap_options
+@pass_options
+@output_options
+@click.pass_context
+def confidence(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Does the model localise better where it is more confident?
+
+    Regression and Spearman correlation of IoU and hit on the predicted probability, per finding
+    and pooled.  Table strata: true positives, false negatives, bins of probability.
+    """
+    from saltrust.analysis.confidence.analysis import confidence as compute
+
+    run(ctx, "confidence", compute, cubes, options)

@@ -1,0 +1,115 @@
+"""``saltrust analyze descriptors | localization | thresholds``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saltrust.choices import BootstrapKind, words
+from saltrust.cli.analyze.command import OUTPUT, grouped, run, selected, split_off
+from saltrust.cli.options import (
+    benchmark_option,
+    bootstrap_options,
+    cubes_argument,
+    definition_options,
+    map_options,
+    margin_option,
+    pass_options,
+    segmentation_options,
+    selection_options,
+    slice_option,
+)
+from saltrust.cli.output import emit, output_options
+from saltrust.errors import UsageError
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@definition_options
+@output_options
+@click.pass_context
+def descriptors(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Shape of every annotated mask: instances, area ratio, elongation, irrectangularity."""
+    from saltrust.analysis.shape.descriptors import descriptors as compute
+
+    run(ctx, "descriptors", compute, cubes, options)
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@definition_options
+@segmentation_options
+@slice_option
+@bootstrap_options
+@click.option("--bootstrap", type=click.Choice(words(BootstrapKind)), default="percentile",
+              show_default=True, help="Kind of the intervals of the summary.")
+@benchmark_option
+@margin_option
+@pass_options
+@output_options
+@click.pass_context
+def localization(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Heatmaps against reference masks: IoU and hit rate, beside the expert benchmark.
+
+    Every heatmap is brought to the scoring resolution, cut by Otsu's threshold (or --threshold)
+    and compared with the reference mask; a hit is a peak inside the reference.
+    """
+    from saltrust.analysis.localization.analysis import localization as compute
+
+    run(ctx, "localization", compute, cubes, options)
+
+
+def _steps(default: str) -> Any:
+    def parse(_ctx: click.Context, parameter: click.Parameter, text: str) -> list[float]:
+        try:
+            return [float(part) for part in text.split(",")]
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not a list of numbers such as {default}",
+                                     param=parameter) from None
+    return parse
+
+
+_GRID, _CUTOFFS = "0.2,0.3,0.4,0.5,0.6,0.7", "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@definition_options
+@click.option("--grid", "thresholds", default=_GRID, show_default=True, callback=_steps(_GRID),
+              help="Thresholds to search, shares of the range of a map.")
+@click.option("--cutoffs", default=_CUTOFFS, show_default=True, callback=_steps(_CUTOFFS),
+              help="Probability cut-offs to search.")
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write what was found as CSV, for --threshold and --cutoff.")
+@pass_options
+@output_options
+@click.pass_context
+def thresholds(ctx: click.Context, /, cubes: Path, save: Path | None, **options: Any) -> None:
+    """Tune where maps are cut, and below which probability they stay empty, per finding.
+
+    The threshold with the largest mean IoU (slice both_nonempty, as released), and the cut-off
+    with the largest mean IoU of Otsu's segmentations (slice all).  Tune on one split and apply
+    to another:
+
+    \u0008
+    saltrust analyze thresholds C.zarr --split val --save tuned.csv
+    saltrust analyze localization C.zarr --split test --threshold tuned.csv --cutoff tuned.csv
+    """
+    from saltrust.analysis.localization.thresholds import save_thresholds, tune_thresholds
+    from saltrust.cache.store import open_cubes
+
+    output = split_off(options, OUTPUT)
+    if save is not None and save.exists() and not output["overwrite"]:
+        raise UsageError(f"{save} exists; say --overwrite to replace it, or choose another name")
+    tree = selected(open_cubes(cubes), options)
+    result = tune_thresholds(tree, **grouped(ctx, options))
+    if save is not None:
+        save_thresholds(result, save)
+    emit(result, "thresholds", **output)
