@@ -75,4 +75,4 @@ def fill_ellipses(ellipses: FloatArray, shape: tuple[int, int]) -> npt.NDArray[n
 
 def saturate(value: FloatArray) -> FloatArray:
     """A sigmoid curve from 0 to 1 without exponentials: 0.5 + 0.5 v / (1 + |v|)."""
-    return 0.5 + 0.5 * value / (1 + np.abs(value))
+    return np.asarray(0.5 + 0.5 * value / (1 + np.abs(value)))

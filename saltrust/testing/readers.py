@@ -240,4 +240,4 @@ def _heatmap(at: FloatArray, duration: FloatArray, grid: int) -> npt.NDArray[np.
     total = np.zeros((grid, grid))
     for position, seconds in zip(at, duration, strict=True):
         total += seconds * bump(position, 0.08, grid)
-    return (total / total.max()).astype(np.float32)
+    return np.asarray(total / total.max(), dtype=np.float32)

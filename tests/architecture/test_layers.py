@@ -49,14 +49,14 @@ def test_python_m_is_the_command_line() -> None:
     assert (done.returncode, done.stdout.split(",")[0]) == (0, "saltrust")
 
 
-@pytest.mark.parametrize("package", ["cache", "analysis", "datasets", "report"])
+@pytest.mark.parametrize("package", ["cache", "analysis", "datasets", "report", "testing"])
 def test_these_layers_never_load_torch_or_r(package: str) -> None:
     code = "\n".join(f"import {name}" for name in modules(package))
     assert not loaded_after(code) & set(HEAVY)
 
 
 def test_everything_but_generation_imports_where_torch_is_missing() -> None:
-    names = [name for package in ("cache", "analysis", "datasets", "report", "cli")
+    names = [name for package in ("cache", "analysis", "datasets", "report", "testing", "cli")
              for name in modules(package)]
     code = "\n".join(f"import {name}" for name in ["saltrust", "saltrust.study", *names])
     assert "saltrust" in loaded_after(code, blocked=HEAVY)

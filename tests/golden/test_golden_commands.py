@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from golden_commands import COMMANDS, RENAMED_META, make_inputs, read_golden, run_command
+
+# By its path, since tests are no package and this folder need not be on Python's.
+_SPEC = importlib.util.spec_from_file_location("golden_commands",
+                                               Path(__file__).with_name("commands.py"))
+assert _SPEC is not None
+assert _SPEC.loader is not None
+commands = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(commands)
 
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return make_inputs(tmp_path_factory.mktemp("golden"))
+    return commands.make_inputs(tmp_path_factory.mktemp("golden"))
 
 
 def differences(golden: Any, actual: Any, place: str) -> Iterator[str]:
@@ -56,7 +64,8 @@ def table_differences(golden: Mapping[str, Any], actual: Mapping[str, Any], plac
 
 def file_differences(golden: Mapping[str, Any], actual: Mapping[str, Any], place: str
                      ) -> Iterator[str]:
-    meta = {RENAMED_META.get(key, key): value for key, value in golden.get("meta", {}).items()}
+    meta = {commands.RENAMED_META.get(key, key): value
+            for key, value in golden.get("meta", {}).items()}
     yield from differences(meta, actual.get("meta", {}), f"{place} meta")
     for name, table in golden["tables"].items():
         if name in actual["tables"]:
@@ -65,11 +74,11 @@ def file_differences(golden: Mapping[str, Any], actual: Mapping[str, Any], place
             yield f"{place}: the table {name} is gone"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", commands.COMMANDS)
 def test_command_gives_what_it_gave(name: str, inputs: dict[str, str], tmp_path: Path) -> None:
-    actual = run_command(name, inputs, tmp_path / "out")
+    actual = commands.run_command(name, inputs, tmp_path / "out")
     wrong = []
-    for file, golden in read_golden(name).items():
+    for file, golden in commands.read_golden(name).items():
         if file in actual:
             wrong += list(file_differences(golden, actual[file], file))
         else:
