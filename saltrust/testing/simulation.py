@@ -118,7 +118,7 @@ def _check(patients: int, images_per_patient: int, findings: Sequence[str], grid
            parts: Sequence[str]) -> None:
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
-        raise UsageError(f"there is no part {unknown[0]!r}; {nearest(unknown[0], PARTS)}")
+        raise UsageError(f"the part {unknown[0]!r} is not known; {nearest(unknown[0], PARTS)}")
     if "guidance" in parts and "gaze" not in parts:
         raise UsageError("models are guided by gaze; add the part 'gaze'")
     if patients < 1 or images_per_patient < 1 or patients * images_per_patient < 8:
@@ -179,7 +179,7 @@ def _write_predictions(writer: StoreWriter, study: SimulatedStudy,
 def _write_maps(writer: StoreWriter, study: SimulatedStudy, models: Sequence[SimulatedModel]
                 ) -> None:
     status = statuses(study, len(models))
-    # A map that failed of the trained model failed there, too; those of random weights are sound.
+    # The first stage is the trained model and fails where it does; random weights never do.
     staged = np.full((*status.shape[:3], 1, REPLICATES, len(STAGES)), int(Status.OK),
                      dtype=np.uint8)
     staged[..., 0] = status[:, :, :, :1, None]
