@@ -2,24 +2,84 @@
 
 ::
 
-    cubes = saltrust.open_cubes("study.zarr")   # an xarray.DataTree
+    cubes = saltrust.open_cubes("study.zarr")            # an xarray.DataTree
+    test = saltrust.select(cubes, split="test")
+    saltrust.localization(test)["summary"]               # a pandas.DataFrame
+    cubes.saltrust.overlay("image", "Edema", "gradcam")
+
+Every analysis is ``analysis(cubes, *, options...) -> Result``.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saltrust.analysis.classification.analysis import classification as classification
+    from saltrust.analysis.confidence.analysis import confidence as confidence
+    from saltrust.analysis.confidence.analysis import (
+        confidence_from_scores as confidence_from_scores,
+    )
+    from saltrust.analysis.gaze.analysis import gaze as gaze
+    from saltrust.analysis.localization.analysis import localization as localization
+    from saltrust.analysis.localization.thresholds import tune_thresholds as tune_thresholds
+    from saltrust.analysis.mixed.model import mixed_model as mixed_model
+    from saltrust.analysis.options import Execution as Execution
+    from saltrust.analysis.options import Resampling as Resampling
+    from saltrust.analysis.options import Scoring as Scoring
+    from saltrust.analysis.result import Result as Result
+    from saltrust.analysis.select import select as select
+    from saltrust.analysis.shape.descriptors import descriptors as descriptors
+    from saltrust.analysis.shape.regressions import regressions as regressions
+    from saltrust.analysis.shape.regressions import (
+        regressions_from_scores as regressions_from_scores,
+    )
+    from saltrust.analysis.trustworthiness.randomization import randomization as randomization
+    from saltrust.analysis.trustworthiness.repeatability import repeatability as repeatability
+    from saltrust.analysis.trustworthiness.repeatability import reproducibility as reproducibility
+    from saltrust.analysis.trustworthiness.utility import utility as utility
     from saltrust.cache.store import open_cubes as open_cubes
+    from saltrust.testing import simulate_cubes as simulate_cubes
 
-__version__ = "0.1.0"
-__all__ = ["__version__", "open_cubes"]
+__version__ = "0.2.0"
+
+#: Where each name of the face is defined; `import saltrust` imports none of them.
+_EXPORTS = {
+    "open_cubes": "saltrust.cache.store",
+    "select": "saltrust.analysis.select",
+    "descriptors": "saltrust.analysis.shape.descriptors",
+    "localization": "saltrust.analysis.localization.analysis",
+    "regressions": "saltrust.analysis.shape.regressions",
+    "regressions_from_scores": "saltrust.analysis.shape.regressions",
+    "confidence": "saltrust.analysis.confidence.analysis",
+    "confidence_from_scores": "saltrust.analysis.confidence.analysis",
+    "tune_thresholds": "saltrust.analysis.localization.thresholds",
+    "classification": "saltrust.analysis.classification.analysis",
+    "utility": "saltrust.analysis.trustworthiness.utility",
+    "randomization": "saltrust.analysis.trustworthiness.randomization",
+    "repeatability": "saltrust.analysis.trustworthiness.repeatability",
+    "reproducibility": "saltrust.analysis.trustworthiness.repeatability",
+    "gaze": "saltrust.analysis.gaze.analysis",
+    "mixed_model": "saltrust.analysis.mixed.model",
+    "simulate_cubes": "saltrust.testing",
+    "Result": "saltrust.analysis.result",
+    "Scoring": "saltrust.analysis.options",
+    "Execution": "saltrust.analysis.options",
+    "Resampling": "saltrust.analysis.options",
+}
+
+__all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: `import saltrust` and `saltrust --help` stay light.
-    if name == "open_cubes":
-        from saltrust.cache.store import open_cubes
-
-        return open_cubes
+    if name in _EXPORTS:
+        value = getattr(import_module(_EXPORTS[name]), name)
+        # Found directly from now on.
+        globals()[name] = value
+        return value
     raise AttributeError(f"module 'saltrust' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})

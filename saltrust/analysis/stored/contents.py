@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of
 from saltrust.cache.schema import SPLITS, Status
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -133,3 +134,27 @@ def probabilities(cubes: xr.DataTree, purpose: str) -> pd.DataFrame:
             return pd.DataFrame({**columns, "probability": values[np.isfinite(values)]})
     raise DataError(f"{source(cubes)} has no predictions (/prediction/probability is absent or "
                     f"empty), so {purpose}; run `saltrust generate`")
+
+
+def status_counts(cubes: xr.DataTree) -> pd.DataFrame:
+    """How many maps of every explainer and model there are, and what became of them.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``explainer, model``, and the numbers ``missing, ok, flat, nonfinite``.
+    """
+    saliency = dataset_of(cubes, "saliency")
+    names = [status.name.lower() for status in Status]
+    if saliency is None or "status" not in saliency:
+        return pd.DataFrame(columns=["explainer", "model", *names])
+    status = values_of(saliency["status"], ("explainer", "model", "image", "finding"))
+    return pd.DataFrame([
+        {"explainer": explainer, "model": model,
+         **{one.name.lower(): int((status[e, m] == one).sum()) for one in Status}}
+        for e, explainer in enumerate(labels_of(saliency, "explainer"))
+        for m, model in enumerate(labels_of(saliency, "model"))])

@@ -1,0 +1,75 @@
+"""Everything that is known of every scored map, as one tidy table."""
+
+from __future__ import annotations
+
+import pandas as pd
+import xarray as xr
+
+from saltrust.analysis.options import Execution, Scoring
+from saltrust.analysis.scores.scored_maps import ScoredMaps, score_maps
+from saltrust.analysis.shape.descriptors import describe_masks
+from saltrust.analysis.stored.arrays import labels_of, values_of
+
+#: Coordinates of images that come first, where they are known; covariates follow.
+_COORDINATES = ("patient", "study", "split", "view")
+#: Sizes are no property of a case that anybody regresses on.
+_LEFT_OUT = ("native_height", "native_width")
+
+
+def score_frame(cubes: xr.DataTree, scoring: Scoring, execution: Execution) -> pd.DataFrame:
+    """One row per map, or per benchmark reader's mask, and reference reader.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    scoring : Scoring
+    execution : Execution
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``image``, the coordinates of images (``patient, study, split, view``, covariates),
+        ``finding``, ``label``, ``explainer`` (``expert`` for a person, whose name stands in
+        ``model``), ``model``, ``reader``, ``probability``, ``iou``, ``hit``, what else a score
+        has, and the descriptors of the reference mask: the columns that
+        :func:`saltrust.regressions_from_scores` and :func:`saltrust.confidence_from_scores` read.
+    """
+    scored = score_maps(cubes, scoring, execution)
+    shapes = describe_masks(scored.annotations, scoring.definition, cubes, execution)
+    table = (_images(cubes).merge(scored.table.drop(columns="patient"), on="image", how="right")
+             .merge(_labels(scored), on=["image", "finding"], how="left"))
+    probability = _probabilities(scored)
+    table = (table.merge(probability, on=["image", "finding", "explainer", "model"], how="left")
+             .merge(shapes, on=["image", "finding", "reader"], how="left"))
+    coordinates = [name for name in _images(cubes).columns if name != "image"]
+    names = ["image", *coordinates, "finding", "label", "explainer", "model", "reader",
+             "probability", "iou", "hit"]
+    return table[[*names, *(name for name in table if name not in names)]]
+
+
+def _images(cubes: xr.DataTree) -> pd.DataFrame:
+    """Every image with its coordinates; an unknown patient is empty."""
+    root = cubes.to_dataset()
+    columns = {"image": labels_of(root, "image")}
+    others = [str(name) for name, array in root.coords.items()
+              if str(name) not in {"image", *_LEFT_OUT} and array.dims in {("image",), ()}
+              and str(name) not in {"finding"}]
+    for name in sorted(others, key=lambda name: (*_COORDINATES, name).index(name)):
+        values = values_of(root[name], ["image"])
+        columns[name] = (values.astype(object).astype(str) if values.dtype.kind in "TUO"
+                         else values).tolist()
+    return pd.DataFrame(columns)
+
+
+def _labels(scored: ScoredMaps) -> pd.DataFrame:
+    annotations = scored.annotations
+    index = pd.MultiIndex.from_product([annotations.images, annotations.findings],
+                                       names=["image", "finding"])
+    return pd.DataFrame({"label": annotations.labels.ravel()}, index).reset_index()
+
+
+def _probabilities(scored: ScoredMaps) -> pd.DataFrame:
+    names = ["image", "finding", "explainer", "model"]
+    if scored.scan is None:
+        return pd.DataFrame(columns=[*names, "probability"]).astype({"probability": "float64"})
+    return pd.DataFrame({name: scored.scan[name].values for name in (*names, "probability")})
