@@ -6,7 +6,6 @@ that a store found at ``path`` is always complete, whatever happened on the way.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -27,6 +26,7 @@ from saltrust import __version__
 from saltrust.cache.schema import GROUPS, LABELLED_DIMS, ROOT, SCHEMA_VERSION, Group, Variable
 from saltrust.cache.store import PARTIAL_SUFFIX, partial_path, root_attributes
 from saltrust.errors import DataError, NothingToDo, UsageError
+from saltrust.files import Advice, is_about_the_place, writing_error
 
 #: Images per chunk of variables without pixels.
 IMAGES_PER_CHUNK = 1024
@@ -34,6 +34,9 @@ IMAGES_PER_CHUNK = 1024
 CODES_PER_CHUNK = 64
 
 _STRING = np.dtypes.StringDType()
+
+_ADVICE = Advice("repeat the command with --resume",
+                 "choose another output or change its permissions")
 
 
 @dataclass
@@ -236,12 +239,8 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DataError(f"the disk is full while writing {path}; free some space and repeat "
-                            "the command with --resume") from error
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
-            raise DataError(f"{path} cannot be written to ({error.strerror}); choose another "
-                            "output or change its permissions") from error
+        if is_about_the_place(error):
+            raise writing_error(error, path, _ADVICE) from error
         raise DataError(f"writing {path} failed ({error}); repeat the command with --resume"
                         ) from error
 

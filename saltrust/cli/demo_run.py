@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from saltrust.cli.output import write_files, write_text
+from saltrust.cli.output import write_files
 from saltrust.errors import UsageError
+from saltrust.files import Advice, write_text
 
 if TYPE_CHECKING:
     from saltrust.analysis.result import Result
@@ -35,8 +36,8 @@ def run_demo(folder: Path, study_text: str, *, overwrite: bool, progress: bool,
         raise UsageError(f"{study_file} exists; say --overwrite to run the demo there again, or "
                          "choose another folder with -o")
     start = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(study_file, study_text)
+    write_text(study_file, study_text,
+               Advice("repeat the command", "choose another folder with -o", UsageError))
     _train_and_generate(study_file, cubes_path, progress=progress, command_line=command_line)
     results = _analyse(cubes_path, report, progress=progress)
     for topic, result in results.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from saltrust.cli.options import FORMATS, stack
-from saltrust.errors import DataError, UsageError
+from saltrust.errors import UsageError
+from saltrust.files import Advice, whole_file, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from saltrust.analysis.result import Result
+
+_ADVICE = Advice("repeat the command with --overwrite", "choose another folder", UsageError)
 
 output_options = stack(
     click.option("--format", "form", type=click.Choice(FORMATS), default="table",
@@ -72,16 +74,8 @@ def write_files(result: Result, topic: str, folder: Path, *, overwrite: bool) ->
     if existing and not overwrite:
         raise UsageError(f"{existing[0]} exists; say --overwrite to replace it, or choose "
                          "another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, text in content.items():
-            write_text(path, text)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DataError(f"the disk is full while writing to {folder}; free some space and "
-                            "repeat the command with --overwrite") from error
-        raise UsageError(f"{folder} cannot be written to ({error}); choose another folder"
-                         ) from error
+    for path, text in content.items():
+        write_text(path, text, _ADVICE)
     click.echo(f"wrote {len(content)} files to {folder}", err=True)
     return list(content)
 
@@ -94,25 +88,8 @@ def write_figures(figures: Mapping[str, Figure], folder: Path, *, overwrite: boo
             if path.exists() and not overwrite:
                 raise UsageError(f"{path} exists; say --overwrite to replace it, or choose "
                                  "another folder")
-            aside = path.with_name(f".{path.name}.partial")
-            try:
+            with whole_file(path, Advice("repeat the command", "choose another folder")) as aside:
                 # Without a date, the same figure is the same file.
                 figure.savefig(aside, format=suffix, dpi=200,
                                metadata={"Date": None} if suffix == "svg" else None)
-                aside.replace(path)
-            except OSError as error:
-                raise DataError(f"{path} cannot be written ({error}); free some space or choose "
-                                "another folder") from error
-            finally:
-                aside.unlink(missing_ok=True)
     click.echo(f"wrote {2 * len(figures)} figures to {folder}", err=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it appears whole or not at all."""
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

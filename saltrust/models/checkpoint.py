@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import DataError, UsageError
-from saltrust.models.atomic_file import write_atomically
+from saltrust.files import write_bytes, write_text
 
 WEIGHTS_FILE = "model.safetensors"
 _METADATA_KEY = "saltrust_card"
@@ -77,7 +77,7 @@ def save(model: nn.Module, weights: Path, card: Mapping[str, Any]) -> dict[str, 
     }
     text = json.dumps(dict(card), allow_nan=False)
     content = safetensors.torch.save(tensors, {_METADATA_KEY: text})
-    write_atomically(weights, content)
+    write_bytes(weights, content)
     complete = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
     write_card(weights, complete)
     return complete
@@ -86,7 +86,7 @@ def save(model: nn.Module, weights: Path, card: Mapping[str, Any]) -> dict[str, 
 def write_card(weights: Path, card: Mapping[str, Any]) -> None:
     """Replace the card of weights that stay as they are."""
     text = json.dumps(dict(card), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomically(card_path(weights), text.encode())
+    write_text(card_path(weights), text)
 
 
 def sha256_of(path: Path) -> str:

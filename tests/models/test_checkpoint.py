@@ -173,7 +173,7 @@ def test_a_full_disk_keeps_the_weights_before(
     def full(*_: object) -> None:
         raise DataError("disk full")
 
-    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    monkeypatch.setattr(checkpoint, "write_bytes", full)
     with pytest.raises(DataError):
         save(network(1), path, {"best_epoch": 2})
     assert read_card(path) == first

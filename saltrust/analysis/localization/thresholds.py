@@ -27,6 +27,7 @@ from saltrust.analysis.stored.annotations import read_annotations
 from saltrust.analysis.stored.contents import split_of
 from saltrust.choices import IouSlice
 from saltrust.errors import DataError, UsageError
+from saltrust.files import Advice, write_text
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -141,16 +142,12 @@ def save_thresholds(result: Result, path: Path) -> None:
     ------
     UsageError
         If the file cannot be written.
+    DataError
+        If the disk is full.
     """
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        result.tables["thresholds"][list(COLUMNS)].to_csv(aside, index=False, lineterminator="\n")
-        aside.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror or error}); choose another "
-                         "place") from None
-    finally:
-        aside.unlink(missing_ok=True)
+    table = result.tables["thresholds"][list(COLUMNS)]
+    write_text(path, table.to_csv(index=False, lineterminator="\n"),
+               Advice("repeat the command", "choose another place", UsageError))
 
 
 def _at_thresholds(scan: xr.Dataset, areas: FloatArray, thresholds: Sequence[float],

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +24,8 @@ from saltrust.cli.options import (
     selection_options,
     shows_progress,
 )
-from saltrust.errors import DataError, UsageError
+from saltrust.errors import UsageError
+from saltrust.files import Advice, whole_files
 
 if TYPE_CHECKING:
     from saltrust.report.protocols.localization import Protocol
@@ -91,14 +89,7 @@ def refuse_to_replace(folder: Path, *, overwrite: bool) -> None:
 
 def deliver(found: Protocol, folder: Path) -> None:
     """Write what a protocol found, warn of what is missing, and say where it is."""
-    try:
-        count = _write(found, folder)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DataError(f"the disk is full while writing to {folder}; free some space and "
-                            "repeat the command") from error
-        raise UsageError(f"{folder} cannot be written to ({error}); choose another folder"
-                         ) from error
+    count = _write(found, folder)
     for name, why in found.missing.items():
         _log.warning("%s: %s", name.replace("_", " "), why)
     click.echo(f"wrote {count} files to {folder}", err=True)
@@ -109,9 +100,8 @@ def _write(found: Protocol, folder: Path) -> int:
     """Write beside the folder, then move every file in whole."""
     from saltrust.analysis.result.text import render, render_frame
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial.", dir=folder.parent))
-    try:
+    advice = Advice("repeat the command", "choose another folder", UsageError)
+    with whole_files(folder, advice) as aside:
         content = {"methods.md": found.methods}
         for name, table in found.tables.items():
             title, legend = found.captions.get(name, (name, ""))
@@ -134,11 +124,4 @@ def _write(found: Protocol, folder: Path) -> int:
                 # Without a date, the same figure is the same file.
                 figure.savefig(aside / "figures" / f"{stem}.{suffix}", dpi=200,
                                metadata={"Date": None} if suffix == "svg" else None)
-        files = [path for path in sorted(aside.rglob("*")) if path.is_file()]
-        for path in files:
-            target = folder / path.relative_to(aside)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
-        return len(files)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        return sum(path.is_file() for path in aside.rglob("*"))

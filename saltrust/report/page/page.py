@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Mapping
 from importlib import resources
@@ -17,7 +16,8 @@ from saltrust import __version__
 from saltrust.analysis.result import Result
 from saltrust.cache.inspection import describe
 from saltrust.cache.schema import Status
-from saltrust.errors import DataError, UsageError
+from saltrust.errors import UsageError
+from saltrust.files import Advice, write_text
 from saltrust.report.page import gallery, overview, result_sections, summary
 from saltrust.report.page.blocks import Section
 from saltrust.report.page.cases import headline_model
@@ -69,7 +69,7 @@ def write_report(cubes: xr.DataTree, output: str | Path, *,
     source = str(cubes.attrs.get("source", "cubes in memory"))
     text = build(cubes, title=title or _title(cubes, source), source=source, results=results,
                  seed=seed, progress=progress)
-    _write(output, text)
+    write_text(output, text, Advice("repeat the command", "choose another place", UsageError))
     return output
 
 
@@ -88,22 +88,6 @@ def _title(cubes: xr.DataTree, source: str) -> str:
     name = study.get("name") if isinstance(study, Mapping) else study
     name = name if isinstance(name, str) and name else Path(source).stem
     return f"Saliency maps of {name}"
-
-
-def _write(output: Path, text: str) -> None:
-    aside = output.with_name(f".{output.name}.partial")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(output)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DataError(f"the disk is full while writing {output}; free some space and "
-                            "repeat the command") from error
-        raise UsageError(f"{output} cannot be written ({error.strerror or error}); choose "
-                         "another place") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def build(cubes: xr.DataTree, *, title: str, source: str,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from saltrust.errors import DataError, UsageError
-from saltrust.models.atomic_file import write_atomically
+from saltrust.files import write_bytes
 from saltrust.models.checkpoint import read_weights
 
 STATE_FILE = "resume.pt"
@@ -35,7 +35,7 @@ def write_state(folder: Path, state: Mapping[str, Any]) -> None:
     """
     content = io.BytesIO()
     torch.save(dict(state), content)
-    write_atomically(folder / STATE_FILE, content.getvalue())
+    write_bytes(folder / STATE_FILE, content.getvalue())
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ import torch
 
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError, UsageError
-from saltrust.models.atomic_file import write_atomically
+from saltrust.files import remove_leftovers, write_text
 from saltrust.models.checkpoint import WEIGHTS_FILE, card_path, read_card
 from saltrust.study import Study
 from saltrust.training.runs.kept_checkpoints import CHECKPOINTS_FOLDER
@@ -88,10 +88,8 @@ def remove_unfinished(folder: Path) -> None:
     """Remove what a killed process was writing."""
     for name in (STATE_FILE, WEIGHTS_FILE, card_path(Path(WEIGHTS_FILE)).name, METRICS_FILE,
                  CONFIG_FILE, ENVIRONMENT_FILE):
-        for path in folder.glob(f".{name}.*.tmp"):
-            path.unlink()
-    for path in (folder / CHECKPOINTS_FOLDER).glob(".epoch*.tmp"):
-        path.unlink()
+        remove_leftovers(folder, name)
+    remove_leftovers(folder / CHECKPOINTS_FOLDER, "epoch*")
 
 
 def labels_digest(collection: Collection) -> str:
@@ -105,7 +103,7 @@ def labels_digest(collection: Collection) -> str:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, text.encode())
+    write_text(path, text)
 
 
 def versions() -> dict[str, str]:
@@ -140,4 +138,4 @@ def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(folder / METRICS_FILE, text.getvalue().encode())
+    write_text(folder / METRICS_FILE, text.getvalue())

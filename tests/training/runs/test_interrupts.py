@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from saltrust.files import write_bytes
 from saltrust.models import checkpoint
-from saltrust.models.atomic_file import write_atomically
 from saltrust.models.checkpoint import read_card, sha256_of
 from saltrust.training.runs.interrupts import interrupts_wait
 from saltrust.training.task import Validation
@@ -75,7 +75,7 @@ def test_a_checkpoint_and_its_card_are_never_of_two_epochs(
     written: list[Path] = []
 
     def pressed_while_writing(path: Path, content: bytes) -> None:
-        write_atomically(path, content)
+        write_bytes(path, content)
         if path.suffix == ".safetensors":
             written.append(path)
             if len(written) == 2:  # Epoch 2 is better: its weights are there, its card is not.
@@ -83,7 +83,7 @@ def test_a_checkpoint_and_its_card_are_never_of_two_epochs(
 
     improving = iter([0.6, 0.7, 0.8])
     monkeypatch.setattr(ClassifierTask, "validate", lambda _: Validation(next(improving), 1.0))
-    monkeypatch.setattr(checkpoint, "write_atomically", pressed_while_writing)
+    monkeypatch.setattr(checkpoint, "write_bytes", pressed_while_writing)
     with pytest.raises(KeyboardInterrupt):
         train(squares(), plan, plan.models[0], device="cpu", progress=False)
     weights = plan.run_folder(plan.models[0]) / "model.safetensors"

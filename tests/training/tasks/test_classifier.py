@@ -12,8 +12,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from saltrust.errors import DataError, UsageError
+from saltrust.files import write_bytes
 from saltrust.models import checkpoint
-from saltrust.models.atomic_file import write_atomically
 from saltrust.models.checkpoint import read_card, read_weights
 from saltrust.models.classifiers.trained_classifier import load_classifier
 from saltrust.models.preprocessing import to_input
@@ -312,11 +312,11 @@ def test_a_full_disk_keeps_the_epoch_before(
             written.append(path)
             if len(written) == 2:
                 raise DataError(f"{path} cannot be written: disk full")
-        write_atomically(path, content)
+        write_bytes(path, content)
 
     improving = iter([0.6, 0.7, 0.8])
     monkeypatch.setattr(ClassifierTask, "validate", lambda _: Validation(next(improving), 1.0))
-    monkeypatch.setattr(checkpoint, "write_atomically", fills_up)
+    monkeypatch.setattr(checkpoint, "write_bytes", fills_up)
     with pytest.raises(DataError, match="disk full"):
         run(data, plan)
     assert card_of(plan.run_folder(plan.models[0]))["best_epoch"] == 1
