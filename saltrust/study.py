@@ -16,8 +16,6 @@ from saltrust.errors import UsageError, nearest
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
 from saltrust.typed_table import bounded, build
 
-DATA_KINDS = ("phantom", "folder", "manifest", "chexlocalize", "siim-acr", "rsna", "egd-cxr",
-              "cubes")
 UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "tf32", "bf16", "float16")
@@ -26,27 +24,29 @@ HEATMAP_PRECISIONS = ("float32", "tf32", "bf16")
 
 @dataclass(frozen=True)
 class DataSpec:
-    """``[data]``: where the radiographs, labels and annotations come from."""
+    """``[data]``: where the radiographs, labels and annotations come from.
 
-    kind: str = bounded("phantom", choices=DATA_KINDS, help="what `path` holds")
+    Which kinds there are, and which of these keys each takes, the readers of
+    :mod:`saltrust.datasets` declare.
+    """
+
+    kind: str = bounded("phantom", help="what `path` holds")
     path: str = bounded("", help="folder, CSV or cubes; relative to the study file")
     findings: tuple[str, ...] = bounded((), help="which findings, in this order; empty: all")
     split_fractions: tuple[float, ...] = bounded(
-        (), 0, 1, help="train, val, test by patient, where the data state none; empty: "
-                      "0.7, 0.1, 0.2; of egd-cxr 0.8, 0.1, 0.1; of siim-acr and rsna "
-                      "0.81, 0.09, 0.1")
-    patients: int = bounded(300, 1, 1_000_000, help="phantom: number of patients")
-    size: int = bounded(128, 32, 4096, help="phantom: native height and width in pixels")
-    gaze: bool = bounded(False, help="phantom: simulate where the reference reader looks")
+        (), 0, 1, help="train, val, test by patient, where the data state none; empty: those of "
+                      "the kind")
+    patients: int = bounded(300, 1, 1_000_000, help="number of patients")
+    size: int = bounded(128, 32, 4096, help="native height and width in pixels")
+    gaze: bool = bounded(False, help="simulate where the reference reader looks")
     sigma: str = bounded("", help="gaze heatmaps: Gaussian around a fixation, like 150px "
                                   "(native pixels) or 5% (of the longer side)")
     weight: str = bounded("duration", choices=("duration", "count"),
                           help="gaze heatmaps: what a fixation counts")
-    images: str = bounded("", help="siim-acr, rsna, egd-cxr: folder of the radiographs; empty: "
-                                    "none")
-    heatmaps: str = bounded("", help="egd-cxr: folder of ready-made gaze heatmaps")
-    splits: str = bounded("", help="siim-acr, rsna, egd-cxr: CSV of ids and their split")
-    classes: str = bounded("", help="rsna: stage_2_detailed_class_info.csv, to leave out what is "
+    images: str = bounded("", help="folder of the radiographs; empty: none")
+    heatmaps: str = bounded("", help="folder of ready-made gaze heatmaps")
+    splits: str = bounded("", help="CSV of ids and their split")
+    classes: str = bounded("", help="stage_2_detailed_class_info.csv, to leave out what is "
                                     "neither normal nor pneumonia")
 
 
@@ -248,6 +248,11 @@ class Study:
     def path(self, relative: str) -> Path:
         """A path of the study file, made absolute from its folder."""
         return (self.folder / Path(relative).expanduser()).resolve()
+
+    def data_path(self, key: str) -> Path | None:
+        """A path that ``[data]`` names under a key, made absolute; None where it names none."""
+        text = getattr(self.data, key)
+        return self.path(text) if text else None
 
     def run_folder(self, model: TrainedEntry) -> Path:
         """Where ``saltrust train`` leaves a model: checkpoint, card and metrics."""

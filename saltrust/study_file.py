@@ -8,16 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from saltrust.errors import UsageError, nearest
-from saltrust.study import DataSpec, LocalizerSpec, ModelSpec, RandomizationSpec, Study
+from saltrust.study import LocalizerSpec, ModelSpec, RandomizationSpec, Study
 from saltrust.typed_table import build
-
-#: Keys of [data] that mean something for some kinds only.
-_KINDS_OF_KEY = {
-    "patients": ("phantom",), "size": ("phantom",), "gaze": ("phantom",),
-    "sigma": ("phantom", "egd-cxr"), "weight": ("phantom", "egd-cxr"),
-    "images": ("siim-acr", "rsna", "egd-cxr"), "splits": ("siim-acr", "rsna", "egd-cxr"),
-    "classes": ("rsna",), "heatmaps": ("egd-cxr",),
-}
 
 _Entry = TypeVar("_Entry", ModelSpec, LocalizerSpec)
 
@@ -65,7 +57,6 @@ def read_study(path: str | Path, *, replicates: int | None = None) -> Study:
     study = dataclasses.replace(
         study, models=_replicated(study.models, replicates, path),
         localizers=_replicated(study.localizers, replicates, path))
-    _check_data(study.data, path)
     _check_names(study, path)
     _check_localizers(study, path)
     _check_training(study, path)
@@ -102,14 +93,6 @@ def _replicated(entries: tuple[_Entry, ...], count: int | None,
                                  f"as {other.name!r} with the same settings; give their entries "
                                  "seeds that lie further apart")
     return tuple(result)
-
-
-def _check_data(data: DataSpec, path: Path) -> None:
-    plain = DataSpec()
-    for key, kinds in _KINDS_OF_KEY.items():
-        if data.kind not in kinds and getattr(data, key) != getattr(plain, key):
-            raise UsageError(f"{path}: `{key}` under [data] is for kind = {' or '.join(kinds)} and "
-                             f"means nothing for {data.kind!r}; leave it out")
 
 
 def _check_names(study: Study, path: Path) -> None:

@@ -114,7 +114,7 @@ def egd_cxr(ctx: click.Context, /, directory: Path, output: Path, sigma: str, we
     pictures named by DICOM id.
     """
     from saltrust.datasets.egd_cxr.collection import import_egd_cxr
-    from saltrust.datasets.files.gaze_maps import GazeSmoothing
+    from saltrust.datasets.gaze_maps import GazeSmoothing
 
     refuse_both(overwrite=options["overwrite"], resume=options["resume"])
     path = import_egd_cxr(directory, output, smoothing=GazeSmoothing(sigma, weight),

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 SPLIT_ORDER = ("train", "val", "test")
+#: Of the patients, where neither the data nor the study say otherwise.
+SPLIT_FRACTIONS = (0.7, 0.1, 0.2)
 
 # Keeps these draws apart from others made with the same seed.
 _STREAM = 0x5917
@@ -105,6 +107,6 @@ def warn_of_shared_patients(patients: Sequence[str], splits: Sequence[str], sour
             parts[patient].add(split)
     shared = sorted(patient for patient, found in parts.items() if len(found) > 1)
     if shared:
-        _LOG.warning("%s puts %d patients into more than one split (first: %s); a model may "
+        _log.warning("%s puts %d patients into more than one split (first: %s); a model may "
                      "have seen the patients it is tested on", source, len(shared), shared[0])
     return len(shared)

@@ -16,9 +16,13 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from saltrust.cache import rle
+from saltrust.cache.reference import import_collection
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS
+from saltrust.datasets.manifest.collection import manifest
 
 Make = Callable[..., Path]
+
+PIXELS = np.arange(48 * 64).reshape(48, 64).astype(np.uint8)
 
 
 @pytest.fixture
@@ -134,3 +138,27 @@ class ChexlocalizeWriter:
 def layout(tmp_path: Path) -> ChexlocalizeWriter:
     """An empty folder to be filled with files of the released CheXlocalize layout."""
     return ChexlocalizeWriter(tmp_path / "chexlocalize")
+
+
+@pytest.fixture
+def listed_films(tmp_path: Path, save_png: Make) -> Path:
+    """A manifest of two radiographs of 48 x 64 pixels, with masks, points and boxes."""
+    for name in ("a", "b"):
+        save_png(tmp_path / f"{name}.png", PIXELS)
+    mask = np.zeros((48, 64), dtype=np.uint8)
+    mask[10:20, 30:50] = 255
+    save_png(tmp_path / "m.png", mask)
+    path = tmp_path / "films.csv"
+    path.write_text(
+        "path,patient,split,Edema,Lung Lesion,mask:Edema,mask:Edema:expert,points:Edema:expert,"
+        "boxes:Lung Lesion\n"
+        "a.png,p1,train,1,0,m.png,m.png,31 12,\n"
+        "b.png,p2,test,0,1,,,,5 6 7 8; 20 20 2 2\n")
+    return path
+
+
+@pytest.fixture
+def film_store(listed_films: Path) -> Path:
+    """The cubes of ``listed_films``, on a grid of 24 x 32."""
+    return import_collection(manifest(listed_films), listed_films.parent / "films.zarr",
+                             grid=(24, 32))

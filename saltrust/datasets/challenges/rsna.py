@@ -20,7 +20,7 @@ from saltrust.datasets.files.annotation_codes import Box, boxes_mask
 from saltrust.datasets.files.csv_tables import CsvTable, parse_label, read_csv
 from saltrust.errors import DataError, nearest
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 FINDING = "Pneumonia"
 
@@ -62,7 +62,7 @@ def rsna(labels_csv: str | Path, *, splits: str | Path | None = None,
         table.require(column)
     labels, boxes, overshooting = _labels_and_boxes(table)
     if overshooting:
-        _LOG.warning("%d images of %s have boxes that reach outside the image (first: %s); they "
+        _log.warning("%d images of %s have boxes that reach outside the image (first: %s); they "
                      "are clipped", len(overshooting), table.path, min(overshooting))
     dropped = _dropped(classes, labels) if classes is not None else set()
     kept = {image: label for image, label in labels.items() if image not in dropped}

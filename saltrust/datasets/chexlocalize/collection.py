@@ -44,7 +44,7 @@ from saltrust.datasets.files.csv_tables import parse_label, read_csv
 from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
 from saltrust.errors import DataError
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 
@@ -290,24 +290,24 @@ def _log_what_lacks(files: ChexlocalizeFiles, readers: Sequence[ReaderFiles],
     for reader in readers:
         unknown.update(unknown_findings(reader))
     for name, path in unknown.items():
-        _LOG.warning("%s names %r, which is none of the ten findings; it is left out", path, name)
+        _log.warning("%s names %r, which is none of the ten findings; it is left out", path, name)
     if 0 < description["radiographs"] < images:
-        _LOG.warning("%d of %d images have no radiograph", images - description["radiographs"],
+        _log.warning("%d of %d images have no radiograph", images - description["radiographs"],
                      images)
     reference = description["annotated_images"].get("reference", 0)
     reference += description["implied_negative_images"]
     if 0 < reference < images:
-        _LOG.warning("%d of %d images have no reference masks and count as not annotated",
+        _log.warning("%d of %d images have no reference masks and count as not annotated",
                      images - reference, images)
     if description["labels_from"]["masks"] or description["labels_from"]["none"]:
-        _LOG.warning("%d of %d images are in no label CSV; %d get their labels from their masks, "
+        _log.warning("%d of %d images are in no label CSV; %d get their labels from their masks, "
                      "%d have none", images - description["labels_from"]["csv"], images,
                      description["labels_from"]["masks"], description["labels_from"]["none"])
     if description["csv_rows_without_data"]:
-        _LOG.warning("%d rows of the label CSV have no radiograph, mask or heatmap and are left "
+        _log.warning("%d rows of the label CSV have no radiograph, mask or heatmap and are left "
                      "out", description["csv_rows_without_data"])
     if description["points_without_mask"]:
-        _LOG.warning("%d representative points lie on images without masks by that reader and "
+        _log.warning("%d representative points lie on images without masks by that reader and "
                      "are left out", description["points_without_mask"])
 
 

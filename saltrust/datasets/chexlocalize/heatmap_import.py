@@ -22,7 +22,7 @@ from saltrust.datasets.chexlocalize.heatmaps import Heatmap, read_heatmap, read_
 from saltrust.datasets.chexlocalize.layout import HeatmapFile
 from saltrust.errors import DataError
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 #: The released heatmaps are of one ensemble of DenseNet121 checkpoints.
 MODEL = "ensemble"
@@ -209,5 +209,5 @@ def _log_missing(collection: ChexlocalizeCollection,
     found = sum(map(len, by_image.values()))
     if found < expected:
         without = shape[0] - len(by_image)
-        _LOG.warning("%s has %d of %d heatmaps (%d of %d images have none); the others are marked "
+        _log.warning("%s has %d of %d heatmaps (%d of %d images have none); the others are marked "
                      "missing", collection.files.directory, found, expected, without, shape[0])

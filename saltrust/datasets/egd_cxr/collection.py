@@ -20,7 +20,6 @@ import xarray as xr
 
 from saltrust.cache.collection import Annotation, Fixations, Radiograph
 from saltrust.cache.reference import import_collection
-from saltrust.datasets.challenges.collection import find_radiographs, read_splits
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
 from saltrust.datasets.egd_cxr.tables import (
     Case,
@@ -30,13 +29,14 @@ from saltrust.datasets.egd_cxr.tables import (
     size_from_screen,
 )
 from saltrust.datasets.files.dicom_pixels import is_dicom
-from saltrust.datasets.files.gaze_maps import GazeSmoothing, fixation_heatmap, within
 from saltrust.datasets.files.heatmap_files import gaze_heatmap
+from saltrust.datasets.files.image_ids import find_radiographs, read_splits
 from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
+from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap, within
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError, UsageError
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 
@@ -242,7 +242,7 @@ def _heatmap_files(directory: str | Path, names: Sequence[str]) -> dict[str, Pat
         raise DataError(f"none of the {len(there)} heatmaps in {root} is of an image in the master "
                         f"sheet (the first is {strange[0]}); check the folder")
     if strange:
-        _LOG.warning("%d of %d heatmaps in %s are of images that the master sheet lacks (first: "
+        _log.warning("%d of %d heatmaps in %s are of images that the master sheet lacks (first: "
                      "%s)", len(strange), len(there), root, strange[0])
     return known
 
@@ -297,7 +297,7 @@ def _placed(sizes: Mapping[str, Size], files: Mapping[str, Path], cases: Mapping
         raise DataError(f"{beyond} of {total} fixations lie past the edges of their radiographs, "
                         "so these are not of the original size; give the DICOM files")
     if outside:
-        _LOG.warning("%d of %d fixations lie outside their images and are left out", outside, total)
+        _log.warning("%d of %d fixations lie outside their images and are left out", outside, total)
     return looks, {
         "fixations": total - outside, "fixations_outside": outside,
         "rows_of_unknown_images": table.unknown, "rows_without_coordinates": table.not_numbers,
@@ -310,7 +310,7 @@ def _say_unplaced(unplaced: int, of: int) -> None:
             "radiograph, and no pads or screen coordinates in the tables)")
     if unplaced == of:
         raise DataError(f"{text}; give the folder of radiographs")
-    _LOG.warning("%s, so they count as without gaze", text)
+    _log.warning("%s, so they count as without gaze", text)
 
 
 def _differ(one: Size, two: Size) -> bool:

@@ -16,7 +16,7 @@ from saltrust.datasets.collection_index import require_unique
 from saltrust.datasets.files.csv_tables import CsvTable, parse_label, read_csv
 from saltrust.errors import DataError, nearest
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 #: Findings as they are called in the cubes; columns match whatever their case.
 CLASSES = ("Normal", "CHF", "Pneumonia")
@@ -167,7 +167,7 @@ def read_fixations(path: Path, known: Mapping[str, Case], *, durations: bool) ->
     for what, say in (("unknown", f"are of images that the master sheet lacks (first: {strange})"),
                       ("not numbers", "have no coordinates and are left out")):
         if counts[what]:
-            _LOG.warning("%d of %d rows of %s %s", counts[what], len(table.numbers), path, say)
+            _log.warning("%d of %d rows of %s %s", counts[what], len(table.numbers), path, say)
     arrays = {name: np.array(rows, dtype=np.float64).T for name, rows in numbers.items()}
     return FixationTable(
         {name: Fixations(values[0], values[1], values[2]) for name, values in arrays.items()},

@@ -15,7 +15,7 @@ from saltrust.errors import DataError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def is_dicom(path: Path) -> bool:
@@ -136,7 +136,7 @@ def _displayed(path: Path, dataset: Dataset, stored: npt.NDArray[Any],
         function = str(dataset.get("VOILUTFunction", "LINEAR")).upper()
         return stretch(window(values.astype(np.float64), center, width, function), 0, 1)
     if center is not None or width is not None:
-        _LOG.warning("%s has a window that is not one (center %s, width %s); its gray values are "
+        _log.warning("%s has a window that is not one (center %s, width %s); its gray values are "
                      "stretched instead", path, center, width)
     bits = int(dataset.get("BitsStored", 16))
     if bits <= 8 and not dataset.get("ModalityLUTSequence"):

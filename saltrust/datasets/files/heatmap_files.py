@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.datasets.files.gaze_maps import resample_heatmap
 from saltrust.datasets.files.radiograph_files import read_pixels
+from saltrust.datasets.gaze_maps import resample_heatmap
 from saltrust.errors import DataError
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 #: Largest difference of a colour channel, of 255, that rounding explains.
 _TOLERANCE = 2
@@ -64,7 +64,7 @@ def gaze_heatmap(path: Path, grid: tuple[int, int]) -> npt.NDArray[np.float32] |
     """
     heatmap = read_heatmap(path)
     if not heatmap.max() > 0:
-        _LOG.warning("the gaze heatmap %s is black, so it counts as no gaze", path)
+        _log.warning("the gaze heatmap %s is black, so it counts as no gaze", path)
         return None
     return resample_heatmap(heatmap, grid)
 

@@ -17,7 +17,7 @@ from saltrust.cache.collection import Radiograph
 from saltrust.datasets.files import dicom_pixels
 from saltrust.errors import DataError
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 #: File name endings taken for radiographs when a folder is searched.
 RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
@@ -171,7 +171,7 @@ def stated_patients(images: Sequence[str], paths: Sequence[Path]) -> list[str]:
               for path in paths]
     known = set(stated) - {""}
     if len(known) == 1 and stated.count(next(iter(known))) > 1:
-        _LOG.warning("all DICOM files state the PatientID %r, so every image counts as its own "
+        _log.warning("all DICOM files state the PatientID %r, so every image counts as its own "
                      "patient; name patients in a CSV manifest if they repeat", next(iter(known)))
         return list(images)
     return [patient or image for patient, image in zip(stated, images, strict=True)]

@@ -20,7 +20,7 @@ from PIL import Image
 from saltrust.cache.collection import Annotation, Fixations, Radiograph
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS
 from saltrust.datasets.collection_index import collection_index, fingerprint
-from saltrust.datasets.files.gaze_maps import GazeSmoothing, fixation_heatmap
+from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.datasets.phantom.gaze import MOST_FIXATIONS, look
 from saltrust.datasets.phantom.patients import ImageRecord, draw_records
 from saltrust.datasets.phantom.readers import (
@@ -30,7 +30,7 @@ from saltrust.datasets.phantom.readers import (
     read_all,
 )
 from saltrust.datasets.phantom.scene import Scene, render
-from saltrust.datasets.splits import split_by_patient
+from saltrust.datasets.splits import SPLIT_FRACTIONS, split_by_patient
 from saltrust.errors import DataError, UsageError, nearest
 
 __all__ = ["BUILT_IN_EFFECTS", "GENERATOR_VERSION", "PhantomCollection", "Scene", "phantom",
@@ -130,7 +130,7 @@ class PhantomCollection:
 
 def phantom(*, patients: int = 300, size: int = 128, seed: int = 0,
             findings: Sequence[str] | None = None,
-            split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
+            split_fractions: Sequence[float] = SPLIT_FRACTIONS,
             gaze: GazeSmoothing | None = None) -> PhantomCollection:
     """Make a phantom data set; nothing is rendered yet.
 

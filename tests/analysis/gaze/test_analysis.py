@@ -20,7 +20,7 @@ from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
 from saltrust.cache.reference import fixation_count, instance_counts, write_annotations
 from saltrust.cache.schema import Label, Status
 from saltrust.cache.writing import create_store
-from saltrust.datasets.files.gaze_maps import GazeSmoothing
+from saltrust.datasets.gaze_maps import GazeSmoothing
 from saltrust.datasets.phantom.collection import phantom
 from saltrust.errors import DataError, UsageError
 

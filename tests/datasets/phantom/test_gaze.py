@@ -13,11 +13,11 @@ from saltrust.cache.inspection import describe
 from saltrust.cache.reference import import_collection
 from saltrust.cache.schema import Label
 from saltrust.cache.validation import problems
-from saltrust.datasets.files.gaze_maps import GazeSmoothing, fixation_heatmap
+from saltrust.datasets.cubes.collection import stored_cubes
+from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.datasets.phantom.collection import PhantomCollection, phantom
 from saltrust.datasets.phantom.gaze import MOST_FIXATIONS
 from saltrust.datasets.registry import open_collection
-from saltrust.datasets.stored_cubes import stored_cubes
 from saltrust.errors import DataError
 from saltrust.study_file import read_study
 

@@ -36,7 +36,7 @@ from saltrust.datasets.files.radiograph_files import (
     read_radiograph,
     stated_patients,
 )
-from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
+from saltrust.datasets.splits import SPLIT_FRACTIONS, split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError
 
 
@@ -73,7 +73,7 @@ def folder(
     directory: str | Path,
     *,
     findings: Sequence[str] = (),
-    split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    split_fractions: Sequence[float] = SPLIT_FRACTIONS,
     seed: int = 0,
 ) -> FolderCollection:
     """Take a folder of radiographs as a collection.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from saltrust.cache.collection import Fixations
-from saltrust.datasets.files.gaze_maps import (
+from saltrust.datasets.gaze_maps import (
     GazeSmoothing,
     fixation_heatmap,
     resample_heatmap,

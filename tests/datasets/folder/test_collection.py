@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from saltrust.cache.collection import Collection
-from saltrust.datasets.folder import folder
+from saltrust.datasets.folder.collection import folder
 from saltrust.errors import DataError
 
 Make = Callable[..., Path]
