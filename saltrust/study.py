@@ -275,9 +275,9 @@ class Study:
             raise UsageError(f"preset {preset!r} is not known; {nearest(preset, PRESETS)}")
         kind = PRESETS[preset].kind
         if all(entry.kind != kind for entry in self.trained):
-            found = ", ".join(f"{entry.name} ({entry.kind})" for entry in self.trained)
+            entries = ", ".join(f"{entry.name} ({entry.kind})" for entry in self.trained)
             raise UsageError(f"preset {preset!r} is for a {kind}, and the study has none, only: "
-                             f"{found or 'nothing to train'}")
+                             f"{entries or 'nothing to train'}")
         return dataclasses.replace(self, train=dataclasses.replace(self.train, preset=preset))
 
     def training_of(self, entry: TrainedEntry) -> TrainSpec:
@@ -313,10 +313,10 @@ class Study:
         stated = {item.name: getattr(self.train, item.name) for item in dataclasses.fields(plain)
                   if item.name in self.stated
                   or getattr(self.train, item.name) != getattr(plain, item.name)}
-        own = build(TrainSpec, entry.train, f"model {entry.name!r}", "train")
+        of_entry = build(TrainSpec, entry.train, f"model {entry.name!r}", "train")
         return dataclasses.replace(
             plain, **{**(published.settings if published else {}), **stated,
-                      **{key: getattr(own, key) for key in entry.train}, "preset": preset})
+                      **{key: getattr(of_entry, key) for key in entry.train}, "preset": preset})
 
     def members(self, ensemble: EnsembleSpec) -> tuple[ModelSpec, ...]:
         """The models an ensemble is the mean of: those it names, then its checkpoints, sorted.
@@ -331,15 +331,15 @@ class Study:
         named = {model.name: model for model in self.models}
         paths: list[str] = []
         for pattern in ensemble.checkpoints:
-            found = [pattern]
+            matching = [pattern]
             if set(pattern) & set("*?"):
                 whole = self.path(pattern)
-                found = sorted(map(str, Path(whole.anchor).glob(
+                matching = sorted(map(str, Path(whole.anchor).glob(
                     str(whole.relative_to(whole.anchor)))))
-            if not found:
+            if not matching:
                 raise UsageError(f"checkpoints of ensemble {ensemble.name!r}: {pattern} matches "
                                  f"no file under {self.folder}; correct the pattern")
-            paths += [path for path in found if path not in paths and not path.endswith(".json")]
+            paths += [path for path in matching if path not in paths and not path.endswith(".json")]
         width = len(str(len(paths)))
         return (*(named[name] for name in ensemble.members),
                 *(ModelSpec(f"{ensemble.name}/{k:0{width}d}", ensemble.architecture, path)

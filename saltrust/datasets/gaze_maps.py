@@ -134,8 +134,8 @@ def fixation_heatmap(fixations: Fixations, size: tuple[int, int], grid: tuple[in
 def _log_profiles(positions: npt.NDArray[np.float64], size: int, cells: int, sigma: float,
                   ) -> npt.NDArray[np.float64]:
     """Logarithms of the Gaussians along one axis, shape (cells, n_fixations)."""
-    centres = (np.arange(cells) + 0.5) * (size / cells) - 0.5
-    logs: npt.NDArray[np.float64] = -0.5 * ((centres[:, None] - positions) / sigma) ** 2
+    centers = (np.arange(cells) + 0.5) * (size / cells) - 0.5
+    logs: npt.NDArray[np.float64] = -0.5 * ((centers[:, None] - positions) / sigma) ** 2
     return logs
 
 

@@ -105,7 +105,7 @@ def warn_of_shared_patients(patients: Sequence[str], splits: Sequence[str], sour
     for patient, split in zip(patients, splits, strict=True):
         if split != "none":
             parts[patient].add(split)
-    shared = sorted(patient for patient, found in parts.items() if len(found) > 1)
+    shared = sorted(patient for patient, its_splits in parts.items() if len(its_splits) > 1)
     if shared:
         _log.warning("%s puts %d patients into more than one split (first: %s); a model may "
                      "have seen the patients it is tested on", source, len(shared), shared[0])

@@ -35,7 +35,8 @@ points = st.lists(st.tuples(st.floats(0, 19), st.floats(0, 29), st.floats(0.05, 
        st.sampled_from(["duration", "count"]))
 def test_every_pixel_is_the_closed_form(rows: Any, grid: tuple[int, int], sigma: float,
                                         weight: str) -> None:
-    found = fixation_heatmap(looks(*rows), (20, 30), grid, GazeSmoothing(f"{sigma:.3f}px", weight))
+    heatmap = fixation_heatmap(looks(*rows), (20, 30), grid,
+                               GazeSmoothing(f"{sigma:.3f}px", weight))
     sigma = round(sigma, 3)
     expected = np.zeros(grid)
     for i in range(grid[0]):
@@ -46,10 +47,10 @@ def test_every_pixel_is_the_closed_form(rows: Any, grid: tuple[int, int], sigma:
                 (seconds if weight == "duration" else 1.0)
                 * math.exp(-((cy - y) ** 2 + (cx - x) ** 2) / (2 * sigma**2))
                 for y, x, seconds in rows)
-    assert found is not None
-    assert found.dtype == np.float32
-    assert found.max() == 1
-    np.testing.assert_allclose(found, expected / expected.max(), atol=2e-6)
+    assert heatmap is not None
+    assert heatmap.dtype == np.float32
+    assert heatmap.max() == 1
+    np.testing.assert_allclose(heatmap, expected / expected.max(), atol=2e-6)
 
 
 def test_at_native_size_it_is_scipys_gaussian_filter_of_the_counts() -> None:
@@ -59,8 +60,8 @@ def test_at_native_size_it_is_scipys_gaussian_filter_of_the_counts() -> None:
     for y, x, _ in rows:
         counts[y, x] += 1
     filtered = ndimage.gaussian_filter(counts, 4.0, truncate=10, mode="constant")
-    found = fixation_heatmap(looks(*rows), (80, 80), (80, 80), GazeSmoothing("4px", "count"))
-    np.testing.assert_allclose(found, filtered / filtered.max(), atol=1e-6)
+    heatmap = fixation_heatmap(looks(*rows), (80, 80), (80, 80), GazeSmoothing("4px", "count"))
+    np.testing.assert_allclose(heatmap, filtered / filtered.max(), atol=1e-6)
 
 
 @settings(deadline=None, max_examples=30)
@@ -107,10 +108,10 @@ def test_without_a_fixation_there_is_no_heatmap() -> None:
 
 
 def test_a_sigma_far_below_a_grid_pixel_still_peaks_at_the_fixation() -> None:
-    found = fixation_heatmap(looks((520, 130, 1)), (1000, 1000), (10, 10), GazeSmoothing("0.5px"))
-    assert np.isfinite(found).all()
-    assert np.unravel_index(found.argmax(), found.shape) == (5, 1)
-    assert found.max() == 1
+    heatmap = fixation_heatmap(looks((520, 130, 1)), (1000, 1000), (10, 10), GazeSmoothing("0.5px"))
+    assert np.isfinite(heatmap).all()
+    assert np.unravel_index(heatmap.argmax(), heatmap.shape) == (5, 1)
+    assert heatmap.max() == 1
 
 
 def test_sigma_is_in_native_pixels_or_part_of_the_longer_side() -> None:
@@ -133,11 +134,11 @@ def test_an_unknown_weight_is_refused() -> None:
 
 
 def test_a_resampled_heatmap_keeps_its_maximum_of_one() -> None:
-    found = fixation_heatmap(looks((200, 500, 1), (90, 90, 3)), (400, 1000), (80, 200),
+    heatmap = fixation_heatmap(looks((200, 500, 1), (90, 90, 3)), (400, 1000), (80, 200),
                              GazeSmoothing("5%"))
-    small = resample_heatmap(found, (20, 50))
+    small = resample_heatmap(heatmap, (20, 50))
     exact = fixation_heatmap(looks((200, 500, 1), (90, 90, 3)), (400, 1000), (20, 50),
                              GazeSmoothing("5%"))
     assert small.max() == 1
     np.testing.assert_allclose(small, exact, atol=0.04)
-    np.testing.assert_array_equal(resample_heatmap(found, (80, 200)), found)
+    np.testing.assert_array_equal(resample_heatmap(heatmap, (80, 200)), heatmap)

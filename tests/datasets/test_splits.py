@@ -29,8 +29,8 @@ def test_patients_stay_whole_and_fractions_hold(n: int, seed: int,
     of_patient = defaultdict(set)
     for patient, split in zip(patients, splits, strict=True):
         of_patient[patient].add(split)
-    assert all(len(found) == 1 for found in of_patient.values())
-    counts = Counter(next(iter(found)) for found in of_patient.values())
+    assert all(len(its_splits) == 1 for its_splits in of_patient.values())
+    counts = Counter(next(iter(its_splits)) for its_splits in of_patient.values())
     for split, fraction in zip(("train", "val", "test"), fractions, strict=True):
         assert abs(counts[split] - fraction * len(of_patient)) <= 1.5
         if fraction == 0:

@@ -56,8 +56,8 @@ def siim_acr(rle_csv: str | Path, *, splits: str | Path | None = None,
         except DataError as error:
             raise DataError(f"{table.path}, row {number}: {error}") from None
         codes[row["ImageId"]].add(code)
-    masks = {image: unite(sorted(found), *NATIVE_SIZE) if len(found) > 1 else next(iter(found))
-             for image, found in codes.items()}
+    masks = {image: unite(sorted(drawn), *NATIVE_SIZE) if len(drawn) > 1 else next(iter(drawn))
+             for image, drawn in codes.items()}
     return challenge_collection(
         {image: int(mask != empty) for image, mask in masks.items()},
         {image: Annotation(mask) for image, mask in masks.items()},

@@ -137,11 +137,11 @@ def chexlocalize(directory: str | Path, *, findings: Sequence[str] = (),
             labels.append([row.labels[finding] for finding in chosen])
             origins.append("csv")
         else:
-            found = _annotations([r for r in readers if r.role == "reference"], image,
+            drawn = _annotations([r for r in readers if r.role == "reference"], image,
                                  split_of[image], sizes[image],
                                  dict.fromkeys(chosen, int(Label.NOT_STATED)))
-            labels.append([_label_of_mask(found, finding, sizes[image]) for finding in chosen])
-            origins.append("masks" if found else "none")
+            labels.append([_label_of_mask(drawn, finding, sizes[image]) for finding in chosen])
+            origins.append("masks" if drawn else "none")
     heatmaps = [item for item in files.heatmaps if item.finding in chosen]
     parsed = [parse_image(image) for image in images]
     index = collection_index(
@@ -176,22 +176,22 @@ def chexlocalize(directory: str | Path, *, findings: Sequence[str] = (),
 def _annotations(readers: Sequence[ReaderFiles], image: str, split: str, size: Size,
                  labels: Mapping[str, int], *, implied_negative: bool = False,
                  ) -> dict[tuple[str, str], Annotation]:
-    found = {}
+    drawn = {}
     for reader in readers:
         for finding, label in labels.items():
             if reader.knows(image, split):
                 annotation = read_annotation(reader, image, finding, split=split, size=size,
                                              label=label)
                 if annotation is not None:
-                    found[finding, reader.name] = annotation
+                    drawn[finding, reader.name] = annotation
             elif implied_negative and reader.role == "reference":
                 empty = rle.encode(np.zeros(size, dtype=bool))
-                found[finding, reader.name] = Annotation(empty, n_polygons=0)
-    return found
+                drawn[finding, reader.name] = Annotation(empty, n_polygons=0)
+    return drawn
 
 
-def _label_of_mask(found: Mapping[tuple[str, str], Annotation], finding: str, size: Size) -> int:
-    masks = [annotation.mask_rle for (name, _), annotation in found.items() if name == finding]
+def _label_of_mask(drawn: Mapping[tuple[str, str], Annotation], finding: str, size: Size) -> int:
+    masks = [annotation.mask_rle for (name, _), annotation in drawn.items() if name == finding]
     if not masks:
         return int(Label.NOT_STATED)
     return int(any(rle.area(mask, *size) for mask in masks))

@@ -206,8 +206,8 @@ def _status(pixels: npt.NDArray[np.float32]) -> Status:
 def _log_missing(collection: ChexlocalizeCollection,
                  by_image: Mapping[str, Sequence[HeatmapFile]], shape: tuple[int, ...]) -> None:
     expected = shape[0] * shape[1] * shape[2]
-    found = sum(map(len, by_image.values()))
-    if found < expected:
+    present = sum(map(len, by_image.values()))
+    if present < expected:
         without = shape[0] - len(by_image)
         _log.warning("%s has %d of %d heatmaps (%d of %d images have none); the others are marked "
-                     "missing", collection.files.directory, found, expected, without, shape[0])
+                     "missing", collection.files.directory, present, expected, without, shape[0])

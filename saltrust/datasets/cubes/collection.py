@@ -55,9 +55,9 @@ class StoredCollection:
 
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
         """All annotations of one image, keyed by (finding, reader)."""
-        found: dict[tuple[str, str], Annotation] = {}
+        drawn: dict[tuple[str, str], Annotation] = {}
         if not self.index.sizes["reader"]:
-            return found
+            return drawn
         group = self.cubes["reference"].to_dataset().isel(image=self._position(image))
         names = [name for name in _ANNOTATION_VARIABLES if name in group]
         arrays = {name: group[name].transpose("finding", "reader", ...).values for name in names}
@@ -65,9 +65,9 @@ class StoredCollection:
         for finding, name in self.description["findings"].items():
             for j, reader in enumerate(self.index["reader"].values.tolist()):
                 if arrays["annotated"][at[name], j]:
-                    found[finding, reader] = _annotation(
+                    drawn[finding, reader] = _annotation(
                         {key: values[at[name], j] for key, values in arrays.items()})
-        return found
+        return drawn
 
     @property
     def has_gaze(self) -> bool:
@@ -97,12 +97,12 @@ class StoredCollection:
         group = self.cubes["reference"].to_dataset().isel(image=self._position(image))
         names = ("fixation_y", "fixation_x", "fixation_duration")
         y, x, duration = (group[name].values.astype(np.float64) for name in names)
-        found = {}
+        of_reader = {}
         for j, reader in enumerate(_texts(group["reader"])):
-            there = np.isfinite(y[j]) & np.isfinite(x[j])
-            if there.any():
-                found[reader] = Fixations(y[j][there], x[j][there], duration[j][there])
-        return found
+            placed = np.isfinite(y[j]) & np.isfinite(x[j])
+            if placed.any():
+                of_reader[reader] = Fixations(y[j][placed], x[j][placed], duration[j][placed])
+        return of_reader
 
     def _check_grid(self, what: str, stored: tuple[int, int], grid: tuple[int, int]) -> None:
         if grid[0] > stored[0] or grid[1] > stored[1]:

@@ -211,39 +211,39 @@ def import_egd_cxr(directory: str | Path, output: str | Path, *, size: int = 320
 def _radiographs(directory: str | Path, cases: Mapping[str, Case]) -> dict[str, Path]:
     """Files at the paths of the master sheet, else anywhere below the folder by name."""
     root = Path(directory)
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for name, case in cases.items():
         for start in (root, root / "files") if case.path else ():
             stem = start / case.path
             paths = [stem, *(stem.with_suffix(ending) for ending in (".dcm", ".jpg", ".png"))]
             path = next((path for path in paths if path.is_file()), None)
             if path is not None:
-                found[name] = path
+                files[name] = path
                 break
     # MIMIC-CXR has hundreds of thousands of files: look through them only if need be.
-    rest = [name for name in cases if name not in found]
+    rest = [name for name in cases if name not in files]
     if not rest and root.is_dir():
-        return found
-    return {**found, **find_radiographs(root, rest)}
+        return files
+    return {**files, **find_radiographs(root, rest)}
 
 
 def _heatmap_files(directory: str | Path, names: Sequence[str]) -> dict[str, Path]:
     root = Path(directory)
     if not root.is_dir():
         raise UsageError(f"there is no folder {root} of heatmaps; correct the path")
-    there = {path.stem: path for path in sorted(root.glob("*.png"))}
-    there |= {path.parent.name: path for path in sorted(root.glob("*/heatmap.png"))}
-    if not there:
+    files = {path.stem: path for path in sorted(root.glob("*.png"))}
+    files |= {path.parent.name: path for path in sorted(root.glob("*/heatmap.png"))}
+    if not files:
         raise DataError(f"{root} holds no heatmaps; they are named ID.png or ID/heatmap.png by "
                         "DICOM id")
-    known = {name: there[name] for name in names if name in there}
-    strange = sorted({*there} - {*names})
+    known = {name: files[name] for name in names if name in files}
+    strange = sorted({*files} - {*names})
     if not known:
-        raise DataError(f"none of the {len(there)} heatmaps in {root} is of an image in the master "
+        raise DataError(f"none of the {len(files)} heatmaps in {root} is of an image in the master "
                         f"sheet (the first is {strange[0]}); check the folder")
     if strange:
         _log.warning("%d of %d heatmaps in %s are of images that the master sheet lacks (first: "
-                     "%s)", len(strange), len(there), root, strange[0])
+                     "%s)", len(strange), len(files), root, strange[0])
     return known
 
 

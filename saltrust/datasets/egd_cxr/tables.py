@@ -201,7 +201,7 @@ def size_from_screen(case: Case, fixations: Fixations, screen: np.ndarray,
     if case.pads is None:
         return None
     top, bottom, left, right = case.pads
-    found = []
+    size = []
     for native, at, (before, after), length in zip(
             (fixations.y, fixations.x), screen, ((top, bottom), (left, right)), SCREEN,
             strict=True):
@@ -211,8 +211,8 @@ def size_from_screen(case: Case, fixations: Fixations, screen: np.ndarray,
         telling = np.isfinite(place) & (native > 0) & (place > 0.1 * shown) & (place < shown)
         if shown <= 0 or not telling.any():
             return None
-        found.append(int(np.rint(np.median((native[telling] + 0.5) / place[telling]) * shown)))
-    return found[0], found[1]
+        size.append(int(np.rint(np.median((native[telling] + 0.5) / place[telling]) * shown)))
+    return size[0], size[1]
 
 
 def _key(name: str) -> str:

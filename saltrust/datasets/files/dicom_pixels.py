@@ -73,8 +73,8 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
     if photometric == "PALETTE COLOR":
         from pydicom.pixels.processing import apply_color_lut
 
-        colours = apply_color_lut(stored, dataset)[..., :3]
-        return _luma(colours / float(np.iinfo(colours.dtype).max))
+        colors = apply_color_lut(stored, dataset)[..., :3]
+        return _luma(colors / float(np.iinfo(colors.dtype).max))
     if stored.ndim == 3:
         return _luma(stored[..., :3] / float(2 ** int(dataset.get("BitsStored", 8)) - 1))
     padding = _first_number(dataset.get("PixelPaddingValue"))
@@ -208,8 +208,8 @@ def _no_pixels(path: Path, dataset: Dataset) -> str:
             "image it refers to")
 
 
-def _luma(colour: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    return stretch(colour @ np.array([0.299, 0.587, 0.114]), 0, 1)
+def _luma(color: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    return stretch(color @ np.array([0.299, 0.587, 0.114]), 0, 1)
 
 
 def _first_number(value: Any) -> float | None:

@@ -46,8 +46,8 @@ def read_heatmap(path: str | Path) -> npt.NDArray[np.float32]:
         return np.asarray(pixels / top, dtype=np.float32)
     if pixels.shape[2] in {1, 2} or (np.ptp(pixels[..., :3].astype(np.int16), axis=2) == 0).all():
         return np.asarray(pixels[..., 0] / 255.0, dtype=np.float32)
-    colours, at = np.unique(pixels[..., :3].reshape(-1, 3), axis=0, return_inverse=True)
-    distance = np.abs(colours[:, None].astype(np.int16) - _viridis()[None]).max(axis=2)
+    colors, at = np.unique(pixels[..., :3].reshape(-1, 3), axis=0, return_inverse=True)
+    distance = np.abs(colors[:, None].astype(np.int16) - _viridis()[None]).max(axis=2)
     if distance.min(axis=1).max() > _TOLERANCE:
         raise DataError(f"the heatmap {path} has colours that are neither gray nor those of "
                         "viridis, so its values cannot be told; save it in gray")
@@ -73,5 +73,5 @@ def gaze_heatmap(path: Path, grid: tuple[int, int]) -> npt.NDArray[np.float32] |
 def _viridis() -> npt.NDArray[np.int16]:
     from matplotlib import colormaps
 
-    colours = np.asarray(colormaps["viridis"](np.arange(256), bytes=True))
-    return colours[:, :3].astype(np.int16)
+    colors = np.asarray(colormaps["viridis"](np.arange(256), bytes=True))
+    return colors[:, :3].astype(np.int16)

@@ -71,9 +71,9 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
         if image.mode in {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}:
             return dicom_pixels.stretch(np.asarray(image, dtype=np.float64))
         if image.mode in {"P", "PA", "LA", "RGBA", "La", "RGBa"}:
-            colour = image.convert("RGBA")
-            black = Image.new("RGBA", colour.size, (0, 0, 0, 255))
-            return np.asarray(Image.alpha_composite(black, colour).convert("L")).copy()
+            color = image.convert("RGBA")
+            black = Image.new("RGBA", color.size, (0, 0, 0, 255))
+            return np.asarray(Image.alpha_composite(black, color).convert("L")).copy()
         return np.asarray(image.convert("L")).copy()
 
 

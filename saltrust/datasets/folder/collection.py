@@ -60,7 +60,7 @@ class FolderCollection:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Placed:
     """One radiograph with what its place in the folder says."""
 
     image: str
@@ -104,28 +104,28 @@ def folder(
     root = Path(directory)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give the folder that holds the radiographs")
-    found, classes = _search(root)
-    require_unique([item.image for item in found], [item.path for item in found])
+    placed, classes = _search(root)
+    require_unique([item.image for item in placed], [item.path for item in placed])
     if classes:
         chosen = choose_findings(findings, classes, root)
         labels = np.array([[int(item.finding == name) for name in chosen.values()]
-                           for item in found])
+                           for item in placed])
         names = list(chosen)
     elif findings:
         names = list(findings)
-        labels = np.full((len(found), len(names)), int(Label.NOT_STATED))
+        labels = np.full((len(placed), len(names)), int(Label.NOT_STATED))
     else:
         raise DataError(f"{root} holds images but no class folders, so it says nothing about "
                         "findings; name those of your model under [data] findings")
-    images = [item.image for item in found]
-    patients = stated_patients(images, [item.path for item in found])
-    given = [item.split for item in found]
+    images = [item.image for item in placed]
+    patients = stated_patients(images, [item.path for item in placed])
+    given = [item.split for item in placed]
     if all(split is not None for split in given):
         splits = [str(split) for split in given]
         warn_of_shared_patients(patients, splits, str(root))
     else:
         splits = split_by_patient(patients, labels, split_fractions, seed)
-    files = {item.image: item.path for item in found}
+    files = {item.image: item.path for item in placed}
     return FolderCollection(
         index=collection_index(images, names, labels, patient=patients, split=splits),
         fingerprint=fingerprint(
@@ -139,7 +139,7 @@ def folder(
     )
 
 
-def _search(root: Path) -> tuple[list[_Found], list[str]]:
+def _search(root: Path) -> tuple[list[_Placed], list[str]]:
     """All radiographs below ``root``, sorted by name, and the class folders."""
     top = _subfolders(root)
     on_split = [path for path in top if path.name.lower() in SPLIT_NAMES]
@@ -149,20 +149,20 @@ def _search(root: Path) -> tuple[list[_Found], list[str]]:
     if others or _radiographs(root, recursive=False):
         raise DataError(f"{root} has split folders ({on_split[0].name}) and, beside them, "
                         f"{others[0] if others else 'images'}; move it into one of them")
-    found: list[_Found] = []
+    placed: list[_Placed] = []
     classes: list[str] = []
     for path in on_split:
         inside, names = _search_classes(root, path, SPLIT_NAMES[path.name.lower()])
-        found += inside
+        placed += inside
         classes += [name for name in names if name not in classes]
-    if classes and any(item.finding is None for item in found):
+    if classes and any(item.finding is None for item in placed):
         raise DataError(f"{root} has class folders in some of its split folders only; sort the "
                         "images of the others into class folders too")
-    return found, sorted(classes)
+    return placed, sorted(classes)
 
 
 def _search_classes(root: Path, parent: Path, split: str | None
-                    ) -> tuple[list[_Found], list[str]]:
+                    ) -> tuple[list[_Placed], list[str]]:
     direct = _radiographs(parent, recursive=False)
     by_class = {path.name: _radiographs(path, recursive=True) for path in _subfolders(parent)}
     by_class = {name: paths for name, paths in by_class.items() if paths}
@@ -174,9 +174,9 @@ def _search_classes(root: Path, parent: Path, split: str | None
                         f"({', '.join(RADIOGRAPH_SUFFIXES)}); check the path")
     placed: list[tuple[str | None, Path]] = [(None, path) for path in direct]
     placed += [(name, path) for name, paths in by_class.items() for path in paths]
-    found = [_Found(path.relative_to(root).with_suffix("").as_posix(), path, name, split)
-             for name, path in placed]
-    return found, list(by_class)
+    radiographs = [_Placed(path.relative_to(root).with_suffix("").as_posix(), path, name, split)
+                   for name, path in placed]
+    return radiographs, list(by_class)
 
 
 def _subfolders(parent: Path) -> list[Path]:

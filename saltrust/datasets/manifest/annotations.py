@@ -122,12 +122,12 @@ def gaze_columns(columns: Sequence[str]) -> dict[str, str]:
     >>> gaze_columns(["path", "gaze", "gaze:Dr. Lee", "gazelle"])
     {'reference': 'gaze', 'Dr. Lee': 'gaze:Dr. Lee'}
     """
-    found = {}
+    of_reader = {}
     for column in columns:
         kind, _, reader = (part.strip() for part in column.partition(":"))
         if kind == GAZE:
-            found[reader or DEFAULT_READER] = column
-    return found
+            of_reader[reader or DEFAULT_READER] = column
+    return of_reader
 
 
 def mask_file(cell: str, folder: Path) -> Path | None:

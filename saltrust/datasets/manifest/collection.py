@@ -105,9 +105,9 @@ class ManifestCollection:
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
         """All annotations of one image, keyed by (finding, reader)."""
         position = self.rows[image]
-        found: dict[tuple[str, str], Annotation] = {}
+        drawn: dict[tuple[str, str], Annotation] = {}
         if not self.columns:
-            return found
+            return drawn
         texts = dict(zip(self.table.columns, self.table.cells[position], strict=True))
         size = (int(self.index["native_height"].values[position]),
                 int(self.index["native_width"].values[position]))
@@ -122,8 +122,8 @@ class ManifestCollection:
                 raise DataError(f"{self.table.path}, row {number}, "
                                 f"{' and '.join(item.names.values())}: {error}") from None
             if annotation is not None:
-                found[item.finding, item.reader] = annotation
-        return found
+                drawn[item.finding, item.reader] = annotation
+        return drawn
 
     @property
     def has_gaze(self) -> bool:
@@ -278,11 +278,11 @@ def _native_sizes(table: CsvTable, paths: Sequence[Path]) -> list[tuple[int, int
     if not paths:
         return stated
     sizes = [native_size(path) for path in paths]
-    for number, path, said, found in zip(table.numbers, paths, stated or sizes, sizes,
-                                         strict=True):
-        if said != found:
-            raise DataError(f"{table.path}, row {number}: height and width say {said[0]} x "
-                            f"{said[1]} but {path} has {found[0]} x {found[1]} pixels; correct "
+    for number, path, listed, size in zip(table.numbers, paths, stated or sizes, sizes,
+                                          strict=True):
+        if listed != size:
+            raise DataError(f"{table.path}, row {number}: height and width say {listed[0]} x "
+                            f"{listed[1]} but {path} has {size[0]} x {size[1]} pixels; correct "
                             "the row")
     return sizes
 
@@ -311,16 +311,16 @@ def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
 def _gaze_files(table: CsvTable, columns: Mapping[str, str], images: Sequence[str],
                 ) -> dict[str, dict[str, Path]]:
     """Existing heatmap file of every image and reader whose cell is not blank."""
-    found = {image: {reader: table.path.parent / row[column]
+    files = {image: {reader: table.path.parent / row[column]
                      for reader, column in columns.items() if row[column]}
              for image, (_, row) in zip(images, table.rows(), strict=True)}
-    paths = [path for of_image in found.values() for path in of_image.values()]
+    paths = [path for of_image in files.values() for path in of_image.values()]
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise DataError(f"{len(missing)} of {len(paths)} gaze heatmaps that {table.path} names do "
                         f"not exist, the first is {missing[0]}; paths start at the folder of the "
                         "CSV")
-    return found
+    return files
 
 
 def _text(rows: Sequence[Mapping[str, str]], column: str) -> list[str] | None:

@@ -177,8 +177,8 @@ class Anatomy:
     def points(self) -> tuple[Field, Field]:
         """Patient coordinates X and Y of all pixel centres, each of shape (size, size)."""
         pose = self.pose
-        centres = (np.arange(self.size) + 0.5) / self.size
-        x, y = (centres - pose.shift_x)[None, :], (centres - pose.shift_y)[:, None]
+        centers = (np.arange(self.size) + 0.5) / self.size
+        x, y = (centers - pose.shift_x)[None, :], (centers - pose.shift_y)[:, None]
         cos, sin = np.cos(pose.angle), np.sin(pose.angle)
         return (cos * x + sin * y) / pose.scale, (-sin * x + cos * y) / pose.scale
 
@@ -244,12 +244,12 @@ class Anatomy:
         big = np.clip(self.heart_excess / 0.15, 0, 1.3)
         height = width * (0.37 - 0.02 * big)
         bottom = self.body.dome_left + self.pose.inspiration + 0.03
-        centre_x, centre_y = width * (0.23 - 0.03 * big), bottom - height * (0.80 - 0.1 * big)
-        x, y = X - centre_x, Y - centre_y
+        center_x, center_y = width * (0.23 - 0.03 * big), bottom - height * (0.80 - 0.1 * big)
+        x, y = X - center_x, Y - center_y
         y = y - (0.42 - 0.12 * big) * x
         radius = np.hypot(x / (0.5 * width), y / height)
         ventricle = (1 - radius) * 0.42 * width
-        atrium = np.hypot((X + 0.02) / (0.24 * width), (Y - centre_y - 0.01) / (0.8 * height))
+        atrium = np.hypot((X + 0.02) / (0.24 * width), (Y - center_y - 0.01) / (0.8 * height))
         return blend(ventricle, (1 - atrium) * 0.22 * width, 0.03)
 
     def lung_space(self, X: Field, Y: Field) -> Field:

@@ -33,9 +33,6 @@ from saltrust.datasets.phantom.scene import Scene, render
 from saltrust.datasets.splits import SPLIT_FRACTIONS, split_by_patient
 from saltrust.errors import DataError, UsageError, nearest
 
-__all__ = ["BUILT_IN_EFFECTS", "GENERATOR_VERSION", "PhantomCollection", "Scene", "phantom",
-           "render"]
-
 #: Raised whenever the same seed would give other images, labels or masks.
 GENERATOR_VERSION = 1
 
@@ -112,13 +109,13 @@ class PhantomCollection:
 
     def gaze(self, image: str, grid: tuple[int, int]) -> Mapping[str, npt.NDArray[np.float32]]:
         """Gaze heatmap of the reference reader, maximum 1."""
-        found = {}
+        of_reader = {}
         for reader, fixations in self.fixations(image).items():
             assert self.smoothing is not None
             heatmap = fixation_heatmap(fixations, (self.size, self.size), grid, self.smoothing)
             if heatmap is not None:
-                found[reader] = heatmap
-        return found
+                of_reader[reader] = heatmap
+        return of_reader
 
     def _record(self, image: str) -> ImageRecord:
         try:

@@ -25,7 +25,7 @@ MOST_FIXATIONS = 80
 NOISE = 0.02
 
 #: How far a fixation is drawn towards the centre of the image: 0 not at all, 1 wholly.
-CENTRE_BIAS = 0.1
+CENTER_BIAS = 0.1
 
 _LOOKING = 64
 _SEARCH = (10, 6.0)      # least number, and mean of what is added
@@ -65,7 +65,7 @@ def look(masks: Mapping[str, Mask], anatomy: Anatomy, identity: tuple[int, int, 
             places.append(pixels[rng.integers(len(pixels), size=n)].astype(np.float64))
             kinds += [kind] * n
     place = np.concatenate(places)
-    place += CENTRE_BIAS * ((size - 1) / 2 - place)
+    place += CENTER_BIAS * ((size - 1) / 2 - place)
     place += rng.normal(0.0, NOISE * size, place.shape)
     medians = np.array([_SECONDS[kind] for kind in kinds])
     seconds = medians * np.exp(_SPREAD * rng.standard_normal(len(kinds)))

@@ -48,9 +48,9 @@ def _tidied(mask: Mask) -> Mask:
     return tidy
 
 
-def _rotated(anatomy: Anatomy, centre: tuple[float, float], angle: float) -> tuple[Field, Field]:
+def _rotated(anatomy: Anatomy, center: tuple[float, float], angle: float) -> tuple[Field, Field]:
     X, Y = anatomy.points
-    x, y = X - centre[0], Y - centre[1]
+    x, y = X - center[0], Y - center[1]
     cos, sin = np.cos(angle), np.sin(angle)
     return cos * x + sin * y, cos * y - sin * x
 
@@ -68,17 +68,17 @@ def consolidation(anatomy: Anatomy, rng: np.random.Generator, strength: float) -
     level = np.full(Y.shape, -1.0)
     canvas = Canvas(anatomy)
     for _ in range(2 if rng.random() < 0.28 else 1):
-        centre = anatomy.place(rng, 0.03)
+        center = anatomy.place(rng, 0.03)
         radii = rng.uniform(0.055, 0.125), rng.uniform(0.045, 0.10)
-        x, y = _rotated(anatomy, centre, rng.uniform(-0.8, 0.8))
+        x, y = _rotated(anatomy, center, rng.uniform(-0.8, 0.8))
         ragged = 0.30 * smooth_noise(rng, anatomy.size, 11)
         patch = (1 - np.hypot(x / radii[0], y / radii[1]) + ragged) * min(radii)
         if rng.random() < 0.5:
             above = rng.random() < 0.5
-            fissure = centre[1] + (0.5 if above else -0.5) * radii[1]
+            fissure = center[1] + (0.5 if above else -0.5) * radii[1]
             patch = np.minimum(patch, (fissure - Y) if above else (Y - fissure))
         level = np.maximum(level, patch)
-        _bronchogram(canvas, rng, centre, max(radii))
+        _bronchogram(canvas, rng, center, max(radii))
     mask = _tidied(np.minimum(level, anatomy.lung_level) > 0)
     mottle = 1 + 0.28 * smooth_noise(rng, anatomy.size, 44)
     amount = rng.uniform(0.42, 0.72) * strength
@@ -86,14 +86,14 @@ def consolidation(anatomy: Anatomy, rng: np.random.Generator, strength: float) -
     return Drawing(mask, np.clip(opacity, 0, 0.95), 0.0, 1 - 0.8 * smooth_step(level, 0.012))
 
 
-def _bronchogram(canvas: Canvas, rng: np.random.Generator, centre: tuple[float, float],
+def _bronchogram(canvas: Canvas, rng: np.random.Generator, center: tuple[float, float],
                  reach: float) -> None:
     """Air-filled bronchi that fan out from the hilum and fork in the patch."""
-    hilum = np.array([np.sign(centre[0]) * 0.08, -0.02])
-    away = np.array(centre) - hilum
+    hilum = np.array([np.sign(center[0]) * 0.08, -0.02])
+    away = np.array(center) - hilum
     heading = float(np.arctan2(away[1], away[0]))
     for turn in rng.uniform(-0.5, 0.5, 3):
-        start = np.array(centre) - 0.6 * reach * _direction(heading + turn)
+        start = np.array(center) - 0.6 * reach * _direction(heading + turn)
         fork = start + rng.uniform(0.5, 0.8) * reach * _direction(heading + turn)
         canvas.line(np.array([start, fork]), 0.008, 0.8)
         for spread in (-0.4, 0.4):
@@ -167,8 +167,8 @@ def lung_lesion(anatomy: Anatomy, rng: np.random.Generator, strength: float) -> 
     lumps = 0.10 * smooth_noise(rng, anatomy.size, 20)
     for _ in range(n_nodules):
         radius = float(np.clip(rng.lognormal(np.log(0.028), 0.33), 0.018, 0.065))
-        centre = anatomy.place(rng, radius * 0.9)
-        distance = np.hypot(X - centre[0], Y - centre[1]) / radius - lumps
+        center = anatomy.place(rng, radius * 0.9)
+        distance = np.hypot(X - center[0], Y - center[1]) / radius - lumps
         level = np.maximum(level, (1 - distance) * radius)
         ball = np.sqrt(np.clip(1 - distance**2, 0, 1))
         if radius > 0.03 and rng.random() < 0.3:

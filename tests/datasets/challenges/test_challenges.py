@@ -51,28 +51,28 @@ def mask_of(collection: Collection, image: str) -> np.ndarray:
 
 
 def test_rows_of_one_image_are_united(codes: Path) -> None:
-    found = siim_acr(codes)
-    assert isinstance(found, Collection)
-    assert found.index["image"].values.tolist() == [A, B, C]
-    assert found.index["label"].values.ravel().tolist() == [1, 0, 1]
-    first = mask_of(found, A)
+    data = siim_acr(codes)
+    assert isinstance(data, Collection)
+    assert data.index["image"].values.tolist() == [A, B, C]
+    assert data.index["label"].values.ravel().tolist() == [1, 0, 1]
+    first = mask_of(data, A)
     assert first.sum() == 6
     assert first[:6, 0].all()
-    assert not mask_of(found, B).any()
-    third = mask_of(found, C)
+    assert not mask_of(data, B).any()
+    third = mask_of(data, C)
     assert third.sum() == 4
     assert third[0:2, 1].all()
     assert third[0:2, 2].all()
-    assert set(found.index["split"].values.tolist()) == {"none"}
-    assert not found.has_radiographs
+    assert set(data.index["split"].values.tolist()) == {"none"}
+    assert not data.has_radiographs
 
 
 def test_split_ids_match_but_for_a_file_ending(codes: Path, tmp_path: Path,
                                                caplog: pytest.LogCaptureFixture) -> None:
     path = splits(tmp_path, f"0,{A}.png,train", f"1,{C}.dcm,test", "2,1.2.276,val")
-    found = siim_acr(codes, splits=path)
-    assert found.index["split"].values.tolist() == ["train", "none", "test"]
-    assert found.description["split_ids_unknown"] == 1
+    data = siim_acr(codes, splits=path)
+    assert data.index["split"].values.tolist() == ["train", "none", "test"]
+    assert data.description["split_ids_unknown"] == 1
     assert "1 of 3 ids" in caplog.text
     for rows, words in (((f"0,{A}.gif,train",), "none of the 1 ids"),
                         ((f"0,{A},trian",), "row 2.*did you mean 'train'"),
@@ -114,27 +114,27 @@ def test_siim_acr_with_radiographs_into_cubes(codes: Path, tmp_path: Path,
 
 
 def test_boxes_are_kept_and_filled(boxes: Path, caplog: pytest.LogCaptureFixture) -> None:
-    found = rsna(boxes)
-    assert found.index["image"].values.tolist() == ["p1", "p2", "p3", "p4"]
-    assert found.index["label"].values.ravel().tolist() == [1, 0, 1, 0]
-    (annotation,) = found.annotations("p1").values()
+    data = rsna(boxes)
+    assert data.index["image"].values.tolist() == ["p1", "p2", "p3", "p4"]
+    assert data.index["label"].values.ravel().tolist() == [1, 0, 1, 0]
+    (annotation,) = data.annotations("p1").values()
     assert annotation.boxes == ((200.0, 100.0, 260.0, 150.0), (200.0, 300.0, 210.0, 310.0))
     assert annotation.n_polygons == 2
-    mask = mask_of(found, "p1")
+    mask = mask_of(data, "p1")
     assert mask.sum() == 50 * 60 + 10 * 10
     assert mask[200:260, 100:150].all()
-    assert mask_of(found, "p3").sum() == 24 * 30
+    assert mask_of(data, "p3").sum() == 24 * 30
     assert "1 images" in caplog.text
-    assert not mask_of(found, "p2").any()
+    assert not mask_of(data, "p2").any()
 
 
 def test_the_detailed_classes_drop_what_is_not_normal(boxes: Path, tmp_path: Path) -> None:
     classes = tmp_path / "classes.csv"
     classes.write_text("patientId,class\np1,Lung Opacity\np2,No Lung Opacity / Not Normal\n"
                        "p3,Lung Opacity\np4,Normal\n")
-    found = rsna(boxes, classes=classes)
-    assert found.index["image"].values.tolist() == ["p1", "p3", "p4"]
-    assert found.description["images_dropped_by_class"] == 1
+    data = rsna(boxes, classes=classes)
+    assert data.index["image"].values.tolist() == ["p1", "p3", "p4"]
+    assert data.description["images_dropped_by_class"] == 1
     classes.write_text("patientId,class\np1,Lung Opacty\n")
     with pytest.raises(DataError, match="did you mean 'Lung Opacity'"):
         rsna(boxes, classes=classes)
@@ -167,10 +167,10 @@ def test_rsna_into_cubes(boxes: Path, tmp_path: Path) -> None:
 @pytest.mark.real_data
 def test_the_published_counts_of_siim_acr(shared_data: Path) -> None:
     folder = shared_data / "siim_acr"
-    found = siim_acr(folder / "train-rle.csv.gz", splits=folder / "splits.csv")
-    assert found.description["rows"] == 12_954
-    assert found.index.sizes["image"] == 12_047
-    part, label = (found.index[name].values.ravel().tolist() for name in ("split", "label"))
+    data = siim_acr(folder / "train-rle.csv.gz", splits=folder / "splits.csv")
+    assert data.description["rows"] == 12_954
+    assert data.index.sizes["image"] == 12_047
+    part, label = (data.index[name].values.ravel().tolist() for name in ("split", "label"))
     assert sum(label) == 2_669
     assert Counter(part) == {"train": 8_646, "val": 961, "test": 1_068, "none": 1_372}
     positive = Counter(name for name, value in zip(part, label, strict=True) if value)

@@ -35,9 +35,9 @@ def decoded(annotation: Any, shape: tuple[int, int] = SHAPE) -> np.ndarray:
 
 def refuse(directory: Path, *words: str) -> None:
     with pytest.raises(DataError) as caught:
-        found = chexlocalize(directory)
-        for image in found.index["image"].values:
-            found.annotations(str(image))
+        data = chexlocalize(directory)
+        for image in data.index["image"].values:
+            data.annotations(str(image))
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
@@ -47,9 +47,9 @@ def refuse(directory: Path, *words: str) -> None:
 def test_masks_labels_and_names(layout: Any) -> None:
     layout.segmentations({ONE: {"Edema": square(2, 3)}, THREE: {"Airspace Opacity": square(9, 9)}})
     layout.labels({ONE: ["Edema"], THREE: ["Airspace Opacity", "Pneumothorax"]})
-    found = chexlocalize(layout.root)
-    assert isinstance(found, Collection)
-    index = found.index
+    data = chexlocalize(layout.root)
+    assert isinstance(data, Collection)
+    index = data.index
     assert index["image"].values.tolist() == [ONE, THREE]
     assert tuple(index["finding"].values) == CHEXLOCALIZE_FINDINGS
     assert index["patient"].values.tolist() == ["patient00001", "patient00002"]
@@ -60,11 +60,11 @@ def test_masks_labels_and_names(layout: Any) -> None:
     assert index["label"].sel(image=THREE, finding="Airspace Opacity") == 1
     assert index["label"].sel(image=THREE, finding="Pneumothorax") == 1
     assert index["label"].values.sum() == 3
-    drawn = found.annotations(ONE)
+    drawn = data.annotations(ONE)
     assert set(drawn) == {(finding, REFERENCE) for finding in CHEXLOCALIZE_FINDINGS}
     np.testing.assert_array_equal(decoded(drawn["Edema", REFERENCE]), square(2, 3))
     assert not decoded(drawn["Cardiomegaly", REFERENCE]).any()
-    assert not found.has_radiographs
+    assert not data.has_radiographs
     assert {int(index["native_height"][0]), int(index["native_width"][0])} == set(SHAPE)
 
 
@@ -87,14 +87,14 @@ def test_polygons_alone_are_filled(layout: Any) -> None:
     layout.json("gt_annotations_test.json", {ONE: {
         "img_size": list(SHAPE), "Lung Opacity": [[[3, 2], [7, 2], [7, 6], [3, 6]]]}})
     layout.labels({ONE: ["Airspace Opacity", "Edema"]}, "test_labels.csv", "test")
-    found = chexlocalize(layout.root)
-    drawn = found.annotations(ONE)
+    data = chexlocalize(layout.root)
+    drawn = data.annotations(ONE)
     np.testing.assert_array_equal(decoded(drawn["Airspace Opacity", REFERENCE]), square(2, 3))
     assert drawn["Airspace Opacity", REFERENCE].n_polygons == 1
     assert not decoded(drawn["Cardiomegaly", REFERENCE]).any()
     # Positive by its label, but nobody drew it: not annotated, not negative.
     assert ("Edema", REFERENCE) not in drawn
-    assert found.index["split"].values.tolist() == ["test"]
+    assert data.index["split"].values.tolist() == ["test"]
 
 
 def test_benchmark_reader_and_points(layout: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -106,18 +106,18 @@ def test_benchmark_reader_and_points(layout: Any, caplog: pytest.LogCaptureFixtu
     layout.json("hb_salient_pt_test.json", {
         ONE: {"Edema": [[25, 4]], "Lung Opacity": [[1.5, 2.5], [40, -3]]},
         THREE: {"Edema": [[1, 1]]}})
-    found = chexlocalize(layout.root)
-    assert dict(zip(found.index["reader"].values.tolist(),
-                    found.index["reader_role"].values.tolist(), strict=True)) == {
+    data = chexlocalize(layout.root)
+    assert dict(zip(data.index["reader"].values.tolist(),
+                    data.index["reader_role"].values.tolist(), strict=True)) == {
         REFERENCE: "reference", HUMAN: "benchmark"}
-    drawn = found.annotations(ONE)
+    drawn = data.annotations(ONE)
     np.testing.assert_array_equal(decoded(drawn["Edema", HUMAN]), square(3, 3))
     assert drawn["Edema", HUMAN].n_polygons == 1
     # The released hit test reads a point as mask[point[1], point[0]]: x comes first.
     assert drawn["Edema", HUMAN].points == ((4.0, 25.0),)
     assert drawn["Airspace Opacity", HUMAN].points == ((2.5, 1.5), (0.0, 29.0))
     assert drawn["Edema", REFERENCE].points == ()
-    assert {reader for _, reader in found.annotations(THREE)} == {REFERENCE}
+    assert {reader for _, reader in data.annotations(THREE)} == {REFERENCE}
     assert "1 representative points" in caplog.text
 
 
@@ -127,14 +127,14 @@ def test_images_that_the_masks_pass_over(layout: Any, caplog: pytest.LogCaptureF
     layout.labels({ONE: ["Edema"], TWO: [], THREE: ["Edema"]})
     for image in (ONE, TWO, THREE):
         layout.radiograph(image, SHAPE)
-    found = chexlocalize(layout.root)
-    assert found.index["image"].values.tolist() == [ONE, TWO, THREE]
-    negative = found.annotations(TWO)
+    data = chexlocalize(layout.root)
+    assert data.index["image"].values.tolist() == [ONE, TWO, THREE]
+    negative = data.annotations(TWO)
     assert set(negative) == {(finding, REFERENCE) for finding in CHEXLOCALIZE_FINDINGS}
     assert not any(decoded(annotation).any() for annotation in negative.values())
     assert {annotation.n_polygons for annotation in negative.values()} == {0}
-    assert found.annotations(THREE) == {}
-    assert found.description["implied_negative_images"] == 1
+    assert data.annotations(THREE) == {}
+    assert data.description["implied_negative_images"] == 1
     assert "1 of 3 images have no reference masks" in caplog.text
 
 
@@ -142,23 +142,23 @@ def test_labels_come_from_masks_without_a_csv_row(
         layout: Any, caplog: pytest.LogCaptureFixture) -> None:
     layout.segmentations({ONE: {"Edema": square(2, 3)}, THREE: {"Edema": square(1, 1)}})
     layout.labels({ONE: ["Cardiomegaly"]})
-    found = chexlocalize(layout.root, findings=["Edema", "Cardiomegaly"])
-    assert found.index["label"].values.tolist() == [[0, 1], [1, 0]]
-    assert found.description["labels_from"] == {"csv": 1, "masks": 1, "none": 0}
+    data = chexlocalize(layout.root, findings=["Edema", "Cardiomegaly"])
+    assert data.index["label"].values.tolist() == [[0, 1], [1, 0]]
+    assert data.description["labels_from"] == {"csv": 1, "masks": 1, "none": 0}
     assert "1 of 2 images are in no label CSV" in caplog.text
 
 
 def test_radiographs_are_found_and_decoded(layout: Any, caplog: pytest.LogCaptureFixture) -> None:
     layout.segmentations({ONE: {"Edema": square(2, 3)}, THREE: {"Edema": square(2, 3)}})
     layout.radiograph(ONE, SHAPE, "CheXpert-v1.0/valid")
-    found = chexlocalize(layout.root)
-    assert found.has_radiographs
-    radiograph = found.radiograph(ONE, (10, 10))
+    data = chexlocalize(layout.root)
+    assert data.has_radiographs
+    radiograph = data.radiograph(ONE, (10, 10))
     assert radiograph.pixels.shape == (10, 10)
     assert (radiograph.native_height, radiograph.native_width) == SHAPE
     assert "1 of 2 images have no radiograph" in caplog.text
     with pytest.raises(DataError, match=THREE):
-        found.radiograph(THREE, (10, 10))
+        data.radiograph(THREE, (10, 10))
 
 
 def test_the_layout_of_the_download(layout: Any) -> None:
@@ -176,22 +176,22 @@ def test_the_layout_of_the_download(layout: Any) -> None:
     for name in ("CheXlocalize", "CheXpert"):
         (linked / name).symlink_to(layout.root / name)
     for root in (layout.root, linked):
-        found = chexlocalize(root)
-        assert found.index["split"].values.tolist() == ["val", "test"]
-        assert found.description["radiographs"] == 2
-        assert found.description["heatmap_files"] == 1
-        assert found.description["csv_rows_without_data"] == 1
-        assert found.index["label"].sel(finding="Edema").values.tolist() == [1, 1]
+        data = chexlocalize(root)
+        assert data.index["split"].values.tolist() == ["val", "test"]
+        assert data.description["radiographs"] == 2
+        assert data.description["heatmap_files"] == 1
+        assert data.description["csv_rows_without_data"] == 1
+        assert data.index["label"].sel(finding="Edema").values.tolist() == [1, 1]
     assert chexlocalize(linked).fingerprint == chexlocalize(layout.root).fingerprint
 
 
 def test_unknown_findings_are_said(layout: Any, caplog: pytest.LogCaptureFixture) -> None:
     layout.segmentations({ONE: {"Edema": square(2, 3), "Fracture": square(1, 1)}})
     layout.heatmap(ONE, "Nodule", SHAPE)
-    found = chexlocalize(layout.root)
+    data = chexlocalize(layout.root)
     assert "'Fracture'" in caplog.text
     assert "'Nodule'" in caplog.text
-    assert not found.heatmaps
+    assert not data.heatmaps
     with pytest.raises(DataError, match="did you mean 'Edema'"):
         chexlocalize(layout.root, findings=["Oedema"])
     with pytest.raises(DataError, match="'Airspace Opacity'"):
@@ -261,14 +261,14 @@ def test_folders_without_any_of_it(tmp_path: Path) -> None:
 def test_heatmaps_alone_give_images_and_sizes(layout: Any) -> None:
     layout.heatmap(ONE, "Edema", SHAPE)
     layout.heatmap(THREE, "Lung Opacity", (40, 50), "ig_maps_test")
-    found = chexlocalize(layout.root)
-    assert found.index["image"].values.tolist() == [ONE, THREE]
-    assert (found.index["label"].values == -2).all()
-    assert found.index.sizes["reader"] == 0
-    assert found.annotations(ONE) == {}
-    assert found.index["native_height"].values.tolist() == [20, 40]
-    assert found.index["native_width"].values.tolist() == [30, 50]
-    assert [(item.finding, item.explainer) for item in found.heatmaps] == [
+    data = chexlocalize(layout.root)
+    assert data.index["image"].values.tolist() == [ONE, THREE]
+    assert (data.index["label"].values == -2).all()
+    assert data.index.sizes["reader"] == 0
+    assert data.annotations(ONE) == {}
+    assert data.index["native_height"].values.tolist() == [20, 40]
+    assert data.index["native_width"].values.tolist() == [30, 50]
+    assert [(item.finding, item.explainer) for item in data.heatmaps] == [
         ("Edema", "gradcam"), ("Airspace Opacity", "ig")]
 
 
@@ -314,20 +314,20 @@ def test_flat_heatmaps_and_other_number_types_are_read(layout: Any) -> None:
 @pytest.mark.real_data
 def test_the_released_sample(shared_data: Path, tmp_path: Path) -> None:
     sample = shared_data / "chexlocalize_sample"
-    found = chexlocalize(sample)
+    data = chexlocalize(sample)
     image = "patient64541_study1_view1_frontal"
-    assert found.index["image"].values.tolist() == [image, "patient64542_study1_view1_frontal"]
-    label = found.index["label"].sel(image=image)
+    assert data.index["image"].values.tolist() == [image, "patient64542_study1_view1_frontal"]
+    label = data.index["label"].sel(image=image)
     assert set(label["finding"].values[label.values == 1].tolist()) == {
         "Airspace Opacity", "Cardiomegaly", "Enlarged Cardiomediastinum"}
-    assert len(found.heatmaps) == 20
-    drawn = found.annotations(image)
+    assert len(data.heatmaps) == 20
+    drawn = data.annotations(image)
     assert drawn["Enlarged Cardiomediastinum", REFERENCE].n_polygons == 2
     # Without the released masks, the polygons give the same masks to the pixel.
     for name in ("gt_annotations_val.json", "valid.csv"):
         (tmp_path / name).symlink_to(sample / name)
     filled = chexlocalize(tmp_path)
-    for name in found.index["image"].values.tolist():
-        expected = {key: (a.mask_rle, a.n_polygons) for key, a in found.annotations(name).items()}
+    for name in data.index["image"].values.tolist():
+        expected = {key: (a.mask_rle, a.n_polygons) for key, a in data.annotations(name).items()}
         assert {key: (a.mask_rle, a.n_polygons)
                 for key, a in filled.annotations(name).items()} == expected

@@ -93,11 +93,11 @@ def mini(tmp_path: Path, save_dicom: Make) -> Miniature:
 
 
 def test_classes_patients_and_splits(mini: Miniature) -> None:
-    found = egd_cxr(mini.root)
-    assert isinstance(found, Collection)
-    assert isinstance(found, EgdCxrCollection)
-    assert gaze_source(found) is found
-    index = found.index
+    data = egd_cxr(mini.root)
+    assert isinstance(data, Collection)
+    assert isinstance(data, EgdCxrCollection)
+    assert gaze_source(data) is data
+    index = data.index
     assert index["image"].values.tolist() == IDS
     assert index["finding"].values.tolist() == ["Normal", "CHF", "Pneumonia"]
     np.testing.assert_array_equal(index["label"].values, np.tile(np.eye(3), (4, 1)))
@@ -108,40 +108,40 @@ def test_classes_patients_and_splits(mini: Miniature) -> None:
     assert len(of.drop_duplicates()) == 10
     assert of.drop_duplicates("patient")["split"].value_counts().to_dict() == {
         "train": 8, "val": 1, "test": 1}
-    assert found.description["patients_in_several_splits"] == 0
-    assert found.annotations(IDS[3]) == {}
+    assert data.description["patients_in_several_splits"] == 0
+    assert data.annotations(IDS[3]) == {}
 
 
 def test_sizes_without_radiographs_come_from_the_screen(mini: Miniature) -> None:
-    found = egd_cxr(mini.root)
+    data = egd_cxr(mini.root)
     for k, name in enumerate(IDS):
-        told = (int(found.index["native_height"][k]), int(found.index["native_width"][k]))
+        told = (int(data.index["native_height"][k]), int(data.index["native_width"][k]))
         if k == 0:
             assert told == (0, 0)
         else:
             # Coordinates are cut to whole pixels, so a size is known to a pixel or few.
             np.testing.assert_allclose(told, mini.sizes[name], atol=5)
-    assert found.description["native_size"] == {"screen": 11, "unknown": 1}
+    assert data.description["native_size"] == {"screen": 11, "unknown": 1}
 
 
 def test_gaze_is_that_of_the_fixations_within(mini: Miniature, caplog: Any) -> None:
     with caplog.at_level(logging.WARNING):
-        found = egd_cxr(mini.root, smoothing=GazeSmoothing("90px", "count"))
+        data = egd_cxr(mini.root, smoothing=GazeSmoothing("90px", "count"))
     assert "12 of 78 fixations lie outside" not in caplog.text
     assert "fixations lie outside their images and are left out" in caplog.text
-    assert found.gaze(IDS[0], (32, 32)) == {}
-    assert found.fixations(IDS[0]) == {}
+    assert data.gaze(IDS[0], (32, 32)) == {}
+    assert data.fixations(IDS[0]) == {}
     name = IDS[7]
-    seen = found.fixations(name)[READER]
+    seen = data.fixations(name)[READER]
     np.testing.assert_array_equal(np.column_stack([seen.y, seen.x]), mini.points[name])
     rows = mini.looks[(mini.looks["DICOM_ID"] == name) & (mini.looks["X_ORIGINAL"] >= 0)]
     np.testing.assert_allclose(seen.duration, rows["FPOGD"])
-    size = (int(found.index["native_height"][7]), int(found.index["native_width"][7]))
+    size = (int(data.index["native_height"][7]), int(data.index["native_width"][7]))
     np.testing.assert_array_equal(
-        found.gaze(name, (32, 40))[READER],
+        data.gaze(name, (32, 40))[READER],
         fixation_heatmap(seen, size, (32, 40), GazeSmoothing("90px", "count")))
-    assert found.description["gaze"]["fixations"] == 66
-    assert found.index.attrs["n_fixations"] == 11
+    assert data.description["gaze"]["fixations"] == 66
+    assert data.index.attrs["n_fixations"] == 11
 
 
 def test_radiographs_of_mimic_and_cubes_of_them(mini: Miniature, tmp_path: Path) -> None:
@@ -165,13 +165,13 @@ def test_pictures_named_by_id_that_were_made_smaller(mini: Miniature, tmp_path: 
                                                      save_png: Make) -> None:
     for name, (height, width) in mini.sizes.items():
         save_png(tmp_path / "png" / f"{name}.png", np.zeros((height // 8, width // 8), np.uint8))
-    found = egd_cxr(mini.root, images=tmp_path / "png")
+    data = egd_cxr(mini.root, images=tmp_path / "png")
     name = IDS[9]
-    seen = found.fixations(name)[READER]
+    seen = data.fixations(name)[READER]
     expected = (mini.points[name] + 0.5) / np.array(mini.sizes[name]) * np.array(
         [side // 8 for side in mini.sizes[name]]) - 0.5
     np.testing.assert_allclose(np.column_stack([seen.y, seen.x]), expected, atol=0.5)
-    assert found.description["gaze"]["images_rescaled"] == 11
+    assert data.description["gaze"]["images_rescaled"] == 11
     # Without the screen there is no telling, but that nothing fits.
     mini.looks = mini.looks.drop(columns=["FPOGX", "FPOGY"])
     with pytest.raises(DataError, match="past the edges of their radiographs"):
@@ -186,12 +186,12 @@ def test_ready_made_heatmaps(mini: Miniature, tmp_path: Path, save_png: Make, ne
         save_png(tmp_path / "maps" / (f"{name}/heatmap.png" if nested else f"{name}.png"), ramp)
     save_png(tmp_path / "maps" / (f"{IDS[6]}/heatmap.png" if nested else f"{IDS[6]}.png"), 0 * ramp)
     (mini.root / "fixations.csv").unlink()
-    found = egd_cxr(mini.root, heatmaps=tmp_path / "maps")
-    np.testing.assert_allclose(found.gaze(IDS[2], (48, 64))[READER], ramp / 200, atol=1e-6)
-    assert found.gaze(IDS[2], (12, 16))[READER].shape == (12, 16)
-    assert found.gaze(IDS[1], (12, 16)) == {}
-    assert found.gaze(IDS[6], (12, 16)) == {}
-    assert found.fixations(IDS[2]) == {}
+    data = egd_cxr(mini.root, heatmaps=tmp_path / "maps")
+    np.testing.assert_allclose(data.gaze(IDS[2], (48, 64))[READER], ramp / 200, atol=1e-6)
+    assert data.gaze(IDS[2], (12, 16))[READER].shape == (12, 16)
+    assert data.gaze(IDS[1], (12, 16)) == {}
+    assert data.gaze(IDS[6], (12, 16)) == {}
+    assert data.fixations(IDS[2]) == {}
     cubes = saltrust.open_cubes(import_egd_cxr(mini.root, tmp_path / "e.zarr", size=16,
                                                heatmaps=tmp_path / "maps"))
     assert cubes["reference/gaze_recorded"].values.sum() == 4
@@ -201,9 +201,9 @@ def test_ready_made_heatmaps(mini: Miniature, tmp_path: Path, save_png: Make, ne
 def test_heatmaps_and_fixations_together(mini: Miniature, tmp_path: Path, save_png: Make) -> None:
     for name in IDS:
         save_png(tmp_path / "maps" / f"{name}.png", np.eye(40, dtype=np.uint8) * 255)
-    found = egd_cxr(mini.root, heatmaps=tmp_path / "maps")
-    assert len(found.fixations(IDS[5])[READER]) == 5
-    np.testing.assert_array_equal(found.gaze(IDS[5], (40, 40))[READER], np.eye(40))
+    data = egd_cxr(mini.root, heatmaps=tmp_path / "maps")
+    assert len(data.fixations(IDS[5])[READER]) == 5
+    np.testing.assert_array_equal(data.gaze(IDS[5], (40, 40))[READER], np.eye(40))
 
 
 def test_heatmaps_as_the_released_code_saves_them(tmp_path: Path) -> None:
@@ -236,23 +236,23 @@ def test_given_splits(mini: Miniature, tmp_path: Path, caplog: Any) -> None:
     path.write_text("dicom_id,split\n" + "".join(
         f"{name},{'test' if k > 9 else 'train'}\n" for k, name in enumerate(IDS[:-1])))
     with caplog.at_level(logging.WARNING):
-        found = egd_cxr(mini.root, splits=path)
-    assert found.index["split"].values.tolist() == ["train"] * 10 + ["test", "none"]
+        data = egd_cxr(mini.root, splits=path)
+    assert data.index["split"].values.tolist() == ["train"] * 10 + ["test", "none"]
     # Image 10 is of the patient of image 0.
     assert "1 patients into more than one split" in caplog.text
-    assert found.description["patients_in_several_splits"] == 1
+    assert data.description["patients_in_several_splits"] == 1
 
 
 def test_a_study_names_the_data_set(mini: Miniature, tmp_path: Path) -> None:
     study = tmp_path / "study.toml"
     study.write_text('[data]\nkind = "egd-cxr"\npath = "egd"\nfindings = ["CHF", "Normal"]\n'
                      'sigma = "5%"\n')
-    found = open_collection(read_study(study))
-    assert found.index["finding"].values.tolist() == ["CHF", "Normal"]
-    assert found.description["gaze"]["sigma"] == "5%"
-    assert sorted(set(found.index["split"].values.tolist())) == ["test", "train", "val"]
+    data = open_collection(read_study(study))
+    assert data.index["finding"].values.tolist() == ["CHF", "Normal"]
+    assert data.description["gaze"]["sigma"] == "5%"
+    assert sorted(set(data.index["split"].values.tolist())) == ["test", "train", "val"]
     other = egd_cxr(mini.root, findings=["CHF", "Normal"])
-    assert other.fingerprint != found.fingerprint
+    assert other.fingerprint != data.fingerprint
 
 
 def rename(table: str, old: str, new: str) -> Callable[[Miniature], None]:
@@ -297,19 +297,19 @@ def test_unknown_images_and_missing_coordinates_are_counted(mini: Miniature, cap
     mini.looks["X_ORIGINAL"] = mini.looks["X_ORIGINAL"].astype(float)
     mini.looks.loc[[20, 30], "X_ORIGINAL"] = np.nan
     with caplog.at_level(logging.WARNING):
-        found = egd_cxr(mini.write())
+        data = egd_cxr(mini.write())
     assert "3 of 78 rows" in caplog.text
     assert "first: calibration" in caplog.text
     assert "2 of 78 rows" in caplog.text
-    assert found.description["gaze"]["rows_of_unknown_images"] == 3
-    assert found.description["gaze"]["rows_without_coordinates"] == 2
+    assert data.description["gaze"]["rows_of_unknown_images"] == 3
+    assert data.description["gaze"]["rows_without_coordinates"] == 2
 
 
 def test_durations_are_not_needed_to_count(mini: Miniature) -> None:
     drop("looks", "FPOGD")(mini)
-    found = egd_cxr(mini.write(), smoothing=GazeSmoothing("150px", "count"))
-    assert np.isnan(found.fixations(IDS[3])[READER].duration).all()
-    assert found.gaze(IDS[3], (16, 16))[READER].max() == 1
+    data = egd_cxr(mini.write(), smoothing=GazeSmoothing("150px", "count"))
+    assert np.isnan(data.fixations(IDS[3])[READER].duration).all()
+    assert data.gaze(IDS[3], (16, 16))[READER].max() == 1
 
 
 def test_missing_folders_and_files(mini: Miniature, tmp_path: Path, save_png: Make) -> None:

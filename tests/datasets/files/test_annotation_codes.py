@@ -48,8 +48,8 @@ def kaggle_code(mask: Mask, *, relative: bool) -> str:
 @settings(deadline=None, max_examples=50)
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))), st.booleans())
 def test_kaggle_codes_give_the_code_of_the_mask(mask: Mask, relative: bool) -> None:
-    found = kaggle_counts(kaggle_code(mask, relative=relative), *mask.shape, relative=relative)
-    assert found == rle.encode(mask)
+    drawn = kaggle_counts(kaggle_code(mask, relative=relative), *mask.shape, relative=relative)
+    assert drawn == rle.encode(mask)
 
 
 @settings(deadline=None, max_examples=50)
@@ -65,8 +65,8 @@ def test_unordered_and_overlapping_runs_are_united(runs: list[tuple[int, int]]) 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(arrays(bool, (5, 7)), min_size=1, max_size=4))
 def test_the_union_of_masks(masks: list[Mask]) -> None:
-    found = rle.decode(unite([rle.encode(mask) for mask in masks], 5, 7), 5, 7)
-    np.testing.assert_array_equal(found, np.any(masks, axis=0))
+    drawn = rle.decode(unite([rle.encode(mask) for mask in masks], 5, 7), 5, 7)
+    np.testing.assert_array_equal(drawn, np.any(masks, axis=0))
 
 
 def test_kaggle_code_of_a_known_mask() -> None:
@@ -97,8 +97,8 @@ def test_coco_codes_in_all_their_forms(mask: Mask) -> None:
     runs = rle.run_lengths(counts).tolist()
     for code in (counts, {"size": size, "counts": counts}, {"size": size, "counts": runs},
                  f'{{"size": {size}, "counts": {runs}}}'):
-        found = rle.decode(coco_counts(code, *mask.shape), *mask.shape)
-        np.testing.assert_array_equal(found, mask)
+        drawn = rle.decode(coco_counts(code, *mask.shape), *mask.shape)
+        np.testing.assert_array_equal(drawn, mask)
 
 
 @pytest.mark.parametrize(("code", "words"), [
@@ -115,21 +115,21 @@ def test_coco_codes_that_are_none(code: str, words: str) -> None:
 
 def test_polygons_agree_with_opencv_away_from_edges() -> None:
     contours = [[[10, 10], [60, 15], [40, 50]], [[30, 30], [80, 30], [80, 90], [30, 90]]]
-    found = polygons_mask(contours, 100, 120)
+    drawn = polygons_mask(contours, 100, 120)
     expected = np.zeros((100, 120), dtype=np.uint8)
     for contour in contours:
         cv2.fillPoly(expected, [np.array(contour, dtype=np.int32)], 1)
-    differing = found != expected.astype(bool)
+    differing = drawn != expected.astype(bool)
     rim = cv2.morphologyEx(expected, cv2.MORPH_GRADIENT, np.ones((3, 3), dtype=np.uint8))
     assert not (differing & (rim == 0)).any()
     assert differing.sum() < 0.02 * expected.sum()
 
 
 def test_a_rectangle_as_polygon_includes_its_outline() -> None:
-    found = polygons_mask([[[2, 1], [5, 1], [5, 3], [2, 3]]], 6, 8)
+    drawn = polygons_mask([[[2, 1], [5, 1], [5, 3], [2, 3]]], 6, 8)
     expected = np.zeros((6, 8), dtype=bool)
     expected[1:4, 2:6] = True
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(drawn, expected)
 
 
 @pytest.mark.parametrize("polygons", [
@@ -148,7 +148,7 @@ def test_points_are_x_then_y() -> None:
         parse_points("1 2 3")
 
 
-def test_boxes_are_filled_by_pixel_centres() -> None:
+def test_boxes_are_filled_by_pixel_centers() -> None:
     boxes = parse_boxes("2 1 3 2; 6 4 1 1", 8, 10)
     assert boxes == ((1.0, 2.0, 3.0, 5.0), (4.0, 6.0, 5.0, 7.0))
     expected = np.zeros((8, 10), dtype=bool)

@@ -96,8 +96,8 @@ def test_rescaling_comes_before_the_window(tmp_path: Path, save_dicom: Make) -> 
 
 def test_signed_pixels(tmp_path: Path, save_dicom: Make) -> None:
     stored = (RAMP12.astype(np.int16) - 2048)
-    found = read_gray(save_dicom(tmp_path / "x.dcm", stored))
-    np.testing.assert_array_equal(found, np.rint(RAMP12 / RAMP12.max() * 255))
+    gray = read_gray(save_dicom(tmp_path / "x.dcm", stored))
+    np.testing.assert_array_equal(gray, np.rint(RAMP12 / RAMP12.max() * 255))
 
 
 def test_a_voi_table_is_looked_up(tmp_path: Path, save_dicom: Make) -> None:
@@ -117,10 +117,10 @@ def test_a_window_that_is_none_is_said_and_passed_over(tmp_path: Path, save_dico
     assert str(path) in caplog.text
 
 
-def test_colour_and_several_frames(tmp_path: Path, save_dicom: Make) -> None:
-    colour = np.zeros((2, 2, 3), dtype=np.uint8)
-    colour[0, 0], colour[0, 1], colour[1, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    path = save_dicom(tmp_path / "rgb.dcm", colour)
+def test_color_and_several_frames(tmp_path: Path, save_dicom: Make) -> None:
+    color = np.zeros((2, 2, 3), dtype=np.uint8)
+    color[0, 0], color[0, 1], color[1, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    path = save_dicom(tmp_path / "rgb.dcm", color)
     np.testing.assert_array_equal(read_gray(path), [[76, 150], [29, 0]])
     frames = np.stack([np.full((4, 4), 10, dtype=np.uint8), np.full((4, 4), 90, dtype=np.uint8)])
     path = save_dicom(tmp_path / "frames.dcm", frames[0], NumberOfFrames=2,

@@ -30,10 +30,10 @@ def refuse(path: Path, *words: str) -> None:
 def test_eight_bit_gray_is_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     Image.fromarray(GRAY).save(path)
-    found = read_radiograph(path, (12, 10))
-    np.testing.assert_array_equal(found.pixels, GRAY)
-    assert found.pixels.dtype == np.uint8
-    assert (found.native_height, found.native_width) == (12, 10) == native_size(path)
+    radiograph = read_radiograph(path, (12, 10))
+    np.testing.assert_array_equal(radiograph.pixels, GRAY)
+    assert radiograph.pixels.dtype == np.uint8
+    assert (radiograph.native_height, radiograph.native_width) == (12, 10) == native_size(path)
 
 
 def test_every_kind_of_png_gives_the_same_gray(tmp_path: Path) -> None:
@@ -51,30 +51,30 @@ def test_every_kind_of_png_gives_the_same_gray(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_radiograph(path, (12, 10)).pixels, GRAY, err_msg=name)
 
 
-def test_colour_becomes_luma_and_transparent_becomes_black(tmp_path: Path) -> None:
-    colour = np.zeros((2, 2, 4), dtype=np.uint8)
-    colour[0, 0] = (255, 0, 0, 255)
-    colour[0, 1] = (0, 255, 0, 255)
-    colour[1, 0] = (255, 255, 255, 0)
-    colour[1, 1] = (0, 0, 255, 255)
-    Image.fromarray(colour).save(tmp_path / "x.png")
-    found = read_radiograph(tmp_path / "x.png", (2, 2)).pixels
-    np.testing.assert_array_equal(found, [[76, 150], [0, 29]])  # 0.299, 0.587, 0.114 of 255
+def test_color_becomes_luma_and_transparent_becomes_black(tmp_path: Path) -> None:
+    color = np.zeros((2, 2, 4), dtype=np.uint8)
+    color[0, 0] = (255, 0, 0, 255)
+    color[0, 1] = (0, 255, 0, 255)
+    color[1, 0] = (255, 255, 255, 0)
+    color[1, 1] = (0, 0, 255, 255)
+    Image.fromarray(color).save(tmp_path / "x.png")
+    radiograph = read_radiograph(tmp_path / "x.png", (2, 2)).pixels
+    np.testing.assert_array_equal(radiograph, [[76, 150], [0, 29]])  # 0.299, 0.587, 0.114 of 255
 
 
 def test_sixteen_bit_is_stretched_from_its_minimum_to_its_maximum(tmp_path: Path) -> None:
     stored = np.array([[100, 100 + 4095], [100 + 1365, 100 + 2730]], dtype=np.uint16)
     Image.fromarray(stored).save(tmp_path / "x.png")
-    found = read_radiograph(tmp_path / "x.png", (2, 2)).pixels
-    np.testing.assert_array_equal(found, [[0, 255], [85, 170]])
+    radiograph = read_radiograph(tmp_path / "x.png", (2, 2)).pixels
+    np.testing.assert_array_equal(radiograph, [[0, 255], [85, 170]])
     Image.fromarray(np.full((2, 2), 7, dtype=np.uint16)).save(tmp_path / "flat.png")
     assert not read_radiograph(tmp_path / "flat.png", (2, 2)).pixels.any()
 
 
 def test_bilevel_png_is_black_and_white(tmp_path: Path) -> None:
     Image.fromarray(GRAY > 100).save(tmp_path / "x.png")
-    found = read_radiograph(tmp_path / "x.png", (12, 10)).pixels
-    np.testing.assert_array_equal(found, np.where(GRAY > 100, 255, 0))
+    radiograph = read_radiograph(tmp_path / "x.png", (12, 10)).pixels
+    np.testing.assert_array_equal(radiograph, np.where(GRAY > 100, 255, 0))
 
 
 def test_jpeg_is_close_and_its_size_is_read_from_the_header(tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_jpeg_is_close_and_its_size_is_read_from_the_header(tmp_path: Path) -> N
     path = tmp_path / "x.JPG"
     Image.fromarray(smooth).save(path, format="JPEG", quality=95)
     assert native_size(path) == (64, 48)
-    found = read_radiograph(path, (64, 48)).pixels.astype(int)
-    assert np.abs(found - smooth).max() <= 3
+    radiograph = read_radiograph(path, (64, 48)).pixels.astype(int)
+    assert np.abs(radiograph - smooth).max() <= 3
 
 
 def test_reducing_averages_over_area(tmp_path: Path) -> None:
@@ -91,16 +91,16 @@ def test_reducing_averages_over_area(tmp_path: Path) -> None:
     lines = np.zeros((64, 64), dtype=np.uint8)
     lines[:, ::2] = 200
     Image.fromarray(lines).save(tmp_path / "x.png")
-    found = read_radiograph(tmp_path / "x.png", (8, 8)).pixels.astype(int)
-    assert np.abs(found[:, 1:-1] - 100).max() <= 4
-    assert abs(found.mean() - 100) <= 4
+    radiograph = read_radiograph(tmp_path / "x.png", (8, 8)).pixels.astype(int)
+    assert np.abs(radiograph[:, 1:-1] - 100).max() <= 4
+    assert abs(radiograph.mean() - 100) <= 4
 
 
 def test_the_grid_is_height_then_width(tmp_path: Path) -> None:
     Image.fromarray(np.tile(np.array([0, 255], dtype=np.uint8), (20, 15))).save(tmp_path / "x.png")
-    found = read_radiograph(tmp_path / "x.png", (5, 9))
-    assert found.pixels.shape == (5, 9)
-    assert (found.native_height, found.native_width) == (20, 30)
+    radiograph = read_radiograph(tmp_path / "x.png", (5, 9))
+    assert radiograph.pixels.shape == (5, 9)
+    assert (radiograph.native_height, radiograph.native_width) == (20, 30)
 
 
 def test_missing_files_folders_and_other_formats(tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
 @pytest.mark.real_data
 def test_real_radiographs(shared_data: Path) -> None:
     folder = shared_data / "radiographs" / "pneumonia"
-    found = read_radiograph(folder / "000.png", (320, 320))
-    np.testing.assert_array_equal(found.pixels, np.asarray(Image.open(folder / "000.png")))
+    radiograph = read_radiograph(folder / "000.png", (320, 320))
+    np.testing.assert_array_equal(radiograph.pixels, np.asarray(Image.open(folder / "000.png")))
     path = next((shared_data / "chexlocalize_sample").glob("valid/patient64541/*/*.jpg"))
     assert native_size(path) == (2320, 2828)
     assert read_radiograph(path, (320, 320)).pixels.std() > 20

@@ -139,16 +139,16 @@ def test_honest_tensors_and_values_arrive(tmp_path: Path) -> None:
         "size": base.shape, "prob": 0.5, "task": "Edema", "gt": 1, "none": None,
         "dims": (2828, 2320), "order": collections.OrderedDict(a=1), "list": [1, [2, 3]],
     }
-    found = read_pickle(saved(content, tmp_path / "x.pkl", protocol=3))
+    loaded = read_pickle(saved(content, tmp_path / "x.pkl", protocol=3))
     for key, value in content.items():
         if isinstance(value, torch.Tensor):
             expected = value.float().numpy() if key == "bfloat" else value.numpy()
-            assert found[key].dtype == expected.dtype, key
-            np.testing.assert_array_equal(found[key], expected, err_msg=key)
+            assert loaded[key].dtype == expected.dtype, key
+            np.testing.assert_array_equal(loaded[key], expected, err_msg=key)
         else:
-            assert found[key] == value, key
-    found["map"][:] = 0  # a copy of its own, not a window into the pickle
-    np.testing.assert_array_equal(found["slice"], base[1:3, ::2].numpy())
+            assert loaded[key] == value, key
+    loaded["map"][:] = 0  # a copy of its own, not a window into the pickle
+    np.testing.assert_array_equal(loaded["slice"], base[1:3, ::2].numpy())
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -157,11 +157,11 @@ def test_honest_numpy_arrays_arrive(tmp_path: Path, protocol: int, dtype: str) -
     array = np.arange(6).reshape(2, 3).astype(dtype)
     content = {"c": array, "fortran": np.asfortranarray(array), "number": array[1, 2],
                "point": array[0, 0:1][0], "none": array[:0]}
-    found = read_pickle(saved(content, tmp_path / "x.pkl", protocol))
-    np.testing.assert_array_equal(found["c"], array)
-    np.testing.assert_array_equal(found["fortran"], array)
-    assert found["number"] == array[1, 2]
-    assert found["none"].shape == (0, 3)
+    loaded = read_pickle(saved(content, tmp_path / "x.pkl", protocol))
+    np.testing.assert_array_equal(loaded["c"], array)
+    np.testing.assert_array_equal(loaded["fortran"], array)
+    assert loaded["number"] == array[1, 2]
+    assert loaded["none"].shape == (0, 3)
 
 
 def test_numpy_objects_are_refused(tmp_path: Path) -> None:
@@ -282,9 +282,9 @@ def test_a_released_heatmap_is_what_plain_pickle_gives(shared_data: Path) -> Non
     folder = shared_data / "chexlocalize_sample" / "gradcam_maps_val"
     path = sorted(folder.glob("*.pkl"))[0]
     expected = pickle.loads(path.read_bytes())
-    found = read_pickle(path)
-    assert set(found) == set(expected)
-    np.testing.assert_array_equal(found["map"], expected["map"].numpy())
-    np.testing.assert_array_equal(found["cxr_img"], expected["cxr_img"].numpy())
-    assert found["prob"] == expected["prob"]
-    assert found["cxr_dims"] == expected["cxr_dims"]
+    loaded = read_pickle(path)
+    assert set(loaded) == set(expected)
+    np.testing.assert_array_equal(loaded["map"], expected["map"].numpy())
+    np.testing.assert_array_equal(loaded["cxr_img"], expected["cxr_img"].numpy())
+    assert loaded["prob"] == expected["prob"]
+    assert loaded["cxr_dims"] == expected["cxr_dims"]

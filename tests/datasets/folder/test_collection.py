@@ -28,40 +28,40 @@ def films(tmp_path: Path, save_png: Make) -> Path:
 
 
 def test_one_finding_per_class_folder(films: Path) -> None:
-    found = folder(films)
-    assert isinstance(found, Collection)
-    assert found.index["finding"].values.tolist() == ["edema", "normal", "pneumonia"]
-    assert found.index.sizes["image"] == 30
-    assert found.index["image"].values[:2].tolist() == ["edema/000", "edema/001"]
-    label = found.index["label"]
+    data = folder(films)
+    assert isinstance(data, Collection)
+    assert data.index["finding"].values.tolist() == ["edema", "normal", "pneumonia"]
+    assert data.index.sizes["image"] == 30
+    assert data.index["image"].values[:2].tolist() == ["edema/000", "edema/001"]
+    label = data.index["label"]
     assert label.sel(image="normal/003").values.tolist() == [0, 1, 0]
     assert label.values.sum() == 30
-    assert found.index["patient"].values.tolist() == found.index["image"].values.tolist()
-    assert found.has_radiographs
-    assert found.index.sizes["reader"] == 0
-    assert found.annotations("edema/000") == {}
+    assert data.index["patient"].values.tolist() == data.index["image"].values.tolist()
+    assert data.has_radiographs
+    assert data.index.sizes["reader"] == 0
+    assert data.annotations("edema/000") == {}
 
 
 def test_pixels_come_from_the_image_named(films: Path) -> None:
-    found = folder(films)
-    radiograph = found.radiograph("pneumonia/004", (5, 6))
+    data = folder(films)
+    radiograph = data.radiograph("pneumonia/004", (5, 6))
     np.testing.assert_array_equal(radiograph.pixels, PIXELS + 4)
     assert (radiograph.native_height, radiograph.native_width) == (5, 6)
 
 
 def test_splits_are_stratified_and_seeded(films: Path) -> None:
-    found = folder(films, seed=1)
-    splits = found.index["split"].values.reshape(3, 10)
+    data = folder(films, seed=1)
+    splits = data.index["split"].values.reshape(3, 10)
     for row in splits:
         assert Counter(row.tolist()) == {"train": 7, "val": 1, "test": 2}
-    assert folder(films, seed=1).fingerprint == found.fingerprint
-    assert folder(films, seed=2).fingerprint != found.fingerprint
+    assert folder(films, seed=1).fingerprint == data.fingerprint
+    assert folder(films, seed=2).fingerprint != data.fingerprint
 
 
 def test_asking_for_some_findings_leaves_the_others_as_negatives(films: Path) -> None:
-    found = folder(films, findings=["pneumonia", "edema"])
-    assert found.index["finding"].values.tolist() == ["pneumonia", "edema"]
-    assert found.index["label"].sel(image="normal/000").values.tolist() == [0, 0]
+    data = folder(films, findings=["pneumonia", "edema"])
+    assert data.index["finding"].values.tolist() == ["pneumonia", "edema"]
+    assert data.index["label"].sel(image="normal/000").values.tolist() == [0, 0]
     with pytest.raises(DataError, match=r"pneumonja.*did you mean 'pneumonia'"):
         folder(films, findings=["pneumonja"])
 
@@ -72,10 +72,10 @@ def test_split_folders_are_used(tmp_path: Path, save_png: Make,
         for i in range(n):
             save_png(tmp_path / split / "edema" / f"{i}.png", PIXELS)
             save_png(tmp_path / split / "none" / "deep" / f"{i}.png", PIXELS)
-    found = folder(tmp_path)
-    assert Counter(found.index["split"].values.tolist()) == {"train": 8, "val": 4, "test": 6}
-    assert "valid/none/deep/1" in found.index["image"].values
-    assert found.description["split"] == "given by folders"
+    data = folder(tmp_path)
+    assert Counter(data.index["split"].values.tolist()) == {"train": 8, "val": 4, "test": 6}
+    assert "valid/none/deep/1" in data.index["image"].values
+    assert data.description["split"] == "given by folders"
     save_png(tmp_path / "stray" / "x.png", PIXELS)
     with pytest.raises(DataError, match="stray"):
         folder(tmp_path)
@@ -86,17 +86,17 @@ def test_a_patient_in_two_split_folders_is_said(tmp_path: Path, save_dicom: Make
     for split in ("train", "test"):
         for i in range(2):
             save_dicom(tmp_path / split / "edema" / f"{i}.dcm", PIXELS, PatientID=f"p{i}")
-    found = folder(tmp_path)
-    assert found.index["patient"].values.tolist() == ["p0", "p1", "p0", "p1"]
+    data = folder(tmp_path)
+    assert data.index["patient"].values.tolist() == ["p0", "p1", "p0", "p1"]
     assert "2 patients into more than one split" in caplog.text
 
 
 def test_images_without_class_folders_have_no_labels(tmp_path: Path, save_png: Make) -> None:
     for i in range(3):
         save_png(tmp_path / f"{i}.png", PIXELS)
-    found = folder(tmp_path, findings=["Edema", "Pneumothorax"])
-    assert (found.index["label"].values == -2).all()
-    assert found.index["image"].values.tolist() == ["0", "1", "2"]
+    data = folder(tmp_path, findings=["Edema", "Pneumothorax"])
+    assert (data.index["label"].values == -2).all()
+    assert data.index["image"].values.tolist() == ["0", "1", "2"]
     with pytest.raises(DataError, match=r"no class folders.*findings"):
         folder(tmp_path)
 
@@ -124,9 +124,9 @@ def test_folders_that_cannot_be_a_study(tmp_path: Path, save_png: Make) -> None:
 
 @pytest.mark.real_data
 def test_the_real_radiographs(shared_data: Path) -> None:
-    found = folder(shared_data / "radiographs", seed=0)
-    assert found.index["finding"].values.tolist() == ["pneumonia", "pneumothorax"]
-    assert found.index["label"].values.sum(axis=0).tolist() == [100, 100]
-    assert len(set(found.index["image"].values.tolist())) == 200
-    assert Counter(found.index["split"].values.tolist()) == {"train": 140, "val": 20, "test": 40}
-    assert found.radiograph("pneumothorax/099", (64, 64)).native_height == 320
+    data = folder(shared_data / "radiographs", seed=0)
+    assert data.index["finding"].values.tolist() == ["pneumonia", "pneumothorax"]
+    assert data.index["label"].values.sum(axis=0).tolist() == [100, 100]
+    assert len(set(data.index["image"].values.tolist())) == 200
+    assert Counter(data.index["split"].values.tolist()) == {"train": 140, "val": 20, "test": 40}
+    assert data.radiograph("pneumothorax/099", (64, 64)).native_height == 320

@@ -44,9 +44,9 @@ def write(folder: Path, *lines: str) -> Path:
 
 def refuse(path: Path, *words: str, **options: Any) -> None:
     with pytest.raises(DataError) as caught:
-        found = manifest(path, **options)
-        for image in found.index["image"].values:
-            found.annotations(str(image))
+        data = manifest(path, **options)
+        for image in data.index["image"].values:
+            data.annotations(str(image))
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
@@ -57,9 +57,9 @@ def test_labels_splits_and_patients(films: Path) -> None:
     path = write(films, "image,path,patient,study,view,split,Edema,Lung Opacity",
                  "one,a.png,p1,s1,AP,train,1,0.0", "two,b.png,p2,s2,PA,valid,-1.0,",
                  "three,c.png,p2,s3,,,0,1.0")
-    found = manifest(path)
-    assert isinstance(found, Collection)
-    index = found.index
+    data = manifest(path)
+    assert isinstance(data, Collection)
+    index = data.index
     assert index["image"].values.tolist() == ["one", "two", "three"]
     assert index["finding"].values.tolist() == ["Edema", "Lung Opacity"]
     assert index["label"].values.tolist() == [[1, 0], [-1, -2], [0, 1]]
@@ -67,16 +67,16 @@ def test_labels_splits_and_patients(films: Path) -> None:
     assert index["patient"].values.tolist() == ["p1", "p2", "p2"]
     assert index["study"].values.tolist() == ["s1", "s2", "s3"]
     assert index["view"].values.tolist() == ["AP", "PA", ""]
-    np.testing.assert_array_equal(found.radiograph("two", SHAPE).pixels, PIXELS)
-    assert found.annotations("one") == {}
+    np.testing.assert_array_equal(data.radiograph("two", SHAPE).pixels, PIXELS)
+    assert data.annotations("one") == {}
 
 
 def test_only_paths_and_labels(films: Path) -> None:
     path = write(films, "path,Edema", *[f"{name}.png,{i % 2}" for i, name in enumerate("abc")])
-    found = manifest(path, split_fractions=(0.4, 0.3, 0.3), seed=4)
-    assert found.index["image"].values.tolist() == ["a", "b", "c"]
-    assert found.index["patient"].values.tolist() == ["a", "b", "c"]
-    assert Counter(found.index["split"].values.tolist()) == {"train": 1, "val": 1, "test": 1}
+    data = manifest(path, split_fractions=(0.4, 0.3, 0.3), seed=4)
+    assert data.index["image"].values.tolist() == ["a", "b", "c"]
+    assert data.index["patient"].values.tolist() == ["a", "b", "c"]
+    assert Counter(data.index["split"].values.tolist()) == {"train": 1, "val": 1, "test": 1}
 
 
 def test_the_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_header(films: Path) -> None:
@@ -87,9 +87,9 @@ def test_the_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_header(films: Pa
 
 def test_findings_are_chosen_renamed_and_others_ignored(films: Path) -> None:
     path = write(films, "path,Age,Lung Opacity,Edema", "a.png,73,1,0")
-    found = manifest(path, findings=["Edema", "Airspace Opacity"])
-    assert found.index["finding"].values.tolist() == ["Edema", "Airspace Opacity"]
-    assert found.index["label"].values.tolist() == [[0, 1]]
+    data = manifest(path, findings=["Edema", "Airspace Opacity"])
+    assert data.index["finding"].values.tolist() == ["Edema", "Airspace Opacity"]
+    assert data.index["label"].values.tolist() == [[0, 1]]
     refuse(path, "Oedema", "did you mean 'Edema'?", "films.csv", findings=["Oedema"])
     refuse(path, "row 2", "Age", "'73'", "[data] findings")
 
@@ -98,8 +98,8 @@ ANNOTATION_COLUMNS = "path,Edema,mask:Edema"
 
 
 def only_mask(path: Path, key: tuple[str, str] = ("Edema", "reference")) -> np.ndarray:
-    found = manifest(path)
-    (annotation,) = [value for name, value in found.annotations("a").items() if name == key]
+    data = manifest(path)
+    (annotation,) = [value for name, value in data.annotations("a").items() if name == key]
     return rle.decode(annotation.mask_rle, *SHAPE)
 
 
@@ -122,11 +122,11 @@ def test_boxes_points_and_readers(films: Path) -> None:
     path = write(films, "path,Edema,boxes:Edema,mask:Edema:expert-1,points:Edema:expert-1,"
                         "mask:Edema:Dr. Lee",
                  "a.png,1,2 1 3 2; 0 0 1 1,m.png,3 2,none")
-    found = manifest(path)
-    roles = dict(zip(found.index["reader"].values.tolist(),
-                     found.index["reader_role"].values.tolist(), strict=True))
+    data = manifest(path)
+    roles = dict(zip(data.index["reader"].values.tolist(),
+                     data.index["reader_role"].values.tolist(), strict=True))
     assert roles == {"reference": "reference", "expert-1": "benchmark", "Dr. Lee": "reference"}
-    drawn = found.annotations("a")
+    drawn = data.annotations("a")
     reference = drawn["Edema", "reference"]
     assert reference.boxes == ((1.0, 2.0, 3.0, 5.0), (0.0, 0.0, 1.0, 1.0))
     assert reference.n_polygons == 2
@@ -140,30 +140,30 @@ def test_a_blank_cell_is_a_negative_only_where_the_reference_label_says_so(films
     path = write(films, "image,path,Edema,mask:Edema,mask:Edema:expert-1",
                  "negative,a.png,0,,", "positive,b.png,1,,", "uncertain,c.png,-1,,",
                  "unknown,a.png,,,", "stated,b.png,1,none,-1")
-    found = manifest(path)
-    assert {image: sorted(reader for _, reader in found.annotations(image))
-            for image in found.index["image"].values.tolist()} == {
+    data = manifest(path)
+    assert {image: sorted(reader for _, reader in data.annotations(image))
+            for image in data.index["image"].values.tolist()} == {
         "negative": ["reference"], "positive": [], "uncertain": [], "unknown": [],
         "stated": ["expert-1", "reference"]}
-    empty = found.annotations("negative")["Edema", "reference"].mask_rle
+    empty = data.annotations("negative")["Edema", "reference"].mask_rle
     assert rle.area(empty, *SHAPE) == 0
 
 
 def test_annotations_follow_the_alias_and_the_choice_of_findings(films: Path) -> None:
     path = write(films, "path,Lung Opacity,Edema,mask:Lung Opacity,mask:Edema",
                  "a.png,1,0,m.png,")
-    found = manifest(path, findings=["Airspace Opacity"])
-    assert set(found.annotations("a")) == {("Airspace Opacity", "reference")}
+    data = manifest(path, findings=["Airspace Opacity"])
+    assert set(data.annotations("a")) == {("Airspace Opacity", "reference")}
 
 
 def test_without_radiographs_the_size_is_stated(films: Path) -> None:
     path = write(films, "image,height,width,Edema,kaggle_rle:Edema", "one,6,8,1,1 2", "two,3,3,0,")
-    found = manifest(path)
-    assert not found.has_radiographs
-    assert found.index["native_width"].values.tolist() == [8, 3]
-    assert rle.area(found.annotations("one")["Edema", "reference"].mask_rle, 6, 8) == 2
+    data = manifest(path)
+    assert not data.has_radiographs
+    assert data.index["native_width"].values.tolist() == [8, 3]
+    assert rle.area(data.annotations("one")["Edema", "reference"].mask_rle, 6, 8) == 2
     with pytest.raises(DataError, match="no column 'path'"):
-        found.radiograph("one", (4, 4))
+        data.radiograph("one", (4, 4))
     refuse(write(films, "image,Edema,kaggle_rle:Edema", "one,1,1 2"), "no column 'height'")
     refuse(write(films, "image,height,width,Edema", "one,0,8,1"), "row 2", "whole numbers")
     refuse(write(films, "path,height,width,Edema", "a.png,6,9,1"), "6 x 9", "6 x 8", "a.png")
@@ -247,11 +247,11 @@ def test_real_siim_acr_codes_and_dicom(shared_data: Path, tmp_path: Path) -> Non
     (tmp_path / dicom.name).symlink_to(dicom)
     path = write(tmp_path, "path,Pneumothorax,siim_rle:Pneumothorax",
                  f"{dicom.name},1,557374 2 1015 8 1009 14")
-    found = manifest(path)
+    data = manifest(path)
     image = dicom.name.removesuffix(".dcm")
-    assert found.index["image"].values.tolist() == [image]
-    mask = rle.decode(found.annotations(image)["Pneumothorax", "reference"].mask_rle, 1024, 1024)
+    assert data.index["image"].values.tolist() == [image]
+    mask = rle.decode(data.annotations(image)["Pneumothorax", "reference"].mask_rle, 1024, 1024)
     # 557374 = 544 x 1024 + 318: the first run begins at row 318 of column 544
     assert mask.sum() == 24
     assert mask[318:320, 544].all()
-    assert found.index["patient"].values.tolist() != [image]
+    assert data.index["patient"].values.tolist() != [image]

@@ -36,19 +36,19 @@ def films(tmp_path: Path, save_png: Make) -> Path:
 
 
 def test_gaze_by_reader(films: Path, caplog: Any) -> None:
-    found = manifest(films)
-    assert gaze_source(found) is found
-    assert found.index["finding"].values.tolist() == ["Edema"]
-    assert found.index["reader"].values.tolist() == ["expert", "reference", "Dr. Lee"]
-    assert found.index["reader_role"].values.tolist() == ["benchmark", "reference", "reference"]
-    seen = found.gaze("a", (12, 16))
+    data = manifest(films)
+    assert gaze_source(data) is data
+    assert data.index["finding"].values.tolist() == ["Edema"]
+    assert data.index["reader"].values.tolist() == ["expert", "reference", "Dr. Lee"]
+    assert data.index["reader_role"].values.tolist() == ["benchmark", "reference", "reference"]
+    seen = data.gaze("a", (12, 16))
     assert list(seen) == ["reference", "Dr. Lee"]
     np.testing.assert_allclose(seen["reference"], RAMP / 120, atol=1e-6)
-    assert list(found.gaze("b", (6, 8))) == ["Dr. Lee"]
+    assert list(data.gaze("b", (6, 8))) == ["Dr. Lee"]
     with caplog.at_level(logging.WARNING):
-        assert found.gaze("c", (12, 16)) == {}
+        assert data.gaze("c", (12, 16)) == {}
     assert "c.png is black" in caplog.text
-    assert found.fixations("a") == {}
+    assert data.fixations("a") == {}
 
 
 def test_cubes_of_it(films: Path, tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_mistakes_are_named(films: Path, save_png: Make) -> None:
     films.write_text("path,Edema,gaze\na.png,1,gaze/no.png\nb.png,0,gaze/a.png\n")
     with pytest.raises(DataError, match=r"1 of 2 gaze heatmaps.*no\.png"):
         manifest(films)
-    colours = np.random.default_rng(0).integers(0, 255, (5, 5, 3), dtype=np.uint8)
-    save_png(films.parent / "gaze" / "no.png", colours)
+    colors = np.random.default_rng(0).integers(0, 255, (5, 5, 3), dtype=np.uint8)
+    save_png(films.parent / "gaze" / "no.png", colors)
     with pytest.raises(DataError, match=r"no\.png has colours"):
         manifest(films).gaze("a", (5, 5))
     (films.parent / "gaze" / "no.png").write_bytes(b"not a PNG")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from saltrust.cache.collection import Annotation, Collection
 from saltrust.cache.rle import decode
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS, Label
-from saltrust.datasets.phantom.collection import PhantomCollection, Scene, phantom, render
+from saltrust.datasets.phantom.collection import PhantomCollection, phantom
+from saltrust.datasets.phantom.scene import Scene, render
 from saltrust.errors import DataError, UsageError
 
 
@@ -146,9 +147,9 @@ def test_patients_have_images_views_and_findings_as_patients_do() -> None:
     positive = index["label"] == 1
 
     def share(finding: str, given: str) -> float:
-        there = positive.sel(finding=given)
-        return float(positive.sel(finding=finding)[there].mean()
-                     - positive.sel(finding=finding)[~there].mean())
+        has_given = positive.sel(finding=given)
+        return float(positive.sel(finding=finding)[has_given].mean()
+                     - positive.sel(finding=finding)[~has_given].mean())
 
     assert share("Cardiomegaly", "Edema") > 0.15
     assert share("Pleural Effusion", "Edema") > 0.05

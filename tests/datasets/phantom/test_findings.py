@@ -12,11 +12,10 @@ import pytest
 from scipy import ndimage
 
 from saltrust.datasets.phantom.anatomy import Anatomy
-from saltrust.datasets.phantom.collection import render
 from saltrust.datasets.phantom.fields import smooth_noise, smooth_step
 from saltrust.datasets.phantom.findings import DRAWERS
 from saltrust.datasets.phantom.opacities import Drawing
-from saltrust.datasets.phantom.scene import Scene
+from saltrust.datasets.phantom.scene import Scene, render
 
 EIGHT = np.ones((3, 3))
 SIZE, N = 128, 40
@@ -51,10 +50,10 @@ def sides_affected(scene: Scene, finding: str) -> set[int]:
 
 
 def test_effusions_lie_low_and_often_on_both_sides() -> None:
-    found = scenes("Pleural Effusion")
-    both = [sides_affected(scene, "Pleural Effusion") == {-1, 1} for scene in found]
+    films = scenes("Pleural Effusion")
+    both = [sides_affected(scene, "Pleural Effusion") == {-1, 1} for scene in films]
     assert 0.25 < np.mean(both) < 0.75
-    for scene in found:
+    for scene in films:
         rows, _ = np.nonzero(scene.masks["Pleural Effusion"])
         assert rows.mean() / SIZE > 0.5
     assert np.all(shapes("Pleural Effusion")["n"] >= both)

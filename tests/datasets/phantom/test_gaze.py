@@ -108,21 +108,21 @@ def test_cubes_hold_gaze_and_give_it_back(looked_at: PhantomCollection, tmp_path
     assert not recorded["expert-1"].any()
     assert np.isnan(reference["gaze"].sel(reader="expert-1").values).all()
     assert describe(cubes)["groups"]["reference"]["complete"]["gaze_maps"] == len(names(data))
-    found = stored_cubes(path)
-    assert gaze_source(found) is found
+    stored = stored_cubes(path)
+    assert gaze_source(stored) is stored
     for name in names(data):
-        np.testing.assert_array_equal(found.gaze(name, (32, 32))["reference"],
+        np.testing.assert_array_equal(stored.gaze(name, (32, 32))["reference"],
                                       data.gaze(name, (32, 32))["reference"])
-        here, there = found.fixations(name)["reference"], data.fixations(name)["reference"]
-        np.testing.assert_allclose(here.y, there.y, rtol=1e-6)
-        np.testing.assert_allclose(here.x, there.x, rtol=1e-6)
-        np.testing.assert_allclose(here.duration, there.duration, rtol=1e-6)
-        assert list(found.fixations(name)) == ["reference"]
-        assert found.gaze(name, (16, 16))["reference"].max() == 1
+        looks, expected = stored.fixations(name)["reference"], data.fixations(name)["reference"]
+        np.testing.assert_allclose(looks.y, expected.y, rtol=1e-6)
+        np.testing.assert_allclose(looks.x, expected.x, rtol=1e-6)
+        np.testing.assert_allclose(looks.duration, expected.duration, rtol=1e-6)
+        assert list(stored.fixations(name)) == ["reference"]
+        assert stored.gaze(name, (16, 16))["reference"].max() == 1
     with pytest.raises(DataError, match="holds gaze of 32 x 32 pixels"):
-        found.gaze(names(data)[0], (64, 64))
+        stored.gaze(names(data)[0], (64, 64))
     # A store made of the store is the same again.
-    again = saltrust.open_cubes(import_collection(found, tmp_path / "h.zarr", grid=(32, 32)))
+    again = saltrust.open_cubes(import_collection(stored, tmp_path / "h.zarr", grid=(32, 32)))
     for name in ("gaze", "fixation_y", "fixation_duration", "gaze_recorded"):
         np.testing.assert_array_equal(again["reference"][name].values[..., :8],
                                       reference[name].values[..., :8])
@@ -131,21 +131,21 @@ def test_cubes_hold_gaze_and_give_it_back(looked_at: PhantomCollection, tmp_path
 def test_cubes_without_gaze_say_so(tmp_path: Path) -> None:
     path = import_collection(phantom(patients=2, size=SIZE), tmp_path / "p.zarr", grid=(16, 16))
     assert "gaze" not in saltrust.open_cubes(path)["reference"].data_vars
-    found = stored_cubes(path)
-    assert gaze_source(found) is None
-    name = str(found.index["image"].values[0])
-    assert found.gaze(name, (16, 16)) == {}
-    assert found.fixations(name) == {}
+    stored = stored_cubes(path)
+    assert gaze_source(stored) is None
+    name = str(stored.index["image"].values[0])
+    assert stored.gaze(name, (16, 16)) == {}
+    assert stored.fixations(name) == {}
 
 
 def test_a_study_asks_for_gaze(tmp_path: Path) -> None:
     study = tmp_path / "study.toml"
     study.write_text('[data]\nkind = "phantom"\npatients = 3\nsize = 64\ngaze = true\n'
                      'sigma = "8%"\nweight = "count"\n')
-    found = open_collection(read_study(study))
-    assert gaze_source(found) is not None
-    assert found.description["gaze"] == {"simulated": True, "sigma": "8%", "weight": "count"}
-    assert (found.index["label"] == Label.POSITIVE).any()
+    stored = open_collection(read_study(study))
+    assert gaze_source(stored) is not None
+    assert stored.description["gaze"] == {"simulated": True, "sigma": "8%", "weight": "count"}
+    assert (stored.index["label"] == Label.POSITIVE).any()
 
 
 def test_an_interrupted_import_goes_on_where_it_stopped(

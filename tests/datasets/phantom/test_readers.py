@@ -11,8 +11,8 @@ import pytest
 from scipy import ndimage, stats
 
 from saltrust.cache.rle import decode
-from saltrust.datasets.phantom.collection import BUILT_IN_EFFECTS, phantom
-from saltrust.datasets.phantom.readers import annotate
+from saltrust.datasets.phantom.collection import phantom
+from saltrust.datasets.phantom.readers import BUILT_IN_EFFECTS, annotate
 
 EIGHT = np.ones((3, 3))
 SIZE = 128
@@ -128,9 +128,9 @@ def test_experts_miss_findings_and_imagine_others_now_and_then() -> None:
 
 def test_experts_overlook_instances() -> None:
     several = of("expert-2", "n_instances") >= 2
-    drawn, there = of("expert-2", "n_drawn")[several], of("expert-2", "n_instances")[several]
-    assert 0.4 < np.mean(drawn < there) < 0.9
-    assert np.mean(drawn > there) < 0.2
+    drawn, instances = of("expert-2", "n_drawn")[several], of("expert-2", "n_instances")[several]
+    assert 0.4 < np.mean(drawn < instances) < 0.9
+    assert np.mean(drawn > instances) < 0.2
 
 
 def test_most_points_lie_in_the_expert_s_own_outline_but_not_all() -> None:
