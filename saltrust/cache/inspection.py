@@ -32,9 +32,11 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
     path = Path(str(cubes.attrs.get("source", "in memory")))
     groups = {name: _describe_group(cubes[name].to_dataset(), path / name)
               for name in GROUPS if name in cubes.children}
-    if SCORES in cubes.children:
+    if (path / SCORES).is_dir():
+        # Looked for in the store: kept scores are no part of the cubes.
         groups[SCORES] = {"variables": {}, "complete": {}, "bytes": _bytes(path / SCORES),
-                          "topics": sorted(cubes[SCORES].children)}
+                          "topics": sorted(item.name for item in (path / SCORES).iterdir()
+                                           if item.is_dir())}
     return {
         "path": str(path),
         "schema": cubes.attrs.get("saltrust_schema"),
