@@ -31,6 +31,8 @@ class DataSpec:
     kind: str = bounded("phantom", choices=DATA_KINDS, help="what `path` holds")
     path: str = bounded("", help="folder, CSV or cubes; relative to the study file")
     findings: tuple[str, ...] = bounded((), help="which findings, in this order; empty: all")
+    covariates: tuple[str, ...] = bounded(
+        (), help="manifest: columns (numbers or text) that become coordinates of the images")
     split_fractions: tuple[float, ...] = bounded(
         (), 0, 1, help="train, val, test by patient, where the data state none; empty: "
                       "0.7, 0.1, 0.2; of egd-cxr 0.8, 0.1, 0.1; of siim-acr and rsna "

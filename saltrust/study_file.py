@@ -16,7 +16,7 @@ _KINDS_OF_KEY = {
     "patients": ("phantom",), "size": ("phantom",), "gaze": ("phantom",),
     "sigma": ("phantom", "egd-cxr"), "weight": ("phantom", "egd-cxr"),
     "images": ("siim-acr", "rsna", "egd-cxr"), "splits": ("siim-acr", "rsna", "egd-cxr"),
-    "classes": ("rsna",), "heatmaps": ("egd-cxr",),
+    "classes": ("rsna",), "heatmaps": ("egd-cxr",), "covariates": ("manifest",),
 }
 
 _Entry = TypeVar("_Entry", ModelSpec, LocalizerSpec)

@@ -124,7 +124,8 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
                 group = _open_group(path, name, chunks)
                 if "image" in group.dims:
                     group = group.assign_coords(
-                        {label: values.variable for label, values in of_image.items()})
+                        {label: values.variable for label, values in of_image.items()
+                         if label not in group.variables})
                 tree[name] = xr.DataTree(group)
             except _DAMAGE as error:
                 if name in GROUPS:
@@ -161,7 +162,7 @@ def _open_group(path: Path, name: str | None, chunks: Any) -> xr.Dataset:
         if chunks is None:
             return group
         # Text cannot be cut by size ("auto"), and a piece of what is small only costs time.
-        small = [label for label, variable in group.variables.items()
+        small = [str(label) for label, variable in group.variables.items()
                  if variable.dims[-2:] != ("y", "x")]
         cut = xr.open_dataset(path, engine="zarr", group=name, consolidated=False, chunks=chunks,
                               drop_variables=small)

@@ -24,7 +24,16 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from saltrust import __version__
-from saltrust.cache.schema import GROUPS, LABELLED_DIMS, ROOT, SCHEMA_VERSION, Group, Variable
+from saltrust.cache.schema import (
+    GROUPS,
+    LABELLED_DIMS,
+    ROOT,
+    SCHEMA_VERSION,
+    Group,
+    Variable,
+    covariate,
+    covariate_fault,
+)
 from saltrust.cache.store import PARTIAL_SUFFIX, partial_path, root_attributes
 from saltrust.errors import DataError, NothingToDo, UsageError
 
@@ -146,7 +155,8 @@ def create_store(
     path : path
         Where the finished store will be; building goes on at ``<path>.partial``.
     index : xarray.Dataset
-        Labels of the study as in :class:`saltrust.cache.collection.Collection`.
+        Labels of the study and covariates of its images, as in
+        :class:`saltrust.cache.collection.Collection`.
     grid : (int, int)
         Height and width of every map.
     groups : sequence of str
@@ -179,17 +189,22 @@ def create_store(
         study (what differs is named).
     NothingToDo
         If ``resume`` was said and the very store is there, finished.
+    DataError
+        If labels repeat, or a covariate has a name that the schema or a finding has.
     """
     path = Path(path)
     if not path.name or path.is_symlink():
         raise UsageError(f"{path} cannot be a store; give the name of a folder to create")
     coords = _coordinates(index, models, explainers)
-    own = {"randomization": _coordinates(randomization), "localizer": _coordinates(localizers)}
+    covariates = _covariates(index)
+    of_group = {"randomization": _coordinates(randomization),
+                "localizer": _coordinates(localizers)}
     wanted = json.loads(json.dumps({
         "labels": {name: _digest(values) for name, values in coords.items()
                    if name in LABELLED_DIMS}
+        | {variable.name: _digest(coords[variable.name]) for variable in covariates}
         | {f"{group}/{name}": _digest(values)
-           for group, labels in own.items() for name, values in labels.items()},
+           for group, labels in of_group.items() for name, values in labels.items()},
         "grid": list(grid),
         "groups": list(groups),
         **(identity or {}),
@@ -219,11 +234,11 @@ def create_store(
             "saltrust_schema": SCHEMA_VERSION, "saltrust_version": __version__,
             "complete": False, "identity": wanted, "started": _now(), **(attributes or {}),
         })
-        _create_group(root, ROOT, sizes, coords, ROOT.variables)
+        _create_group(root, ROOT, sizes, coords, (*ROOT.variables, *covariates))
         for name in groups:
             child = root.create_group(name)
             child.attrs["meaning"] = GROUPS[name].meaning
-            _create_group(child, GROUPS[name], sizes, coords | own.get(name, {}),
+            _create_group(child, GROUPS[name], sizes, coords | of_group.get(name, {}),
                           _variables(GROUPS[name], n_points, n_boxes, n_fixations))
         # Last: a store that was killed while it was laid out is begun again, not resumed.
         root.attrs["laid_out"] = True
@@ -272,6 +287,18 @@ def _coordinates(*sources: xr.Dataset | None) -> dict[str, npt.NDArray[Any]]:
             raise DataError(f"the {name} {twice!r} occurs more than once; {name} names must be "
                             "unique")
     return coords
+
+
+def _covariates(index: xr.Dataset) -> list[Variable]:
+    """Declarations of what the images have besides the coordinates of the schema."""
+    covariates = []
+    for name, coordinate in index.coords.items():
+        if coordinate.dims == ("image",) and str(name) not in ROOT:
+            fault = covariate_fault(str(name), index["finding"].values.tolist())
+            if fault:
+                raise DataError(f"the covariate {str(name)!r} {fault}; rename it")
+            covariates.append(covariate(str(name), text=coordinate.dtype.kind in "OTU"))
+    return covariates
 
 
 def _digest(values: npt.NDArray[Any]) -> str:
@@ -399,10 +426,11 @@ def _unfinished(partial: Path) -> dict[str, Any] | None:
     return attributes if attributes.get("laid_out") else None
 
 
-def _compare(found: Mapping[str, Any], wanted: Mapping[str, Any], partial: Path) -> None:
-    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+def _compare(begun: Mapping[str, Any], wanted: Mapping[str, Any], partial: Path) -> None:
+    """Raise, naming what differs, unless two identities agree."""
+    differing = sorted(key for key in {*begun, *wanted} if begun.get(key) != wanted.get(key))
     if differing == ["labels"]:
-        labels, other = found.get("labels", {}), wanted.get("labels", {})
+        labels, other = begun.get("labels", {}), wanted.get("labels", {})
         differing = [f"labels of {key}" for key in sorted({*labels, *other})
                      if labels.get(key) != other.get(key)]
     if differing:

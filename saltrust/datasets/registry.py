@@ -54,8 +54,8 @@ def open_collection(study: Study) -> Collection:
     if data.kind == "manifest":
         from saltrust.datasets.manifest.collection import manifest
 
-        return manifest(path, findings=data.findings, split_fractions=fractions,
-                        seed=study.seed)
+        return manifest(path, findings=data.findings, covariates=data.covariates,
+                        split_fractions=fractions, seed=study.seed)
     if data.kind == "chexlocalize":
         from saltrust.datasets.chexlocalize.collection import chexlocalize
 
