@@ -88,7 +88,8 @@ def create_group(group: zarr.Group, declaration: Group, sizes: Mapping[str, int]
             if any(dim in variable.dims for variable in variables):
                 _add_text(group, dim, (str(label) for label in coords[dim]))
     if attached:
-        group.attrs["coordinates"] = " ".join(attached)
+        # The attribute is split at spaces; reading finds a covariate with one all the same.
+        group.attrs["coordinates"] = " ".join(name for name in attached if " " not in name)
 
 
 def _create_array(group: zarr.Group, variable: Variable, sizes: Mapping[str, int],

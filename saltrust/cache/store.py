@@ -12,7 +12,7 @@ from typing import Any
 import xarray as xr
 import zarr.storage
 
-from saltrust.cache.schema import GROUPS, SCHEMA_VERSION, SCORES
+from saltrust.cache.schema import GROUPS, ROOT, SCHEMA_VERSION, SCORES
 from saltrust.errors import DataError, UsageError
 
 _log = logging.getLogger(__name__)
@@ -116,15 +116,15 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
             raise UsageError("chunks need dask, which is not installed; install saltrust[dask] "
                              "or leave chunks out") from None
     try:
-        tree = xr.DataTree(_open_group(path, None, None))
-        of_image = {name: coordinate.load() for name, coordinate in tree.coords.items()
-                    if coordinate.dims == ("image",) and name != "image"}
+        root = _open_group(path, None, None)
+        of_image = _of_image(root)
+        tree = xr.DataTree(root.drop_vars(list(of_image)).assign_coords(of_image))
         for name in _group_names(path):
             try:
                 group = _open_group(path, name, chunks)
                 if "image" in group.dims:
                     group = group.assign_coords(
-                        {label: values.variable for label, values in of_image.items()
+                        {label: values for label, values in of_image.items()
                          if label not in group.variables})
                 tree[name] = xr.DataTree(group)
             except _DAMAGE as error:
@@ -137,6 +137,17 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
                         "damaged, generate it again") from error
     tree.attrs["source"] = str(path)
     return tree
+
+
+def _of_image(root: xr.Dataset) -> dict[str, xr.Variable]:
+    """What is known of each image, in memory: in the order of the schema, then covariates."""
+    # Among the data variables too: a name with a space cannot be marked as a coordinate on disk.
+    names = [str(name) for name, variable in root.variables.items()
+             if variable.dims == ("image",) and name != "image"]
+    declared = [variable.name for variable in ROOT.variables]
+    return {name: root.variables[name].load()
+            for name in (*(name for name in declared if name in names),
+                         *sorted(set(names) - set(declared)))}
 
 
 def _group_names(path: Path) -> list[str]:

@@ -140,6 +140,22 @@ def test_covariates_are_declared_by_pattern(stated: Any, tmp_path: Path) -> None
         assert (covariate(name, text=text).dtype == "string") == text
 
 
+def test_a_covariate_may_have_a_space_and_the_order_is_that_of_the_schema(
+        squares: Any, tmp_path: Path) -> None:
+    squares.index = squares.index.assign_coords({
+        "smoking status": ("image", ["never", "", "ex", "ex", "never"]),
+        "Age (years)": ("image", np.arange(5.0))})
+    cubes = open_cubes(import_collection(squares, tmp_path / "s.zarr", grid=(20, 30)))
+    assert problems(cubes) == unknown_contents(cubes) == []
+    assert describe(cubes)["covariates"] == ["Age (years)", "smoking status"]
+    for node in (cubes, cubes["reference"]):
+        assert [str(name) for name, values in node.coords.items()
+                if values.dims == ("image",) and name != "image"] == [
+            "patient", "split", "native_height", "native_width", "Age (years)", "smoking status"]
+    groups = cubes["reference/annotated"].groupby("smoking status").groups
+    assert groups["ex"] == [2, 3]
+
+
 def test_covariates_count_when_a_store_is_resumed(stated: Any, tmp_path: Path) -> None:
     options: dict[str, Any] = {"grid": (20, 30), "groups": ("reference",)}
     create_store(tmp_path / "s.zarr", index=stated.index, **options)
