@@ -33,6 +33,8 @@ class DataSpec:
     kind: str = bounded("phantom", help="what `path` holds")
     path: str = bounded("", help="folder, CSV or cubes; relative to the study file")
     findings: tuple[str, ...] = bounded((), help="which findings, in this order; empty: all")
+    covariates: tuple[str, ...] = bounded(
+        (), help="manifest: columns (numbers or text) that become coordinates of the images")
     split_fractions: tuple[float, ...] = bounded(
         (), 0, 1, help="train, val, test by patient, where the data state none; empty: those of "
                       "the kind")

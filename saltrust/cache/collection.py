@@ -86,9 +86,10 @@ class Collection(Protocol):
     index : xarray.Dataset
         Coordinates ``image`` (str), ``finding`` (str), ``reader`` (str, may have length 0),
         ``reader_role(reader)``, optionally ``patient``, ``study``, ``view``, ``split``,
-        ``native_height``, ``native_width`` on ``image``; attributes ``n_points`` and ``n_boxes``,
-        the longest lists of any annotation, where they are known, and ``n_fixations``, the most
-        fixations of any image and reader (0 unless stated); variable
+        ``native_height``, ``native_width`` on ``image``, where any further coordinate is a
+        covariate (numbers, NaN unknown, or text, blank unknown); attributes ``n_points`` and
+        ``n_boxes``, the longest lists of any annotation, where they are known, and
+        ``n_fixations``, the most fixations of any image and reader (0 unless stated); variable
         ``label(image, finding)`` int8 (:class:`saltrust.cache.schema.Label`).  Image names are
         unique.
     fingerprint : str

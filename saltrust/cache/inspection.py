@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from saltrust.cache.schema import GROUPS, LABELLED_DIMS, SCORES, Label, Status
-from saltrust.cache.validation import problems
+from saltrust.cache.validation import covariate_names, problems, unknown_contents
 
 #: Root attributes that the description gives a place of their own.
 _STRUCTURAL = {"saltrust_schema", "complete", "identity", "laid_out", "coordinates", "source"}
@@ -23,18 +23,21 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
     -------
     dict
         ``path``, ``schema``, ``grid``, ``dims``, ``labels`` (images only counted),
-        ``splits``, ``findings`` (label counts), ``readers``, ``models``, ``explainers``,
-        ``localizers``,
+        ``splits``, ``views``, ``covariates`` (names), ``findings`` (label counts), ``readers``,
+        ``models``, ``explainers``, ``localizers``,
         ``groups`` (variables, completeness, bytes on disk), ``size_on_disk``, ``provenance``,
-        ``problems`` (see :func:`saltrust.cache.validation.problems`).
+        ``problems`` and ``warnings`` (see :func:`saltrust.cache.validation.problems` and
+        :func:`saltrust.cache.validation.unknown_contents`).
     """
     # Cubes that were built in memory take no room on disk.
     path = Path(str(cubes.attrs.get("source", "in memory")))
     groups = {name: _describe_group(cubes[name].to_dataset(), path / name)
               for name in GROUPS if name in cubes.children}
-    if SCORES in cubes.children:
+    if (path / SCORES).is_dir():
+        # Looked for in the store: kept scores are no part of the cubes.
         groups[SCORES] = {"variables": {}, "complete": {}, "bytes": _bytes(path / SCORES),
-                          "topics": sorted(cubes[SCORES].children)}
+                          "topics": sorted(item.name for item in (path / SCORES).iterdir()
+                                           if item.is_dir())}
     return {
         "path": str(path),
         "schema": cubes.attrs.get("saltrust_schema"),
@@ -43,6 +46,7 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
         "grid": _grid(cubes),
         "splits": _counts(cubes, "split"),
         "views": _counts(cubes, "view"),
+        "covariates": covariate_names(cubes),
         "findings": _findings(cubes),
         "readers": _labels_with(cubes, "reference", "reader", ("reader_role",)),
         "models": _labels_with(cubes, ("saliency", "prediction"), "model", _OF_MODEL),
@@ -53,6 +57,7 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
         "provenance": {key: value for key, value in cubes.attrs.items()
                        if key not in _STRUCTURAL},
         "problems": problems(cubes),
+        "warnings": unknown_contents(cubes),
     }
 
 

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from saltrust.cache import rle
 from saltrust.cache.collection import Annotation, Collection, gaze_source
 from saltrust.cache.grid import mask_to_grid
-from saltrust.cache.writing import CODES_PER_CHUNK, StoreWriter, create_store
+from saltrust.cache.layout import CODES_PER_CHUNK
+from saltrust.cache.writing import StoreWriter, create_store
 from saltrust.errors import DataError
 
 

@@ -6,11 +6,14 @@ variable has a name, named dimensions, a dtype, units, a meaning and a valid ran
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 
-#: Raised whenever a store written by this version could be misread by an older one.
-SCHEMA_VERSION = 1
+#: Raised only where a store written by this version would be misread by an older one; groups and
+#: variables that are merely new need no bump, since older versions warn of them and go on.
+#: 1: the first.  2: images may have covariates.
+SCHEMA_VERSION = 2
 
 #: The ten findings of CheXlocalize, in the order of protocol S.
 CHEXLOCALIZE_FINDINGS = (
@@ -301,3 +304,57 @@ LABELLED_DIMS = ("image", "finding", "reader", "explainer", "model", "replicate"
 
 #: Where analyses keep what they found; its groups are named by topic and key, not declared here.
 SCORES = "scores"
+
+
+def covariate(name: str, *, text: bool) -> Variable:
+    """The declaration of a covariate: any further coordinate of images, number or text.
+
+    Parameters
+    ----------
+    name : str
+        As the data set calls it, e.g. ``age``; see :func:`covariate_fault`.
+    text : bool
+        Whether its values are text; else they are float64.
+
+    Returns
+    -------
+    Variable
+    """
+    if text:
+        return Variable(name, ("image",), "string", "Covariate of the image; blank unknown.")
+    return Variable(name, ("image",), "float64", "Covariate of the image; NaN unknown.", fill=_NAN)
+
+
+def covariate_fault(name: str, findings: Collection[str] = ()) -> str:
+    """Why a covariate cannot have a name.
+
+    Parameters
+    ----------
+    name : str
+    findings : collection of str
+        Findings of the study, which are names of their own.
+
+    Returns
+    -------
+    str
+        The end of a sentence that begins with the name; empty where it can.
+
+    Examples
+    --------
+    >>> covariate_fault("age"), covariate_fault("view")
+    ('', 'has a meaning of its own in the cubes')
+    """
+    if name in findings:
+        return "is a finding of the study"
+    if name in _NAMES:
+        return "has a meaning of its own in the cubes"
+    if not name.strip(".") or "/" in name or name.startswith("__"):
+        return "cannot be the name of a variable of the cubes"
+    return ""
+
+
+#: Every name that means something in some group, where a covariate of this name would hide it.
+_NAMES = frozenset({
+    *GROUPS, SCORES,
+    *(name for group in GROUPS.values() for variable in group.variables
+      for name in (variable.name, *variable.dims))})

@@ -88,7 +88,7 @@ def read_scores(store: str | Path, topic: str, key: str) -> xr.Dataset | None:
     return kept
 
 
-def write_scores(store: str | Path, topic: str, key: str, found: xr.Dataset,
+def write_scores(store: str | Path, topic: str, key: str, scores: xr.Dataset,
                  made_from: Mapping[str, Any]) -> bool:
     """Keep scores in the store, in the place of those under the same key.
 
@@ -98,7 +98,7 @@ def write_scores(store: str | Path, topic: str, key: str, found: xr.Dataset,
         Folder of a finished store.
     topic, key : str
         Names of the groups.
-    found : xarray.Dataset
+    scores : xarray.Dataset
     made_from : mapping
         Kept as the attribute ``made_from``, for people who look.
 
@@ -121,8 +121,8 @@ def write_scores(store: str | Path, topic: str, key: str, found: xr.Dataset,
             raise PermissionError(f"{store} is read-only")
         aside = Path(tempfile.mkdtemp(prefix=f".{store.name}.{SCORES}.", dir=store.parent))
         facts = {"made_from": json.dumps(made_from, sort_keys=True, default=str),
-                 _DIGEST: _digest(found)}
-        _write(found.assign_attrs(facts), aside / key)
+                 _DIGEST: _digest(scores)}
+        _write(scores.assign_attrs(facts), aside / key)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*consolidated.*")
             for group in (SCORES, f"{SCORES}/{topic}"):
@@ -152,12 +152,12 @@ def _make_group(place: Path) -> None:
     zarr.open_group(place, mode="a")
 
 
-def _digest(found: xr.Dataset) -> str:
+def _digest(scores: xr.Dataset) -> str:
     """Digest of all values; text counts as text, however it is held."""
     digest = hashlib.sha256()
-    for name in sorted(map(str, found.variables)):
-        values = np.asarray(found[name].values)
-        digest.update(f"{name} {found[name].dims} {values.shape}".encode())
+    for name in sorted(map(str, scores.variables)):
+        values = np.asarray(scores[name].values)
+        digest.update(f"{name} {scores[name].dims} {values.shape}".encode())
         if values.dtype.kind in "OUT":
             digest.update("\0".join(map(str, values.ravel().tolist())).encode())
         else:
@@ -165,9 +165,9 @@ def _digest(found: xr.Dataset) -> str:
     return digest.hexdigest()
 
 
-def _write(found: xr.Dataset, place: Path) -> None:
+def _write(scores: xr.Dataset, place: Path) -> None:
     text = np.dtypes.StringDType()
-    converted = found.assign({name: array.astype(text) for name, array in found.data_vars.items()
+    converted = scores.assign({name: array.astype(text) for name, array in scores.data_vars.items()
                               if array.dtype.kind in "UO"})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*consolidated.*")

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-import zarr
 import zarr.storage
 
-from saltrust.cache.schema import SCHEMA_VERSION, SCORES
+from saltrust.cache.schema import GROUPS, ROOT, SCHEMA_VERSION, SCORES
 from saltrust.errors import DataError, UsageError
 
 _log = logging.getLogger(__name__)
@@ -76,24 +75,27 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
     path : path
         Folder of a finished store.
     chunks : None, "auto", int or dict, optional
-        Passed to xarray; None (the default) reads lazily without dask.
+        How variables with pixels are cut into dask arrays, as :func:`xarray.open_zarr` takes it;
+        None (the default) reads them lazily without dask.  Smaller variables are never cut.
 
     Returns
     -------
     xarray.DataTree
-        One node per group; see :mod:`saltrust.cache.schema` for what each holds.
+        One node per group; see :mod:`saltrust.cache.schema` for what each holds.  What is known
+        of each image (``patient``, ``study``, ``view``, ``split``, native sizes, covariates) is a
+        coordinate of every group that has images, in memory.
 
     Raises
     ------
     UsageError
-        If there is nothing at ``path``.
+        If there is nothing at ``path``, or ``chunks`` is given and dask is not installed.
     DataError
         If it is not a finished cube store of a schema this version knows.
 
     Notes
     -----
-    Where only ``/scores`` is damaged, which holds nothing that cannot be computed again, the
-    tree comes without it and a warning says so.
+    ``/scores``, where analyses keep what they computed, has dimensions of its own and stays out
+    of the tree.
 
     Examples
     --------
@@ -101,6 +103,7 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
 
         cubes = open_cubes("study.zarr")
         cubes["saliency/heatmap"].sel(finding="Edema", explainer="gradcam").mean("image")
+        cubes["saliency/heatmap"].groupby("view").mean()
     """
     path = Path(path)
     attributes = root_attributes(path)
@@ -112,37 +115,80 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
         except ImportError:
             raise UsageError("chunks need dask, which is not installed; install saltrust[dask] "
                              "or leave chunks out") from None
-    with warnings.catch_warnings():
-        # A missing consolidated index is our choice: it would hide groups added later.
-        warnings.filterwarnings("ignore", message=".*consolidated.*")
-        try:
-            tree = xr.open_datatree(path, engine="zarr", consolidated=False, chunks=chunks)
-        except _DAMAGE as error:
+    try:
+        root = _open_group(path, None, None)
+        of_image = _of_image(root)
+        tree = xr.DataTree(root.drop_vars(list(of_image)).assign_coords(of_image))
+        for name in _group_names(path):
             try:
-                tree = _without_scores(path, chunks)
-            except _DAMAGE:
-                raise DataError(f"{path} cannot be opened as cubes ({_first_line(error)}); the "
-                                "store is damaged, generate it again") from error
-            _log.warning("%s cannot be read (%s) and is left out of the cubes; delete it: what it "
-                         "kept is computed again", path / SCORES, _first_line(error))
+                group = _open_group(path, name, chunks)
+                if "image" in group.dims:
+                    group = group.assign_coords(
+                        {label: values for label, values in of_image.items()
+                         if label not in group.variables})
+                tree[name] = xr.DataTree(group)
+            except _DAMAGE as error:
+                if name in GROUPS:
+                    raise
+                _log.warning("the group /%s of %s is not known to this version and does not fit "
+                             "the cubes (%s); it is left out", name, path, _first_line(error))
+    except _DAMAGE as error:
+        raise DataError(f"{path} cannot be opened as cubes ({_first_line(error)}); the store is "
+                        "damaged, generate it again") from error
     tree.attrs["source"] = str(path)
     return tree
 
 
-def _without_scores(path: Path, chunks: Any) -> xr.DataTree:
-    """Open every group but that of kept scores, which are no more than a saving of time."""
-    if not (path / SCORES).exists():
-        raise ValueError("there are no kept scores that could be the trouble")
-    store: Any = _StoreWithoutScores(path, read_only=True)
-    return xr.open_datatree(store, engine="zarr", consolidated=False, chunks=chunks)
+def _of_image(root: xr.Dataset) -> dict[str, xr.Variable]:
+    """What is known of each image, in memory: in the order of the schema, then covariates."""
+    # Among the data variables too: a name with a space cannot be marked as a coordinate on disk.
+    names = [str(name) for name, variable in root.variables.items()
+             if variable.dims == ("image",) and name != "image"]
+    declared = [variable.name for variable in ROOT.variables]
+    return {name: root.variables[name].load()
+            for name in (*(name for name in declared if name in names),
+                         *sorted(set(names) - set(declared)))}
 
 
-class _StoreWithoutScores(zarr.storage.LocalStore):
-    """A store in whose root nobody finds the kept scores."""
+def _group_names(path: Path) -> list[str]:
+    """Groups below the root, in the order of the schema; kept scores are none of the cubes."""
+    names = []
+    for metadata in path.glob("*/zarr.json"):
+        name = metadata.parent.name
+        if name != SCORES and json.loads(
+                metadata.read_text(encoding="utf-8")).get("node_type") == "group":
+            names.append(name)
+    order = list(GROUPS)
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order),
+                                           name))
+
+
+def _open_group(path: Path, name: str | None, chunks: Any) -> xr.Dataset:
+    """One group, lazily; with ``chunks``, its variables with pixels as dask arrays."""
+    with warnings.catch_warnings():
+        # A missing consolidated index is our choice: it would hide groups added later.
+        warnings.filterwarnings("ignore", message=".*consolidated.*")
+        place: Any = path if name else _RootAlone(path, read_only=True)
+        group = xr.open_dataset(place, engine="zarr", group=name, consolidated=False, chunks=None)
+        if chunks is None:
+            return group
+        # Text cannot be cut by size ("auto"), and a piece of what is small only costs time.
+        small = [str(label) for label, variable in group.variables.items()
+                 if variable.dims[-2:] != ("y", "x")]
+        cut = xr.open_dataset(path, engine="zarr", group=name, consolidated=False, chunks=chunks,
+                              drop_variables=small)
+    return group.assign({label: cut[label].variable for label in cut.data_vars})
+
+
+class _RootAlone(zarr.storage.LocalStore):
+    """A store whose root shows its labels only, so that no other group is read with them.
+
+    Damage to kept scores must not matter to the cubes.
+    """
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         async for name in super().list_dir(prefix):
-            if prefix or name != SCORES:
+            if prefix or (name not in GROUPS and name != SCORES):
                 yield name
 
 

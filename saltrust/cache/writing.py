@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,20 +20,21 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
 
 from saltrust import __version__
-from saltrust.cache.schema import GROUPS, LABELLED_DIMS, ROOT, SCHEMA_VERSION, Group, Variable
+from saltrust.cache.layout import create_group, variables_with_room
+from saltrust.cache.schema import (
+    GROUPS,
+    LABELLED_DIMS,
+    ROOT,
+    SCHEMA_VERSION,
+    Variable,
+    covariate,
+    covariate_fault,
+)
 from saltrust.cache.store import PARTIAL_SUFFIX, partial_path, root_attributes
 from saltrust.errors import DataError, NothingToDo, UsageError
 from saltrust.files import Advice, is_about_the_place, writing_error
-
-#: Images per chunk of variables without pixels.
-IMAGES_PER_CHUNK = 1024
-#: Images per chunk of run-length codes, which are long texts.
-CODES_PER_CHUNK = 64
-
-_STRING = np.dtypes.StringDType()
 
 _ADVICE = Advice("repeat the command with --resume",
                  "choose another output or change its permissions")
@@ -149,7 +150,8 @@ def create_store(
     path : path
         Where the finished store will be; building goes on at ``<path>.partial``.
     index : xarray.Dataset
-        Labels of the study as in :class:`saltrust.cache.collection.Collection`.
+        Labels of the study and covariates of its images, as in
+        :class:`saltrust.cache.collection.Collection`.
     grid : (int, int)
         Height and width of every map.
     groups : sequence of str
@@ -182,17 +184,22 @@ def create_store(
         study (what differs is named).
     NothingToDo
         If ``resume`` was said and the very store is there, finished.
+    DataError
+        If labels repeat, or a covariate has a name that the schema or a finding has.
     """
     path = Path(path)
     if not path.name or path.is_symlink():
         raise UsageError(f"{path} cannot be a store; give the name of a folder to create")
     coords = _coordinates(index, models, explainers)
-    own = {"randomization": _coordinates(randomization), "localizer": _coordinates(localizers)}
+    covariates = _covariates(index)
+    of_group = {"randomization": _coordinates(randomization),
+                "localizer": _coordinates(localizers)}
     wanted = json.loads(json.dumps({
         "labels": {name: _digest(values) for name, values in coords.items()
                    if name in LABELLED_DIMS}
+        | {variable.name: _digest(coords[variable.name]) for variable in covariates}
         | {f"{group}/{name}": _digest(values)
-           for group, labels in own.items() for name, values in labels.items()},
+           for group, labels in of_group.items() for name, values in labels.items()},
         "grid": list(grid),
         "groups": list(groups),
         **(identity or {}),
@@ -222,12 +229,12 @@ def create_store(
             "saltrust_schema": SCHEMA_VERSION, "saltrust_version": __version__,
             "complete": False, "identity": wanted, "started": _now(), **(attributes or {}),
         })
-        _create_group(root, ROOT, sizes, coords, ROOT.variables)
+        create_group(root, ROOT, sizes, coords, (*ROOT.variables, *covariates))
         for name in groups:
             child = root.create_group(name)
             child.attrs["meaning"] = GROUPS[name].meaning
-            _create_group(child, GROUPS[name], sizes, coords | own.get(name, {}),
-                          _variables(GROUPS[name], n_points, n_boxes, n_fixations))
+            create_group(child, GROUPS[name], sizes, coords | of_group.get(name, {}),
+                         variables_with_room(GROUPS[name], n_points, n_boxes, n_fixations))
         # Last: a store that was killed while it was laid out is begun again, not resumed.
         root.attrs["laid_out"] = True
     return StoreWriter(path, root, overwrite=overwrite)
@@ -243,17 +250,6 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise writing_error(error, path, _ADVICE) from error
         raise DataError(f"writing {path} failed ({error}); repeat the command with --resume"
                         ) from error
-
-
-def add_text(group: zarr.Group, name: str, values: Iterable[str], dim: str,
-             attributes: Mapping[str, Any] | None = None) -> None:
-    """Create a one-dimensional variable of variable-length text."""
-    data = np.array(list(values), dtype=_STRING)
-    array = group.create_array(
-        name, shape=data.shape, dtype=_STRING, chunks=(max(len(data), 1),), fill_value="",
-        dimension_names=[dim], attributes=dict(attributes or {}))
-    if len(data):
-        array[:] = data
 
 
 def _coordinates(*sources: xr.Dataset | None) -> dict[str, npt.NDArray[Any]]:
@@ -273,99 +269,22 @@ def _coordinates(*sources: xr.Dataset | None) -> dict[str, npt.NDArray[Any]]:
     return coords
 
 
+def _covariates(index: xr.Dataset) -> list[Variable]:
+    """Declarations of what the images have besides the coordinates of the schema."""
+    covariates = []
+    for name, coordinate in index.coords.items():
+        if coordinate.dims == ("image",) and str(name) not in ROOT:
+            fault = covariate_fault(str(name), index["finding"].values.tolist())
+            if fault:
+                raise DataError(f"the covariate {str(name)!r} {fault}; rename it")
+            covariates.append(covariate(str(name), text=coordinate.dtype.kind in "OTU"))
+    return covariates
+
+
 def _digest(values: npt.NDArray[Any]) -> str:
     """A short text that differs when labels differ; long lists would swell the metadata."""
     text = json.dumps([str(value) for value in values])
     return f"{len(values)} labels, SHA-256 {hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _variables(group: Group, n_points: int, n_boxes: int, n_fixations: int | None,
-               ) -> list[Variable]:
-    left_out = set()
-    if n_fixations is None:
-        left_out |= {"gaze", "gaze_recorded"}
-    if not n_fixations:
-        left_out |= {"fixation_y", "fixation_x", "fixation_duration"}
-    if not n_points:
-        left_out |= {"point_y", "point_x"}
-    if not n_boxes:
-        left_out |= {"box"}
-    return [variable for variable in group.variables if variable.name not in left_out]
-
-
-def _create_group(group: zarr.Group, declaration: Group, sizes: Mapping[str, int],
-                  coords: Mapping[str, npt.NDArray[Any]], variables: Sequence[Variable]) -> None:
-    attached = []
-    sizes = {**sizes, **{name: len(values) for name, values in coords.items()
-                         if name in LABELLED_DIMS}}
-    for variable in variables:
-        if any(dim not in sizes for dim in variable.dims):
-            continue
-        given = coords.get(variable.name) if len(variable.dims) == 1 else None
-        is_label = variable.name in LABELLED_DIMS
-        if declaration is ROOT and given is None and not variable.name.startswith("native_"):
-            continue
-        array = _create_array(group, variable, sizes)
-        if given is not None:
-            dtype = _STRING if variable.dtype == "string" else variable.dtype
-            array[:] = np.asarray(given).astype(dtype)
-        if not is_label and (declaration is ROOT or variable.name.startswith(
-                ("reader_", "model_", "explainer_", "replicate_"))):
-            attached.append(variable.name)
-    if declaration is not ROOT:
-        # Every group carries the labels it shares, so that it can also be opened alone.
-        for dim in ("image", "finding"):
-            if any(dim in variable.dims for variable in variables):
-                add_text(group, dim, (str(label) for label in coords[dim]), dim)
-    if attached:
-        group.attrs["coordinates"] = " ".join(attached)
-
-
-def _create_array(group: zarr.Group, variable: Variable, sizes: Mapping[str, int],
-                  ) -> zarr.Array[Any]:
-    shape = tuple(sizes[dim] for dim in variable.dims)
-    chunks, shards = _layout(variable, shape)
-    attributes: dict[str, Any] = {"long_name": variable.meaning}
-    if variable.dtype != "string":
-        attributes["units"] = variable.units
-    if variable.flags:
-        attributes["flag_values"] = [value for value, _ in variable.flags]
-        attributes["flag_meanings"] = " ".join(meaning for _, meaning in variable.flags)
-    text = variable.dtype == "string"
-    return group.create_array(
-        variable.name,
-        shape=shape,
-        dtype=_STRING if text else variable.dtype,
-        chunks=chunks,
-        shards=shards,
-        fill_value=variable.fill,
-        compressors="auto" if text else [_compressor(variable)],
-        dimension_names=list(variable.dims),
-        attributes=attributes,
-    )
-
-
-def _compressor(variable: Variable) -> BloscCodec:
-    size = np.dtype(variable.dtype).itemsize
-    return BloscCodec(cname="zstd", clevel=1, shuffle="shuffle" if size > 1 else "bitshuffle",
-                      typesize=size)
-
-
-def _layout(variable: Variable, shape: tuple[int, ...]
-            ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Chunk and shard shapes: a chunk is one map, a shard all findings of one image."""
-    if not variable.is_map:
-        images = CODES_PER_CHUNK if variable.name == "mask_rle" else IMAGES_PER_CHUNK
-        chunks = tuple(
-            max(1, min(size, images)) if dim == "image" else max(1, size)
-            for dim, size in zip(variable.dims, shape, strict=True))
-        return chunks, None
-    chunks = tuple(max(1, size) if dim in {"y", "x"} else 1
-                   for dim, size in zip(variable.dims, shape, strict=True))
-    whole = {"finding", "reader", "y", "x"} if "finding" in variable.dims else {"y", "x"}
-    shards = tuple(max(1, size) if dim in whole else 1
-                   for dim, size in zip(variable.dims, shape, strict=True))
-    return chunks, shards if shards != chunks else None
 
 
 def _existing(path: Path, *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
@@ -398,10 +317,11 @@ def _unfinished(partial: Path) -> dict[str, Any] | None:
     return attributes if attributes.get("laid_out") else None
 
 
-def _compare(found: Mapping[str, Any], wanted: Mapping[str, Any], partial: Path) -> None:
-    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+def _compare(begun: Mapping[str, Any], wanted: Mapping[str, Any], partial: Path) -> None:
+    """Raise, naming what differs, unless two identities agree."""
+    differing = sorted(key for key in {*begun, *wanted} if begun.get(key) != wanted.get(key))
     if differing == ["labels"]:
-        labels, other = found.get("labels", {}), wanted.get("labels", {})
+        labels, other = begun.get("labels", {}), wanted.get("labels", {})
         differing = [f"labels of {key}" for key in sorted({*labels, *other})
                      if labels.get(key) != other.get(key)]
     if differing:

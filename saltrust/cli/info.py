@@ -83,6 +83,8 @@ def _lines(content: dict[str, Any]) -> list[str]:
         lines.append("splits      " + _counts(content["splits"]))
     if content["views"]:
         lines.append("views       " + _counts(content["views"]))
+    if content["covariates"]:
+        lines.append("covariates  " + ", ".join(content["covariates"]))
     lines.append("findings")
     width = max((len(name) for name in content["findings"]), default=0)
     lines += [f"  {name:<{width}}  " + _counts(counts, skip_zero=True)
@@ -105,6 +107,9 @@ def _lines(content: dict[str, Any]) -> list[str]:
     if content["problems"]:
         lines.append("PROBLEMS")
         lines += [f"  {problem}" for problem in content["problems"]]
+    if content["warnings"]:
+        lines.append("warnings")
+        lines += [f"  {warning}" for warning in content["warnings"]]
     return lines
 
 

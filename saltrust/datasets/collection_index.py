@@ -23,6 +23,7 @@ def collection_index(
     *,
     readers: Mapping[str, str] | None = None,
     native_sizes: Sequence[tuple[int, int]] | None = None,
+    covariates: Mapping[str, npt.NDArray[Any]] | None = None,
     **of_image: Sequence[str] | None,
 ) -> xr.Dataset:
     """Put labels and what is known of each image into one Dataset.
@@ -36,6 +37,9 @@ def collection_index(
         Role (``reference`` or ``benchmark``) of every reader.
     native_sizes : sequence of (height, width), optional
         In pixels; (0, 0) where unknown.
+    covariates : mapping, optional
+        Further facts of the images by name: arrays of float64 (NaN unknown) or text (blank
+        unknown), shape (n_images,).
     **of_image : sequence of str or None
         ``patient``, ``study``, ``view``, ``split``; left out where None.
 
@@ -54,6 +58,9 @@ def collection_index(
     for name, values in of_image.items():
         if values is not None:
             coords[name] = ("image", np.asarray(values, dtype=np.str_))
+    for name, stated in (covariates or {}).items():
+        kind = np.str_ if stated.dtype.kind in "OTU" else np.float64
+        coords[name] = ("image", np.array(stated.tolist(), dtype=kind))
     if native_sizes is not None:
         sizes = np.asarray(native_sizes, dtype=np.int32).reshape(-1, 2)
         coords["native_height"] = ("image", sizes[:, 0])

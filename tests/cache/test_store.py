@@ -200,12 +200,11 @@ def test_validation_lists_everything_at_once(squares, tmp_path: Path) -> None:
     root = zarr.open_group(path, mode="r+")
     root["reference/label"][0, 0] = 9
     root["split"][0] = "holdout"
-    root["reference"].create_array("opinion", shape=(5,), dtype="int8",
-                                   dimension_names=["image"])
-    found = problems(saltrust.open_cubes(path))
-    assert len(found) == 3
-    for word in ("outside -2 to 1", "'holdout'", "opinion is not declared"):
-        assert any(word in problem for problem in found)
+    root["reference/n_polygons"][0, 0, 0] = -5
+    faults = problems(saltrust.open_cubes(path))
+    assert len(faults) == 3
+    for word in ("label holds values outside -2 to 1", "'holdout'", "n_polygons holds values"):
+        assert any(word in fault for fault in faults)
     with pytest.raises(DataError, match="does not follow"):
         validate(saltrust.open_cubes(path))
 

@@ -16,8 +16,8 @@ from saltrust.analysis.pixels.scoring import MaskPixels
 from saltrust.analysis.select import label_positions
 from saltrust.analysis.stored.arrays import labels_of, read_at, values_of
 from saltrust.cache import rle
+from saltrust.cache.layout import CODES_PER_CHUNK
 from saltrust.cache.schema import FINDING_ALIASES, SPLITS
-from saltrust.cache.writing import CODES_PER_CHUNK
 from saltrust.choices import Resolution, words
 from saltrust.errors import DataError, UsageError, nearest
 

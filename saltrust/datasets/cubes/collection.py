@@ -13,6 +13,7 @@ import xarray as xr
 
 from saltrust.cache.collection import Annotation, Fixations, Radiograph
 from saltrust.cache.store import open_cubes
+from saltrust.cache.validation import covariate_names
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
 from saltrust.datasets.files.radiograph_files import resample
 from saltrust.datasets.gaze_maps import resample_heatmap
@@ -158,7 +159,9 @@ def stored_cubes(path: str | Path, *, findings: Sequence[str] = ()) -> StoredCol
     of_image = {name: _texts(root[name]) if name in root.coords else None
                 for name in ("patient", "study", "view", "split")}
     index = collection_index(_texts(root["image"]), list(chosen), labels.values,
-                             readers=readers, native_sizes=sizes, **of_image)
+                             readers=readers, native_sizes=sizes,
+                             covariates={name: root[name].values
+                                         for name in covariate_names(root)}, **of_image)
     index.attrs["n_fixations"] = reference.sizes.get("fixation", 0)
     return StoredCollection(
         index=index,

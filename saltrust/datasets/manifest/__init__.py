@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from saltrust.study import Study
 
 
-@reader("manifest", "a CSV with one row per radiograph", optional=("split_fractions",))
+@reader("manifest", "a CSV with one row per radiograph", optional=("split_fractions", "covariates"))
 def open_manifest(study: Study) -> Collection:
     """Open the manifest that a study names."""
     from saltrust.datasets.manifest.collection import manifest
     from saltrust.datasets.splits import SPLIT_FRACTIONS
 
     data = study.data
-    return manifest(study.path(data.path), findings=data.findings, seed=study.seed,
-                    split_fractions=data.split_fractions or SPLIT_FRACTIONS)
+    return manifest(study.path(data.path), findings=data.findings, covariates=data.covariates,
+                    seed=study.seed, split_fractions=data.split_fractions or SPLIT_FRACTIONS)

@@ -13,6 +13,9 @@ One row per image, UTF-8, comma-separated.  Columns, all but ``image`` or ``path
     ``train``, ``val``, ``test`` or ``none``.  Without this column: drawn at random by patient.
 ``height``, ``width``
     Native size in pixels; needed for annotations where there is no ``path``.
+*covariate*
+    Columns that the study names under ``covariates``, such as ``age`` or ``site``: numbers, or
+    text; see :mod:`saltrust.datasets.manifest.covariates`.
 *finding*
     Every other column is a finding: 1 positive, 0 negative, -1 uncertain, blank not stated.
     Where the study names its findings, columns it does not name are ignored.
@@ -74,6 +77,7 @@ from saltrust.datasets.manifest.annotations import (
     read_annotation,
     reader_role,
 )
+from saltrust.datasets.manifest.covariates import covariate_values
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError
 
@@ -146,6 +150,7 @@ def manifest(
     path: str | Path,
     *,
     findings: Sequence[str] = (),
+    covariates: Sequence[str] = (),
     split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
 ) -> ManifestCollection:
@@ -156,8 +161,10 @@ def manifest(
     path : path
         The CSV file.
     findings : sequence of str
-        Which findings, in this order; empty: every column that is not reserved.  A column
-        ``Lung Opacity`` serves where ``Airspace Opacity`` is asked for.
+        Which findings, in this order; empty: every column that is neither reserved nor a
+        covariate.  A column ``Lung Opacity`` serves where ``Airspace Opacity`` is asked for.
+    covariates : sequence of str
+        Which columns become coordinates of the images.
     split_fractions : three floats
         Train, val and test by patient, where there is no column ``split``.
     seed : int
@@ -170,17 +177,19 @@ def manifest(
     Raises
     ------
     DataError
-        If the CSV is missing, empty or not UTF-8; if a finding is absent (the nearest is
-        named), a label or split is not valid (row and column are named), image names repeat,
-        files are missing (counted, the first named), or a mask has another size than its
-        radiograph (both are named).
+        If the CSV is missing, empty or not UTF-8; if a finding or covariate is absent (the
+        nearest is named), a covariate has a name that means something else, a label or split is
+        not valid (row and column are named), image names repeat, files are missing (counted, the
+        first named), or a mask has another size than its radiograph (both are named).
     """
     table = read_csv(path)
     if "image" not in table.columns and "path" not in table.columns:
         raise DataError(f"{table.path} has neither a column 'path' nor 'image'; add the paths of "
                         "the radiographs as 'path'")
     label_columns = [column for column in table.columns
-                     if column and column not in RESERVED_COLUMNS and ":" not in column]
+                     if column and column not in (*RESERVED_COLUMNS, *covariates)
+                     and ":" not in column]
+    facts = covariate_values(table, covariates, reserved=RESERVED_COLUMNS, findings=findings)
     chosen = choose_findings(findings, label_columns, table.path)
     if not chosen:
         raise DataError(f"{table.path} has no finding columns; add one per finding with 1, 0, -1 "
@@ -202,6 +211,7 @@ def manifest(
         index=collection_index(
             images, list(chosen), labels, patient=patients, split=splits,
             study=_text(rows, "study"), view=_text(rows, "view"), native_sizes=sizes,
+            covariates=facts,
             readers={name: reader_role(name)
                      for name in (*(item.reader for item in columns), *looking)}),
         fingerprint=fingerprint(

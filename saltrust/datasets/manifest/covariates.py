@@ -1,0 +1,88 @@
+"""Columns of a CSV manifest that say something of each image: age, sex, site, scanner."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from saltrust.cache.schema import covariate_fault
+from saltrust.datasets.files.csv_tables import CsvTable
+from saltrust.errors import DataError, nearest
+
+# Not all that float() takes: "1_000" and "infinity" are text.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def covariate_values(table: CsvTable, names: Sequence[str], *, reserved: Collection[str],
+                     findings: Collection[str]) -> dict[str, npt.NDArray[Any]]:
+    """Read the columns that a study names as covariates.
+
+    Parameters
+    ----------
+    table : CsvTable
+    names : sequence of str
+    reserved : collection of str
+        Columns that mean something else in a manifest.
+    findings : collection of str
+        Findings that the study names.
+
+    Returns
+    -------
+    dict
+        Values by name, each of shape (rows,), as :func:`column_values` reads them.
+
+    Raises
+    ------
+    DataError
+        If a name is no column (the nearest is named), stands twice, or means something else in
+        a manifest or in the cubes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> table = CsvTable(Path("a.csv"), ["path", "age"], [["a.png", "61"], ["b.png", ""]], [2, 3])
+    >>> covariate_values(table, ["age"], reserved=["path"], findings=[])
+    {'age': array([61., nan])}
+    """
+    for name in names:
+        fault = ("has a meaning of its own in a manifest" if name in reserved
+                 else covariate_fault(name, findings))
+        if fault:
+            raise DataError(f"the covariate {name!r} of {table.path} {fault}; rename the column or "
+                            "take it out of covariates under [data]")
+        if name not in table.columns:
+            raise DataError(f"{table.path} has no column {name!r}, which covariates under [data] "
+                            f"names; {nearest(name, filter(None, table.columns))}")
+        if list(names).count(name) > 1:
+            raise DataError(f"covariates under [data] names {name!r} twice; name it once")
+    return {name: column_values([row[name] for _, row in table.rows()]) for name in names}
+
+
+def column_values(cells: Sequence[str]) -> npt.NDArray[Any]:
+    """Cells as numbers where all that is stated are numbers, else as text.
+
+    Parameters
+    ----------
+    cells : sequence of str
+        Blank where nothing is stated.
+
+    Returns
+    -------
+    ndarray of float64 or str, shape (len(cells),)
+        A blank cell is NaN among numbers; a column without any number is text.
+
+    Examples
+    --------
+    >>> column_values(["61", "", "5.5e1"])
+    array([61., nan, 55.])
+    >>> column_values(["61", "", "unknown"])
+    array(['61', '', 'unknown'], dtype='<U7')
+    """
+    stated = [cell for cell in cells if cell]
+    if stated and all(_NUMBER.fullmatch(cell) for cell in stated):
+        return np.array([float(cell) if cell else np.nan for cell in cells])
+    return np.array(cells, dtype=np.str_)
