@@ -119,7 +119,7 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     shared, _ = decrease(on_shared_positives(compared), **drawing)
     annotations = scored.annotations
     readers = [r for r in range(len(annotations.readers)) if annotations.annotated[..., r].any()]
-    pairs = pairwise_scores(annotations, readers, scored.areas)
+    pairs = pairwise_scores(scored.drawings, readers, scored.areas)
     meta = {**scored.meta, **drawing, "expert": who_stands_for_expert(people),
             "expert_readers": list(dict.fromkeys(map(str, people["model"]))),
             **_meanings(resampling, each_alone=each_alone, paired=bool(paired))}
@@ -164,7 +164,7 @@ def _overlap(scored: ScoredMaps) -> pd.DataFrame:
 
 def _hit_baselines(scored: ScoredMaps, drawing: dict[str, Any]) -> dict[str, pd.DataFrame]:
     """Hit rates of the baselines, and how far every map is above them."""
-    baselines = baseline_hits(scored.annotations, scored.references, scored.areas)
+    baselines = baseline_hits(scored.drawings, scored.references, scored.areas)
     shared = [name for name in baselines.columns if name in scored.table.columns]
     together = pd.concat([part[shared] for part in (scored.table, baselines) if len(part)],
                          ignore_index=True)

@@ -20,21 +20,21 @@ from saltrust.analysis.inference.bootstrap import (
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.localization.contrasts import bootstrap_estimate
 from saltrust.analysis.localization.summary import AVERAGE, checked, score_matrix, unit_clusters
+from saltrust.analysis.scores.drawings import Drawings
 from saltrust.analysis.scores.score_rows import EXPERT, SCHEMES
-from saltrust.analysis.stored.annotations import Annotations
 
 FloatArray = npt.NDArray[np.float64]
 #: What stands in the column explainer for the mean over pairs of readers.
 READERS = "readers"
 
 
-def pairwise_scores(annotations: Annotations, readers: Sequence[int],
+def pairwise_scores(drawings: Drawings, readers: Sequence[int],
                     areas: npt.NDArray[np.float64]) -> pd.DataFrame:
     """IoU, Dice and hit of every pair of readers on every positive.
 
     Parameters
     ----------
-    annotations : Annotations
+    drawings : Drawings
     readers : sequence of int
         Readers to compare, reference and benchmark alike.
     areas : ndarray, shape (images, findings, references)
@@ -48,25 +48,35 @@ def pairwise_scores(annotations: Annotations, readers: Sequence[int],
         hit is the mean, over the two directions that can be had, of one reader's first point
         in the other's mask, NaN where no point was marked.
     """
-    rows = []
-    positive = (areas > 0).any(axis=2)
-    for image, finding in np.argwhere(positive).tolist():
-        there = [r for r in readers if annotations.annotated[image, finding, r]]
-        masks = {r: annotations.runs(image, finding, r) for r in there}
-        sizes = {r: masks[r].area for r in there}
-        points = {r: annotations.point_pixels(image, finding, r)[:1] for r in there}
-        for one, two in combinations(there, 2):
-            shared = masks[one].shared_with(masks[two])
-            both = sizes[one] + sizes[two]
-            hits = [float(masks[b].covers(*points[a][0])) for a, b in ((one, two), (two, one))
-                    if points[a] and sizes[b]]
-            rows.append((annotations.images[image], annotations.patients[image],
-                         annotations.findings[finding], annotations.readers[one],
-                         annotations.readers[two], shared / (both - shared) if both else np.nan,
-                         2 * shared / both if both else np.nan,
-                         float(np.mean(hits)) if hits else np.nan))
-    return pd.DataFrame(rows, columns=["image", "patient", "finding", "reader_a", "reader_b",
-                                       "iou", "dice", "hit"])
+    annotations = drawings.annotations
+    at = np.array([(image, finding, one, two)
+                   for image, finding in np.argwhere((areas > 0).any(axis=2)).tolist()
+                   for one, two in combinations(
+                       [r for r in readers if annotations.annotated[image, finding, r]], 2)],
+                  dtype=np.intp).reshape(-1, 4)
+    first, second = at[:, [0, 1, 2]], at[:, [0, 1, 3]]
+    sizes = [drawings.masks(masks)["area"] for masks in (first, second)]
+    there_and_back = [drawings.pairs(pairs) for pairs in (at, at[:, [0, 1, 3, 2]])]
+    shared, both = there_and_back[0]["shared"], sizes[0] + sizes[1]
+    # A direction counts where a point was marked and there is a mask to hit.
+    hits = np.stack([
+        np.where([bool(size) and bool(annotations.point_pixels(*place)) for size, place in
+                  zip(against, masks.tolist(), strict=True)], measured["first"], np.nan)
+        for against, masks, measured in zip(sizes[::-1], (first, second), there_and_back,
+                                            strict=True)])
+    known = ~np.isnan(hits)
+    hit = np.divide(np.where(known, hits, 0).sum(axis=0), known.sum(axis=0),
+                    out=np.full(len(at), np.nan), where=known.any(axis=0))
+
+    def share(upper: npt.NDArray[np.int64], lower: npt.NDArray[np.int64]) -> FloatArray:
+        return np.divide(upper, lower, out=np.full(len(at), np.nan), where=both > 0)
+
+    names = {name: np.array(labels, dtype=object)[at[:, axis]] for name, labels, axis in
+             (("image", annotations.images, 0), ("patient", annotations.patients, 0),
+              ("finding", annotations.findings, 1), ("reader_a", annotations.readers, 2),
+              ("reader_b", annotations.readers, 3))}
+    return pd.DataFrame({**names, "iou": share(shared, both - shared),
+                         "dice": share(2 * shared, both), "hit": hit})
 
 
 def agreement(pairs: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,

@@ -18,6 +18,7 @@ import xarray as xr
 from saltrust.analysis.options import Execution, Scoring
 from saltrust.analysis.pixels.overlap import IOU_SLICES, check_slice, iou_array
 from saltrust.analysis.result import Result
+from saltrust.analysis.scores.drawings import Drawings
 from saltrust.analysis.scores.scan import ScanOptions, scan_maps
 from saltrust.analysis.scores.scored_maps import of_maps, reference_areas
 from saltrust.analysis.scores.scores_table import above
@@ -98,7 +99,8 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
         raise DataError("the cubes hold no heatmaps of the selected images and findings, so no "
                         "threshold can be tuned; run `saltrust generate` first")
     scan = scan.sel(reader=[annotations.readers[r] for r in references])
-    areas = of_maps(reference_areas(annotations, references, scan), scan, annotations)
+    drawings = Drawings(annotations, tree, execution.keep)
+    areas = of_maps(reference_areas(drawings, references), scan, annotations)
     at_thresholds = _at_thresholds(scan, areas, thresholds, threshold_slice)
     at_cutoffs = _at_cutoffs(scan, areas, cutoffs, cutoff_slice)
     digits = _PEER_DIGITS if scoring.definition == "peer" else None

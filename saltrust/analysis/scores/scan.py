@@ -23,11 +23,17 @@ from saltrust.analysis.pixels.levels import levels_for
 from saltrust.analysis.scores.map_counts import FIELDS, MapCounts, count_map, unusable
 from saltrust.analysis.scores.workers import executor
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
-from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
+from saltrust.analysis.stored.arrays import (
+    dataset_of,
+    group_of,
+    labels_of,
+    read_at,
+    values_of,
+)
 from saltrust.analysis.stored.origin import store_positions
 from saltrust.cache.schema import GROUPS, Status
 from saltrust.cache.scores import read_scores, scores_key, write_scores
-from saltrust.cache.store import open_cubes
+from saltrust.cache.store import open_cubes, root_attributes, stored_labels
 from saltrust.choices import Definition, Resolution
 from saltrust.errors import UsageError
 
@@ -82,9 +88,9 @@ def scan_maps(cubes: xr.DataTree, annotations: Annotations, options: ScanOptions
         None where no map is stored.  Dimensions ``map``, ``reader`` (the reference readers) and
         ``level`` (bins of the map stretched to 0..1, beginning at ``cut``); labels ``image,
         finding, explainer, model`` of every map.  Variables: the fields of
-        :class:`saltrust.analysis.scores.map_counts.MapCounts`; ``area_reference(map, reader)``,
-        pixels of the reader's mask (NaN where none was drawn), and ``mask_digest(map, reader)``
-        (-1 there); ``probability(map)``, NaN where none is stored.  Attributes: ``explainers``
+        :class:`saltrust.analysis.scores.map_counts.MapCounts`; ``mask_digest(map, reader)``, -1
+        where the reader did not annotate; ``probability(map)``,
+        NaN where none is stored.  Attributes: ``explainers``
         and ``models`` in the order of the cubes; ``missing``, the number of maps that images with
         maps do not have.
 
@@ -127,18 +133,18 @@ def _stored_maps(saliency: xr.Dataset) -> tuple[pd.DataFrame, int]:
 def _from_store(cubes: xr.DataTree, annotations: Annotations, maps: pd.DataFrame,
                 options: ScanOptions, execution: Execution) -> xr.Dataset | None:
     """The scan by labels of the store; None where the maps are not the store's own any more."""
-    source, heatmap = cubes.attrs.get("source"), cubes["saliency"].to_dataset()["heatmap"]
+    source, heatmap = cubes.attrs.get("source"), group_of(cubes, "saliency")["heatmap"]
     positions = None if not source else store_positions(
         heatmap, str(source), "saliency/heatmap", GROUPS["saliency"]["heatmap"].dims)
     if positions is None:
         return None
-    store = open_cubes(str(source))
-    if store.attrs.get("finished") != cubes.attrs.get("finished"):
+    attributes = root_attributes(str(source))
+    if attributes.get("finished") != cubes.attrs.get("finished"):
         return None
-    saliency = store["saliency"].to_dataset()
+    names = stored_labels(str(source), "saliency", MAP)
     wanted = pd.DataFrame({dim: _renamed(labels_of(heatmap, dim), np.array(
-        labels_of(saliency, dim), dtype=object)[positions[dim]], maps[dim]) for dim in MAP})
-    scan = _kept_and_counted(store, wanted, options, execution)
+        names[dim], dtype=object)[positions[dim]], maps[dim]) for dim in MAP})
+    scan = _kept_and_counted(str(source), attributes, wanted, options, execution)
     readers = annotations.references
     if not set(readers) <= set(scan["reader"].values.tolist()):
         return None
@@ -162,12 +168,11 @@ def _renamed(labels: Sequence[str], stored: npt.NDArray[Any], column: pd.Series[
     return stored[pd.Index(labels).get_indexer(pd.Index(column))]
 
 
-def _kept_and_counted(store: xr.DataTree, wanted: pd.DataFrame, options: ScanOptions,
-                      execution: Execution) -> xr.Dataset:
+def _kept_and_counted(source: str, attributes: dict[str, Any], wanted: pd.DataFrame,
+                      options: ScanOptions, execution: Execution) -> xr.Dataset:
     """What is kept in a store of the maps, and the others counted; kept together from now on."""
-    source = str(store.attrs["source"])
     made_from = options.made_from()
-    key = scores_key({str(name): value for name, value in store.attrs.items()}, made_from)
+    key = scores_key(attributes, made_from)
     kept = read_scores(source, TOPIC, key) if execution.keep else None
     rows = np.full(len(wanted), -1) if kept is None else _index(kept).get_indexer(
         pd.MultiIndex.from_frame(wanted[MAP]))
@@ -285,7 +290,7 @@ class _Scanner:
         self._levels = levels_for(options.thresholds)
         self._annotations = annotations
         self._readers = [annotations.readers.index(name) for name in annotations.references]
-        saliency = cubes["saliency"].to_dataset()
+        saliency = group_of(cubes, "saliency")
         self._heatmap, self._status = saliency["heatmap"], values_of(saliency["status"], MAP)
         self._labels = {dim: pd.Index(labels_of(saliency, dim)) for dim in MAP}
         self._rows = pd.Index(annotations.images), pd.Index(annotations.findings)
@@ -297,8 +302,7 @@ class _Scanner:
         drawn = np.stack([index.get_indexer(pd.Index(maps[dim])) for index, dim in
                           zip(self._rows, MAP, strict=False)], axis=1)
         counts: list[MapCounts] = []
-        area = np.full((len(maps), len(self._readers)), np.nan)
-        digest = np.full(area.shape, -1, dtype=np.int64)
+        digest = np.full((len(maps), len(self._readers)), -1, dtype=np.int64)
         for rows in _runs_of_equal(places[:, 0]):
             planes = self._planes(places[rows])
             for row, plane in zip(rows, planes, strict=True):
@@ -306,7 +310,6 @@ class _Scanner:
                 masks = [self._annotations.runs(image, finding, reader)
                          if self._annotations.annotated[image, finding, reader] else None
                          for reader in self._readers]
-                area[row] = [np.nan if mask is None else mask.area for mask in masks]
                 digest[row] = [self._annotations.digest(image, finding, reader)
                                for reader in self._readers]
                 status = Status(self._status[tuple(places[row])])
@@ -317,8 +320,7 @@ class _Scanner:
         variables = {name: (dims, np.array([getattr(one, name) for one in counts], dtype=dtype))
                      for name, (dims, dtype) in FIELDS.items()}
         return xr.Dataset(
-            {**variables, "area_reference": (("map", "reader"), area),
-             "mask_digest": (("map", "reader"), digest)},
+            {**variables, "mask_digest": (("map", "reader"), digest)},
             {**{dim: ("map", maps[dim].to_numpy(dtype=object)) for dim in MAP},
              "reader": np.array(self._annotations.references, dtype=object),
              "cut": ("level", self._levels.cuts)})

@@ -15,6 +15,7 @@ import xarray as xr
 
 from saltrust.analysis.options import Execution, Scoring
 from saltrust.analysis.pixels.overlap import IOU_SLICES
+from saltrust.analysis.scores.drawings import Drawings
 from saltrust.analysis.scores.scan import MAP, ScanOptions, scan_maps
 from saltrust.analysis.scores.scores_table import (
     SCORE_COLUMNS,
@@ -55,7 +56,8 @@ class ScoredMaps:
     table : pandas.DataFrame
         One row per map, and per benchmark reader's mask, and reference reader
         (:data:`saltrust.analysis.scores.scores_table.SCORE_COLUMNS`).
-    annotations : Annotations
+    drawings : Drawings
+        The annotations, and what is measured of them.
     references : list of int
         Positions of the reference readers who annotated anything.
     areas : ndarray of float64, shape (image, finding, len(references))
@@ -69,12 +71,17 @@ class ScoredMaps:
     """
 
     table: pd.DataFrame
-    annotations: Annotations
+    drawings: Drawings
     references: list[int]
     areas: FloatArray
     scan: xr.Dataset | None
     cut: xr.Dataset | None
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def annotations(self) -> Annotations:
+        """Of the scored cubes."""
+        return self.drawings.annotations
 
 
 def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
@@ -118,7 +125,8 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
                         "benchmark masks to score in their place; run `saltrust generate` first")
     if scan is not None:
         scan = scan.sel(reader=[annotations.readers[r] for r in references])
-    areas = reference_areas(annotations, references, scan)
+    drawings = Drawings(annotations, cubes, execution.keep)
+    areas = reference_areas(drawings, references)
     parts, counts, cut = [], Counter[str](), None
     if scan is None:
         _log.warning("the cubes hold no heatmaps of the selected images and findings; only the "
@@ -128,7 +136,7 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
         parts.append(map_rows(scan, of_maps(areas, scan, annotations), annotations, cut,
                               iou_slice))
     if readers or scan is None:
-        people = expert_rows(annotations, references, experts, areas, scoring.definition,
+        people = expert_rows(drawings, references, experts, areas, scoring.definition,
                              iou_slice)
         parts.append(people.table)
         counts = people.counts
@@ -148,38 +156,30 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
         "exclusions": _without_reference(annotations, areas),
         "hit_chance": mean_area_ratios(annotations, areas),
     }
-    return ScoredMaps(table, annotations, references, areas, scan, cut, meta)
+    return ScoredMaps(table, drawings, references, areas, scan, cut, meta)
 
 
-def reference_areas(annotations: Annotations, references: Sequence[int],
-                    scan: xr.Dataset | None = None) -> FloatArray:
+def reference_areas(drawings: Drawings, references: Sequence[int]) -> FloatArray:
     """Areas of the reference masks; 0 where the label says negative, NaN where nobody drew.
 
     Parameters
     ----------
-    annotations : Annotations
+    drawings : Drawings
     references : sequence of int
         Reference readers.
-    scan : xarray.Dataset, optional
-        Of the maps, whose masks have been measured.
 
     Returns
     -------
     ndarray of float64, shape (image, finding, reader)
     """
+    annotations = drawings.annotations
     areas = np.full((*annotations.labels.shape, len(references)), np.nan)
     # Nothing to draw was stated with the label.
     areas[annotations.labels == Label.NEGATIVE] = 0
-    measured = np.zeros(areas.shape[:2], dtype=bool)
-    if scan is not None:
-        at = _places(scan, annotations)
-        drawn = scan["area_reference"].values
-        areas[at] = np.where(np.isnan(drawn), areas[at], drawn)
-        measured[at] = True
-    for k, reader in enumerate(references):
-        for image, finding in np.argwhere(annotations.annotated[:, :, reader]
-                                          & ~measured).tolist():
-            areas[image, finding, k] = annotations.runs(image, finding, reader).area
+    drawn = np.argwhere(annotations.annotated[:, :, references])
+    if len(drawn):
+        masks = np.column_stack([drawn[:, :2], np.array(references)[drawn[:, 2]]])
+        areas[tuple(drawn.T)] = drawings.masks(masks)["area"]
     return areas
 
 

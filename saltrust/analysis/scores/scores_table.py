@@ -14,8 +14,8 @@ import xarray as xr
 from saltrust.analysis.pixels.histogram_curves import area_under_roc, average_precision
 from saltrust.analysis.pixels.levels import bin_above
 from saltrust.analysis.pixels.overlap import iou_array
-from saltrust.analysis.pixels.run_masks import RunMask
-from saltrust.analysis.pixels.scoring import Score, score_expert
+from saltrust.analysis.pixels.scoring import Score
+from saltrust.analysis.scores.drawings import Drawings
 from saltrust.analysis.scores.scan import MAP
 from saltrust.analysis.scores.score_rows import EXPERT
 from saltrust.analysis.scores.segmentation_rules import Choice
@@ -218,38 +218,69 @@ def _identified(scan: xr.Dataset, annotations: Annotations) -> pd.DataFrame:
         "reader": np.tile(np.array(readers, dtype=object), scan.sizes["map"])})
 
 
-def expert_rows(annotations: Annotations, references: Sequence[int], experts: Sequence[int],
+def expert_rows(drawings: Drawings, references: Sequence[int], experts: Sequence[int],
                 areas: FloatArray, definition: Definition, iou_slice: IouSlice) -> ExpertRows:
-    """Scores of every benchmark reader's mask and point against every reference reader."""
-    counts: Counter[str] = Counter()
-    rows = []
-    for image in range(len(annotations.images)):
-        for expert in experts:
-            # A reader who was never asked for points did not miss.
-            asked = bool(np.isfinite(annotations.points[:, :, expert]).any())
-            rule = definition if asked else "default"
-            for finding in np.flatnonzero(annotations.annotated[image, :, expert]).tolist():
-                mask = annotations.runs(image, finding, expert)
-                points = annotations.point_pixels(image, finding, expert)
-                counts["benchmark_masks"] += 1
-                counts["benchmark_masks_without_point"] += bool(not points and mask.area)
-                for k, reader in enumerate(references):
-                    against = _reference(annotations, image, finding, reader,
-                                         known=not np.isnan(areas[image, finding, k]))
-                    rows.append((image, finding, True, 0, expert, reader,
-                                 annotations.images[image], annotations.patients[image],
-                                 annotations.findings[finding], EXPERT,
-                                 annotations.readers[expert], annotations.readers[reader],
-                                 *score_expert(mask, points, against, iou_slice, rule)))
-    return ExpertRows(pd.DataFrame(rows, columns=[*_ORDER, *SCORE_COLUMNS]), counts)
+    """Scores of every benchmark reader's mask and point against every reference reader.
+
+    Parameters
+    ----------
+    drawings : Drawings
+    references, experts : sequence of int
+        Positions of the reference readers and of the benchmark readers.
+    areas : ndarray of float64, shape (image, finding, reference)
+        Of the reference masks; NaN where there is none, 0 where the label says negative.
+    definition : {"default", "peer"}
+        ``default``: the first point hits or misses, no point is no answer.  ``peer``: any point
+        may hit, no point is a miss, unless the reader was asked for no point at all.
+    iou_slice : {"positive", "all", "both_nonempty"}
+
+    Returns
+    -------
+    ExpertRows
+    """
+    annotations = drawings.annotations
+    drawn = np.argwhere(annotations.annotated[:, :, experts])
+    if not len(drawn):
+        return ExpertRows(pd.DataFrame(columns=[*_ORDER, *SCORE_COLUMNS]), Counter())
+    masks = np.column_stack([drawn[:, :2], np.array(experts)[drawn[:, 2]]])
+    area = drawings.masks(masks)["area"]
+    points = [annotations.point_pixels(*place) for place in masks.tolist()]
+    pointed = np.array([bool(marked) for marked in points])
+    peaks = np.array([marked[0] if marked else (np.nan, np.nan) for marked in points],
+                     dtype=np.float64)
+    counts = Counter(benchmark_masks=len(masks),
+                     benchmark_masks_without_point=int((~pointed & (area > 0)).sum()))
+    asked = np.array([np.isfinite(annotations.points[:, :, reader]).any() for reader in masks[:,
+                                                                                              2]])
+    any_counts = asked & (definition == "peer")
+    parts = []
+    for k, reader in enumerate(references):
+        known = areas[masks[:, 0], masks[:, 1], k]
+        both = annotations.annotated[masks[:, 0], masks[:, 1], reader]
+        pairs = np.column_stack([masks[both], np.full(int(both.sum()), reader)])
+        measured = drawings.pairs(pairs)
+        # Where nothing to draw was stated with the label, nothing is shared and nothing is hit.
+        shared, first, some = (np.zeros(len(masks)) for _ in range(3))
+        for values, name in ((shared, "shared"), (first, "first"), (some, "any")):
+            values[both] = measured[name]
+        hit = np.where(any_counts, some, np.where(pointed, first, np.nan))
+        parts.append(pd.DataFrame({
+            "_image": masks[:, 0], "_finding": masks[:, 1], "_person": True, "_first": 0,
+            "_second": masks[:, 2], "_reader": reader,
+            "image": _labels(annotations.images, masks[:, 0]),
+            "patient": _labels(annotations.patients, masks[:, 0]),
+            "finding": _labels(annotations.findings, masks[:, 1]), "explainer": EXPERT,
+            "model": _labels(annotations.readers, masks[:, 2]),
+            "reader": annotations.readers[reader],
+            "iou": iou_array(shared, area, known, iou_slice),
+            "hit": np.where(known > 0, hit, np.nan), "threshold": np.nan,
+            "peak_y": peaks[:, 0], "peak_x": peaks[:, 1], "n_peak": np.nan,
+            "area_predicted": area.astype(np.float64), "area_reference": known}))
+    return ExpertRows(pd.concat(parts, ignore_index=True), counts)
 
 
-def _reference(annotations: Annotations, image: int, finding: int, reader: int, *, known: bool,
-               ) -> RunMask | None:
-    if annotations.annotated[image, finding, reader]:
-        return annotations.runs(image, finding, reader)
-    # Known without a drawing: nothing to draw was stated with the label.
-    return RunMask(*annotations.size(image), np.zeros(0, dtype=np.int64)) if known else None
+def _labels(names: Sequence[str | None], at: npt.NDArray[np.intp]) -> npt.NDArray[np.object_]:
+    return np.array(names, dtype=object)[at]
 
 
 def ordered(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -16,8 +16,8 @@ from saltrust.analysis.options import Execution, Scoring
 from saltrust.analysis.pixels.scoring import MaskPixels
 from saltrust.analysis.pixels.shape import ShapeDescriptors, describe_shape
 from saltrust.analysis.result import Result
+from saltrust.analysis.scores.kept_rows import Topic, keep_rows
 from saltrust.analysis.select import as_cubes
-from saltrust.analysis.shape.kept_descriptors import keep_masks
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.contents import split_of
 from saltrust.choices import Definition
@@ -27,6 +27,8 @@ Property = Callable[[npt.NDArray[np.bool_]], float]
 
 #: Columns of the table, before those of further properties.
 COLUMNS = ("image", "finding", "reader", *ShapeDescriptors._fields)
+
+_TOPIC = Topic("descriptors", 1, ("image", "finding", "reader"), ("mask_digest", "n_polygons"))
 
 _MEANINGS = {
     "default": "8-connected components; dominant instance by outer-contour length, its rectangle "
@@ -119,15 +121,16 @@ def describe_masks(annotations: Annotations, definition: Definition, cubes: xr.D
     masks = pd.DataFrame(dict(zip(COLUMNS[:3], names, strict=True)))
     masks["mask_digest"] = [annotations.digest(*place) for place in at.tolist()]
     masks["n_polygons"] = annotations.n_polygons[tuple(at.T)]
-    shapes = keep_masks(
-        cubes, masks, {"resolution": annotations.resolution, "definition": definition},
+    shapes = keep_rows(
+        cubes, _TOPIC, masks, {"resolution": annotations.resolution, "definition": definition},
         lambda rows: _measure(annotations, at[rows], definition, progress=execution.progress),
         keep=execution.keep)
-    return pd.concat([masks[list(COLUMNS[:3])], shapes], axis=1).astype({"n_instances": "int64"})
+    table = masks[list(COLUMNS[:3])].assign(**{name: shapes[name] for name in COLUMNS[3:]})
+    return table.astype({"n_instances": "int64"})
 
 
 def _measure(annotations: Annotations, at: npt.NDArray[np.intp], definition: Definition, *,
-             progress: bool) -> pd.DataFrame:
+             progress: bool) -> dict[str, npt.NDArray[np.float64]]:
     """Descriptors of the masks at these positions, image by image."""
     rows: list[ShapeDescriptors] = []
     with tqdm(total=len(np.unique(at[:, 0])), desc="descriptors", unit="image",
@@ -137,7 +140,8 @@ def _measure(annotations: Annotations, at: npt.NDArray[np.intp], definition: Def
             rows.append(_describe(annotations, image, finding, reader, definition))
             bar.update(int(image != last))
             last = image
-    return pd.DataFrame(rows, columns=list(ShapeDescriptors._fields), dtype="float64")
+    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(ShapeDescriptors._fields))
+    return dict(zip(ShapeDescriptors._fields, values.T, strict=True))
 
 
 def _describe(annotations: Annotations, image: int, finding: int, reader: int,

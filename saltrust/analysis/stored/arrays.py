@@ -17,8 +17,18 @@ from saltrust.errors import DataError
 
 
 def dataset_of(cubes: xr.DataTree, group: str) -> xr.Dataset | None:
-    """A group of the cubes with the coordinates it inherits; None where it is absent."""
-    return cubes[group].to_dataset() if group in cubes.children else None
+    """A group of the cubes with the labels it shares with the root; None where it is absent."""
+    return group_of(cubes, group) if group in cubes.children else None
+
+
+def group_of(cubes: xr.DataTree, group: str) -> xr.Dataset:
+    """A group of the cubes with the labels it shares with the root.
+
+    A single label that was selected (``cubes.sel(finding="Edema")``) is left at the root only.
+    """
+    dataset = cubes[group].to_dataset()
+    return dataset.assign_coords({dim: cubes.coords[dim] for dim in ("image", "finding")
+                                  if dim not in dataset.coords and dim in cubes.coords})
 
 
 def labels_of(dataset: xr.Dataset | xr.DataArray, dim: str) -> list[str]:

@@ -1,0 +1,128 @@
+"""What localization needs to know of masks: sizes, where they lie, how two readers' overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from saltrust.analysis.scores.kept_rows import Topic, Values, keep_rows
+from saltrust.analysis.stored.annotations import Annotations
+
+IntArray = npt.NDArray[np.intp]
+
+#: A mask is sampled at the centers of this many rows and columns of cells, whatever its size.
+CELLS = 64
+
+_MASKS = Topic("masks", 1, ("image", "finding", "reader"), ("mask_digest",))
+_PAIRS = Topic("readers", 1, ("image", "finding", "reader_a", "reader_b"),
+               ("digest_a", "digest_b", "digest_points"))
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """The annotations of cubes, and where what is measured of them is kept.
+
+    Attributes
+    ----------
+    annotations : Annotations
+    cubes : xarray.DataTree
+        That the annotations are of.
+    keep : bool
+        Whether measurements are looked up and kept in the store of the cubes.
+    """
+
+    annotations: Annotations
+    cubes: xr.DataTree
+    keep: bool
+
+    def masks(self, at: IntArray) -> Values:
+        """Measurements of masks.
+
+        Parameters
+        ----------
+        at : ndarray of int, shape (n, 3)
+            Positions of image, finding and reader, each annotated.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``area``, shape (n,), in pixels; ``center``, whether the mask covers the central pixel;
+            ``cells``, uint8, shape (n, CELLS * CELLS / 8): packed bits, whether it covers the
+            pixel at the center of each cell, in row order.
+        """
+        rows = self._named(at, ("image", "finding", "reader"))
+        rows["mask_digest"] = [self.annotations.digest(*place) for place in at.tolist()]
+        return keep_rows(self.cubes, _MASKS, rows, self._made_from(),
+                         lambda missing: self._measure_masks(at[missing]), keep=self.keep)
+
+    def pairs(self, at: IntArray) -> Values:
+        """Measurements of pairs of readers' masks.
+
+        Parameters
+        ----------
+        at : ndarray of int, shape (n, 4)
+            Positions of image, finding, reader a and reader b, annotated by both.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``shared``, shape (n,): pixels in both masks; ``first`` and ``any``: whether the first,
+            or any, of a's points lies in b's mask (0 without points).
+        """
+        rows = self._named(at, ("image", "finding", "reader_a", "reader_b"))
+        digest = self.annotations.digest
+        rows["digest_a"] = [digest(i, f, a) for i, f, a, _ in at.tolist()]
+        rows["digest_b"] = [digest(i, f, b) for i, f, _, b in at.tolist()]
+        rows["digest_points"] = [crc32(repr(self.annotations.point_pixels(i, f, a)).encode())
+                                 for i, f, a, _ in at.tolist()]
+        return keep_rows(self.cubes, _PAIRS, rows, self._made_from(),
+                         lambda missing: self._measure_pairs(at[missing]), keep=self.keep)
+
+    def _made_from(self) -> dict[str, str]:
+        return {"resolution": self.annotations.resolution}
+
+    def _named(self, at: IntArray, columns: Sequence[str]) -> pd.DataFrame:
+        kinds = (self.annotations.images, self.annotations.findings, self.annotations.readers,
+                 self.annotations.readers)
+        return pd.DataFrame({name: np.array(labels, dtype=object)[at[:, axis]]
+                             for axis, (name, labels) in enumerate(zip(columns, kinds,
+                                                                       strict=False))})
+
+    def _measure_masks(self, at: IntArray) -> Values:
+        area, center = np.zeros(len(at), dtype=np.int64), np.zeros(len(at), dtype=bool)
+        cells = np.zeros((len(at), CELLS * CELLS // 8), dtype=np.uint8)
+        for k, place in enumerate(at.tolist()):
+            mask = self.annotations.runs(*place)
+            area[k] = mask.area
+            center[k] = mask.covers(mask.height // 2, mask.width // 2)
+            rows, columns = cell_centers(mask.height), cell_centers(mask.width)
+            cells[k] = np.packbits(mask.inside(rows[:, None] + columns * mask.height))
+        return {"area": area, "center": center, "cells": cells}
+
+    def _measure_pairs(self, at: IntArray) -> Values:
+        shared = np.zeros(len(at), dtype=np.int64)
+        covered = np.zeros((2, len(at)), dtype=bool)
+        for k, (image, finding, a, b) in enumerate(at.tolist()):
+            one, two = (self.annotations.runs(image, finding, reader) for reader in (a, b))
+            shared[k] = one.shared_with(two)
+            hits = [two.covers(row, column)
+                    for row, column in self.annotations.point_pixels(image, finding, a)]
+            covered[:, k] = bool(hits and hits[0]), any(hits)
+        return {"shared": shared, "first": covered[0], "any": covered[1]}
+
+
+def cell_centers(size: int) -> npt.NDArray[np.int64]:
+    """Pixels at the centers of the cells along a side.
+
+    Examples
+    --------
+    >>> cell_centers(128)[:3]
+    array([1, 3, 5])
+    """
+    return ((np.arange(CELLS) + 0.5) * size / CELLS).astype(np.int64)
