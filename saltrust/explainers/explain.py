@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from saltrust.explainers.bound import BoundExplainer
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
 from saltrust.explainers.passes.precision import computing_in
-from saltrust.explainers.registry import BoundExplainer
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter, disk_errors
 from saltrust.errors import DataError
 from saltrust.explainers.explain import explain
-from saltrust.explainers.methods.xrai_segments import SegmentStore
+from saltrust.explainers.methods.xrai.segments import SegmentStore
 from saltrust.explainers.passes.context import BatchContext, PassSize
 from saltrust.generate.plan import PlannedModel, Positions
 from saltrust.generate.radiographs import LoadedBatch, RadiographStore

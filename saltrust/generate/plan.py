@@ -13,9 +13,10 @@ import xarray as xr
 
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError, UsageError
+from saltrust.explainers.bound import BoundExplainer, describe_parameters
 from saltrust.explainers.explain import explain
 from saltrust.explainers.passes.precision import check_precision
-from saltrust.explainers.registry import BoundExplainer, describe_parameters, resolve
+from saltrust.explainers.registry import resolve
 from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomization
 from saltrust.models.classifiers.decoding import trained_decoder
 from saltrust.models.classifiers.registry import importable_from

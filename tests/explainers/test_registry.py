@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
+import pkgutil
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -14,20 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import DataError, UsageError
-from saltrust.explainers import registry
+from saltrust.explainers import methods, registry
+from saltrust.explainers.bound import describe_parameters
+from saltrust.explainers.declaration import declared_explainer, explainer
 from saltrust.explainers.explain import explain
 from saltrust.explainers.passes.forward import run_forward
 from saltrust.explainers.registry import (
     BUILT_IN,
-    Explainer,
-    describe_parameters,
+    discover_explainers,
     explainer_names,
     resolve,
 )
 from saltrust.study import ExplainerSpec
 
 OWN = """
-from saltrust.explainers.registry import Explainer
+from saltrust.explainers.declaration import Explainer, explainer
 
 def brightness(model, x, targets, gain: float = 2.0, *, signs=(1, -1)):
     return gain * x.mean(dim=1, keepdim=True).expand(-1, len(targets), -1, -1)
@@ -52,6 +57,11 @@ def of_pass(module, inputs, outputs, *, where="", forward):
     return forward.gradient(0, forward.features[where]).mean() + inputs[:, :len(outputs)]
 
 declared = Explainer("whatever", of_pass, layers=("where",))
+
+@explainer(layers=("where",))
+def decorated(module, inputs, outputs, *, where="", forward):
+    return of_pass(module, inputs, outputs, where=where, forward=forward)
+
 number = 3
 """
 
@@ -71,6 +81,56 @@ def test_built_in_methods_state_formula_and_source(name: str) -> None:
         assert part in text
     assert BUILT_IN[name].summary.endswith(".")
     assert set(BUILT_IN[name].layers) <= set(BUILT_IN[name].defaults)
+
+
+def test_every_method_of_the_package_is_registered() -> None:
+    methods_of_package = {
+        name
+        for item in pkgutil.walk_packages(methods.__path__, f"{methods.__name__}.")
+        for name, function in inspect.getmembers(import_module(item.name), inspect.isfunction)
+        if function.__module__ == item.name and not name.startswith("_")
+        and list(inspect.signature(function).parameters)[:3] == ["module", "inputs", "outputs"]
+    }
+    assert methods_of_package == set(BUILT_IN)
+    ranks = [item.rank for item in BUILT_IN.values()]
+    assert ranks == list(range(1, len(BUILT_IN) + 1))
+
+
+def test_a_module_in_the_folder_of_methods_is_all_that_a_new_method_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "brightness.py").write_text("""
+from saltrust.explainers.declaration import explainer
+from saltrust.explainers.methods.gradient import grad
+
+@explainer(limits={"gain": (0, 10)})
+def brightness(module, inputs, outputs, gain: float = 2.0):
+    return gain * inputs.mean(dim=1, keepdim=True).expand(-1, len(outputs), -1, -1)
+""")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    everything = discover_explainers(methods)
+    del sys.modules["saltrust.explainers.methods.brightness"], methods.brightness
+    # What a module imports from another is not declared twice; without a rank it comes last.
+    assert list(everything) == [*BUILT_IN, "brightness"]
+    monkeypatch.setattr(registry, "BUILT_IN", everything)
+    assert resolve(ExplainerSpec("brightness")).parameters == {"gain": 2.0}
+    with pytest.raises(UsageError, match=r"gain must lie in 0 to 10, not 11\.0"):
+        resolve(ExplainerSpec("brightness", {"gain": 11}))
+
+
+def test_a_wrapper_declares_what_its_function_does() -> None:
+    @explainer(to_inputs=True)
+    def plain(module: Any, inputs: Any, outputs: Any) -> Any:
+        """Maps."""
+
+    @functools.wraps(plain)
+    def wrapper(module: Any, inputs: Any, outputs: Any) -> Any:
+        """Maps, wrapped."""
+
+    declared = declared_explainer(wrapper)
+    assert declared is not None
+    assert (declared.name, declared.function, declared.to_inputs) == ("plain", wrapper, True)
+    assert declared_explainer(test_parameters_are_complete_and_plain) is None
 
 
 def test_parameters_are_complete_and_plain() -> None:
@@ -107,12 +167,13 @@ def test_a_function_of_ones_own(own: str, network: nn.Module, images: Tensor) ->
     torch.testing.assert_close(found.heatmaps[bound.name], expected)
 
 
+@pytest.mark.parametrize("attribute", ["declared", "decorated"])
 def test_a_method_of_ones_own_may_share_the_pass(
-    own: str, network: nn.Module, images: Tensor
+    own: str, attribute: str, network: nn.Module, images: Tensor
 ) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:declared")).fit(network, images[:1])
+    bound = resolve(ExplainerSpec(f"{own}:{attribute}")).fit(network, images[:1])
     assert bound.parameters == {"where": "block"}
-    maps = explain(network, images, [0], [bound]).heatmaps[f"{own}:declared"]
+    maps = explain(network, images, [0], [bound]).heatmaps[f"{own}:{attribute}"]
     forward = run_forward(network, images, layers=("block",))
     shift = forward.gradient(0, forward.features["block"]).mean()
     torch.testing.assert_close(maps, shift + images[:, :1])
@@ -200,8 +261,8 @@ def test_parameters_are_described_once_or_by_model(
 
 
 def test_an_explainer_can_be_called_alone(network: nn.Module, images: Tensor) -> None:
-    explainer: Explainer = BUILT_IN["gradcam"]
+    gradcam = BUILT_IN["gradcam"]
     torch.testing.assert_close(
-        explainer(network, images, [1], layer="block"),
+        gradcam(network, images, [1], layer="block"),
         explain(network, images, [1], [resolve(ExplainerSpec("gradcam"))]).heatmaps["gradcam"],
     )

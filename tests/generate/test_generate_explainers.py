@@ -17,7 +17,7 @@ from saltrust.cache.store import open_cubes
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.methods.integrated_gradients import ig
 from saltrust.explainers.methods.smoothgrad import smoothgrad
-from saltrust.explainers.methods.xrai import xrai
+from saltrust.explainers.methods.xrai.heatmap import xrai
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.registry import BUILT_IN
 from saltrust.generate import batches, plan

@@ -21,7 +21,8 @@ import zarr
 from saltrust.cache.schema import Status
 from saltrust.cache.store import open_cubes, partial_path
 from saltrust.errors import DataError, NothingToDo, UsageError
-from saltrust.explainers.registry import BUILT_IN, Explainer
+from saltrust.explainers.declaration import Explainer
+from saltrust.explainers.registry import BUILT_IN
 from saltrust.generate.job import generate
 from saltrust.study import ExplainerSpec, GenerateSpec, Study
 

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from saltrust.explainers.declaration import explainer
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
 from saltrust.explainers.passes.layers import feature_layer
 
 
+@explainer(rank=5, layers=("layer",))
 def gradcam(
     module: nn.Module,
     inputs: Tensor,
@@ -68,6 +70,7 @@ def gradcam(
     return _upsampled(torch.stack(maps, dim=1), inputs)
 
 
+@explainer(rank=10, layers=("layer",))
 def gradcam_plus_plus(
     module: nn.Module,
     inputs: Tensor,
@@ -129,6 +132,7 @@ def gradcam_plus_plus(
     return _upsampled(torch.stack(maps, dim=1), inputs)
 
 
+@explainer(rank=11, layers=("layer",))
 def eigencam(
     module: nn.Module,
     inputs: Tensor,

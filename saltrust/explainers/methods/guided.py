@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from saltrust.explainers.declaration import explainer
 from saltrust.explainers.methods.class_activation import gradcam
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
 from saltrust.explainers.passes.layers import feature_layer
@@ -19,6 +20,7 @@ from saltrust.explainers.passes.rectifiers import (
 )
 
 
+@explainer(rank=7, to_inputs=True)
 def guided_backprop(
     module: nn.Module,
     inputs: Tensor,
@@ -63,6 +65,7 @@ def guided_backprop(
     return _signal(guided, module, inputs, outputs, forward)
 
 
+@explainer(rank=9, to_inputs=True)
 def deconvnet(
     module: nn.Module,
     inputs: Tensor,
@@ -107,6 +110,7 @@ def deconvnet(
     return _signal(deconvolution, module, inputs, outputs, forward)
 
 
+@explainer(rank=8, to_inputs=True, layers=("layer",))
 def guided_gradcam(
     module: nn.Module,
     inputs: Tensor,

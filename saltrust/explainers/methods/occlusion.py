@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import UsageError
-from saltrust.explainers.passes.context import BatchContext
+from saltrust.explainers.declaration import COUNT, explainer
+from saltrust.explainers.passes.context import LEVELS, BatchContext
 from saltrust.explainers.passes.evaluation import evaluate
 from saltrust.explainers.passes.forward import ForwardPass, frozen, run_forward
 
 
+@explainer(rank=12, limits={"window": COUNT, "stride": (1, "window")}, choices={"fill": LEVELS},
+           trial={"window": 100_000, "stride": 100_000}, full_precision=True)
 def occlusion(
     module: nn.Module,
     inputs: Tensor,

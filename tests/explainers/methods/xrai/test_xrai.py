@@ -20,11 +20,11 @@ from skimage.morphology import dilation, disk
 from torch import Tensor, nn
 
 from saltrust.explainers.explain import explain
-from saltrust.explainers.methods import xrai_segments as segmentation
 from saltrust.explainers.methods.integrated_gradients import ig
-from saltrust.explainers.methods.xrai import xrai
-from saltrust.explainers.methods.xrai_regions import Segmentation, grow_regions
-from saltrust.explainers.methods.xrai_segments import SegmentStore, segment, segment_masks
+from saltrust.explainers.methods.xrai import segments as segmentation
+from saltrust.explainers.methods.xrai.heatmap import xrai
+from saltrust.explainers.methods.xrai.regions import Segmentation, grow_regions
+from saltrust.explainers.methods.xrai.segments import SegmentStore, segment, segment_masks
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.registry import resolve
 from saltrust.study import ExplainerSpec
@@ -249,7 +249,7 @@ def test_an_attribution_that_is_not_finite_gives_nan_and_spares_the_others(
         return maps
 
     expected = xrai(network.eval(), inputs_of(films), [0, 1], steps=2, context=context_of(films))
-    monkeypatch.setattr("saltrust.explainers.methods.xrai.ig", broken)
+    monkeypatch.setattr("saltrust.explainers.methods.xrai.heatmap.ig", broken)
     maps = xrai(network, inputs_of(films), [0, 1], steps=2, context=context_of(films))
     assert maps[1, 0].isnan().all()
     torch.testing.assert_close(maps[0], expected[0])

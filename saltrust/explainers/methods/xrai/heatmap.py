@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saltrust.explainers.methods.integrated_gradients import ig
-from saltrust.explainers.methods.xrai_regions import Segmentation, grow_regions
-from saltrust.explainers.passes.context import BatchContext
+from saltrust.explainers.declaration import COUNT, explainer
+from saltrust.explainers.methods.integrated_gradients import QUADRATURES, ig
+from saltrust.explainers.methods.xrai.regions import Segmentation, grow_regions
+from saltrust.explainers.passes.context import LEVELS, BatchContext
 from saltrust.explainers.passes.forward import ForwardPass
 
 
+@explainer(rank=6, limits={"steps": COUNT, "min_pixels": COUNT},
+           choices={"baselines": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1})
 def xrai(
     module: nn.Module,
     inputs: Tensor,
@@ -35,7 +38,7 @@ def xrai(
     baselines.
 
     The radiograph is segmented once for all findings and models
-    (:func:`saltrust.explainers.methods.xrai_segments.segment`); the same attribution gives the same
+    (:func:`saltrust.explainers.methods.xrai.segments.segment`); the same attribution gives the same
     regions as the authors' ``saliency.core.XRAI`` in full mode.
 
     Parameters
