@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from saltrust.generate.batches import Floats, Resources, explain_batch
+from saltrust.generate.batches import Resources, explain_batch
+from saltrust.generate.network_store import Floats
 from saltrust.generate.plan import PlannedModel
 from saltrust.generate.radiographs import LoadedBatch
 
