@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from saltrust.errors import UsageError, nearest
-from saltrust.models.evaluating import evaluating
+from saltrust.models.eval_mode import eval_mode
 from saltrust.models.preprocessing import GRAY, IMAGENET, INCEPTION, Preprocessing, to_input
 
 
@@ -189,7 +189,7 @@ def check_forward(
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     black = torch.zeros(1, grid, grid, dtype=torch.uint8)
     try:
-        with evaluating(model), torch.no_grad():
+        with eval_mode(model), torch.no_grad():
             output = model(to_input(black, preprocessing, device))
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)

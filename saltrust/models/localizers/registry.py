@@ -9,7 +9,7 @@ from torch import nn
 
 from saltrust.errors import UsageError
 from saltrust.models.classifiers.registry import ARCHITECTURES, Architecture, construct
-from saltrust.models.evaluating import evaluating
+from saltrust.models.eval_mode import eval_mode
 from saltrust.models.localizers.network import localize
 from saltrust.models.preprocessing import GRAY, IMAGENET, Preprocessing, to_input
 
@@ -75,7 +75,7 @@ def check_localize(architecture: str, module: nn.Module, preprocessing: Preproce
     device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
     black = torch.zeros(1, grid, grid, dtype=torch.uint8)
     try:
-        with evaluating(module):
+        with eval_mode(module):
             found = localize(module, to_input(black, preprocessing, device))
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)

@@ -19,7 +19,7 @@ from saltrust.cache.schema import Label
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.passes.differentiable import differentiable_map
 from saltrust.models.classifiers.decoding import DECODER_LOSSES, DecodingClassifier
-from saltrust.models.evaluating import evaluating
+from saltrust.models.eval_mode import eval_mode
 from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.study import GuidanceSpec, ModelSpec, Study
 from saltrust.training.data.augmentation import draw_variation, moved, vary
@@ -173,7 +173,7 @@ def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preproce
                 f"model {model.name!r}: loss {spec.loss!r} of [models.guidance] needs a decoder, "
                 f"and architecture {model.architecture!r} has none; take efficientnet_unet or "
                 "phantom_unet, give your network the method `with_decoder`, or loss = \"set1\"")
-        with evaluating(network), torch.no_grad():
+        with eval_mode(network), torch.no_grad():
             _, decoded = network.with_decoder(black)
         if tuple(decoded.shape) != (1, grid, grid):
             raise UsageError(f"model {model.name!r}: the decoder must return (batch, {grid}, "
@@ -233,7 +233,7 @@ class GuidedTask(ClassifierTask):
             return found
         sums: dict[str, float] = {}
         rows = self.images.rows("val")
-        with evaluating(self.network):
+        with eval_mode(self.network):
             for start in range(0, len(rows), self.spec.batch_size):
                 at = rows[start:start + self.spec.batch_size]
                 part = self._validated(at)

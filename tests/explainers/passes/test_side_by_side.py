@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.explainers.explain import explain
-from saltrust.explainers.passes.side_by_side import side_by_side
+from saltrust.explainers.passes.forward import side_by_side
 from saltrust.explainers.registry import resolve
 from saltrust.study import ExplainerSpec
 

@@ -21,8 +21,7 @@ from saltrust.errors import DataError
 from saltrust.training.data.annotated_images import AnnotatedImages, boxes_around, read_annotations
 from saltrust.training.data.augmentation import Variation
 from saltrust.training.data.images import read_images
-from saltrust.training.data.localizer_data import select_data, warn_of_data
-from saltrust.training.data.moved_annotations import move_boxes, move_masks
+from saltrust.training.data.localizer_data import move_boxes, move_masks, select_data, warn_of_data
 
 
 def read(collection: Any) -> AnnotatedImages:

@@ -16,10 +16,9 @@ from saltrust.errors import DataError, UsageError
 from saltrust.models.checkpoint import read_card, read_weights
 from saltrust.models.classifiers.trained_classifier import load_classifier
 from saltrust.study import EnsembleSpec, ModelSpec, Study
-from saltrust.training.data.sampling import balanced_order
 from saltrust.training.runs.kept_checkpoints import keep_best
 from saltrust.training.task import Validation
-from saltrust.training.tasks.classifier import ClassifierTask, train
+from saltrust.training.tasks.classifier import ClassifierTask, balanced_order, train
 
 Data = Callable[..., Any]
 Make = Callable[..., Study]

@@ -24,8 +24,12 @@ from saltrust.models.torchvision_operators import import_torchvision
 from saltrust.study import LocalizerSpec, Study, TrainSpec
 from saltrust.training.data.annotated_images import read_annotations
 from saltrust.training.data.images import read_images
-from saltrust.training.losses.localizer import segmentation_loss
-from saltrust.training.tasks.localizer import LocalizerTask, check_localizers, train_localizer
+from saltrust.training.tasks.localizer import (
+    LocalizerTask,
+    check_localizers,
+    segmentation_loss,
+    train_localizer,
+)
 
 FINDINGS = ["Left Square", "Right Square"]
 UNET = LocalizerSpec(

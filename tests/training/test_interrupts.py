@@ -11,7 +11,7 @@ import pytest
 from saltrust.files import write_bytes
 from saltrust.models import checkpoint
 from saltrust.models.checkpoint import read_card, sha256_of
-from saltrust.training.runs.interrupts import interrupts_wait
+from saltrust.training.loop import interrupts_wait
 from saltrust.training.task import Validation
 from saltrust.training.tasks.classifier import ClassifierTask, train
 
