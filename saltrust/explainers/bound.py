@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from saltrust.errors import DataError, SaltrustError, UsageError, nearest
 from saltrust.explainers.declaration import Explainer
 from saltrust.explainers.passes.context import BatchContext
-from saltrust.explainers.passes.forward import ForwardPass, frozen
+from saltrust.explainers.passes.forward import ForwardPass, freeze
 from saltrust.explainers.passes.layers import feature_layer
 
 # Errors of methods that live here are the package's fault, and stay as they are.
@@ -51,7 +51,7 @@ class BoundExplainer:
         name = self.explainer.baseline
         return str(self.parameters[name]) if name else ""
 
-    def for_trial(self) -> BoundExplainer:
+    def with_trial_parameters(self) -> BoundExplainer:
         """The same with parameters that make it cheap."""
         return replace(self, parameters={**self.parameters, **self.explainer.trial})
 
@@ -96,7 +96,7 @@ class BoundExplainer:
         context = BatchContext.of(forward.inputs.detach()) if context is None else context
         offered = {"forward": forward, "context": context}
         shared = {key: value for key, value in offered.items() if key in asked}
-        with frozen(forward.module), self._errors_in_sentences():
+        with freeze(forward.module), self._report_errors():
             maps = self.explainer.function(
                 forward.module, forward.inputs.detach(), tuple(outputs),
                 **self.parameters, **shared,
@@ -112,7 +112,7 @@ class BoundExplainer:
         return maps.detach()
 
     @contextmanager
-    def _errors_in_sentences(self) -> Iterator[None]:
+    def _report_errors(self) -> Iterator[None]:
         """Put what a user's own function raises into a sentence; running out of memory is not
         its fault.
         """

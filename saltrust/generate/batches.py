@@ -92,8 +92,8 @@ def explain_batch(model: PlannedModel, loaded: LoadedBatch,
     try:
         inputs = to_input(loaded.pixels, classifier.preprocessing, resources.device)
         explanation = explain(classifier.module, inputs, classifier.output_index, model.explainers,
-                        context=resources.context(loaded, classifier.preprocessing),
-                        precision=resources.precision)
+                              context=resources.context(loaded, classifier.preprocessing),
+                              precision=resources.precision)
         logits = explanation.logits[:, list(classifier.output_index)].to(torch.float32)
         heatmaps = [_to_numpy(explanation.heatmaps[item.name]) for item in model.explainers]
         unknown = torch.full_like(logits, torch.nan)

@@ -118,7 +118,7 @@ def generate(
         resume=resume,
     )
     _record_start(writer)
-    with _map_threads(int(writer.attributes["threads"])):
+    with _use_threads(int(writer.attributes["threads"])):
         write_annotations(writer, collection, progress=progress)
         resources = Resources(plan.device, study.seed, PassSize.on(plan.device),
                               plan.precision)
@@ -161,7 +161,7 @@ def _record_agreement(plan: Plan, model: PlannedModel, writer: StoreWriter,
 
 
 @contextmanager
-def _map_threads(count: int) -> Iterator[None]:
+def _use_threads(count: int) -> Iterator[None]:
     """Compute maps with this number of threads: sums split otherwise differ in their last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -15,7 +15,7 @@ from saltrust.generate.pipeline import overlap
 from saltrust.generate.plan import Plan, Positions
 from saltrust.generate.radiographs import LoadedBatch, RadiographStore
 from saltrust.generate.randomization_plan import RandomizationPlan
-from saltrust.models.random_weights import randomised
+from saltrust.models.random_weights import randomize_weights
 
 
 def run_randomization(plan: Plan, writer: StoreWriter, radiographs: RadiographStore,
@@ -82,8 +82,8 @@ def _explain_stage(plan: Plan, batches: list[Positions], store: NetworkStore,
         return
     position, replicate, stage = store.at
     trained = plan.models[wanted.models[position]]
-    module = randomised(trained.classifier.module, wanted.stops[position][stage - 1],
-                        wanted.seeds[replicate], trained.classifier.name).to(plan.device)
+    module = randomize_weights(trained.classifier.module, wanted.stops[position][stage - 1],
+                               wanted.seeds[replicate], trained.classifier.name).to(plan.device)
     model = replace(trained, classifier=replace(trained.classifier, module=module))
 
     def compute(_batch: Positions, loaded: LoadedBatch) -> BatchResults:

@@ -44,7 +44,7 @@ def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, wha
         unchanged.
     """
     state = model.state_dict()
-    tensors = _renamed(tensors, state)
+    tensors = _rename(tensors, state)
     missing, unexpected, misshapen = _differences(tensors, state)
     if missing or unexpected or misshapen:
         raise DataError(_complaint(path, what, missing, unexpected, misshapen))
@@ -71,7 +71,7 @@ def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str,
         If it cannot be read or anything but the head does not fit.
     """
     state = model.state_dict()
-    tensors = _renamed(read_weights(path), state)
+    tensors = _rename(read_weights(path), state)
     head = _head_names(model)
     missing, unexpected, misshapen = _differences(tensors, state)
     outside_head = [[name for name in names if name not in head]
@@ -112,7 +112,7 @@ def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> d
     encoder = getattr(model, "pretrainable", None)
     if isinstance(encoder, nn.Module):
         state = encoder.state_dict()
-        tensors = _renamed(read_weights(path), state)
+        tensors = _rename(read_weights(path), state)
         missing, unexpected, misshapen = _differences(tensors, state)
         if not missing and all(name.startswith(_CLASSIFIER_HEADS) for name in unexpected):
             if misshapen:
@@ -125,7 +125,7 @@ def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> d
     return fit_pretrained(model, path, architecture)
 
 
-def _renamed(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _rename(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     first_parts = {name.partition(".")[0] for name in state}
     names = {name: name for name in tensors}
     while names:
@@ -155,11 +155,11 @@ def _differences(
 
 def _complaint(path: Path, what: str, missing: list[str], unexpected: list[str],
                misshapen: list[str]) -> str:
-    found = [f"{len(names)} tensors {kind} ({_first(names)})"
-             for kind, names in (("missing", missing), ("left over", unexpected),
-                                 ("of another shape", misshapen)) if names]
-    return (f"weights {path} are not of {what}: {'; '.join(found)}; name the architecture and "
-            "the arguments they were trained with")
+    differences = [f"{len(names)} tensors {kind} ({_first(names)})"
+                   for kind, names in (("missing", missing), ("left over", unexpected),
+                                       ("of another shape", misshapen)) if names]
+    return (f"weights {path} are not of {what}: {'; '.join(differences)}; name the architecture "
+            "and the arguments they were trained with")
 
 
 def _first(names: Iterable[str], count: int = 3) -> str:

@@ -63,13 +63,13 @@ def fit(task: Task, run: Run, *, progress: bool) -> TrainingState:
     remove_unfinished(run.folder)
     remove_others(run.folder, state.kept)
     with (tqdm(desc=run.name, unit="batch", disable=None if progress else True) as bar,
-          _weights_kept_on_interrupt(task, run, state)):
+          _keep_weights_on_interrupt(task, run, state)):
         while state.epoch < spec.epochs and state.waited < spec.patience:
             batches = cut_batches(task.epoch_rows(state.order), spec.batch_size)
             if bar.total is None:
                 bar.total = spec.epochs * len(batches)
                 bar.initial = bar.n = bar.last_print_n = state.steps
-            validations = _epoch(task, run, state, batches, bar)
+            validations = _train_epoch(task, run, state, batches, bar)
             _end_epoch(state, validations)
             write_state(run.folder, state.snapshot(task, run, started_with))
     return state
@@ -112,7 +112,7 @@ def _adopt_best(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def _weights_kept_on_interrupt(task: Task, run: Run, state: TrainingState) -> Iterator[None]:
+def _keep_weights_on_interrupt(task: Task, run: Run, state: TrainingState) -> Iterator[None]:
     """On Ctrl-C before the first validation, keep the weights as they are: better than none."""
     try:
         yield
@@ -124,7 +124,7 @@ def _weights_kept_on_interrupt(task: Task, run: Run, state: TrainingState) -> It
 
 
 @contextlib.contextmanager
-def interrupts_wait() -> Iterator[None]:
+def delay_interrupts() -> Iterator[None]:
     """Let Ctrl-C come through only at the end, as a checkpoint and its card are two files.
 
     Outside the main thread, which alone is told of signals, and where Ctrl-C is ignored,
@@ -166,45 +166,45 @@ class _Mean:
                 for name, total in self._sums.items()}
 
 
-def _epoch(task: Task, run: Run, state: TrainingState, batches: list[Tensor],
-           bar: Any) -> list[Validation]:
+def _train_epoch(task: Task, run: Run, state: TrainingState, batches: list[Tensor],
+                 bar: Any) -> list[Validation]:
     count = run.spec.validations_per_epoch
     validate_after = {math.ceil(k * len(batches) / count) for k in range(1, count + 1)}
     epoch, validations = state.epoch + 1, []
     mean, began = _Mean(), time.perf_counter()
     task.network.train()
     for step, rows in enumerate(batches, start=1):
-        loss = _step(task, run, state, rows, f"at step {step} of epoch {epoch}")
+        loss = _train_step(task, run, state, rows, f"at step {step} of epoch {epoch}")
         mean.add(*loss)
         state.steps += 1
         bar.update()
         if step in validate_after:
-            found = _validate(task, run, f"after step {step} of epoch {epoch}"
-                              if step < len(batches) else f"after epoch {epoch}")
-            validations.append(found)
+            validation = _validate(task, run, f"after step {step} of epoch {epoch}"
+                                   if step < len(batches) else f"after epoch {epoch}")
+            validations.append(validation)
             row = {
-                "epoch": epoch, "step": state.steps, **mean.columns(), "val_loss": found.loss,
-                **found.columns, "learning_rate": state.optimizer.param_groups[0]["lr"],
+                "epoch": epoch, "step": state.steps, **mean.columns(), "val_loss": validation.loss,
+                **validation.columns, "learning_rate": state.optimizer.param_groups[0]["lr"],
                 "seconds": round(time.perf_counter() - began, 3),
             }
             state.rows = [*state.rows, row]
             bar.set_postfix_str(f"epoch {epoch}, loss {row['train_loss']:.3f}, "
-                                f"{task.score_name} {found.score:.3f}")
-            with interrupts_wait():
+                                f"{task.score_name} {validation.score:.3f}")
+            with delay_interrupts():
                 write_metrics(run.folder, state.rows)
-                _keep(task, run, state, found, row, (len(batches), step))
+                _keep(task, run, state, validation, row, (len(batches), step))
             mean, began = _Mean(), time.perf_counter()
             task.network.train()
     return validations
 
 
-def _step(task: Task, run: Run, state: TrainingState, rows: Tensor,
-          where: str) -> tuple[float, BatchLoss]:
+def _train_step(task: Task, run: Run, state: TrainingState, rows: Tensor,
+                where: str) -> tuple[float, BatchLoss]:
     with autocast(run.spec.precision, run.device):
         loss = task.loss(rows, state.variation)
     value = loss.value.item()
     if not math.isfinite(value):
-        raise _diverged(run, where)
+        raise _divergence_error(run, where)
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(loss.value).backward()  # type: ignore[no-untyped-call]
     state.scaler.step(state.optimizer)
@@ -213,44 +213,44 @@ def _step(task: Task, run: Run, state: TrainingState, rows: Tensor,
 
 
 def _validate(task: Task, run: Run, where: str) -> Validation:
-    found = task.validate()
-    if not (math.isfinite(found.loss) and math.isfinite(found.score)):
-        raise _diverged(run, f"on the validation images {where}")
-    return found
+    validation = task.validate()
+    if not (math.isfinite(validation.loss) and math.isfinite(validation.score)):
+        raise _divergence_error(run, f"on the validation images {where}")
+    return validation
 
 
-def _keep(task: Task, run: Run, state: TrainingState, found: Validation, row: dict[str, Any],
+def _keep(task: Task, run: Run, state: TrainingState, validation: Validation, row: dict[str, Any],
           position: tuple[int, int]) -> None:
     """Write the network as the best, and as one of the best of its epoch, if it is."""
-    facts = {"train_loss": row["train_loss"], "val_loss": found.loss, "score": found.score,
-             **found.card}
+    facts = {"train_loss": row["train_loss"], "val_loss": validation.loss,
+             "score": validation.score, **validation.card}
     if run.spec.keep:
         n_batches, step = position
         name = (f"epoch{row['epoch']:0{len(str(run.spec.epochs))}d}"
                 f"-step{step:0{len(str(n_batches))}d}.safetensors")
         candidate = {"file": name, "epoch": row["epoch"], "step": row["step"],
-                     "score": found.score, "loss": found.loss}
+                     "score": validation.score, "loss": validation.loss}
         card = {**run.card, **facts, "epoch": row["epoch"], "step": row["step"]}
         for of_the_best in ("best_epoch", "best_step", "weights_sha256"):
             card.pop(of_the_best, None)
         state.kept = keep_best(task.network, run.folder, state.kept, candidate,
-                                run.spec.keep, card)
+                               run.spec.keep, card)
     best = (run.card.get("score", -math.inf), -run.card.get("val_loss", math.inf))
-    if (found.score, -found.loss) > best:
+    if (validation.score, -validation.loss) > best:
         run.card = save(task.network, run.weights, {
             **run.card, "best_epoch": row["epoch"], "best_step": row["step"], **facts})
 
 
 def _end_epoch(state: TrainingState, validations: list[Validation]) -> None:
     state.epoch += 1
-    score = max(found.score for found in validations)
+    score = max(validation.score for validation in validations)
     state.waited = 0 if score > state.best_score else state.waited + 1
     state.best_score = max(state.best_score, score)
     if state.schedule:
-        state.schedule.step(min(found.loss for found in validations))
+        state.schedule.step(min(validation.loss for validation in validations))
 
 
-def _diverged(run: Run, where: str) -> DataError:
+def _divergence_error(run: Run, where: str) -> DataError:
     return DataError(f"model {run.name!r}: the loss is not a finite number {where}; lower "
                      f"`learning_rate` under [train] (now {run.spec.learning_rate:g}); "
                      f"{run.kept()}")

@@ -15,18 +15,18 @@ from saltrust.analysis.result import plain
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError, NothingToDo
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, write_card
-from saltrust.models.device import choose_device, sensible_threads
+from saltrust.models.device import choose_device, limit_threads
 from saltrust.models.weights import fit_weights
 from saltrust.presets import PRESETS
 from saltrust.study import Study, TrainedEntry
 from saltrust.training.data.images import check_splits
 from saltrust.training.loop import fit
-from saltrust.training.precision import check_precision, tensor_cores
+from saltrust.training.precision import allow_tensor_cores, check_precision
 from saltrust.training.runs.kept_checkpoints import complete_cards, require_kept
 from saltrust.training.runs.resuming import STATE_FILE, check_same_run, read_state, require_whole
 from saltrust.training.runs.run import Run
 from saltrust.training.runs.run_folder import check_run_folder, labels_digest, start_run, versions
-from saltrust.training.runs.seeding import derive_seeds, reproducible
+from saltrust.training.runs.seeding import derive_seeds, seed_torch
 from saltrust.training.state import TrainingState
 from saltrust.training.task import Task
 
@@ -94,7 +94,7 @@ def train_entry(
     check_precision(spec.precision, where)
     check_splits(collection)
     seeds = derive_seeds(study.seed, entry.seed)
-    with sensible_threads(), reproducible(seeds.network, where), tensor_cores(spec.precision):
+    with limit_threads(), seed_torch(seeds.network, where), allow_tensor_cores(spec.precision):
         run = Run(entry.name, folder, spec, seeds, where)
         run.card = _card(collection, study, entry, run)
         make_task = begin(run)
@@ -102,7 +102,7 @@ def train_entry(
         _warn_of_preset(run)
         if resume:
             _look_back(run)
-        with _memory_suffices(run):
+        with _report_lack_of_memory(run):
             task = make_task()
             if run.saved_state is None:
                 start_run(folder, study, where)
@@ -117,7 +117,7 @@ def train_entry(
 
 
 @contextlib.contextmanager
-def _memory_suffices(run: Run) -> Iterator[None]:
+def _report_lack_of_memory(run: Run) -> Iterator[None]:
     """Turn an allocation that fails into a DataError that names the way out.
 
     Raises

@@ -67,7 +67,7 @@ number = 3
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def users_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"own_maps_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -158,22 +158,22 @@ def test_wrong_choices_are_refused(name: str, parameters: dict[str, Any], messag
     assert message in str(raised.value)
 
 
-def test_a_function_of_ones_own(own: str, network: nn.Module, images: Tensor) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:brightness", {"gain": 3}))
-    assert bound.name == f"{own}:brightness"
+def test_a_function_of_ones_own(users_module: str, network: nn.Module, images: Tensor) -> None:
+    bound = resolve(ExplainerSpec(f"{users_module}:brightness", {"gain": 3}))
+    assert bound.name == f"{users_module}:brightness"
     assert json.loads(json.dumps(bound.parameters)) == {"gain": 3.0, "signs": [1, -1]}
-    found = explain(network, images, [2, 1], [bound])
+    explanation = explain(network, images, [2, 1], [bound])
     expected = 3 * images.mean(dim=1, keepdim=True).expand(-1, 2, -1, -1)
-    torch.testing.assert_close(found.heatmaps[bound.name], expected)
+    torch.testing.assert_close(explanation.heatmaps[bound.name], expected)
 
 
 @pytest.mark.parametrize("attribute", ["declared", "decorated"])
 def test_a_method_of_ones_own_may_share_the_pass(
-    own: str, attribute: str, network: nn.Module, images: Tensor
+    users_module: str, attribute: str, network: nn.Module, images: Tensor
 ) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:{attribute}")).fit(network, images[:1])
+    bound = resolve(ExplainerSpec(f"{users_module}:{attribute}")).fit(network, images[:1])
     assert bound.parameters == {"where": "block"}
-    maps = explain(network, images, [0], [bound]).heatmaps[f"{own}:{attribute}"]
+    maps = explain(network, images, [0], [bound]).heatmaps[f"{users_module}:{attribute}"]
     forward = run_forward(network, images, layers=("block",))
     shift = forward.gradient(0, forward.features["block"]).mean()
     torch.testing.assert_close(maps, shift + images[:, :1])
@@ -193,40 +193,42 @@ def test_a_method_of_ones_own_may_share_the_pass(
     ],
 )
 def test_wrong_choices_of_ones_own_are_refused(
-    own: str, attribute: str, parameters: dict[str, Any], message: str
+    users_module: str, attribute: str, parameters: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError) as raised:
-        resolve(ExplainerSpec(f"{own}:{attribute}", parameters))
+        resolve(ExplainerSpec(f"{users_module}:{attribute}", parameters))
     assert message in str(raised.value)
 
 
 def test_any_parameter_reaches_an_open_ended_function(
-    own: str, network: nn.Module, images: Tensor
+    users_module: str, network: nn.Module, images: Tensor
 ) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:open_ended", {"a": 1}))
+    bound = resolve(ExplainerSpec(f"{users_module}:open_ended", {"a": 1}))
     assert explain(network, images, [0], [bound]).heatmaps[bound.name].shape == (3, 1, 16, 20)
 
 
-def test_another_shape_is_refused(own: str, network: nn.Module, images: Tensor) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:wrong_shape"))
+def test_another_shape_is_refused(users_module: str, network: nn.Module, images: Tensor) -> None:
+    bound = resolve(ExplainerSpec(f"{users_module}:wrong_shape"))
     with pytest.raises(DataError, match=r"must return a tensor of shape \(3, 2, 16, 20\)"):
         explain(network, images, [0, 1], [bound])
 
 
 def test_an_error_in_a_function_of_ones_own_is_put_in_a_sentence(
-    own: str, network: nn.Module, images: Tensor
+    users_module: str, network: nn.Module, images: Tensor
 ) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:failing"))
-    with pytest.raises(DataError, match=f"explainer '{own}:failing' failed with IndexError: "):
+    bound = resolve(ExplainerSpec(f"{users_module}:failing"))
+    with pytest.raises(DataError, match=f"explainer '{users_module}:failing' failed with "
+                                        "IndexError: "):
         explain(network, images, [0], [bound])
 
 
 def test_entry_points(
-    own: str, network: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+    users_module: str, network: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def installed(group: str) -> EntryPoints:
         entries = [("bright", "brightness"), ("lost", "no_such"), ("grad", "brightness")]
-        return EntryPoints([EntryPoint(name, f"{own}:{value}", group) for name, value in entries])
+        return EntryPoints([EntryPoint(name, f"{users_module}:{value}", group)
+                            for name, value in entries])
 
     monkeypatch.setattr(registry, "entry_points", installed)
     assert explainer_names() == [*BUILT_IN, "bright", "lost"]

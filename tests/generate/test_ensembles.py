@@ -156,7 +156,7 @@ def test_one_that_is_not_finite_makes_the_mean_so(collection: Any, study: Study,
     assert cubes["saliency"]["model"].values.tolist() == ["wide", "mean"]
 
 
-def test_what_cannot_be_randomised(collection: Any, study: Study, tmp_path: Path) -> None:
+def test_what_cannot_be_randomized(collection: Any, study: Study, tmp_path: Path) -> None:
     alone = averaged(dataclasses.replace(study, randomization=RandomizationSpec(replicates=1)))
     with pytest.raises(UsageError, match="only averaged into ensembles; set keep_members"):
         generate(collection, alone, tmp_path / "out.zarr", progress=False)

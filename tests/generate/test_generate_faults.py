@@ -29,13 +29,13 @@ from saltrust.study import ExplainerSpec, GenerateSpec, Study
 
 def _arrays(path: Path) -> dict[str, bytes]:
     """Every variable as bytes; texts as their list."""
-    found = {}
+    contents = {}
     for name, array in zarr.open_group(path, mode="r").members(max_depth=None):
         if isinstance(array, zarr.Array):
             values = np.asarray(array[:])
             text = values.dtype.kind == "T"
-            found[name] = repr(values.tolist()).encode() if text else values.tobytes()
-    return found
+            contents[name] = repr(values.tolist()).encode() if text else values.tobytes()
+    return contents
 
 
 def _assert_same(one: Path, other: Path) -> None:

@@ -16,7 +16,7 @@ from saltrust.cache.store import open_cubes
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.explain import explain
 from saltrust.explainers.passes.context import BatchContext, PassSize
-from saltrust.explainers.passes.precision import computing_in
+from saltrust.explainers.passes.precision import network_precision
 from saltrust.explainers.registry import resolve
 from saltrust.generate.agreement import correlations, measure_agreement, warn_of_disagreement
 from saltrust.generate.batches import Resources
@@ -52,9 +52,9 @@ def test_bfloat16_changes_maps_but_not_predictions(
     np.testing.assert_array_equal(_maps(half, "occlusion"), _maps(exact, "occlusion"))
     tested = collection.index["split"].values == "test"
     for name in ("grad", "gradcam"):
-        found, expected = _maps(half, name)[tested], _maps(exact, name)[tested]
-        assert not np.array_equal(found, expected)
-        assert np.median(correlations(found, expected)) > 0.99
+        reduced, expected = _maps(half, name)[tested], _maps(exact, name)[tested]
+        assert not np.array_equal(reduced, expected)
+        assert np.median(correlations(reduced, expected)) > 0.99
     assert exact.attrs["precision"] == "float32"
     assert "precision_agreement" not in exact.attrs
     agreement = half.attrs["precision_agreement"]
@@ -86,7 +86,7 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written
     with pytest.raises(UsageError, match="'tf32' needs a CUDA device, and this job runs on cpu"):
         generate(collection, three, tmp_path / "out.zarr", precision="tf32", progress=False)
     assert not (tmp_path / "out.zarr.partial").exists()
-    with pytest.raises(UsageError, match="not offered on mps"), computing_in(
+    with pytest.raises(UsageError, match="not offered on mps"), network_precision(
             "bf16", torch.device("mps")):
         pass
 
@@ -94,10 +94,10 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written
 def test_settings_of_torch_come_back() -> None:
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
-    with computing_in("tf32", torch.device("cuda")):
+    with network_precision("tf32", torch.device("cuda")):
         assert matmul.allow_tf32
         assert cudnn.allow_tf32
-    with computing_in("float32", torch.device("cuda")):
+    with network_precision("float32", torch.device("cuda")):
         # torch's own default is TensorFloat-32 in convolutions.
         assert not cudnn.allow_tf32
     assert (matmul.allow_tf32, cudnn.allow_tf32) == before
@@ -125,9 +125,9 @@ def test_methods_that_disagree_are_named(
                                 explainers=(resolve(ExplainerSpec("grad")),))
     pixels = np.stack([collection.radiograph(f"image-{i:03d}", (24, 24)).pixels for i in range(3)])
     loaded = LoadedBatch(("a", "b", "c"), pixels, {})
-    found = measure_agreement(model, loaded, Resources(CPU, 0, PassSize(), "bf16"))
+    agreement = measure_agreement(model, loaded, Resources(CPU, 0, PassSize(), "bf16"))
     with caplog.at_level(logging.WARNING):
-        warn_of_disagreement("spoiled", "bf16", found)
+        warn_of_disagreement("spoiled", "bf16", agreement)
     assert "model 'spoiled': maps of 'grad' in bf16 correlate" in caplog.text
 
 

@@ -23,7 +23,7 @@ from saltrust.generate.job import generate
 from saltrust.models.checkpoint import save
 from saltrust.models.classifiers.small import PhantomNet
 from saltrust.models.preprocessing import to_input
-from saltrust.models.random_weights import randomised
+from saltrust.models.random_weights import randomize_weights
 from saltrust.models.stages import natural_stages
 from saltrust.study import RandomizationSpec, Study
 from saltrust.study_file import read_study
@@ -38,13 +38,13 @@ def random_study(study: Study) -> Study:
 
 
 def variables(path: Path) -> dict[str, bytes]:
-    found = {}
+    contents = {}
     for name, array in zarr.open_group(path, mode="r").members(max_depth=None):
         if isinstance(array, zarr.Array):
             values = np.asarray(array[:])
-            found[name] = (repr(values.tolist()).encode() if values.dtype.kind == "T"
-                           else values.tobytes())
-    return found
+            contents[name] = (repr(values.tolist()).encode() if values.dtype.kind == "T"
+                              else values.tobytes())
+    return contents
 
 
 def test_every_stage_of_every_replicate(
@@ -93,7 +93,7 @@ def test_probabilities_and_maps_are_those_of_the_random_networks(
     pixels = collection.radiograph(str(group["image"].values[image]), (24, 24)).pixels
     for replicate, seed in enumerate(group["replicate_seed"].values.tolist()):
         for stage in (1, 2, 3):
-            fresh = randomised(network, stages[:stage], seed, "wide")
+            fresh = randomize_weights(network, stages[:stage], seed, "wide")
             inputs = to_input(pixels[None], network.preprocessing).requires_grad_()
             logits = fresh(inputs)
             where = {"image": image, "model": 1, "replicate": replicate, "stage": stage}
@@ -183,7 +183,7 @@ def test_chosen_stages_models_and_the_last_stage(
      "model 'narrow' has no stage 'heads' of randomization; did you mean 'head'"),
     (RandomizationSpec(1, images=9), "images = 9 .* more than the 8 images of split 'test'"),
 ])
-def test_what_cannot_be_randomised_is_refused_before_anything_is_written(
+def test_what_cannot_be_randomized_is_refused_before_anything_is_written(
     collection: Any, study: Study, tmp_path: Path, spec: RandomizationSpec, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):

@@ -67,7 +67,7 @@ def gradcam(
     for output in outputs:
         weights = forward.gradient(output, features).mean(dim=(2, 3))
         maps.append(torch.einsum("bk,bkyx->byx", weights, values).relu())
-    return _upsampled(torch.stack(maps, dim=1), inputs)
+    return _upsample(torch.stack(maps, dim=1), inputs)
 
 
 @explainer(rank=10, layers=("layer",))
@@ -129,7 +129,7 @@ def gradcam_plus_plus(
         share = torch.where(gradient > 0, share, 0)
         weights = (share * gradient).sum(dim=(2, 3))
         maps.append(torch.einsum("bk,bkyx->byx", weights, values).relu())
-    return _upsampled(torch.stack(maps, dim=1), inputs)
+    return _upsample(torch.stack(maps, dim=1), inputs)
 
 
 @explainer(rank=11, layers=("layer",))
@@ -200,7 +200,7 @@ def eigencam(
     agreement = (projection * total).sum(dim=1, keepdim=True)
     projection = torch.where(agreement < 0, -projection, projection)
     maps = projection.view(len(values), 1, *values.shape[2:])
-    return _upsampled(maps, inputs).repeat(1, len(outputs), 1, 1)
+    return _upsample(maps, inputs).repeat(1, len(outputs), 1, 1)
 
 
 def _with_features(module: nn.Module, inputs: Tensor, layer: str,
@@ -211,6 +211,6 @@ def _with_features(module: nn.Module, inputs: Tensor, layer: str,
     return layer, forward
 
 
-def _upsampled(maps: Tensor, inputs: Tensor) -> Tensor:
+def _upsample(maps: Tensor, inputs: Tensor) -> Tensor:
     return functional.interpolate(maps, size=inputs.shape[2:], mode="bilinear",
                                   align_corners=False)

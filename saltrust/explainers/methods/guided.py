@@ -15,7 +15,7 @@ from saltrust.explainers.passes.rectifiers import (
     CopiedBack,
     deconvolution,
     guided,
-    rectified_by,
+    rectifier_rule,
     works_on_views,
 )
 
@@ -168,11 +168,11 @@ def _signal(rule: Callable[[Any], Any], module: nn.Module, inputs: Tensor,
     shared = forward
 
     def compute() -> Tensor:
-        own = shared
+        forward = shared
         if works_on_views(shared.logits):
             with CopiedBack():
-                own = run_forward(module, inputs)
-        with rectified_by(rule, own.logits):
-            return own.maps(outputs, lambda signal: signal.sum(dim=1))
+                forward = run_forward(module, inputs)
+        with rectifier_rule(rule, forward.logits):
+            return forward.maps(outputs, lambda signal: signal.sum(dim=1))
 
-    return shared.once((rule.__name__, tuple(outputs)), compute)
+    return shared.compute_once((rule.__name__, tuple(outputs)), compute)

@@ -76,7 +76,7 @@ def ig(
 
     if forward is None:
         return compute()
-    return forward.once(("ig", tuple(outputs), steps, baseline, quadrature), compute)
+    return forward.compute_once(("ig", tuple(outputs), steps, baseline, quadrature), compute)
 
 
 @explainer(rank=4, limits={"steps": COUNT, "samples": COUNT, "noise": (0, 10)},

@@ -22,7 +22,7 @@ from saltrust.explainers.passes.evaluation import evaluate
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[nn.Module]:
+def freeze(module: nn.Module) -> Iterator[nn.Module]:
     """Hold a network in evaluation mode with weights that carry no gradient.
 
     On leaving, also by an exception, every submodule's training mode and every parameter's
@@ -57,17 +57,17 @@ class ForwardPass:
     features : dict of str to Tensor
         What each layer asked for returned, by dotted name.  Operations that later worked in
         place on it (``relu(features, inplace=True)``) worked on a copy.
-    found : dict
-        What explainers of this batch computed and others may use (:meth:`once`).
+    kept : dict
+        What explainers of this batch computed and others may use (:meth:`compute_once`).
     """
 
     module: nn.Module
     inputs: Tensor
     logits: Tensor
     features: Mapping[str, Tensor]
-    found: dict[Hashable, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    kept: dict[Hashable, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+    def compute_once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """Compute something that several explainers of the batch need only once.
 
         Parameters
@@ -77,9 +77,9 @@ class ForwardPass:
         compute : callable
             Its result is kept as long as the pass.
         """
-        if key not in self.found:
-            self.found[key] = compute().detach()
-        return self.found[key]
+        if key not in self.kept:
+            self.kept[key] = compute().detach()
+        return self.kept[key]
 
     def gradient(self, output: int, target: Tensor) -> Tensor:
         """Gradient of one logit, per image, with respect to ``inputs`` or a feature map.
@@ -123,7 +123,7 @@ class ForwardPass:
             Indices of F logits.
         reduce : callable
             Of a gradient (B, C, H, W); gives maps (B, H, W).  Called in threads
-            (:func:`side_by_side`).
+            (:func:`map_threads`).
 
         Returns
         -------
@@ -135,12 +135,12 @@ class ForwardPass:
             If no logit carries a gradient.
         """
         return torch.stack(
-            side_by_side(lambda output: reduce(self.gradient(output, self.inputs)), outputs,
-                         self.inputs.device), dim=1)
+            map_threads(lambda output: reduce(self.gradient(output, self.inputs)), outputs,
+                        self.inputs.device), dim=1)
 
 
-def side_by_side(way_back: Callable[[int], Tensor], outputs: Sequence[int],
-                 device: torch.device) -> list[Tensor]:
+def map_threads(way_back: Callable[[int], Tensor], outputs: Sequence[int],
+                device: torch.device) -> list[Tensor]:
     """Call a function for each finding; on a CPU, in as many threads as torch may use.
 
     A gradient consists of hundreds of small operations, each of which gains little from a second
@@ -164,7 +164,7 @@ def side_by_side(way_back: Callable[[int], Tensor], outputs: Sequence[int],
     --------
     >>> x = torch.tensor([2.0, 3.0], requires_grad=True)
     >>> y = x ** 2
-    >>> side_by_side(lambda k: torch.autograd.grad(y[k], x, retain_graph=True)[0], [0, 1], x.device)
+    >>> map_threads(lambda k: torch.autograd.grad(y[k], x, retain_graph=True)[0], [0, 1], x.device)
     [tensor([4., 0.]), tensor([0., 6.])]
     """
     threads = torch.get_num_threads()
@@ -231,7 +231,7 @@ def run_forward(
         return hook
 
     differentiate = to_inputs or bool(layers)
-    with frozen(module), torch.set_grad_enabled(differentiate), ExitStack() as hooks:
+    with freeze(module), torch.set_grad_enabled(differentiate), ExitStack() as hooks:
         for name in layers:
             part = module.get_submodule(name)
             hooks.enter_context(part.register_forward_hook(keep(name)))

@@ -115,9 +115,9 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
 def preprocessing_of(architecture: str, model: nn.Module,
                      known: Mapping[str, Architecture] = ARCHITECTURES) -> Preprocessing:
     """The input contract of a model: its own, that of its architecture, or ImageNet's."""
-    own = getattr(model, "preprocessing", None)
-    if isinstance(own, Preprocessing):
-        return own
+    stated = getattr(model, "preprocessing", None)
+    if isinstance(stated, Preprocessing):
+        return stated
     named = known.get(architecture)
     return named.preprocessing if named else IMAGENET
 
@@ -199,6 +199,6 @@ def check_forward(
         ) from error
     shape = tuple(getattr(output, "shape", ()))
     if shape != (1, n_outputs):
-        found = f"shape {shape}" if shape else f"a {type(output).__name__}"
+        returned = f"shape {shape}" if shape else f"a {type(output).__name__}"
         raise UsageError(f"architecture {architecture!r} must return logits of shape (batch, "
-                         f"{n_outputs}), not {found} for one image")
+                         f"{n_outputs}), not {returned} for one image")

@@ -76,14 +76,14 @@ def check_localize(architecture: str, module: nn.Module, preprocessing: Preproce
     black = torch.zeros(1, grid, grid, dtype=torch.uint8)
     try:
         with eval_mode(module):
-            found = localize(module, to_input(black, preprocessing, device))
+            localization = localize(module, to_input(black, preprocessing, device))
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise UsageError(
             f"architecture {architecture!r} cannot localise in {preprocessing.channels}-channel "
             f"images of {grid} x {grid} pixels ({reason}); change `grid` of the study, or return "
             "logits of every pixel") from error
-    shape = tuple(found.heatmaps.shape)
+    shape = tuple(localization.heatmaps.shape)
     if shape != (1, n_outputs, grid, grid):
         raise UsageError(f"architecture {architecture!r} must return logits of shape (batch, "
                          f"{n_outputs}, {grid}, {grid}) at this grid, not {shape} for one image")

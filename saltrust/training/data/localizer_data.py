@@ -14,7 +14,7 @@ from torch import Tensor
 from saltrust.errors import DataError
 from saltrust.models.localizers.network import BoxTargets
 from saltrust.training.data.annotated_images import AnnotatedImages
-from saltrust.training.data.augmentation import Variation, draw_variation, moved, vary
+from saltrust.training.data.augmentation import Variation, draw_variation, move_maps, vary
 
 #: Boxes that are cut down to less, in pixels of the grid, are no targets.
 _SMALLEST_BOX = 1.0
@@ -114,9 +114,9 @@ class LocalizerData:
 
     def _targets(self, row: int) -> BoxTargets:
         boxes, columns = self.annotated.boxes[row]
-        own = np.isin(columns, self.columns)
-        places = [self.columns.index(column) for column in columns[own].tolist()]
-        return _large_enough(torch.from_numpy(boxes[own]),
+        wanted = np.isin(columns, self.columns)
+        places = [self.columns.index(column) for column in columns[wanted].tolist()]
+        return _large_enough(torch.from_numpy(boxes[wanted]),
                              torch.tensor(places, dtype=torch.int64))
 
 
@@ -139,7 +139,8 @@ def move_masks(masks: Tensor, variation: Variation) -> Tensor:
         In where at least half of a pixel is; the border is repeated, as that of the images.
     """
     return torch.stack([
-        moved(masks[:, column].float(), variation.shift, variation.angle, outside="border") >= 0.5
+        move_maps(masks[:, column].float(), variation.shift, variation.angle,
+                  outside="border") >= 0.5
         for column in range(masks.shape[1])], dim=1)
 
 

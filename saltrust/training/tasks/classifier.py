@@ -27,7 +27,7 @@ from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.models.weights import fit_pretrained
 from saltrust.study import ModelSpec, Study, TrainSpec
 from saltrust.training.data.augmentation import augment
-from saltrust.training.data.images import LabelledImages, read_images
+from saltrust.training.data.images import LabeledImages, read_images
 from saltrust.training.data.targets import label_loss
 from saltrust.training.evaluation import evaluate_auc, predict
 from saltrust.training.runs.run import Run
@@ -43,7 +43,7 @@ def train(
     model: ModelSpec,
     *,
     device: str = "auto",
-    images: Callable[[], LabelledImages] | None = None,
+    images: Callable[[], LabeledImages] | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: bool = True,
@@ -126,7 +126,7 @@ class ClassifierTask:
     name: str
     network: nn.Module
     device: torch.device
-    images: LabelledImages
+    images: LabeledImages
     spec: TrainSpec
     preprocessing: Preprocessing
     selected: npt.NDArray[np.intp]
@@ -151,11 +151,11 @@ class ClassifierTask:
         try:
             outputs = self.network(to_input(pixels, self.preprocessing, self.device))
         except ValueError as error:  # Batch normalisation of a single value.
-            raise self.too_small(len(rows), error) from error
+            raise self.size_error(len(rows), error) from error
         return BatchLoss(*label_loss(outputs.float(), self.images.labels[images],
                                      self.spec.uncertain))
 
-    def too_small(self, n: int, error: ValueError) -> DataError:
+    def size_error(self, n: int, error: ValueError) -> DataError:
         """What to say when batch normalisation has a single value to go by."""
         return DataError(f"model {self.name!r} cannot be trained on batches of {n} at a grid of "
                          f"{self.images.pixels.shape[-1]}: {error}")
@@ -234,7 +234,7 @@ def start_network(
     }
 
 
-def check_labels(images: LabelledImages, selected: npt.NDArray[np.intp]) -> None:
+def check_labels(images: LabeledImages, selected: npt.NDArray[np.intp]) -> None:
     """Say which findings cannot be learned or judged; refuse where none of the selected can."""
     def lacking(split: str) -> list[str]:
         labels = images.labels[images.rows(split)]

@@ -239,10 +239,10 @@ class LocalizerTask:
         with eval_mode(self.network), torch.no_grad():
             for chosen in torch.split(torch.from_numpy(rows), self.spec.batch_size):
                 batch = self.data.batch(chosen.numpy())
-                found = localize(self.network, self._inputs(batch))
-                scores.append(found.scores)
+                localization = localize(self.network, self._inputs(batch))
+                scores.append(localization.scores)
                 for image, column in np.argwhere(self.data.positive[chosen.numpy()]):
-                    areas = curve_areas(found.heatmaps[image, column].numpy(),
+                    areas = curve_areas(localization.heatmaps[image, column].numpy(),
                                         batch.masks[image, column].numpy())
                     precision[self.data.findings[column]].append(areas.average_precision)
         return {

@@ -52,8 +52,8 @@ def test_the_best_of_each_epoch_are_kept(
     folder = run(squares(train=48), study(validations_per_epoch=3, keep=2))
     expected = {"epoch1-step4": (1, 4), "epoch1-step6": (1, 6), "epoch2-step2": (2, 2),
                 "epoch2-step4": (2, 4)}
-    found = {path.name for path in (folder / "checkpoints").iterdir()}
-    assert found == {name + end for name in expected for end in (".safetensors", ".json")}
+    files = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert files == {name + end for name in expected for end in (".safetensors", ".json")}
     for name, (epoch, step) in expected.items():
         weights = read_weights(folder / "checkpoints" / f"{name}.safetensors")
         assert all(torch.equal(weights[key], seen[epoch, step][key]) for key in weights)

@@ -81,8 +81,8 @@ def xrai(
     height, width = values.shape[2:]
     for image, gray in enumerate(context.gray(inputs)):
         segmentation = Segmentation.of(context.segments.masks(gray), (height, width))
-        for finding, found in enumerate(values[image]):
+        for finding, of_finding in enumerate(values[image]):
             maps[image, finding] = (
-                grow_regions(found, segmentation, min_pixels).heatmap
-                if np.isfinite(found).all() else np.nan)
+                grow_regions(of_finding, segmentation, min_pixels).heatmap
+                if np.isfinite(of_finding).all() else np.nan)
     return torch.from_numpy(maps).to(inputs)
