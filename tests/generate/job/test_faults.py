@@ -49,7 +49,7 @@ def _assert_same(one: Path, other: Path) -> None:
 def test_killed_at_any_moment_and_resumed_the_cubes_are_the_same(
     seed: int, tmp_path: Path
 ) -> None:
-    script = Path(__file__).with_name("tiny_study.py")
+    script = Path(__file__).parents[1] / "tiny_study.py"
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path), str(seed)], capture_output=True, text=True,
         check=False, timeout=120)
