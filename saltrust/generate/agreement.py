@@ -92,7 +92,16 @@ def _summary(values: np.ndarray) -> dict[str, Any]:
 
 
 def warn_of_disagreement(model: str, precision: str, agreement: Mapping[str, Any]) -> None:
-    """Name the methods whose maps this precision changes."""
+    """Name the methods whose maps this precision changes.
+
+    Parameters
+    ----------
+    model : str
+        Its name.
+    precision : {'tf32', 'bf16'}
+    agreement : mapping
+        From :func:`measure_agreement`.
+    """
     for name, summary in agreement["explainers"].items():
         correlation = summary["correlation_median"]
         if correlation is not None and correlation < LEAST_CORRELATION:

@@ -83,6 +83,12 @@ def explain_batch(model: PlannedModel, loaded: LoadedBatch,
                   resources: Resources) -> ExplainedBatch:
     """Run a model and its explainers on a batch; the model lies on the device already.
 
+    Parameters
+    ----------
+    model : PlannedModel
+    loaded : LoadedBatch
+    resources : Resources
+
     Raises
     ------
     DataError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,6 +35,24 @@ TOLERATED_GAP = 0.1
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Overrides:
+    """What a run decides in place of ``[generate]`` of its study; None leaves it to the study.
+
+    Attributes
+    ----------
+    device : {'auto', 'cuda', 'mps', 'cpu'}, optional
+    precision : {'float32', 'tf32', 'bf16'}, optional
+        In which heatmaps are computed.
+    """
+
+    device: str | None = None
+    precision: str | None = None
+
+
+_NO_OVERRIDES = Overrides()
+
+
 def generate(
     collection: Collection,
     study: Study,
@@ -41,8 +60,7 @@ def generate(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
+    overrides: Overrides = _NO_OVERRIDES,
     progress: bool = True,
     command_line: str = "",
 ) -> Path:
@@ -63,10 +81,8 @@ def generate(
         Where the finished store will be.
     overwrite, resume : bool
         Replace what is there; go on with what is unfinished.
-    device : {'auto', 'cuda', 'mps', 'cpu'}, optional
-        Instead of the study's.
-    precision : {'float32', 'tf32', 'bf16'}, optional
-        Instead of the study's.
+    overrides : Overrides
+        What this run decides in place of the study: device and precision.
     progress : bool
         Whether to show bars on a terminal's stderr.
     command_line : str
@@ -89,34 +105,11 @@ def generate(
         If models or data do not fit, a radiograph cannot be decoded, or the disk is full; what
         was finished stays in ``<output>.partial``.
     """
-    plan = make_plan(collection, study, choose_device(device or study.generate.device),
-                     precision or study.generate.precision)
-    n_points, n_boxes = instance_counts(collection)
-    explainers = plan.explainer_labels()
-    models = plan.model_labels()
-    groups = ["radiograph", "reference"]
-    for name, wanted in (("prediction", plan.has_models), ("saliency", explainers is not None),
-                         ("randomization", plan.randomization is not None),
-                         ("localizer", bool(plan.localizers))):
-        if wanted:
-            groups.append(name)
-    writer = create_store(
-        output,
-        index=collection.index,
-        grid=plan.grid,
-        groups=groups,
-        models=models if plan.has_models else None,
-        explainers=explainers,
-        randomization=None if plan.randomization is None else plan.randomization.labels(models),
-        localizers=plan.localizer_labels() if plan.localizers else None,
-        n_points=n_points,
-        n_boxes=n_boxes,
-        n_fixations=fixation_count(collection),
-        identity=identity(plan, collection),
-        attributes=attributes(plan, collection, command_line),
-        overwrite=overwrite,
-        resume=resume,
-    )
+    device = choose_device(overrides.device or study.generate.device)
+    plan = make_plan(collection, study, device,
+                     overrides.precision or study.generate.precision)
+    writer = _open_store(plan, collection, output, command_line, overwrite=overwrite,
+                         resume=resume)
     _record_start(writer)
     with _use_threads(int(writer.attributes["threads"])):
         write_annotations(writer, collection, progress=progress)
@@ -135,6 +128,37 @@ def generate(
         run_randomization(plan, writer, radiographs, resources, progress=progress)
         run_localizers(plan, writer, radiographs, progress=progress)
     return writer.finish()
+
+
+def _open_store(plan: Plan, collection: Collection, output: str | Path, command_line: str, *,
+                overwrite: bool, resume: bool) -> StoreWriter:
+    """Create the store with all groups that the plan will fill, or reopen what is unfinished."""
+    n_points, n_boxes = instance_counts(collection)
+    explainers = plan.explainer_labels()
+    models = plan.model_labels()
+    groups = ["radiograph", "reference"]
+    for name, wanted in (("prediction", plan.has_models), ("saliency", explainers is not None),
+                         ("randomization", plan.randomization is not None),
+                         ("localizer", bool(plan.localizers))):
+        if wanted:
+            groups.append(name)
+    return create_store(
+        output,
+        index=collection.index,
+        grid=plan.grid,
+        groups=groups,
+        models=models if plan.has_models else None,
+        explainers=explainers,
+        randomization=None if plan.randomization is None else plan.randomization.labels(models),
+        localizers=plan.localizer_labels() if plan.localizers else None,
+        n_points=n_points,
+        n_boxes=n_boxes,
+        n_fixations=fixation_count(collection),
+        identity=identity(plan, collection),
+        attributes=attributes(plan, collection, command_line),
+        overwrite=overwrite,
+        resume=resume,
+    )
 
 
 def _record_start(writer: StoreWriter) -> None:

@@ -52,6 +52,13 @@ def localize_batch(localizer: Localizer, loaded: LoadedBatch,
                    device: torch.device) -> BatchResults:
     """Run a localizer on a batch; it lies on the device already.
 
+    Parameters
+    ----------
+    localizer : Localizer
+    loaded : LoadedBatch
+    device : torch.device
+        Where the localizer lies.
+
     Raises
     ------
     DataError

@@ -58,6 +58,15 @@ def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str,
     The classification head, which is the module that holds the last parameter, keeps its
     random weights where the file has none of its shape; everything else must fit.
 
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    path : pathlib.Path
+        File of weights.
+    architecture : str
+        For messages.
+
     Returns
     -------
     dict
@@ -96,6 +105,15 @@ def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> d
     The encoder is the module's attribute ``pretrainable``, where it has one.  Weights that hold
     all of it, and nothing else but the head of a classifier, start the encoder alone; others
     must be of the whole network, as for :func:`fit_pretrained`.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    path : pathlib.Path
+        File of weights.
+    architecture : str
+        For messages.
 
     Returns
     -------

@@ -20,13 +20,14 @@ from saltrust.explainers.passes.precision import network_precision
 from saltrust.explainers.registry import resolve
 from saltrust.generate.agreement import correlations, measure_agreement, warn_of_disagreement
 from saltrust.generate.batches import Resources
-from saltrust.generate.job import generate
+from saltrust.generate.job import Overrides, generate
 from saltrust.generate.plan import make_plan
 from saltrust.generate.radiographs import LoadedBatch
 from saltrust.study import ExplainerSpec, Study
 
 METHODS = ("grad", "gradcam", "occlusion")
 CPU = torch.device("cpu")
+HALF = Overrides(precision="bf16")
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_bfloat16_changes_maps_but_not_predictions(
     collection: Any, three: Study, tmp_path: Path
 ) -> None:
     exact = open_cubes(generate(collection, three, tmp_path / "exact.zarr", progress=False))
-    half = open_cubes(generate(collection, three, tmp_path / "half.zarr", precision="bf16",
+    half = open_cubes(generate(collection, three, tmp_path / "half.zarr", overrides=HALF,
                                progress=False))
     np.testing.assert_array_equal(half["prediction/logit"].values,
                                   exact["prediction/logit"].values)
@@ -76,7 +77,7 @@ def test_an_unfinished_job_keeps_its_precision(
     partial = generate(collection, three, tmp_path / "out.zarr", progress=False)
     partial.rename(tmp_path / "out.zarr.partial")
     with pytest.raises(UsageError, match="was begun with another precision"):
-        generate(collection, three, tmp_path / "out.zarr", precision="bf16", resume=True,
+        generate(collection, three, tmp_path / "out.zarr", overrides=HALF, resume=True,
                  progress=False)
 
 
@@ -84,7 +85,8 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written
     collection: Any, three: Study, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="'tf32' needs a CUDA device, and this job runs on cpu"):
-        generate(collection, three, tmp_path / "out.zarr", precision="tf32", progress=False)
+        generate(collection, three, tmp_path / "out.zarr",
+                 overrides=Overrides(precision="tf32"), progress=False)
     assert not (tmp_path / "out.zarr.partial").exists()
     with pytest.raises(UsageError, match="not offered on mps"), network_precision(
             "bf16", torch.device("mps")):

@@ -99,7 +99,9 @@ def gradcam_plus_plus(
     outputs : sequence of int
         Indices of the F logits to explain.
     layer : str
-        As in :func:`gradcam`.
+        Dotted name of the layer; empty: the last spatial feature map
+        (:func:`saltrust.explainers.passes.layers.feature_layer`).  The feature maps are what the
+        layer itself returns, before a rectifier that the network applies to them as a function.
     forward : ForwardPass, optional
         A pass over the same inputs that kept ``layer``, to share.
 
@@ -157,7 +159,9 @@ def eigencam(
     outputs : sequence of int
         Indices of the F logits, of which only the number counts.
     layer : str
-        As in :func:`gradcam`.
+        Dotted name of the layer; empty: the last spatial feature map
+        (:func:`saltrust.explainers.passes.layers.feature_layer`).  The feature maps are what the
+        layer itself returns, before a rectifier that the network applies to them as a function.
     centered : bool
         Whether each feature map's mean is taken off first, as ``pytorch-grad-cam`` does and the
         paper does not.

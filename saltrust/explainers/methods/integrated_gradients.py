@@ -116,8 +116,11 @@ def smooth_ig(
         :func:`saltrust.explainers.methods.smoothgrad.smoothgrad`.
     noise : float
         Standard deviation as a part of the image's range.
-    baseline, quadrature
-        As in :func:`ig`; the baseline carries no noise.
+    baseline : {'black', 'gray', 'white'}
+        Gray level of the baseline image, before it is normalised for the network; it carries
+        no noise.
+    quadrature : {'right', 'midpoint', 'trapezoid', 'gauss-legendre'}
+        Positions and weights of the steps (:func:`path_positions`).
     context : BatchContext, optional
         Seed and names of the images, from which the noise follows; black and white.
 

@@ -246,6 +246,15 @@ def run_forward(
 def check_logits(module: nn.Module, logits: Any, n_images: int) -> None:
     """Refuse what is not one row of logits per image.
 
+    Parameters
+    ----------
+    module : torch.nn.Module
+        For the message.
+    logits : object
+        What it returned.
+    n_images : int
+        How many it was given.
+
     Raises
     ------
     DataError

@@ -59,7 +59,7 @@ def network_precision(precision: str, device: torch.device) -> Iterator[None]:
     Raises
     ------
     UsageError
-        As :func:`check_precision`.
+        If the precision is not known, or the device does not have it.
     """
     check_precision(precision, device)
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn

@@ -164,7 +164,7 @@ def rectifier_rule(rule: Callable[[Node], Any], logits: Tensor) -> Iterator[None
     Raises
     ------
     DataError
-        As :func:`rectifier_nodes`.
+        If the graph has no rectifier, or a part of the network is hidden in one node.
     """
     with ExitStack() as hooks:
         for node in rectifier_nodes(logits):

@@ -91,10 +91,20 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
               arguments: Mapping[str, Any]) -> nn.Module:
     """Build a network by a name of ``known`` or by ``package.module:factory``.
 
+    Parameters
+    ----------
+    architecture : str
+    known : mapping of str to Architecture
+    n_outputs : int
+        Number of findings, at least 1.
+    arguments : mapping
+        Keywords for the factory.
+
     Raises
     ------
     UsageError
-        As :func:`build`.
+        If the name is not known, its module or attribute is not there, or the factory refuses
+        the arguments or returns something else.
     """
     if n_outputs < 1:
         raise UsageError(f"architecture {architecture!r} needs at least one finding to predict")
@@ -114,7 +124,16 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
 
 def preprocessing_of(architecture: str, model: nn.Module,
                      known: Mapping[str, Architecture] = ARCHITECTURES) -> Preprocessing:
-    """The input contract of a model: its own, that of its architecture, or ImageNet's."""
+    """The input contract of a model: its own, that of its architecture, or ImageNet's.
+
+    Parameters
+    ----------
+    architecture : str
+    model : torch.nn.Module
+        Its attribute ``preprocessing``, where it has one, decides.
+    known : mapping of str to Architecture
+        Where the contract of an architecture stands.
+    """
     stated = getattr(model, "preprocessing", None)
     if isinstance(stated, Preprocessing):
         return stated
@@ -179,6 +198,17 @@ def check_forward(
     architecture: str, model: nn.Module, preprocessing: Preprocessing, grid: int, n_outputs: int
 ) -> None:
     """Send one black image through a model, to learn at once that it fits the study.
+
+    Parameters
+    ----------
+    architecture : str
+        For messages.
+    model : torch.nn.Module
+    preprocessing : Preprocessing
+    grid : int
+        Height and width of the images, in pixels.
+    n_outputs : int
+        Number of logits that it must return.
 
     Raises
     ------

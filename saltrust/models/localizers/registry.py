@@ -66,6 +66,17 @@ def check_localize(architecture: str, module: nn.Module, preprocessing: Preproce
                    n_outputs: int) -> None:
     """Localise in one black image, to learn at once that the network fits the study.
 
+    Parameters
+    ----------
+    architecture : str
+        For messages.
+    module : torch.nn.Module
+    preprocessing : Preprocessing
+    grid : int
+        Height and width of the images, in pixels.
+    n_outputs : int
+        Number of heatmaps that it must make.
+
     Raises
     ------
     UsageError

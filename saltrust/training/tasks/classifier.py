@@ -213,6 +213,27 @@ def selected_columns(findings: tuple[str, ...], names: tuple[str, ...]) -> npt.N
 def start_network(
     study: Study, model: ModelSpec, findings: tuple[str, ...], uncertain: str
 ) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the network of a model, on the CPU, and start it from what the study says.
+
+    Parameters
+    ----------
+    study : Study
+    model : ModelSpec
+    findings : tuple of str
+        What it is to predict.
+    uncertain : str
+        The policy for uncertain labels; "three-class" gives three outputs per finding.
+
+    Returns
+    -------
+    torch.nn.Module, dict
+        The network, and what its card says of it.
+
+    Raises
+    ------
+    UsageError, DataError
+        If architecture, arguments or pretrained weights are not there or do not fit.
+    """
     three_class = uncertain == "three-class"
     n_outputs = len(findings) * (len(CLASSES) if three_class else 1)
     with importable_from(study.folder):

@@ -72,10 +72,29 @@ def train_guided(
 ) -> Path:
     """Train one classifier with the loss of its ``guidance`` and leave a run folder.
 
-    As :func:`saltrust.training.tasks.classifier.train`, with the losses of
+    It goes as in :func:`saltrust.training.tasks.classifier.train`, with the losses of
     :mod:`saltrust.training.losses.guidance`: the metrics have every part of the loss, the card says
     what the map is and how many images have gaze.  An image without gaze adds its classification
     loss and nothing else.
+
+    Parameters
+    ----------
+    collection : Collection
+        With splits by patient and gaze.
+    study : Study
+        Gives the grid, the seed and ``[train]``.
+    model : ModelSpec
+        Gives architecture, guidance, its own seed, settings and pretrained weights.
+    device : {'auto', 'cuda', 'mps', 'cpu'}
+    images : callable, optional
+        Returns what :func:`~saltrust.training.data.images.read_images` returned for this collection
+        and grid, so that several models share one decoding.
+    overwrite : bool
+        Train again where a trained model lies already.
+    resume : bool
+        Go on with a run that was interrupted.
+    progress : bool
+        Show progress on stderr.
 
     Raises
     ------
@@ -157,6 +176,15 @@ def _describe_use_in_loss(spec: GuidanceSpec) -> str:
 def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preprocessing,
                    grid: int) -> None:
     """Try decoder and map of a network on one black image, to learn at once what does not fit.
+
+    Parameters
+    ----------
+    model : ModelSpec
+        Its ``guidance`` says what is needed of the network.
+    network : torch.nn.Module
+    preprocessing : Preprocessing
+    grid : int
+        Height and width of the images, in pixels.
 
     Raises
     ------

@@ -147,7 +147,8 @@ def check_localizers(collection: Collection, study: Study, localizers: Sequence[
     localizers : sequence of LocalizerSpec
         Of the study's.
     annotated : callable
-        As :func:`train_localizer` takes it.
+        Returns what :func:`~saltrust.training.data.annotated_images.read_annotations` does for this
+        collection and grid.
     overwrite : bool
         Whether those that are trained already are to be trained again.
 

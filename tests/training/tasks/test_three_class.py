@@ -13,7 +13,7 @@ from scipy.special import log_softmax, softmax
 import saltrust
 from saltrust.errors import DataError
 from saltrust.explainers.passes.forward import run_forward
-from saltrust.generate.job import generate
+from saltrust.generate.job import Overrides, generate
 from saltrust.models.checkpoint import read_card, read_weights, write_card
 from saltrust.models.classifiers.small import PhantomNet
 from saltrust.models.classifiers.three_class import contrast
@@ -89,7 +89,8 @@ def test_from_training_to_the_cubes(trained: tuple[Any, Study], tmp_path: Path) 
     assert card["classes"] == ["negative", "positive", "uncertain"]
     assert "positive minus" in card["logit"]
     assert card["findings"] == ["Left Square", "Right Square"]
-    path = generate(data, plan, tmp_path / "c.zarr", device="cpu", progress=False)
+    path = generate(data, plan, tmp_path / "c.zarr", overrides=Overrides(device="cpu"),
+                    progress=False)
     cubes = saltrust.open_cubes(path)
     test = np.flatnonzero(data.index["split"].values == "test")
     outputs = raw(plan, data.pixels[test]).numpy()

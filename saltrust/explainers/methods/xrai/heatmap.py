@@ -48,8 +48,11 @@ def xrai(
     inputs : Tensor, shape (B, C, H, W), floating
     outputs : sequence of int
         Indices of the F logits to explain.
-    steps, quadrature
-        Of integrated gradients.
+    steps : int
+        Of integrated gradients, at least 1.
+    quadrature : {'right', 'midpoint', 'trapezoid', 'gauss-legendre'}
+        Positions and weights of these steps
+        (:func:`~saltrust.explainers.methods.integrated_gradients.path_positions`).
     baselines : list of 'black', 'gray', 'white'
         Of integrated gradients; maps of the study's own ``ig`` are shared where they are of the
         same steps, quadrature and baseline.
