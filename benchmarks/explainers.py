@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from saltrust.explainers.explain import explain
-from saltrust.explainers.methods.xrai_segments import SegmentStore
+from saltrust.explainers.methods.xrai.segments import SegmentStore
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.passes.forward import run_forward
 from saltrust.explainers.passes.sampling import gaussian_noise

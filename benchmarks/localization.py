@@ -110,7 +110,7 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
 # The peer ------------------------------------------------------------------------------------
 
 
-def _resized(heatmap: np.ndarray) -> np.ndarray:
+def _resize(heatmap: np.ndarray) -> np.ndarray:
     import torch
     from torch.nn import functional
 
@@ -123,7 +123,7 @@ def _segmented(heatmap: np.ndarray, threshold: float | None) -> np.ndarray:
     """By Otsu's threshold with contours filled, or above a share of the range."""
     import cv2
 
-    share = _resized(heatmap)
+    share = _resize(heatmap)
     if threshold is not None:
         return share > threshold
     _, cut = cv2.threshold((255 * share).astype(np.uint8), 0, 255,
@@ -145,7 +145,7 @@ def peer_map(heatmap: np.ndarray, code: str, probability: float) -> dict[str, An
     """Everything that the released scripts find of one map."""
     truth = rle.decode(code, *NATIVE) if code else np.zeros(NATIVE, dtype=bool)
     predicted = _segmented(heatmap, None)
-    peak = np.unravel_index(_resized(heatmap).argmax(), NATIVE)
+    peak = np.unravel_index(_resize(heatmap).argmax(), NATIVE)
     found = {"area": int(predicted.sum()), "otsu": _overlap(predicted, truth),
              "hit": float(truth[peak]) if code else float("nan"), "peak": tuple(map(int, peak))}
     for threshold in GRID:

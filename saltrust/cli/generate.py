@@ -42,12 +42,13 @@ def generate(ctx: click.Context, study: Path, output: Path, replicates: int | No
     """
     wait_passively()
     from saltrust.datasets.registry import open_collection
+    from saltrust.generate.job import Overrides
     from saltrust.generate.job import generate as run
     from saltrust.study_file import read_study
 
     refuse_both(overwrite=overwrite, resume=resume)
     declared = read_study(study, replicates=replicates)
     path = run(open_collection(declared), declared, output, overwrite=overwrite, resume=resume,
-               device=device, precision=precision, progress=shows_progress(ctx),
+               overrides=Overrides(device, precision), progress=shows_progress(ctx),
                command_line=command_line(ctx))
     click.echo(str(path))

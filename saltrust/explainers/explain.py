@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from saltrust.explainers.bound import BoundExplainer
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
-from saltrust.explainers.passes.precision import computing_in
-from saltrust.explainers.registry import BoundExplainer
+from saltrust.explainers.passes.precision import network_precision
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ def explain(
     context : BatchContext, optional
         Names of the images, seed, black and white; without it, what the inputs tell.
     precision : {'float32', 'tf32', 'bf16'}
-        Of the network's products (:func:`saltrust.explainers.passes.precision.computing_in`).  In
-        bfloat16, logits and the methods that need ``full_precision`` are computed in float32
-        all the same, in a pass of their own.
+        Of the network's products
+        (:func:`saltrust.explainers.passes.precision.network_precision`).  In bfloat16, logits
+        and the methods that need ``full_precision`` are computed in float32 all the same, in a
+        pass of their own.
 
     Raises
     ------
@@ -87,12 +88,12 @@ def explain(
     else:
         context.check_range(inputs)
     exact = [item for item in fitted if precision != "bf16" or item.explainer.full_precision]
-    with computing_in("float32" if precision == "bf16" else precision, inputs.device):
+    with network_precision("float32" if precision == "bf16" else precision, inputs.device):
         forward = _shared_pass(module, inputs, exact)
         heatmaps = {item.name: item(forward, outputs, context) for item in exact}
     reduced = [item for item in fitted if item not in exact]
     if reduced:
-        with computing_in(precision, inputs.device):
+        with network_precision(precision, inputs.device):
             shared = _shared_pass(module, inputs, reduced)
             heatmaps |= {item.name: item(shared, outputs, context).to(inputs.dtype)
                          for item in reduced}
@@ -123,7 +124,7 @@ def _completeness(forward: ForwardPass, outputs: Sequence[int], baseline: Tensor
         return run_forward(forward.module, empty, to_inputs=False).logits
 
     # Values of the baseline, not its name, tell one from another.
-    of_baseline = forward.once(("logits", *baseline.flatten().tolist()), logits)
+    of_baseline = forward.compute_once(("logits", *baseline.flatten().tolist()), logits)
     change = (forward.logits.detach() - of_baseline)[:, list(outputs)]
     # The sum runs over 100,000 pixels that cancel each other.
     total = heatmaps.cpu().sum(dim=(2, 3), dtype=torch.float64)

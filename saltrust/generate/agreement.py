@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from saltrust.generate.batches import Floats, Resources, explain_batch
+from saltrust.generate.batches import Resources, explain_batch
+from saltrust.generate.network_store import Floats
 from saltrust.generate.plan import PlannedModel
 from saltrust.generate.radiographs import LoadedBatch
 
@@ -78,24 +79,33 @@ def correlations(first: Floats, second: Floats) -> np.ndarray:
                               for row in rows))
     x, y = (row[usable] - row[usable].mean(axis=1, keepdims=True) for row in rows)
     scale = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
-    found: np.ndarray = (x * y).sum(axis=1) / scale
-    return found
+    correlation: np.ndarray = (x * y).sum(axis=1) / scale
+    return correlation
 
 
-def _summary(found: np.ndarray) -> dict[str, Any]:
+def _summary(values: np.ndarray) -> dict[str, Any]:
     return {
-        "maps": len(found),
-        "correlation_median": float(np.median(found)) if len(found) else None,
-        "correlation_min": float(found.min()) if len(found) else None,
+        "maps": len(values),
+        "correlation_median": float(np.median(values)) if len(values) else None,
+        "correlation_min": float(values.min()) if len(values) else None,
     }
 
 
 def warn_of_disagreement(model: str, precision: str, agreement: Mapping[str, Any]) -> None:
-    """Name the methods whose maps this precision changes."""
-    for name, found in agreement["explainers"].items():
-        correlation = found["correlation_median"]
+    """Name the methods whose maps this precision changes.
+
+    Parameters
+    ----------
+    model : str
+        Its name.
+    precision : {'tf32', 'bf16'}
+    agreement : mapping
+        From :func:`measure_agreement`.
+    """
+    for name, summary in agreement["explainers"].items():
+        correlation = summary["correlation_median"]
         if correlation is not None and correlation < LEAST_CORRELATION:
             _log.warning("model %r: maps of %r in %s correlate with those in float32 at a median "
                          "of %.3f only (lowest %.3f, %d maps); say --precision float32 if they "
                          "matter", model, name, precision, correlation,
-                         found["correlation_min"], found["maps"])
+                         summary["correlation_min"], summary["maps"])

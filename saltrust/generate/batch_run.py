@@ -5,46 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Protocol, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 from torch import nn
 from tqdm import tqdm
 
+from saltrust.generate.network_store import BatchResults, NetworkStore
 from saltrust.generate.pipeline import overlap
 from saltrust.generate.plan import Plan, Positions
 from saltrust.generate.radiographs import LoadedBatch
 
-Computed = TypeVar("Computed")
-Stored_contra = TypeVar("Stored_contra", contravariant=True)
-
 _log = logging.getLogger(__name__)
 
 
-class BatchStore(Protocol[Stored_contra]):
-    """The part of a store that belongs to one model: what is done, what is next."""
-
-    def counts(self) -> dict[str, int]:
-        """How many maps have which status, by its name."""
-        ...
-
-    def finished(self) -> npt.NDArray[np.bool_]:
-        """Whether each image of the store has all its results."""
-        ...
-
-    def load(self, positions: Positions) -> LoadedBatch:
-        """Pixels of a batch."""
-        ...
-
-    def store(self, positions: Positions, batch: Stored_contra) -> None:
-        """Write all results of a batch."""
-        ...
-
-
-def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module],
-                store: BatchStore[Computed],
-                compute: Callable[[Positions, LoadedBatch], Computed], *, progress: bool) -> None:
+def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module], store: NetworkStore,
+                compute: Callable[[Positions, LoadedBatch], BatchResults], *,
+                progress: bool) -> None:
     """Load, compute and store every batch that is not finished.
 
     Parameters
@@ -54,7 +29,7 @@ def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module],
         Of the model, for the bar and for warnings.
     modules : sequence of torch.nn.Module
         They lie on the plan's device while this lasts.
-    store : BatchStore
+    store : NetworkStore
     compute : callable
         From the positions and pixels of a batch to what ``store`` takes.
     progress : bool
@@ -87,8 +62,8 @@ def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module],
 
 def _warn_of_useless_maps(model: str, counts: dict[str, int]) -> None:
     useless = {"flat": counts.get("FLAT", 0), "not finite": counts.get("NONFINITE", 0)}
-    found = [f"{count} {what}" for what, count in useless.items() if count]
-    if found:
+    counted = [f"{count} {what}" for what, count in useless.items() if count]
+    if counted:
         computed = sum(counts.values()) - counts["MISSING"]
         _log.warning("model %r: of %d heatmaps %s; their status says so", model, computed,
-                     " and ".join(found))
+                     " and ".join(counted))

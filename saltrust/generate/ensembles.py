@@ -10,16 +10,16 @@ from scipy.special import expit
 
 from saltrust.generate.batches import (
     ExplainedBatch,
-    Floats,
-    ModelStore,
     Resources,
     explain_batch,
+    read_explained,
 )
+from saltrust.generate.network_store import Floats, NetworkStore
 from saltrust.generate.plan import PlannedEnsemble, Positions
 from saltrust.generate.radiographs import LoadedBatch
 
 
-def explain_ensemble(ensemble: PlannedEnsemble, stores: Sequence[ModelStore | None],
+def explain_ensemble(ensemble: PlannedEnsemble, stores: Sequence[NetworkStore | None],
                      positions: Positions, loaded: LoadedBatch,
                      resources: Resources) -> ExplainedBatch:
     """Average what the members of an ensemble say of a batch.
@@ -27,7 +27,7 @@ def explain_ensemble(ensemble: PlannedEnsemble, stores: Sequence[ModelStore | No
     Parameters
     ----------
     ensemble : PlannedEnsemble
-    stores : sequence of ModelStore or None
+    stores : sequence of NetworkStore or None
         Per member, where its finished results are; None where it is computed here, on the
         device, where its module lies already.
     positions : ndarray of int, shape (B,)
@@ -48,7 +48,7 @@ def explain_ensemble(ensemble: PlannedEnsemble, stores: Sequence[ModelStore | No
     def results() -> Iterator[ExplainedBatch]:
         for member, store in zip(ensemble.members, stores, strict=True):
             yield (explain_batch(member, loaded, resources) if store is None
-                   else store.read(positions))
+                   else read_explained(store, positions))
 
     return mean_batch(results(), loaded)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from saltrust.cache.collection import Collection
@@ -17,23 +18,39 @@ from saltrust.cache.writing import StoreWriter, create_store
 from saltrust.explainers.passes.context import PassSize
 from saltrust.generate.agreement import N_IMAGES, measure_agreement, warn_of_disagreement
 from saltrust.generate.batch_run import run_batches
-from saltrust.generate.batches import (
-    ExplainedBatch,
-    ModelStore,
-    Resources,
-    explain_batch,
-)
-from saltrust.generate.completeness import CompletenessCheck
+from saltrust.generate.batches import ExplainedBatch, Resources, explain_batch
 from saltrust.generate.ensembles import explain_ensemble
 from saltrust.generate.localizers import run_localizers
+from saltrust.generate.network_store import BatchResults, NetworkStore
 from saltrust.generate.plan import Plan, PlannedEnsemble, PlannedModel, Positions, make_plan
 from saltrust.generate.provenance import attributes, identity
-from saltrust.generate.radiographs import LoadedBatch
+from saltrust.generate.radiographs import LoadedBatch, RadiographStore
 from saltrust.generate.randomization import run_randomization
 from saltrust.models.device import choose_device
 from saltrust.study import Study
 
+#: What part of the change of the logits maps may miss before it is worth a warning.
+TOLERATED_GAP = 0.1
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a run decides in place of ``[generate]`` of its study; None leaves it to the study.
+
+    Attributes
+    ----------
+    device : {'auto', 'cuda', 'mps', 'cpu'}, optional
+    precision : {'float32', 'tf32', 'bf16'}, optional
+        In which heatmaps are computed.
+    """
+
+    device: str | None = None
+    precision: str | None = None
+
+
+_NO_OVERRIDES = Overrides()
 
 
 def generate(
@@ -43,8 +60,7 @@ def generate(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    device: str | None = None,
-    precision: str | None = None,
+    overrides: Overrides = _NO_OVERRIDES,
     progress: bool = True,
     command_line: str = "",
 ) -> Path:
@@ -65,10 +81,8 @@ def generate(
         Where the finished store will be.
     overwrite, resume : bool
         Replace what is there; go on with what is unfinished.
-    device : {'auto', 'cuda', 'mps', 'cpu'}, optional
-        Instead of the study's.
-    precision : {'float32', 'tf32', 'bf16'}, optional
-        Instead of the study's.
+    overrides : Overrides
+        What this run decides in place of the study: device and precision.
     progress : bool
         Whether to show bars on a terminal's stderr.
     command_line : str
@@ -91,8 +105,34 @@ def generate(
         If models or data do not fit, a radiograph cannot be decoded, or the disk is full; what
         was finished stays in ``<output>.partial``.
     """
-    plan = make_plan(collection, study, choose_device(device or study.generate.device),
-                     precision or study.generate.precision)
+    device = choose_device(overrides.device or study.generate.device)
+    plan = make_plan(collection, study, device,
+                     overrides.precision or study.generate.precision)
+    writer = _open_store(plan, collection, output, command_line, overwrite=overwrite,
+                         resume=resume)
+    _record_start(writer)
+    with _use_threads(int(writer.attributes["threads"])):
+        write_annotations(writer, collection, progress=progress)
+        resources = Resources(plan.device, study.seed, PassSize.on(plan.device),
+                              plan.precision)
+        radiographs = RadiographStore(writer, collection)
+        for model in plan.all_models().values():
+            _record_agreement(plan, model, writer, radiographs, resources)
+        stores = [NetworkStore(writer, radiographs, "saliency", (position,))
+                  for position in range(len(plan.models) + len(plan.ensembles))]
+        for model, store in zip(plan.models, stores, strict=False):
+            _run_model(plan, model, store, resources, progress=progress)
+        for ensemble, store in zip(plan.ensembles, stores[len(plan.models):], strict=True):
+            members = [None if k is None else stores[k] for k in ensemble.stored]
+            _run_ensemble(plan, ensemble, members, store, resources, progress=progress)
+        run_randomization(plan, writer, radiographs, resources, progress=progress)
+        run_localizers(plan, writer, radiographs, progress=progress)
+    return writer.finish()
+
+
+def _open_store(plan: Plan, collection: Collection, output: str | Path, command_line: str, *,
+                overwrite: bool, resume: bool) -> StoreWriter:
+    """Create the store with all groups that the plan will fill, or reopen what is unfinished."""
     n_points, n_boxes = instance_counts(collection)
     explainers = plan.explainer_labels()
     models = plan.model_labels()
@@ -102,7 +142,7 @@ def generate(
                          ("localizer", bool(plan.localizers))):
         if wanted:
             groups.append(name)
-    writer = create_store(
+    return create_store(
         output,
         index=collection.index,
         grid=plan.grid,
@@ -119,23 +159,6 @@ def generate(
         overwrite=overwrite,
         resume=resume,
     )
-    _record_start(writer)
-    with _threads(int(writer.attributes["threads"])):
-        write_annotations(writer, collection, progress=progress)
-        resources = Resources(plan.device, study.seed, PassSize.on(plan.device),
-                              plan.precision)
-        open_store = partial(ModelStore, writer, collection, n_explainers=len(study.explainers))
-        for model in plan.all_models().values():
-            _record_agreement(plan, model, writer, open_store(0), resources)
-        for position, model in enumerate(plan.models):
-            _run_model(plan, model, open_store(position), resources, progress=progress)
-        for position, ensemble in enumerate(plan.ensembles, start=len(plan.models)):
-            members = [None if k is None else open_store(k) for k in ensemble.stored]
-            _run_ensemble(plan, ensemble, members, open_store(position), resources,
-                          progress=progress)
-        run_randomization(plan, writer, resources, progress=progress)
-        run_localizers(plan, writer, collection, progress=progress)
-    return writer.finish()
 
 
 def _record_start(writer: StoreWriter) -> None:
@@ -143,8 +166,8 @@ def _record_start(writer: StoreWriter) -> None:
     writer.set_attributes({"starts": [*writer.attributes.get("starts", []), now]})
 
 
-def _record_agreement(plan: Plan, model: PlannedModel, writer: StoreWriter, store: ModelStore,
-                      resources: Resources) -> None:
+def _record_agreement(plan: Plan, model: PlannedModel, writer: StoreWriter,
+                      radiographs: RadiographStore, resources: Resources) -> None:
     """Compare the job's precision with float32 on the first images, once."""
     known = writer.attributes.get("precision_agreement", {})
     name = model.classifier.name
@@ -153,17 +176,17 @@ def _record_agreement(plan: Plan, model: PlannedModel, writer: StoreWriter, stor
     module = model.classifier.module
     module.to(plan.device)
     try:
-        loaded = store.load(plan.images[:N_IMAGES])
-        found = measure_agreement(model, loaded, resources)
+        loaded = radiographs.load(plan.images[:N_IMAGES])
+        agreement = measure_agreement(model, loaded, resources)
     finally:
         module.to("cpu")
-    warn_of_disagreement(name, plan.precision, found)
-    writer.set_attributes({"precision_agreement": {**known, name: found}})
+    warn_of_disagreement(name, plan.precision, agreement)
+    writer.set_attributes({"precision_agreement": {**known, name: agreement}})
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Compute with this number of threads: sums split otherwise differ in their last bits."""
+def _use_threads(count: int) -> Iterator[None]:
+    """Compute maps with this number of threads: sums split otherwise differ in their last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -172,24 +195,55 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run_model(plan: Plan, model: PlannedModel, store: ModelStore, resources: Resources, *,
-               progress: bool) -> None:
-    completeness = CompletenessCheck(tuple(item.name for item in model.explainers))
+class _CompletenessCheck:
+    """Adds up, over a job's batches, by how much maps miss the change of their logit.
 
-    def compute(_batch: Positions, loaded: LoadedBatch) -> ExplainedBatch:
+    Parameters
+    ----------
+    explainers : sequence of str
+        In the order of the batches' heatmaps.
+    """
+
+    def __init__(self, explainers: Sequence[str]) -> None:
+        self._explainers = tuple(explainers)
+        self._gap = np.zeros(len(self._explainers))
+        self._change = np.zeros(len(self._explainers))
+
+    def add(self, batch: ExplainedBatch) -> None:
+        """Take a batch into account; maps that are not finite are left out."""
+        for position, (maps, gap) in enumerate(
+                zip(batch.heatmaps, batch.completeness, strict=True)):
+            usable = np.isfinite(gap)
+            total = maps[usable].sum(axis=(-2, -1), dtype=np.float64)
+            self._gap[position] += np.abs(gap[usable]).sum()
+            self._change[position] += np.abs(total - gap[usable]).sum()
+
+    def missed(self) -> dict[str, float]:
+        """Of explainers that miss more than is tolerated: the sum of gaps over that of changes."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts = self._gap / self._change
+        return {name: float(part) for name, part in zip(self._explainers, parts, strict=True)
+                if np.isfinite(part) and part > TOLERATED_GAP}
+
+
+def _run_model(plan: Plan, model: PlannedModel, store: NetworkStore, resources: Resources, *,
+               progress: bool) -> None:
+    completeness = _CompletenessCheck(tuple(item.name for item in model.explainers))
+
+    def compute(_batch: Positions, loaded: LoadedBatch) -> BatchResults:
         batch = explain_batch(model, loaded, resources)
         completeness.add(batch)
-        return batch
+        return batch.results()
 
     run_batches(plan, model.classifier.name, [model.classifier.module], store, compute,
                 progress=progress)
     _warn_of_incomplete_maps(model, completeness.missed())
 
 
-def _run_ensemble(plan: Plan, ensemble: PlannedEnsemble, members: Sequence[ModelStore | None],
-                  store: ModelStore, resources: Resources, *, progress: bool) -> None:
-    def compute(batch: Positions, loaded: LoadedBatch) -> ExplainedBatch:
-        return explain_ensemble(ensemble, members, batch, loaded, resources)
+def _run_ensemble(plan: Plan, ensemble: PlannedEnsemble, members: Sequence[NetworkStore | None],
+                  store: NetworkStore, resources: Resources, *, progress: bool) -> None:
+    def compute(batch: Positions, loaded: LoadedBatch) -> BatchResults:
+        return explain_ensemble(ensemble, members, batch, loaded, resources).results()
 
     computed = [item.classifier.module for item, kept in
                 zip(ensemble.members, members, strict=True) if kept is None]

@@ -13,9 +13,10 @@ import xarray as xr
 
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError, UsageError
+from saltrust.explainers.bound import BoundExplainer, describe_parameters
 from saltrust.explainers.explain import explain
 from saltrust.explainers.passes.precision import check_precision
-from saltrust.explainers.registry import BoundExplainer, describe_parameters, resolve
+from saltrust.explainers.registry import resolve
 from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomization
 from saltrust.models.classifiers.decoding import trained_decoder
 from saltrust.models.classifiers.registry import importable_from
@@ -218,7 +219,7 @@ def make_plan(collection: Collection, study: Study, device: torch.device,
             classifier = load_classifier(spec, study, findings)
             loaded[spec.name] = PlannedModel(classifier,
                                              _fit(classifier, explainers, study.grid))
-    stored = _stored(study, members)
+    stored = _stored_names(study, members)
     models = [loaded[name] for name in stored]
     ensembles = tuple(
         PlannedEnsemble(name, tuple(loaded[spec.name] for spec in specs),
@@ -233,7 +234,7 @@ def make_plan(collection: Collection, study: Study, device: torch.device,
                 tuple(localizers), precision)
 
 
-def _stored(study: Study, members: dict[str, tuple[ModelSpec, ...]]) -> list[str]:
+def _stored_names(study: Study, members: dict[str, tuple[ModelSpec, ...]]) -> list[str]:
     """Names of the models that are stored for themselves: not those of ensembles alone."""
     averaged = {spec.name for specs in members.values() for spec in specs}
     kept = {spec.name for ensemble in study.ensembles if ensemble.keep_members
@@ -269,7 +270,7 @@ def _fit(classifier: Classifier, explainers: list[BoundExplainer],
     try:
         fitted = [item.fit(classifier.module, probe) for item in explainers]
         explain(classifier.module, probe, classifier.output_index[:1],
-                [item.for_trial() for item in fitted])
+                [item.with_trial_parameters() for item in fitted])
     except (DataError, UsageError) as error:
         raise type(error)(f"model {classifier.name!r}: {error}") from None
     return tuple(fitted)

@@ -50,7 +50,14 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
 
 
 def attributes(plan: Plan, collection: Collection, command_line: str) -> dict[str, Any]:
-    """Root attributes of the store: plain JSON values."""
+    """Root attributes of the store: plain JSON values.
+
+    Parameters
+    ----------
+    plan : Plan
+    collection : Collection
+    command_line : str
+    """
     models = _describe_models(plan)
     return {
         "command_line": command_line,

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
-from saltrust.cache.schema import Status
-from saltrust.cache.writing import StoreWriter, disk_errors
-from saltrust.generate.batches import ExplainedBatch, Resources, explain_batch
+from saltrust.cache.writing import StoreWriter
+from saltrust.generate.batches import PROBABILITY, Resources, explain_batch
+from saltrust.generate.network_store import BatchResults, Floats, NetworkStore
 from saltrust.generate.pipeline import overlap
 from saltrust.generate.plan import Plan, Positions
-from saltrust.generate.radiographs import LoadedBatch
+from saltrust.generate.radiographs import LoadedBatch, RadiographStore
 from saltrust.generate.randomization_plan import RandomizationPlan
-from saltrust.generate.status import map_status
-from saltrust.models.random_weights import randomised
+from saltrust.models.random_weights import randomize_weights
 
 
-def run_randomization(plan: Plan, writer: StoreWriter, resources: Resources, *,
-                      progress: bool) -> None:
+def run_randomization(plan: Plan, writer: StoreWriter, radiographs: RadiographStore,
+                      resources: Resources, *, progress: bool) -> None:
     """Fill ``/randomization`` once all trained models have been explained.
 
     Stage 0 holds the trained model's own maps, in the first replicate only: they are the same
     in all.  Every further stage of every replicate is a fresh copy of the trained network, with
     what lies above made random.  Batches that are in the store are passed over.
+
+    Parameters
+    ----------
+    plan : Plan
+    writer : StoreWriter
+    radiographs : RadiographStore
+        Of the same store, all of the plan's images in it.
+    resources : Resources
+    progress : bool
 
     Raises
     ------
@@ -45,18 +50,19 @@ def run_randomization(plan: Plan, writer: StoreWriter, resources: Resources, *,
     with tqdm(total=total, desc="randomization", unit="image",
               disable=None if progress else True) as bar:
         for position, model in enumerate(wanted.models):
-            trained = _StageStore(writer, (position, 0, 0))
+            trained = NetworkStore(writer, radiographs, "saliency", (model,))
+            first = NetworkStore(writer, radiographs, "randomization", (position, 0, 0))
             for batch in batches:
-                if not trained.finished()[batch].all():
-                    trained.copy_trained(batch, model)
+                if not first.finished()[batch].all():
+                    _copy_trained(trained, first, batch)
                 bar.update(len(batch))
             for replicate, stage in _random_networks(wanted):
-                store = _StageStore(writer, (position, replicate, stage))
+                at = (position, replicate, stage)
+                store = NetworkStore(writer, radiographs, "randomization", at)
                 finished = store.finished()
                 missing = [batch for batch in batches if not finished[batch].all()]
                 bar.update(len(wanted.images) - sum(map(len, missing)))
-                for batch in _explain_stage(plan, (position, replicate, stage), missing, store,
-                                            resources):
+                for batch in _explain_stage(plan, missing, store, resources):
                     bar.update(len(batch))
 
 
@@ -67,87 +73,33 @@ def _random_networks(wanted: RandomizationPlan) -> Iterator[tuple[int, int]]:
             yield replicate, stage
 
 
-def _explain_stage(plan: Plan, at: tuple[int, int, int], batches: list[Positions],
-                   store: _StageStore, resources: Resources) -> Iterator[Positions]:
+def _explain_stage(plan: Plan, batches: list[Positions], store: NetworkStore,
+                   resources: Resources) -> Iterator[Positions]:
     """Explain what is missing of one random network; yields batches as they are stored."""
     wanted = plan.randomization
     assert wanted is not None
     if not batches:
         return
-    position, replicate, stage = at
+    position, replicate, stage = store.at
     trained = plan.models[wanted.models[position]]
-    module = randomised(trained.classifier.module, wanted.stops[position][stage - 1],
-                        wanted.seeds[replicate], trained.classifier.name).to(plan.device)
+    module = randomize_weights(trained.classifier.module, wanted.stops[position][stage - 1],
+                               wanted.seeds[replicate], trained.classifier.name).to(plan.device)
     model = replace(trained, classifier=replace(trained.classifier, module=module))
 
-    def compute(_batch: Positions, loaded: LoadedBatch) -> ExplainedBatch:
-        return explain_batch(model, loaded, resources)
+    def compute(_batch: Positions, loaded: LoadedBatch) -> BatchResults:
+        explained = explain_batch(model, loaded, resources)
+        return _of_stage(explained.heatmaps, explained.probabilities)
 
     with closing(overlap(batches, store.load, compute, store.store)) as stored:
         yield from stored
 
 
-class _StageStore:
-    """The part of ``/randomization`` that belongs to one model, replicate and stage.
+def _copy_trained(trained: NetworkStore, first: NetworkStore, positions: Positions) -> None:
+    """Take maps and probabilities of a batch over from the trained model."""
+    stored = trained.read(positions, [PROBABILITY])
+    first.store(positions, _of_stage(stored.heatmaps, stored.values[PROBABILITY]))
 
-    Parameters
-    ----------
-    writer : StoreWriter
-    at : (int, int, int)
-        Positions of model, replicate and stage in the group.
 
-    Notes
-    -----
-    Maps are written first, then probabilities, then status, as for trained models.
-    """
-
-    def __init__(self, writer: StoreWriter, at: tuple[int, int, int]) -> None:
-        self._writer = writer
-        self._at = at
-        self._images = writer.labels("image")
-        self._heatmap = writer.array("randomization/heatmap")
-        self._status = writer.array("randomization/status")
-
-    def finished(self) -> npt.NDArray[np.bool_]:
-        """Whether each image of the store has all its maps of this network."""
-        index: Any = (slice(None), slice(None), slice(None), *self._at)
-        done: npt.NDArray[np.bool_] = (
-            np.asarray(self._status[index]) != Status.MISSING).all(axis=(1, 2))
-        return done
-
-    def load(self, positions: Positions) -> LoadedBatch:
-        """Pixels of a batch, which the trained models have left in the store."""
-        pixels = np.asarray(
-            self._writer.array("radiograph/pixels").get_orthogonal_selection((positions,)))
-        return LoadedBatch(tuple(self._images[position] for position in positions.tolist()),
-                           pixels, {})
-
-    def store(self, positions: Positions, batch: ExplainedBatch) -> None:
-        """Write all results of a batch."""
-        with disk_errors(self._writer.partial):
-            for explainer, maps in enumerate(batch.heatmaps):
-                for position, block in zip(positions.tolist(), maps, strict=True):
-                    self._heatmap[(position, slice(None), explainer, *self._at)] = block
-            self._store_small("probability", positions, batch.probabilities)
-            self._store_small("status", positions,
-                              np.stack([map_status(maps) for maps in batch.heatmaps], axis=-1))
-
-    def copy_trained(self, positions: Positions, model: int) -> None:
-        """Take maps and probabilities of a batch over from the trained model."""
-        trained = self._writer.array("saliency/heatmap")
-        with disk_errors(self._writer.partial):
-            for position in positions.tolist():
-                for explainer in range(trained.shape[2]):
-                    self._heatmap[(position, slice(None), explainer, *self._at)] = trained[
-                        position, :, explainer, model]
-            for name, source in (("probability", "prediction/probability"),
-                                 ("status", "saliency/status")):
-                values = np.asarray(self._writer.array(source)[..., model])[positions]
-                self._store_small(name, positions, values)
-
-    def _store_small(self, name: str, positions: Positions, values: npt.NDArray[Any]) -> None:
-        # Selected with lists, model, replicate and stage stay dimensions.
-        where: Any = (positions, *[slice(None)] * (values.ndim - 1),
-                      *(np.array([position]) for position in self._at))
-        self._writer.array(f"randomization/{name}").set_orthogonal_selection(
-            where, values[..., None, None, None])
+def _of_stage(heatmaps: Sequence[Floats], probabilities: Floats) -> BatchResults:
+    # The trained models have left all radiographs in the store.
+    return BatchResults({}, heatmaps, {"randomization/probability": probabilities})

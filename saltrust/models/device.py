@@ -40,11 +40,11 @@ def choose_device(name: str = "auto") -> torch.device:
         "cpu": True,
     }
     if name == "auto":
-        name = next(kind for kind, there in present.items() if there)
+        name = next(kind for kind, is_present in present.items() if is_present)
     if not present[name]:
-        there = [kind for kind, available in present.items() if available]
+        names = [kind for kind, available in present.items() if available]
         raise UsageError(f"device {name!r} is not available to torch {torch.__version__} on this "
-                         f"machine; take one of: auto, {', '.join(there)}")
+                         f"machine; take one of: auto, {', '.join(names)}")
     return torch.device(name)
 
 
@@ -81,7 +81,7 @@ def _container_cores(cgroup: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def sensible_threads() -> Iterator[int]:
+def limit_threads() -> Iterator[int]:
     """Let torch use no more threads than there are cores for it, for as long as this lasts.
 
     ``OMP_NUM_THREADS``, where set, is left to decide.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from saltrust.models.stages import NORMALISATIONS, Stage
+from saltrust.models.stages import NORMALIZATIONS, Stage
 
 #: Standard deviation of a standard normal variable cut off at two standard deviations.
 _TRUNCATED_DEVIATION = 0.87962566103423978
@@ -19,7 +19,8 @@ _FRESH = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0,
           "num_batches_tracked": 0.0}
 
 
-def randomised(module: nn.Module, stages: Iterable[Stage], seed: int, name: str = "") -> nn.Module:
+def randomize_weights(module: nn.Module, stages: Iterable[Stage], seed: int,
+                      name: str = "") -> nn.Module:
     """A copy of a network in which some stages are as if they had never been trained.
 
     Weights are drawn from a normal distribution cut off at two standard deviations, with mean
@@ -52,7 +53,7 @@ def randomised(module: nn.Module, stages: Iterable[Stage], seed: int, name: str 
     Examples
     --------
     >>> layer = nn.Linear(3, 2)
-    >>> drawn = randomised(layer, [Stage("", ("weight", "bias"))], seed=1)
+    >>> drawn = randomize_weights(layer, [Stage("", ("weight", "bias"))], seed=1)
     >>> drawn.bias.tolist(), bool((drawn.weight.abs() <= 2 * (2 / 3) ** 0.5 / 0.8796).all())
     ([0.0, 0.0], True)
     """
@@ -62,7 +63,7 @@ def randomised(module: nn.Module, stages: Iterable[Stage], seed: int, name: str 
         for entry in (entry for stage in stages for entry in stage.entries):
             owner, _, attribute = entry.rpartition(".")
             part = fresh.get_submodule(owner)
-            if isinstance(part, NORMALISATIONS) and attribute in _FRESH:
+            if isinstance(part, NORMALIZATIONS) and attribute in _FRESH:
                 getattr(part, attribute).fill_(_FRESH[attribute])
             elif entry in parameters:
                 _draw(parameters[entry], attribute, part, _seed_of(seed, name, entry))

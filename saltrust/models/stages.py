@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from saltrust.errors import UsageError, nearest
 
 #: Layers whose state belongs to the layer that they normalise.
-NORMALISATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+NORMALIZATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 #: Networks with fewer blocks at one depth are opened one level deeper.
 FEWEST_STAGES = 4
@@ -146,7 +146,7 @@ def _top_down(module: nn.Module, units: Sequence[str], inputs: Tensor) -> tuple[
     above: list[str] = []
     for unit in reversed(order):
         above.append(unit)
-        if not isinstance(module.get_submodule(unit), NORMALISATIONS):
+        if not isinstance(module.get_submodule(unit), NORMALIZATIONS):
             names.append(unit)
             members[unit], above = above, []
     if not names:

@@ -44,7 +44,7 @@ def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, wha
         unchanged.
     """
     state = model.state_dict()
-    tensors = _renamed(tensors, state)
+    tensors = _rename(tensors, state)
     missing, unexpected, misshapen = _differences(tensors, state)
     if missing or unexpected or misshapen:
         raise DataError(_complaint(path, what, missing, unexpected, misshapen))
@@ -57,6 +57,15 @@ def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str,
 
     The classification head, which is the module that holds the last parameter, keeps its
     random weights where the file has none of its shape; everything else must fit.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    path : pathlib.Path
+        File of weights.
+    architecture : str
+        For messages.
 
     Returns
     -------
@@ -71,7 +80,7 @@ def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str,
         If it cannot be read or anything but the head does not fit.
     """
     state = model.state_dict()
-    tensors = _renamed(read_weights(path), state)
+    tensors = _rename(read_weights(path), state)
     head = _head_names(model)
     missing, unexpected, misshapen = _differences(tensors, state)
     outside_head = [[name for name in names if name not in head]
@@ -97,6 +106,15 @@ def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> d
     all of it, and nothing else but the head of a classifier, start the encoder alone; others
     must be of the whole network, as for :func:`fit_pretrained`.
 
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    path : pathlib.Path
+        File of weights.
+    architecture : str
+        For messages.
+
     Returns
     -------
     dict
@@ -112,7 +130,7 @@ def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> d
     encoder = getattr(model, "pretrainable", None)
     if isinstance(encoder, nn.Module):
         state = encoder.state_dict()
-        tensors = _renamed(read_weights(path), state)
+        tensors = _rename(read_weights(path), state)
         missing, unexpected, misshapen = _differences(tensors, state)
         if not missing and all(name.startswith(_CLASSIFIER_HEADS) for name in unexpected):
             if misshapen:
@@ -125,7 +143,7 @@ def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> d
     return fit_pretrained(model, path, architecture)
 
 
-def _renamed(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _rename(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     first_parts = {name.partition(".")[0] for name in state}
     names = {name: name for name in tensors}
     while names:
@@ -155,11 +173,11 @@ def _differences(
 
 def _complaint(path: Path, what: str, missing: list[str], unexpected: list[str],
                misshapen: list[str]) -> str:
-    found = [f"{len(names)} tensors {kind} ({_first(names)})"
-             for kind, names in (("missing", missing), ("left over", unexpected),
-                                 ("of another shape", misshapen)) if names]
-    return (f"weights {path} are not of {what}: {'; '.join(found)}; name the architecture and "
-            "the arguments they were trained with")
+    differences = [f"{len(names)} tensors {kind} ({_first(names)})"
+                   for kind, names in (("missing", missing), ("left over", unexpected),
+                                       ("of another shape", misshapen)) if names]
+    return (f"weights {path} are not of {what}: {'; '.join(differences)}; name the architecture "
+            "and the arguments they were trained with")
 
 
 def _first(names: Iterable[str], count: int = 3) -> str:

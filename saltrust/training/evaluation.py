@@ -12,7 +12,7 @@ from torch import nn
 
 from saltrust.analysis.inference.auc import roc_auc
 from saltrust.cache.schema import Label
-from saltrust.models.evaluating import evaluating
+from saltrust.models.eval_mode import eval_mode
 from saltrust.models.preprocessing import Preprocessing, to_input
 
 
@@ -38,7 +38,7 @@ def predict(
     -------
     ndarray of float32, shape (N, F)
     """
-    with evaluating(model), torch.inference_mode():
+    with eval_mode(model), torch.inference_mode():
         parts = [
             model(to_input(pixels[start : start + batch_size], preprocessing, device)).cpu()
             for start in range(0, len(pixels), batch_size)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,97 +17,16 @@ from tqdm import tqdm
 
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import read_card, save, sha256_of
-from saltrust.training.precision import autocast, gradient_scaler
-from saltrust.training.runs.interrupts import interrupts_wait
+from saltrust.training.precision import autocast
 from saltrust.training.runs.kept_checkpoints import keep_best, remove_others
 from saltrust.training.runs.resuming import STATE_FILE, write_state
 from saltrust.training.runs.run import Run
 from saltrust.training.runs.run_folder import remove_unfinished, write_metrics
+from saltrust.training.state import TrainingState
 from saltrust.training.task import BatchLoss, Task, Validation
 
 
-@dataclass
-class Course:
-    """How far a run has come, and everything that its next step depends on.
-
-    Attributes
-    ----------
-    epoch, steps : int
-        Epochs finished and steps of the optimizer taken.
-    waited : int
-        Epochs since ``best_score`` was reached.
-    rows : list of dict
-        Of the metrics.
-    kept : list of dict
-        Checkpoints beside the best, as :func:`~saltrust.training.runs.kept_checkpoints.keep_best`
-        lists them.
-    """
-
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.ReduceLROnPlateau | None
-    scaler: torch.amp.GradScaler
-    order: torch.Generator
-    variation: torch.Generator
-    epoch: int = 0
-    steps: int = 0
-    waited: int = 0
-    best_score: float = -math.inf
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    kept: list[dict[str, Any]] = field(default_factory=list)
-    resumed: list[int] = field(default_factory=list)
-
-    @classmethod
-    def start(cls, task: Task, run: Run) -> Course:
-        """Adam from its beginning."""
-        spec = run.spec
-        optimizer = torch.optim.Adam(task.network.parameters(), spec.learning_rate,
-                                     weight_decay=spec.weight_decay)
-        schedule = None
-        if spec.plateau_factor < 1:
-            schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, "min", factor=spec.plateau_factor, patience=spec.plateau_patience,
-                threshold=0.0)
-        return cls(optimizer, schedule, gradient_scaler(spec.precision, run.device),
-                   torch.Generator().manual_seed(run.seeds.order),
-                   torch.Generator().manual_seed(run.seeds.augmentation))
-
-    _PLAIN = ("epoch", "steps", "waited", "best_score", "rows", "kept", "resumed")
-
-    def state(self, task: Task, run: Run, card: dict[str, Any]) -> dict[str, Any]:
-        """All of it, for :func:`saltrust.training.runs.resuming.write_state`."""
-        return {
-            "card": card,
-            "threads": torch.get_num_threads(),
-            "network": task.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict() if self.schedule else None,
-            "scaler": self.scaler.state_dict(),
-            "order": self.order.get_state(),
-            "variation": self.variation.get_state(),
-            "random": torch.get_rng_state(),
-            "device_random": (torch.cuda.get_rng_state(run.device)
-                              if run.device.type == "cuda" else None),
-            **{name: getattr(self, name) for name in self._PLAIN},
-        }
-
-    def restore(self, task: Task, run: Run, state: dict[str, Any]) -> None:
-        """Go back to where a state was taken, torch's global generators included."""
-        task.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.schedule:
-            self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.order.set_state(state["order"])
-        self.variation.set_state(state["variation"])
-        torch.set_rng_state(state["random"])
-        if run.device.type == "cuda":
-            torch.cuda.set_rng_state(state["device_random"], run.device)
-        for name in self._PLAIN:
-            setattr(self, name, state[name])
-        self.resumed = [*self.resumed, self.epoch]
-
-
-def fit(task: Task, run: Run, *, progress: bool) -> Course:
+def fit(task: Task, run: Run, *, progress: bool) -> TrainingState:
     """Train until the epochs are over or patience is.
 
     Adam; the learning rate is fixed, or drops where the validation loss stays.  Validation
@@ -127,7 +47,7 @@ def fit(task: Task, run: Run, *, progress: bool) -> Course:
 
     Returns
     -------
-    Course
+    TrainingState
 
     Raises
     ------
@@ -136,23 +56,23 @@ def fit(task: Task, run: Run, *, progress: bool) -> Course:
         be written.
     """
     spec, started_with = run.spec, dict(run.card)
-    course = Course.start(task, run)
-    if run.state is not None:
-        _restore(course, task, run, run.state)
+    state = TrainingState.start(task, run)
+    if run.saved_state is not None:
+        _restore(state, task, run, run.saved_state)
         _adopt_best(run)
     remove_unfinished(run.folder)
-    remove_others(run.folder, course.kept)
+    remove_others(run.folder, state.kept)
     with (tqdm(desc=run.name, unit="batch", disable=None if progress else True) as bar,
-          _weights_kept_on_interrupt(task, run, course)):
-        while course.epoch < spec.epochs and course.waited < spec.patience:
-            batches = cut_batches(task.epoch_rows(course.order), spec.batch_size)
+          _keep_weights_on_interrupt(task, run, state)):
+        while state.epoch < spec.epochs and state.waited < spec.patience:
+            batches = cut_batches(task.epoch_rows(state.order), spec.batch_size)
             if bar.total is None:
                 bar.total = spec.epochs * len(batches)
-                bar.initial = bar.n = bar.last_print_n = course.steps
-            validations = _epoch(task, run, course, batches, bar)
-            _end_epoch(course, validations)
-            write_state(run.folder, course.state(task, run, started_with))
-    return course
+                bar.initial = bar.n = bar.last_print_n = state.steps
+            validations = _train_epoch(task, run, state, batches, bar)
+            _end_epoch(state, validations)
+            write_state(run.folder, state.snapshot(task, run, started_with))
+    return state
 
 
 def cut_batches(rows: Tensor, batch_size: int) -> list[Tensor]:
@@ -172,9 +92,9 @@ def cut_batches(rows: Tensor, batch_size: int) -> list[Tensor]:
     return batches
 
 
-def _restore(course: Course, task: Task, run: Run, state: dict[str, Any]) -> None:
+def _restore(state: TrainingState, task: Task, run: Run, saved: dict[str, Any]) -> None:
     try:
-        course.restore(task, run, state)
+        state.restore(task, run, saved)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{run.folder / STATE_FILE} does not fit model {run.name!r}, whose code "
@@ -192,15 +112,41 @@ def _adopt_best(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def _weights_kept_on_interrupt(task: Task, run: Run, course: Course) -> Iterator[None]:
+def _keep_weights_on_interrupt(task: Task, run: Run, state: TrainingState) -> Iterator[None]:
     """On Ctrl-C before the first validation, keep the weights as they are: better than none."""
     try:
         yield
     except KeyboardInterrupt:
-        if "best_epoch" not in run.card and course.steps:
+        if "best_epoch" not in run.card and state.steps:
             run.card = save(task.network, run.weights,
-                            {**run.card, "best_epoch": None, "best_step": course.steps})
+                            {**run.card, "best_epoch": None, "best_step": state.steps})
         raise
+
+
+@contextlib.contextmanager
+def delay_interrupts() -> Iterator[None]:
+    """Let Ctrl-C come through only at the end, as a checkpoint and its card are two files.
+
+    Outside the main thread, which alone is told of signals, and where Ctrl-C is ignored,
+    nothing changes.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        At the end, if Ctrl-C was pressed meanwhile.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        before(*pressed[0])
 
 
 class _Mean:
@@ -220,91 +166,91 @@ class _Mean:
                 for name, total in self._sums.items()}
 
 
-def _epoch(task: Task, run: Run, course: Course, batches: list[Tensor],
-           bar: Any) -> list[Validation]:
+def _train_epoch(task: Task, run: Run, state: TrainingState, batches: list[Tensor],
+                 bar: Any) -> list[Validation]:
     count = run.spec.validations_per_epoch
     validate_after = {math.ceil(k * len(batches) / count) for k in range(1, count + 1)}
-    epoch, validations = course.epoch + 1, []
+    epoch, validations = state.epoch + 1, []
     mean, began = _Mean(), time.perf_counter()
     task.network.train()
     for step, rows in enumerate(batches, start=1):
-        loss = _step(task, run, course, rows, f"at step {step} of epoch {epoch}")
+        loss = _train_step(task, run, state, rows, f"at step {step} of epoch {epoch}")
         mean.add(*loss)
-        course.steps += 1
+        state.steps += 1
         bar.update()
         if step in validate_after:
-            found = _validate(task, run, f"after step {step} of epoch {epoch}"
-                              if step < len(batches) else f"after epoch {epoch}")
-            validations.append(found)
+            validation = _validate(task, run, f"after step {step} of epoch {epoch}"
+                                   if step < len(batches) else f"after epoch {epoch}")
+            validations.append(validation)
             row = {
-                "epoch": epoch, "step": course.steps, **mean.columns(), "val_loss": found.loss,
-                **found.columns, "learning_rate": course.optimizer.param_groups[0]["lr"],
+                "epoch": epoch, "step": state.steps, **mean.columns(), "val_loss": validation.loss,
+                **validation.columns, "learning_rate": state.optimizer.param_groups[0]["lr"],
                 "seconds": round(time.perf_counter() - began, 3),
             }
-            course.rows = [*course.rows, row]
+            state.rows = [*state.rows, row]
             bar.set_postfix_str(f"epoch {epoch}, loss {row['train_loss']:.3f}, "
-                                f"{task.score_name} {found.score:.3f}")
-            with interrupts_wait():
-                write_metrics(run.folder, course.rows)
-                _keep(task, run, course, found, row, (len(batches), step))
+                                f"{task.score_name} {validation.score:.3f}")
+            with delay_interrupts():
+                write_metrics(run.folder, state.rows)
+                _keep(task, run, state, validation, row, (len(batches), step))
             mean, began = _Mean(), time.perf_counter()
             task.network.train()
     return validations
 
 
-def _step(task: Task, run: Run, course: Course, rows: Tensor,
-          where: str) -> tuple[float, BatchLoss]:
+def _train_step(task: Task, run: Run, state: TrainingState, rows: Tensor,
+                where: str) -> tuple[float, BatchLoss]:
     with autocast(run.spec.precision, run.device):
-        loss = task.loss(rows, course.variation)
+        loss = task.loss(rows, state.variation)
     value = loss.value.item()
     if not math.isfinite(value):
-        raise _diverged(run, where)
-    course.optimizer.zero_grad(set_to_none=True)
-    course.scaler.scale(loss.value).backward()  # type: ignore[no-untyped-call]
-    course.scaler.step(course.optimizer)
-    course.scaler.update()
+        raise _divergence_error(run, where)
+    state.optimizer.zero_grad(set_to_none=True)
+    state.scaler.scale(loss.value).backward()  # type: ignore[no-untyped-call]
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
     return value, loss
 
 
 def _validate(task: Task, run: Run, where: str) -> Validation:
-    found = task.validate()
-    if not (math.isfinite(found.loss) and math.isfinite(found.score)):
-        raise _diverged(run, f"on the validation images {where}")
-    return found
+    validation = task.validate()
+    if not (math.isfinite(validation.loss) and math.isfinite(validation.score)):
+        raise _divergence_error(run, f"on the validation images {where}")
+    return validation
 
 
-def _keep(task: Task, run: Run, course: Course, found: Validation, row: dict[str, Any],
+def _keep(task: Task, run: Run, state: TrainingState, validation: Validation, row: dict[str, Any],
           position: tuple[int, int]) -> None:
     """Write the network as the best, and as one of the best of its epoch, if it is."""
-    facts = {"train_loss": row["train_loss"], "val_loss": found.loss, "score": found.score,
-             **found.card}
+    facts = {"train_loss": row["train_loss"], "val_loss": validation.loss,
+             "score": validation.score, **validation.card}
     if run.spec.keep:
         n_batches, step = position
         name = (f"epoch{row['epoch']:0{len(str(run.spec.epochs))}d}"
                 f"-step{step:0{len(str(n_batches))}d}.safetensors")
         candidate = {"file": name, "epoch": row["epoch"], "step": row["step"],
-                     "score": found.score, "loss": found.loss}
+                     "score": validation.score, "loss": validation.loss}
         card = {**run.card, **facts, "epoch": row["epoch"], "step": row["step"]}
         for of_the_best in ("best_epoch", "best_step", "weights_sha256"):
             card.pop(of_the_best, None)
-        course.kept = keep_best(task.network, run.folder, course.kept, candidate,
-                                run.spec.keep, card)
+        state.kept = keep_best(task.network, run.folder, state.kept, candidate,
+                               run.spec.keep, card)
     best = (run.card.get("score", -math.inf), -run.card.get("val_loss", math.inf))
-    if (found.score, -found.loss) > best:
+    if (validation.score, -validation.loss) > best:
         run.card = save(task.network, run.weights, {
             **run.card, "best_epoch": row["epoch"], "best_step": row["step"], **facts})
 
 
-def _end_epoch(course: Course, validations: list[Validation]) -> None:
-    course.epoch += 1
-    score = max(found.score for found in validations)
-    course.waited = 0 if score > course.best_score else course.waited + 1
-    course.best_score = max(course.best_score, score)
-    if course.schedule:
-        course.schedule.step(min(found.loss for found in validations))
+def _end_epoch(state: TrainingState, validations: list[Validation]) -> None:
+    state.epoch += 1
+    score = max(validation.score for validation in validations)
+    state.waited = 0 if score > state.best_score else state.waited + 1
+    state.best_score = max(state.best_score, score)
+    if state.schedule:
+        state.schedule.step(min(validation.loss for validation in validations))
 
 
-def _diverged(run: Run, where: str) -> DataError:
+def _divergence_error(run: Run, where: str) -> DataError:
     return DataError(f"model {run.name!r}: the loss is not a finite number {where}; lower "
                      f"`learning_rate` under [train] (now {run.spec.learning_rate:g}); "
                      f"{run.kept()}")

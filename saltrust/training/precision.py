@@ -49,7 +49,7 @@ def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScale
 
 
 @contextlib.contextmanager
-def tensor_cores(precision: str) -> Iterator[None]:
+def allow_tensor_cores(precision: str) -> Iterator[None]:
     """Multiply float32 in TF32 if that is the precision, and not otherwise.
 
     Without this torch takes TF32 for convolutions, and not for other products.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,29 @@ import torch
 
 from saltrust.analysis.result import plain
 from saltrust.cache.collection import Collection
-from saltrust.errors import NothingToDo
+from saltrust.errors import DataError, NothingToDo
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, write_card
-from saltrust.models.device import choose_device, sensible_threads
+from saltrust.models.device import choose_device, limit_threads
 from saltrust.models.weights import fit_weights
 from saltrust.presets import PRESETS
 from saltrust.study import Study, TrainedEntry
 from saltrust.training.data.images import check_splits
-from saltrust.training.loop import Course, fit
-from saltrust.training.precision import check_precision, tensor_cores
+from saltrust.training.loop import fit
+from saltrust.training.precision import allow_tensor_cores, check_precision
 from saltrust.training.runs.kept_checkpoints import complete_cards, require_kept
-from saltrust.training.runs.out_of_memory import memory_suffices
 from saltrust.training.runs.resuming import STATE_FILE, check_same_run, read_state, require_whole
 from saltrust.training.runs.run import Run
 from saltrust.training.runs.run_folder import check_run_folder, labels_digest, start_run, versions
-from saltrust.training.runs.seeding import derive_seeds, reproducible
+from saltrust.training.runs.seeding import derive_seeds, seed_torch
+from saltrust.training.state import TrainingState
 from saltrust.training.task import Task
 
 #: Builds the network of a run (from torch's global generator, which is seeded), completes its
 #: card, and returns what reads the images and makes the task.
 Begin = Callable[[Run], Callable[[], Task]]
+
+#: What torch's allocators say on Linux, macOS (also of MPS) and Windows, in a plain RuntimeError.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +94,7 @@ def train_entry(
     check_precision(spec.precision, where)
     check_splits(collection)
     seeds = derive_seeds(study.seed, entry.seed)
-    with sensible_threads(), reproducible(seeds.network, where), tensor_cores(spec.precision):
+    with limit_threads(), seed_torch(seeds.network, where), allow_tensor_cores(spec.precision):
         run = Run(entry.name, folder, spec, seeds, where)
         run.card = _card(collection, study, entry, run)
         make_task = begin(run)
@@ -98,18 +102,38 @@ def train_entry(
         _warn_of_preset(run)
         if resume:
             _look_back(run)
-        with memory_suffices(run):
+        with _report_lack_of_memory(run):
             task = make_task()
-            if run.state is None:
+            if run.saved_state is None:
                 start_run(folder, study, where)
             try:
-                course = fit(task, run, progress=progress)
+                state = fit(task, run, progress=progress)
             except KeyboardInterrupt:
                 _log.warning("model %r: training was interrupted; %s; `saltrust train --resume` "
                              "goes on from the last epoch that was finished", run.name, run.kept())
                 raise
-            _finish(task, run, course)
+            _finish(task, run, state)
     return folder
+
+
+@contextlib.contextmanager
+def _report_lack_of_memory(run: Run) -> Iterator[None]:
+    """Turn an allocation that fails into a DataError that names the way out.
+
+    Raises
+    ------
+    DataError
+        If memory, of the machine or of the device, is too small.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+                or any(words in str(error).lower() for words in _OUT_OF_MEMORY)):
+            raise
+        raise DataError(f"model {run.name!r} does not fit in the memory of the {run.device.type}: "
+                        f"lower `batch_size` under [train] (now {run.spec.batch_size}) or the "
+                        f"grid; {run.kept()}") from error
 
 
 def _card(collection: Collection, study: Study, entry: TrainedEntry, run: Run) -> dict[str, Any]:
@@ -157,32 +181,32 @@ def _look_back(run: Run) -> None:
         check_same_run(card, run.card, run.folder)
         raise NothingToDo(f"model {run.name!r} is trained already ({run.folder}); say --overwrite "
                           "to train it anew")
-    run.state = read_state(run.folder)
-    if run.state is None:
+    run.saved_state = read_state(run.folder)
+    if run.saved_state is None:
         return
-    check_same_run(run.state["card"], run.card, run.folder)
-    require_kept(run.folder, run.state["kept"])
-    before = run.state["card"]["versions"]
+    check_same_run(run.saved_state["card"], run.card, run.folder)
+    require_kept(run.folder, run.saved_state["kept"])
+    before = run.saved_state["card"]["versions"]
     changed = [name for name, version in run.card["versions"].items()
                if before.get(name) != version]
     if changed:
         _log.warning("model %r was started with other versions of %s; its result may differ from "
                      "that of an undisturbed run", run.name, ", ".join(changed))
     # Sums that are split otherwise differ in their last bits.
-    torch.set_num_threads(run.state["threads"])
+    torch.set_num_threads(run.saved_state["threads"])
 
 
-def _finish(task: Task, run: Run, course: Course) -> None:
+def _finish(task: Task, run: Run, state: TrainingState) -> None:
     """Measure the checkpoint, as it lies on disk, on the test images and close its card."""
     fit_weights(task.network, read_weights(run.weights), run.weights, run.card["architecture"])
     run.card |= {
-        "epochs_run": course.epoch,
-        "stopped_early": course.epoch < run.spec.epochs,
-        "resumed_after_epochs": course.resumed,
-        **({"kept": course.kept} if course.kept else {}),
+        "epochs_run": state.epoch,
+        "stopped_early": state.epoch < run.spec.epochs,
+        "resumed_after_epochs": state.resumed,
+        **({"kept": state.kept} if state.kept else {}),
         **plain(task.test()),
         "complete": True,
     }
-    complete_cards(run.folder, course.kept)
+    complete_cards(run.folder, state.kept)
     write_card(run.weights, run.card)
     (run.folder / STATE_FILE).unlink(missing_ok=True)

@@ -83,7 +83,7 @@ def test_gradcam_by_hand() -> None:
     torch.testing.assert_close(maps, expected)
 
 
-def test_gradcam_is_upsampled_bilinearly_with_half_pixel_centres() -> None:
+def test_gradcam_is_upsampled_bilinearly_with_half_pixel_centers() -> None:
     network = nn.Sequential(
         nn.AvgPool2d(2), nn.Conv2d(1, 1, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
@@ -112,20 +112,20 @@ def test_captum_agrees(
     network = network.double().eval()
     images = torch.rand(2, channels, size, size, dtype=torch.float64)
     methods = [resolve(ExplainerSpec(name)) for name in ("grad", "gradcam")]
-    found = explain(network, images, [2, 0], methods)
+    explanation = explain(network, images, [2, 0], methods)
     assert feature_layer(network, images[:1]) == layer
-    torch.testing.assert_close(found.logits, network(images).detach())
+    torch.testing.assert_close(explanation.logits, network(images).detach())
     for position, finding in enumerate([2, 0]):
         saliency = _captum_gradient(network, images, finding)
         torch.testing.assert_close(
-            found.heatmaps["grad"][:, position], saliency, rtol=1e-9, atol=1e-15
+            explanation.heatmaps["grad"][:, position], saliency, rtol=1e-9, atol=1e-15
         )
         maps = _captum_gradcam(network, network.get_submodule(layer), images, finding)
         torch.testing.assert_close(
-            found.heatmaps["gradcam"][:, position], maps, rtol=1e-9, atol=1e-15
+            explanation.heatmaps["gradcam"][:, position], maps, rtol=1e-9, atol=1e-15
         )
         assert saliency.abs().max() > 0
-    assert found.heatmaps["gradcam"].max() > 0
+    assert explanation.heatmaps["gradcam"].max() > 0
 
 
 def test_captum_agrees_on_a_chosen_layer(network: nn.Module, images: Tensor) -> None:
@@ -140,9 +140,9 @@ def test_captum_agrees_on_a_chosen_layer(network: nn.Module, images: Tensor) -> 
 def _captum_gradient(network: nn.Module, images: Tensor, finding: int) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found: Tensor = Saliency(network).attribute(
+        attribution: Tensor = Saliency(network).attribute(
             images.clone().requires_grad_(), target=finding, abs=False)
-    return found.detach().sum(dim=1)
+    return attribution.detach().sum(dim=1)
 
 
 def _captum_gradcam(network: nn.Module, layer: nn.Module, images: Tensor, finding: int) -> Any:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
+import pkgutil
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -14,20 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import DataError, UsageError
-from saltrust.explainers import registry
+from saltrust.explainers import methods, registry
+from saltrust.explainers.bound import describe_parameters
+from saltrust.explainers.declaration import declared_explainer, explainer
 from saltrust.explainers.explain import explain
 from saltrust.explainers.passes.forward import run_forward
 from saltrust.explainers.registry import (
     BUILT_IN,
-    Explainer,
-    describe_parameters,
+    discover_explainers,
     explainer_names,
     resolve,
 )
 from saltrust.study import ExplainerSpec
 
 OWN = """
-from saltrust.explainers.registry import Explainer
+from saltrust.explainers.declaration import Explainer, explainer
 
 def brightness(model, x, targets, gain: float = 2.0, *, signs=(1, -1)):
     return gain * x.mean(dim=1, keepdim=True).expand(-1, len(targets), -1, -1)
@@ -52,12 +57,17 @@ def of_pass(module, inputs, outputs, *, where="", forward):
     return forward.gradient(0, forward.features[where]).mean() + inputs[:, :len(outputs)]
 
 declared = Explainer("whatever", of_pass, layers=("where",))
+
+@explainer(layers=("where",))
+def decorated(module, inputs, outputs, *, where="", forward):
+    return of_pass(module, inputs, outputs, where=where, forward=forward)
+
 number = 3
 """
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def users_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"own_maps_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -71,6 +81,56 @@ def test_built_in_methods_state_formula_and_source(name: str) -> None:
         assert part in text
     assert BUILT_IN[name].summary.endswith(".")
     assert set(BUILT_IN[name].layers) <= set(BUILT_IN[name].defaults)
+
+
+def test_every_method_of_the_package_is_registered() -> None:
+    methods_of_package = {
+        name
+        for item in pkgutil.walk_packages(methods.__path__, f"{methods.__name__}.")
+        for name, function in inspect.getmembers(import_module(item.name), inspect.isfunction)
+        if function.__module__ == item.name and not name.startswith("_")
+        and list(inspect.signature(function).parameters)[:3] == ["module", "inputs", "outputs"]
+    }
+    assert methods_of_package == set(BUILT_IN)
+    ranks = [item.rank for item in BUILT_IN.values()]
+    assert ranks == list(range(1, len(BUILT_IN) + 1))
+
+
+def test_a_module_in_the_folder_of_methods_is_all_that_a_new_method_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "brightness.py").write_text("""
+from saltrust.explainers.declaration import explainer
+from saltrust.explainers.methods.gradient import grad
+
+@explainer(limits={"gain": (0, 10)})
+def brightness(module, inputs, outputs, gain: float = 2.0):
+    return gain * inputs.mean(dim=1, keepdim=True).expand(-1, len(outputs), -1, -1)
+""")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    everything = discover_explainers(methods)
+    del sys.modules["saltrust.explainers.methods.brightness"], methods.brightness
+    # What a module imports from another is not declared twice; without a rank it comes last.
+    assert list(everything) == [*BUILT_IN, "brightness"]
+    monkeypatch.setattr(registry, "BUILT_IN", everything)
+    assert resolve(ExplainerSpec("brightness")).parameters == {"gain": 2.0}
+    with pytest.raises(UsageError, match=r"gain must lie in 0 to 10, not 11\.0"):
+        resolve(ExplainerSpec("brightness", {"gain": 11}))
+
+
+def test_a_wrapper_declares_what_its_function_does() -> None:
+    @explainer(to_inputs=True)
+    def plain(module: Any, inputs: Any, outputs: Any) -> Any:
+        """Maps."""
+
+    @functools.wraps(plain)
+    def wrapper(module: Any, inputs: Any, outputs: Any) -> Any:
+        """Maps, wrapped."""
+
+    declared = declared_explainer(wrapper)
+    assert declared is not None
+    assert (declared.name, declared.function, declared.to_inputs) == ("plain", wrapper, True)
+    assert declared_explainer(test_parameters_are_complete_and_plain) is None
 
 
 def test_parameters_are_complete_and_plain() -> None:
@@ -98,21 +158,22 @@ def test_wrong_choices_are_refused(name: str, parameters: dict[str, Any], messag
     assert message in str(raised.value)
 
 
-def test_a_function_of_ones_own(own: str, network: nn.Module, images: Tensor) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:brightness", {"gain": 3}))
-    assert bound.name == f"{own}:brightness"
+def test_a_function_of_ones_own(users_module: str, network: nn.Module, images: Tensor) -> None:
+    bound = resolve(ExplainerSpec(f"{users_module}:brightness", {"gain": 3}))
+    assert bound.name == f"{users_module}:brightness"
     assert json.loads(json.dumps(bound.parameters)) == {"gain": 3.0, "signs": [1, -1]}
-    found = explain(network, images, [2, 1], [bound])
+    explanation = explain(network, images, [2, 1], [bound])
     expected = 3 * images.mean(dim=1, keepdim=True).expand(-1, 2, -1, -1)
-    torch.testing.assert_close(found.heatmaps[bound.name], expected)
+    torch.testing.assert_close(explanation.heatmaps[bound.name], expected)
 
 
+@pytest.mark.parametrize("attribute", ["declared", "decorated"])
 def test_a_method_of_ones_own_may_share_the_pass(
-    own: str, network: nn.Module, images: Tensor
+    users_module: str, attribute: str, network: nn.Module, images: Tensor
 ) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:declared")).fit(network, images[:1])
+    bound = resolve(ExplainerSpec(f"{users_module}:{attribute}")).fit(network, images[:1])
     assert bound.parameters == {"where": "block"}
-    maps = explain(network, images, [0], [bound]).heatmaps[f"{own}:declared"]
+    maps = explain(network, images, [0], [bound]).heatmaps[f"{users_module}:{attribute}"]
     forward = run_forward(network, images, layers=("block",))
     shift = forward.gradient(0, forward.features["block"]).mean()
     torch.testing.assert_close(maps, shift + images[:, :1])
@@ -132,40 +193,42 @@ def test_a_method_of_ones_own_may_share_the_pass(
     ],
 )
 def test_wrong_choices_of_ones_own_are_refused(
-    own: str, attribute: str, parameters: dict[str, Any], message: str
+    users_module: str, attribute: str, parameters: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError) as raised:
-        resolve(ExplainerSpec(f"{own}:{attribute}", parameters))
+        resolve(ExplainerSpec(f"{users_module}:{attribute}", parameters))
     assert message in str(raised.value)
 
 
 def test_any_parameter_reaches_an_open_ended_function(
-    own: str, network: nn.Module, images: Tensor
+    users_module: str, network: nn.Module, images: Tensor
 ) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:open_ended", {"a": 1}))
+    bound = resolve(ExplainerSpec(f"{users_module}:open_ended", {"a": 1}))
     assert explain(network, images, [0], [bound]).heatmaps[bound.name].shape == (3, 1, 16, 20)
 
 
-def test_another_shape_is_refused(own: str, network: nn.Module, images: Tensor) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:wrong_shape"))
+def test_another_shape_is_refused(users_module: str, network: nn.Module, images: Tensor) -> None:
+    bound = resolve(ExplainerSpec(f"{users_module}:wrong_shape"))
     with pytest.raises(DataError, match=r"must return a tensor of shape \(3, 2, 16, 20\)"):
         explain(network, images, [0, 1], [bound])
 
 
 def test_an_error_in_a_function_of_ones_own_is_put_in_a_sentence(
-    own: str, network: nn.Module, images: Tensor
+    users_module: str, network: nn.Module, images: Tensor
 ) -> None:
-    bound = resolve(ExplainerSpec(f"{own}:failing"))
-    with pytest.raises(DataError, match=f"explainer '{own}:failing' failed with IndexError: "):
+    bound = resolve(ExplainerSpec(f"{users_module}:failing"))
+    with pytest.raises(DataError, match=f"explainer '{users_module}:failing' failed with "
+                                        "IndexError: "):
         explain(network, images, [0], [bound])
 
 
 def test_entry_points(
-    own: str, network: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+    users_module: str, network: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def installed(group: str) -> EntryPoints:
         entries = [("bright", "brightness"), ("lost", "no_such"), ("grad", "brightness")]
-        return EntryPoints([EntryPoint(name, f"{own}:{value}", group) for name, value in entries])
+        return EntryPoints([EntryPoint(name, f"{users_module}:{value}", group)
+                            for name, value in entries])
 
     monkeypatch.setattr(registry, "entry_points", installed)
     assert explainer_names() == [*BUILT_IN, "bright", "lost"]
@@ -200,8 +263,8 @@ def test_parameters_are_described_once_or_by_model(
 
 
 def test_an_explainer_can_be_called_alone(network: nn.Module, images: Tensor) -> None:
-    explainer: Explainer = BUILT_IN["gradcam"]
+    gradcam = BUILT_IN["gradcam"]
     torch.testing.assert_close(
-        explainer(network, images, [1], layer="block"),
+        gradcam(network, images, [1], layer="block"),
         explain(network, images, [1], [resolve(ExplainerSpec("gradcam"))]).heatmaps["gradcam"],
     )

@@ -38,16 +38,16 @@ def looking(tiny: ModuleType, tmp_path: Path) -> Study:
 
 
 def test_trained_decoders_are_stored_for_every_finding(tiny: ModuleType, looking: Study,
-                                                    tmp_path: Path) -> None:
+                                                       tmp_path: Path) -> None:
     collection = tiny.NoisyCollection(6)
     cubes = open_cubes(generate(collection, looking, tmp_path / "c.zarr", progress=False))
     stored = cubes["localizer"].to_dataset()
     # Neither a decoder that was never trained, nor that of set 1, which learns nothing.
     assert stored["model"].values.tolist() == ["base", "three"]
-    there = (stored["status"] == Status.OK).transpose("image", "finding", "model").values
+    is_stored = (stored["status"] == Status.OK).transpose("image", "finding", "model").values
     split = cubes["split"].values
-    np.testing.assert_array_equal(there, np.broadcast_to(
-        (split == "test")[:, None, None], there.shape))
+    np.testing.assert_array_equal(is_stored, np.broadcast_to(
+        (split == "test")[:, None, None], is_stored.shape))
     torch.manual_seed(2)
     network: Any = build("phantom_unet", len(tiny.FINDINGS), width=3).eval()
     pixels = cubes["radiograph/pixels"].values[split == "test"]
@@ -65,7 +65,7 @@ def test_trained_decoders_are_stored_for_every_finding(tiny: ModuleType, looking
 
 
 def test_a_study_without_trained_decoders_has_no_localizers(tiny: ModuleType, looking: Study,
-                                                    tmp_path: Path) -> None:
+                                                            tmp_path: Path) -> None:
     plain = replace(looking, models=looking.models[:2])
     path = generate(tiny.NoisyCollection(4), plain, tmp_path / "c.zarr", progress=False)
     cubes = open_cubes(path)

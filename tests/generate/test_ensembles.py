@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -71,22 +72,16 @@ def test_an_ensemble_is_the_mean_of_its_members(collection: Any, study: Study, t
             np.testing.assert_array_equal(of(cubes, name, model), of(apart, name, model))
 
 
-def test_checkpoints_by_pattern_are_members(collection: Any, study: Study, tmp_path: Path,
-                                            apart: xr.DataTree, tiny: ModuleType) -> None:
-    text = """
-    grid = 24
-    explainers = ["grad", "gradcam"]
-    [generate]
-    batch_size = 3
-    device = "cpu"
-    [[ensembles]]
-    name = "mean"
-    architecture = "tiny_study:TinyNetwork"
-    checkpoints = ["runs/*/model.*"]
-    keep_members = true
-    """
-    (tmp_path / "study.toml").write_text(text)
-    declared = read_study(tmp_path / "study.toml")
+def test_checkpoints_by_pattern_are_members(
+    collection: Any, study: Study, tmp_path: Path, write_study: Callable[..., Path],
+    apart: xr.DataTree, tiny: ModuleType,
+) -> None:
+    path = write_study(
+        grid=24, data=None, models=None, explainers=["grad", "gradcam"],
+        generate={"batch_size": 3, "device": "cpu"},
+        ensembles=[{"name": "mean", "architecture": "tiny_study:TinyNetwork",
+                    "checkpoints": ["runs/*/model.*"], "keep_members": True}])
+    declared = read_study(path)
     cubes = open_cubes(generate(collection, declared, tmp_path / "out.zarr", progress=False))
     assert cubes["saliency"]["model"].values.tolist() == ["mean/1", "mean/2", "mean"]
     np.testing.assert_array_equal(of(cubes, "saliency/heatmap", "mean"),
@@ -156,7 +151,7 @@ def test_one_that_is_not_finite_makes_the_mean_so(collection: Any, study: Study,
     assert cubes["saliency"]["model"].values.tolist() == ["wide", "mean"]
 
 
-def test_what_cannot_be_randomised(collection: Any, study: Study, tmp_path: Path) -> None:
+def test_what_cannot_be_randomized(collection: Any, study: Study, tmp_path: Path) -> None:
     alone = averaged(dataclasses.replace(study, randomization=RandomizationSpec(replicates=1)))
     with pytest.raises(UsageError, match="only averaged into ensembles; set keep_members"):
         generate(collection, alone, tmp_path / "out.zarr", progress=False)
@@ -170,19 +165,17 @@ def test_what_cannot_be_randomised(collection: Any, study: Study, tmp_path: Path
 
 
 @pytest.mark.parametrize(("entry", "message"), [
-    ('members = ["dens"]', "'dens', which is not among .* did you mean 'dense'"),
-    ('members = ["dense", "dense"]', "'dense' twice"),
-    ("", "has no members"),
-    ('checkpoints = ["a.pt"]', "both `checkpoints` and their `architecture`"),
-    ('members = ["dense"]\narchitecture = "densenet121"', "both `checkpoints`"),
+    ({"members": ["dens"]}, "'dens', which is not among .* did you mean 'dense'"),
+    ({"members": ["dense", "dense"]}, "'dense' twice"),
+    ({}, "has no members"),
+    ({"checkpoints": ["a.pt"]}, "both `checkpoints` and their `architecture`"),
+    ({"members": ["dense"], "architecture": "densenet121"}, "both `checkpoints`"),
+    ({"name": "dense", "members": ["dense"]}, "names must differ"),
 ])
-def test_a_wrong_ensemble_is_refused(tmp_path: Path, entry: str, message: str) -> None:
-    path = tmp_path / "study.toml"
-    path.write_text(f'[[models]]\nname = "dense"\n[[ensembles]]\nname = "mean"\n{entry}\n')
+def test_a_wrong_ensemble_is_refused(write_study: Callable[..., Path], entry: dict[str, Any],
+                                     message: str) -> None:
+    path = write_study(models=[{"name": "dense"}], ensembles=[{"name": "mean", **entry}])
     with pytest.raises(UsageError, match=message):
-        read_study(path)
-    path.write_text('[[models]]\nname = "a"\n[[ensembles]]\nname = "a"\nmembers = ["a"]\n')
-    with pytest.raises(UsageError, match="names must differ"):
         read_study(path)
 
 

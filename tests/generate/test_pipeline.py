@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from saltrust.cache.schema import Status
+from saltrust.generate.network_store import map_status
 from saltrust.generate.pipeline import overlap
-from saltrust.generate.status import map_status
 
 
 @settings(deadline=None, max_examples=30)

@@ -16,17 +16,18 @@ from saltrust.cache.store import open_cubes
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.explain import explain
 from saltrust.explainers.passes.context import BatchContext, PassSize
-from saltrust.explainers.passes.precision import computing_in
+from saltrust.explainers.passes.precision import network_precision
 from saltrust.explainers.registry import resolve
 from saltrust.generate.agreement import correlations, measure_agreement, warn_of_disagreement
 from saltrust.generate.batches import Resources
-from saltrust.generate.job import generate
+from saltrust.generate.job import Overrides, generate
 from saltrust.generate.plan import make_plan
 from saltrust.generate.radiographs import LoadedBatch
 from saltrust.study import ExplainerSpec, Study
 
 METHODS = ("grad", "gradcam", "occlusion")
 CPU = torch.device("cpu")
+HALF = Overrides(precision="bf16")
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_bfloat16_changes_maps_but_not_predictions(
     collection: Any, three: Study, tmp_path: Path
 ) -> None:
     exact = open_cubes(generate(collection, three, tmp_path / "exact.zarr", progress=False))
-    half = open_cubes(generate(collection, three, tmp_path / "half.zarr", precision="bf16",
+    half = open_cubes(generate(collection, three, tmp_path / "half.zarr", overrides=HALF,
                                progress=False))
     np.testing.assert_array_equal(half["prediction/logit"].values,
                                   exact["prediction/logit"].values)
@@ -52,9 +53,9 @@ def test_bfloat16_changes_maps_but_not_predictions(
     np.testing.assert_array_equal(_maps(half, "occlusion"), _maps(exact, "occlusion"))
     tested = collection.index["split"].values == "test"
     for name in ("grad", "gradcam"):
-        found, expected = _maps(half, name)[tested], _maps(exact, name)[tested]
-        assert not np.array_equal(found, expected)
-        assert np.median(correlations(found, expected)) > 0.99
+        reduced, expected = _maps(half, name)[tested], _maps(exact, name)[tested]
+        assert not np.array_equal(reduced, expected)
+        assert np.median(correlations(reduced, expected)) > 0.99
     assert exact.attrs["precision"] == "float32"
     assert "precision_agreement" not in exact.attrs
     agreement = half.attrs["precision_agreement"]
@@ -76,7 +77,7 @@ def test_an_unfinished_job_keeps_its_precision(
     partial = generate(collection, three, tmp_path / "out.zarr", progress=False)
     partial.rename(tmp_path / "out.zarr.partial")
     with pytest.raises(UsageError, match="was begun with another precision"):
-        generate(collection, three, tmp_path / "out.zarr", precision="bf16", resume=True,
+        generate(collection, three, tmp_path / "out.zarr", overrides=HALF, resume=True,
                  progress=False)
 
 
@@ -84,9 +85,10 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written
     collection: Any, three: Study, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="'tf32' needs a CUDA device, and this job runs on cpu"):
-        generate(collection, three, tmp_path / "out.zarr", precision="tf32", progress=False)
+        generate(collection, three, tmp_path / "out.zarr",
+                 overrides=Overrides(precision="tf32"), progress=False)
     assert not (tmp_path / "out.zarr.partial").exists()
-    with pytest.raises(UsageError, match="not offered on mps"), computing_in(
+    with pytest.raises(UsageError, match="not offered on mps"), network_precision(
             "bf16", torch.device("mps")):
         pass
 
@@ -94,10 +96,10 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written
 def test_settings_of_torch_come_back() -> None:
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
-    with computing_in("tf32", torch.device("cuda")):
+    with network_precision("tf32", torch.device("cuda")):
         assert matmul.allow_tf32
         assert cudnn.allow_tf32
-    with computing_in("float32", torch.device("cuda")):
+    with network_precision("float32", torch.device("cuda")):
         # torch's own default is TensorFloat-32 in convolutions.
         assert not cudnn.allow_tf32
     assert (matmul.allow_tf32, cudnn.allow_tf32) == before
@@ -125,9 +127,9 @@ def test_methods_that_disagree_are_named(
                                 explainers=(resolve(ExplainerSpec("grad")),))
     pixels = np.stack([collection.radiograph(f"image-{i:03d}", (24, 24)).pixels for i in range(3)])
     loaded = LoadedBatch(("a", "b", "c"), pixels, {})
-    found = measure_agreement(model, loaded, Resources(CPU, 0, PassSize(), "bf16"))
+    agreement = measure_agreement(model, loaded, Resources(CPU, 0, PassSize(), "bf16"))
     with caplog.at_level(logging.WARNING):
-        warn_of_disagreement("spoiled", "bf16", found)
+        warn_of_disagreement("spoiled", "bf16", agreement)
     assert "model 'spoiled': maps of 'grad' in bf16 correlate" in caplog.text
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from saltrust.errors import UsageError
-from saltrust.models.device import available_cores, choose_device, sensible_threads
+from saltrust.models.device import available_cores, choose_device, limit_threads
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_threads_are_limited_and_put_back(monkeypatch: pytest.MonkeyPatch) -> No
         torch.set_num_threads(3)
         monkeypatch.setattr("saltrust.models.device.available_cores", lambda: 1)
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        with sensible_threads() as threads:
+        with limit_threads() as threads:
             assert threads == torch.get_num_threads() == 1
         assert torch.get_num_threads() == 3
         monkeypatch.setenv("OMP_NUM_THREADS", "3")
-        with sensible_threads() as threads:
+        with limit_threads() as threads:
             assert threads == 3
     finally:
         torch.set_num_threads(before)

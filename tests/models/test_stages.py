@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from saltrust.errors import UsageError
 from saltrust.models.classifiers.registry import ARCHITECTURES, build, preprocessing_of
 from saltrust.models.preprocessing import to_input
-from saltrust.models.random_weights import randomised
+from saltrust.models.random_weights import randomize_weights
 from saltrust.models.stages import Stage, choose_stages, natural_stages
 
 INCEPTION = ["fc", "Mixed_7c", "Mixed_7b", "Mixed_7a", "Mixed_6e", "Mixed_6d", "Mixed_6c",
@@ -75,7 +75,7 @@ def test_every_tensor_is_in_exactly_one_stage_from_the_top_down(architecture: st
 def test_the_last_network_keeps_nothing_trained(architecture: str) -> None:
     module = trained(architecture)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    fresh = randomised(module, natural_stages(module, black(architecture, module)), seed=1)
+    fresh = randomize_weights(module, natural_stages(module, black(architecture, module)), seed=1)
     norms = {name for name, part in module.named_modules()
              if isinstance(part, nn.BatchNorm2d)}
     for name, tensor in fresh.state_dict().items():
@@ -96,7 +96,7 @@ def test_a_stage_leaves_what_lies_below(densenet: nn.Module) -> None:
     before = densenet.state_dict()
     above: dict[str, Tensor] = {}
     for stop in choose_stages(stages, (), "it"):
-        state = randomised(densenet, stop, seed=4).state_dict()
+        state = randomize_weights(densenet, stop, seed=4).state_dict()
         random = {entry for stage in stop for entry in stage.entries}
         changed = {name for name in state if not torch.equal(state[name], before[name])}
         assert changed == random
@@ -108,7 +108,7 @@ def test_a_stage_leaves_what_lies_below(densenet: nn.Module) -> None:
 
 def test_weights_are_truncated_normal_of_he_variance(densenet: nn.Module) -> None:
     stages = natural_stages(densenet, black("densenet121", densenet))
-    weight = randomised(densenet, stages, seed=2).get_parameter(
+    weight = randomize_weights(densenet, stages, seed=2).get_parameter(
         "features.denseblock4.denselayer16.conv1.weight")
     std = math.sqrt(2 / weight.shape[1])
     assert weight.std().item() == pytest.approx(std, rel=0.01)
@@ -123,7 +123,7 @@ def test_weights_are_truncated_normal_of_he_variance(densenet: nn.Module) -> Non
 @pytest.mark.parametrize("architecture", ["inception_v3", "resnet50", "efficientnet_b0"])
 def test_random_networks_neither_overflow_nor_die(architecture: str) -> None:
     module = build(architecture, 3).eval()
-    fresh = randomised(module, natural_stages(module, black(architecture, module)), seed=5)
+    fresh = randomize_weights(module, natural_stages(module, black(architecture, module)), seed=5)
     inputs = torch.randn(2, 3, 80, 80, generator=torch.Generator().manual_seed(0))
     inputs.requires_grad_()
     logits = fresh(inputs)
@@ -140,11 +140,12 @@ def test_random_networks_neither_overflow_nor_die(architecture: str) -> None:
 def test_seeds_and_names_alone_decide(seed: int, other: int, names: tuple[str, str]) -> None:
     layer = nn.Linear(5, 4)
     stage = [Stage("", ("weight", "bias"))]
-    first = randomised(layer, stage, seed, names[0]).state_dict()["weight"]
+    first = randomize_weights(layer, stage, seed, names[0]).state_dict()["weight"]
     torch.manual_seed(other)
-    second = randomised(layer, stage, other, names[1]).state_dict()["weight"]
+    second = randomize_weights(layer, stage, other, names[1]).state_dict()["weight"]
     assert torch.equal(first, second) == (seed == other and names[0] == names[1])
-    assert torch.equal(first, randomised(layer, stage, seed, names[0]).state_dict()["weight"])
+    again = randomize_weights(layer, stage, seed, names[0]).state_dict()["weight"]
+    assert torch.equal(first, again)
 
 
 class HeadFirst(nn.Module):
@@ -176,7 +177,7 @@ def test_the_forward_pass_gives_the_order() -> None:
                                  "norm.bias")
     assert set(stages[-1].entries) == {"token", "scale", "spare.weight", "spare.bias",
                                        "stem.weight", "stem.bias"}
-    fresh = randomised(network, stages, seed=0)
+    fresh = randomize_weights(network, stages, seed=0)
     assert fresh.get_buffer("scale").tolist() == [2.0, 3.0]
     assert not (fresh.get_parameter("token") == 1).any()
 

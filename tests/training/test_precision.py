@@ -10,10 +10,10 @@ from saltrust.errors import UsageError
 from saltrust.models.checkpoint import read_card, read_weights
 from saltrust.study import Study
 from saltrust.training.precision import (
+    allow_tensor_cores,
     autocast,
     check_precision,
     gradient_scaler,
-    tensor_cores,
 )
 from saltrust.training.tasks.classifier import ClassifierTask, train
 
@@ -78,6 +78,6 @@ def test_what_each_precision_turns_on() -> None:
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     for precision, expected in (("tf32", True), ("float32", False), ("bf16", False)):
-        with tensor_cores(precision):
+        with allow_tensor_cores(precision):
             assert (matmul.allow_tf32, cudnn.allow_tf32) == (expected, expected)
         assert (matmul.allow_tf32, cudnn.allow_tf32) == before

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from saltrust.explainers.declaration import explainer
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
 from saltrust.explainers.passes.layers import feature_layer
 
 
+@explainer(rank=5, layers=("layer",))
 def gradcam(
     module: nn.Module,
     inputs: Tensor,
@@ -65,9 +67,10 @@ def gradcam(
     for output in outputs:
         weights = forward.gradient(output, features).mean(dim=(2, 3))
         maps.append(torch.einsum("bk,bkyx->byx", weights, values).relu())
-    return _upsampled(torch.stack(maps, dim=1), inputs)
+    return _upsample(torch.stack(maps, dim=1), inputs)
 
 
+@explainer(rank=10, layers=("layer",))
 def gradcam_plus_plus(
     module: nn.Module,
     inputs: Tensor,
@@ -96,7 +99,9 @@ def gradcam_plus_plus(
     outputs : sequence of int
         Indices of the F logits to explain.
     layer : str
-        As in :func:`gradcam`.
+        Dotted name of the layer; empty: the last spatial feature map
+        (:func:`saltrust.explainers.passes.layers.feature_layer`).  The feature maps are what the
+        layer itself returns, before a rectifier that the network applies to them as a function.
     forward : ForwardPass, optional
         A pass over the same inputs that kept ``layer``, to share.
 
@@ -126,9 +131,10 @@ def gradcam_plus_plus(
         share = torch.where(gradient > 0, share, 0)
         weights = (share * gradient).sum(dim=(2, 3))
         maps.append(torch.einsum("bk,bkyx->byx", weights, values).relu())
-    return _upsampled(torch.stack(maps, dim=1), inputs)
+    return _upsample(torch.stack(maps, dim=1), inputs)
 
 
+@explainer(rank=11, layers=("layer",))
 def eigencam(
     module: nn.Module,
     inputs: Tensor,
@@ -153,7 +159,9 @@ def eigencam(
     outputs : sequence of int
         Indices of the F logits, of which only the number counts.
     layer : str
-        As in :func:`gradcam`.
+        Dotted name of the layer; empty: the last spatial feature map
+        (:func:`saltrust.explainers.passes.layers.feature_layer`).  The feature maps are what the
+        layer itself returns, before a rectifier that the network applies to them as a function.
     centered : bool
         Whether each feature map's mean is taken off first, as ``pytorch-grad-cam`` does and the
         paper does not.
@@ -196,7 +204,7 @@ def eigencam(
     agreement = (projection * total).sum(dim=1, keepdim=True)
     projection = torch.where(agreement < 0, -projection, projection)
     maps = projection.view(len(values), 1, *values.shape[2:])
-    return _upsampled(maps, inputs).repeat(1, len(outputs), 1, 1)
+    return _upsample(maps, inputs).repeat(1, len(outputs), 1, 1)
 
 
 def _with_features(module: nn.Module, inputs: Tensor, layer: str,
@@ -207,6 +215,6 @@ def _with_features(module: nn.Module, inputs: Tensor, layer: str,
     return layer, forward
 
 
-def _upsampled(maps: Tensor, inputs: Tensor) -> Tensor:
+def _upsample(maps: Tensor, inputs: Tensor) -> Tensor:
     return functional.interpolate(maps, size=inputs.shape[2:], mode="bilinear",
                                   align_corners=False)

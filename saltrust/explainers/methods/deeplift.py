@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import DataError
-from saltrust.explainers.passes.context import BatchContext
+from saltrust.explainers.declaration import explainer
+from saltrust.explainers.passes.context import LEVELS, BatchContext
 from saltrust.explainers.passes.differences import Differences
 from saltrust.explainers.passes.forward import run_forward
 
 
+@explainer(rank=13, baseline="baseline", choices={"baseline": LEVELS}, full_precision=True)
 def deeplift(
     module: nn.Module,
     inputs: Tensor,

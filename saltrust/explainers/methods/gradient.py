@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from saltrust.explainers.declaration import explainer
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
 
 
+@explainer(rank=1, to_inputs=True)
 def grad(
     module: nn.Module,
     inputs: Tensor,
@@ -51,6 +53,7 @@ def grad(
     return forward.maps(outputs, lambda gradient: gradient.sum(dim=1))
 
 
+@explainer(rank=14, to_inputs=True)
 def input_x_gradient(
     module: nn.Module,
     inputs: Tensor,

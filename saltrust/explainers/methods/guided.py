@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from saltrust.explainers.declaration import explainer
 from saltrust.explainers.methods.class_activation import gradcam
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
 from saltrust.explainers.passes.layers import feature_layer
@@ -14,11 +15,12 @@ from saltrust.explainers.passes.rectifiers import (
     CopiedBack,
     deconvolution,
     guided,
-    rectified_by,
+    rectifier_rule,
     works_on_views,
 )
 
 
+@explainer(rank=7, to_inputs=True)
 def guided_backprop(
     module: nn.Module,
     inputs: Tensor,
@@ -63,6 +65,7 @@ def guided_backprop(
     return _signal(guided, module, inputs, outputs, forward)
 
 
+@explainer(rank=9, to_inputs=True)
 def deconvnet(
     module: nn.Module,
     inputs: Tensor,
@@ -107,6 +110,7 @@ def deconvnet(
     return _signal(deconvolution, module, inputs, outputs, forward)
 
 
+@explainer(rank=8, to_inputs=True, layers=("layer",))
 def guided_gradcam(
     module: nn.Module,
     inputs: Tensor,
@@ -164,11 +168,11 @@ def _signal(rule: Callable[[Any], Any], module: nn.Module, inputs: Tensor,
     shared = forward
 
     def compute() -> Tensor:
-        own = shared
+        forward = shared
         if works_on_views(shared.logits):
             with CopiedBack():
-                own = run_forward(module, inputs)
-        with rectified_by(rule, own.logits):
-            return own.maps(outputs, lambda signal: signal.sum(dim=1))
+                forward = run_forward(module, inputs)
+        with rectifier_rule(rule, forward.logits):
+            return forward.maps(outputs, lambda signal: signal.sum(dim=1))
 
-    return shared.once((rule.__name__, tuple(outputs)), compute)
+    return shared.compute_once((rule.__name__, tuple(outputs)), compute)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saltrust.explainers.passes.context import BatchContext
+from saltrust.explainers.declaration import COUNT, explainer
+from saltrust.explainers.passes.context import LEVELS, BatchContext
 from saltrust.explainers.passes.forward import ForwardPass
 from saltrust.explainers.passes.sampling import average_gradient, gaussian_noise
 
@@ -16,6 +17,8 @@ from saltrust.explainers.passes.sampling import average_gradient, gaussian_noise
 QUADRATURES = ("right", "midpoint", "trapezoid", "gauss-legendre")
 
 
+@explainer(rank=3, baseline="baseline", limits={"steps": COUNT},
+           choices={"baseline": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1})
 def ig(
     module: nn.Module,
     inputs: Tensor,
@@ -73,9 +76,12 @@ def ig(
 
     if forward is None:
         return compute()
-    return forward.once(("ig", tuple(outputs), steps, baseline, quadrature), compute)
+    return forward.compute_once(("ig", tuple(outputs), steps, baseline, quadrature), compute)
 
 
+@explainer(rank=4, limits={"steps": COUNT, "samples": COUNT, "noise": (0, 10)},
+           choices={"baseline": LEVELS, "quadrature": QUADRATURES},
+           trial={"steps": 1, "samples": 1})
 def smooth_ig(
     module: nn.Module,
     inputs: Tensor,
@@ -110,8 +116,11 @@ def smooth_ig(
         :func:`saltrust.explainers.methods.smoothgrad.smoothgrad`.
     noise : float
         Standard deviation as a part of the image's range.
-    baseline, quadrature
-        As in :func:`ig`; the baseline carries no noise.
+    baseline : {'black', 'gray', 'white'}
+        Gray level of the baseline image, before it is normalised for the network; it carries
+        no noise.
+    quadrature : {'right', 'midpoint', 'trapezoid', 'gauss-legendre'}
+        Positions and weights of the steps (:func:`path_positions`).
     context : BatchContext, optional
         Seed and names of the images, from which the noise follows; black and white.
 

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import UsageError
-from saltrust.explainers.passes.context import BatchContext
+from saltrust.explainers.declaration import COUNT, explainer
+from saltrust.explainers.passes.context import LEVELS, BatchContext
 from saltrust.explainers.passes.evaluation import evaluate
-from saltrust.explainers.passes.forward import ForwardPass, frozen, run_forward
+from saltrust.explainers.passes.forward import ForwardPass, freeze, run_forward
 
 
+@explainer(rank=12, limits={"window": COUNT, "stride": (1, "window")}, choices={"fill": LEVELS},
+           trial={"window": 100_000, "stride": 100_000}, full_precision=True)
 def occlusion(
     module: nn.Module,
     inputs: Tensor,
@@ -80,7 +83,7 @@ def occlusion(
     chosen = list(outputs)
     drops = inputs.new_empty(n_images, len(chosen), len(corners))
     logits = forward.logits.detach()[:, chosen]
-    with frozen(module), torch.no_grad():
+    with freeze(module), torch.no_grad():
         for image in range(n_images):
             drops[image] = logits[image, :, None] - _covered_logits(
                 module, inputs[image], cover[image], corners, window, context)[:, chosen].T
@@ -97,7 +100,7 @@ def _covered_logits(module: nn.Module, image: Tensor, cover: Tensor,
                     corners: Sequence[tuple[int, int]], window: int,
                     context: BatchContext) -> Tensor:
     """Logits (windows, K) of one image (C, H, W) with each window covered."""
-    found = []
+    logits = []
     done = 0
     while done < len(corners):
         part = corners[done:done + context.passes.rows]
@@ -106,13 +109,13 @@ def _covered_logits(module: nn.Module, image: Tensor, cover: Tensor,
             for row, (y, x) in enumerate(part):
                 place = (slice(None), slice(y, y + window), slice(x, x + window))
                 covered[row][place] = cover[place]
-            found.append(evaluate(module, covered))
+            logits.append(evaluate(module, covered))
         except torch.cuda.OutOfMemoryError:
             if not context.passes.halve():
                 raise
             continue
         done += len(part)
-    return torch.cat(found)
+    return torch.cat(logits)
 
 
 def _spread(drops: Tensor, window: int, stride: int, size: tuple[int, int]) -> Tensor:

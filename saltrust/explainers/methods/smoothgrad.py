@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from saltrust.explainers.declaration import COUNT, explainer
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.passes.sampling import average_gradient, gaussian_noise
 
 
+@explainer(rank=2, limits={"samples": COUNT, "noise": (0, 10)}, trial={"samples": 1})
 def smoothgrad(
     module: nn.Module,
     inputs: Tensor,

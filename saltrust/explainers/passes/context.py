@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from saltrust.errors import DataError, UsageError
-from saltrust.explainers.methods.xrai_segments import SegmentStore
+from saltrust.explainers.methods.xrai.segments import SegmentStore
 
 #: Names of gray levels, from which baselines and occluding patches are made.
 LEVELS = ("black", "gray", "white")

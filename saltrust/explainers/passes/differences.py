@@ -61,7 +61,7 @@ class Differences(TorchFunctionMode):
             return func(*args, **keywords)
         in_place = bool(keywords.get("inplace")) or _changes_its_argument(func)
         plain = {name: value for name, value in keywords.items() if name != "inplace"}
-        result = self._replaced(_name(func).strip("_"), func, args, plain)
+        result = self._replacement(_name(func).strip("_"), func, args, plain)
         if result is None:
             return func(*args, **keywords)
         return args[0].copy_(result) if in_place else result
@@ -70,14 +70,14 @@ class Differences(TorchFunctionMode):
         return (isinstance(value, Tensor) and value.requires_grad and value.ndim > 0
                 and len(value) == self._rows)
 
-    def _replaced(self, name: str, func: Callable[..., Any], args: tuple[Any, ...],
-                  keywords: dict[str, Any]) -> Tensor | None:
+    def _replacement(self, name: str, func: Callable[..., Any], args: tuple[Any, ...],
+                     keywords: dict[str, Any]) -> Tensor | None:
         """What stands for an operation; None where it may stay as it is."""
         values, *others = args
         if name in _PIECEWISE_LINEAR or name in _SMOOTH:
             if any(self._is_pairs(other) for other in [*others, *keywords.values()]):
                 return None
-            plain = _out_of_place(name, func)
+            plain = _out_of_place_function(name, func)
             return _Rescaled.apply(  # type: ignore[no-any-return,no-untyped-call]
                 values, lambda x: plain(x, *others, **keywords), name in _SMOOTH)
         if name == "max_pool2d" and not keywords.get("return_indices"):
@@ -98,11 +98,11 @@ def _changes_its_argument(func: Callable[..., Any]) -> bool:
     return _name(func).endswith("_") and not _name(func).endswith("__")
 
 
-def _out_of_place(name: str, func: Callable[..., Any]) -> Callable[..., Any]:
+def _out_of_place_function(name: str, func: Callable[..., Any]) -> Callable[..., Any]:
     if not _changes_its_argument(func):
         return func
-    found: Callable[..., Any] = getattr(Tensor, name, None) or getattr(functional, name)
-    return found
+    plain: Callable[..., Any] = getattr(Tensor, name, None) or getattr(functional, name)
+    return plain
 
 
 class _Rescaled(torch.autograd.Function):

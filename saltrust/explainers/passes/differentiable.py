@@ -23,7 +23,7 @@ from saltrust.explainers.passes.rectifiers import (
     CopiedBack,
     deconvolution,
     guided,
-    rectified_by,
+    rectifier_rule,
     works_on_views,
 )
 
@@ -90,7 +90,7 @@ def differentiable_map(module: nn.Module, inputs: Tensor, choice: Choice, rule: 
             with CopiedBack():
                 logits = _run(module, inputs)
         explained = (logits * choice(logits.detach())).sum()
-        with rectified_by(RULES[rule], explained):
+        with rectifier_rule(RULES[rule], explained):
             (signal,) = torch.autograd.grad(explained, inputs, create_graph=True)
     return signal
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from saltrust.explainers.passes.precision import of_networks
+from saltrust.explainers.passes.precision import network_autocast
 
 #: Networks that look at memory instead of dimensions (``x.view(len(x), -1)`` of feature maps).
 _IN_ROWS: WeakSet[nn.Module] = WeakSet()
@@ -51,7 +51,7 @@ def evaluate(module: nn.Module, inputs: Tensor) -> Any:
         The logits, if the network is as it should be; of the inputs' type where the network
         computes in bfloat16 (:mod:`saltrust.explainers.passes.precision`).
     """
-    with of_networks(inputs.device):
+    with network_autocast(inputs.device):
         logits = _call(module, inputs)
     if isinstance(logits, Tensor) and logits.dtype == torch.bfloat16:
         return logits.to(inputs.dtype)

@@ -9,6 +9,7 @@ where no explainer needs those, from the logits to the feature maps.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +19,10 @@ from torch import Tensor, nn
 
 from saltrust.errors import DataError
 from saltrust.explainers.passes.evaluation import evaluate
-from saltrust.explainers.passes.side_by_side import side_by_side
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[nn.Module]:
+def freeze(module: nn.Module) -> Iterator[nn.Module]:
     """Hold a network in evaluation mode with weights that carry no gradient.
 
     On leaving, also by an exception, every submodule's training mode and every parameter's
@@ -57,17 +57,17 @@ class ForwardPass:
     features : dict of str to Tensor
         What each layer asked for returned, by dotted name.  Operations that later worked in
         place on it (``relu(features, inplace=True)``) worked on a copy.
-    found : dict
-        What explainers of this batch computed and others may use (:meth:`once`).
+    kept : dict
+        What explainers of this batch computed and others may use (:meth:`compute_once`).
     """
 
     module: nn.Module
     inputs: Tensor
     logits: Tensor
     features: Mapping[str, Tensor]
-    found: dict[Hashable, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    kept: dict[Hashable, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+    def compute_once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """Compute something that several explainers of the batch need only once.
 
         Parameters
@@ -77,9 +77,9 @@ class ForwardPass:
         compute : callable
             Its result is kept as long as the pass.
         """
-        if key not in self.found:
-            self.found[key] = compute().detach()
-        return self.found[key]
+        if key not in self.kept:
+            self.kept[key] = compute().detach()
+        return self.kept[key]
 
     def gradient(self, output: int, target: Tensor) -> Tensor:
         """Gradient of one logit, per image, with respect to ``inputs`` or a feature map.
@@ -123,7 +123,7 @@ class ForwardPass:
             Indices of F logits.
         reduce : callable
             Of a gradient (B, C, H, W); gives maps (B, H, W).  Called in threads
-            (:func:`saltrust.explainers.passes.side_by_side.side_by_side`).
+            (:func:`map_threads`).
 
         Returns
         -------
@@ -135,8 +135,55 @@ class ForwardPass:
             If no logit carries a gradient.
         """
         return torch.stack(
-            side_by_side(lambda output: reduce(self.gradient(output, self.inputs)), outputs,
-                         self.inputs.device), dim=1)
+            map_threads(lambda output: reduce(self.gradient(output, self.inputs)), outputs,
+                        self.inputs.device), dim=1)
+
+
+def map_threads(way_back: Callable[[int], Tensor], outputs: Sequence[int],
+                device: torch.device) -> list[Tensor]:
+    """Call a function for each finding; on a CPU, in as many threads as torch may use.
+
+    A gradient consists of hundreds of small operations, each of which gains little from a second
+    core; the gradients of two findings gain more (on two cores, a quarter to a third of the
+    time).  Each result is computed as it would be alone, in a thread of its own.
+
+    Parameters
+    ----------
+    way_back : callable
+        Of the index of a logit.  It may walk a graph that is kept, and must not change it.
+    outputs : sequence of int
+    device : torch.device
+        Of the tensors; the work of a GPU is left in order.
+
+    Returns
+    -------
+    list of Tensor
+        In the order of ``outputs``.
+
+    Examples
+    --------
+    >>> x = torch.tensor([2.0, 3.0], requires_grad=True)
+    >>> y = x ** 2
+    >>> map_threads(lambda k: torch.autograd.grad(y[k], x, retain_graph=True)[0], [0, 1], x.device)
+    [tensor([4., 0.]), tensor([0., 6.])]
+    """
+    threads = torch.get_num_threads()
+    workers = min(threads, len(outputs))
+    if device.type != "cpu" or workers < 2:
+        return [way_back(output) for output in outputs]
+    recorded = torch.is_grad_enabled()
+
+    def in_thread(output: int) -> Tensor:
+        with torch.set_grad_enabled(recorded):
+            return way_back(output)
+
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads,
+                                initargs=(threads // workers,)) as pool:
+            return list(pool.map(in_thread, outputs))
+    finally:
+        # A thread's number is its own, but also what threads to come begin with.
+        torch.set_num_threads(threads)
 
 
 def run_forward(
@@ -184,7 +231,7 @@ def run_forward(
         return hook
 
     differentiate = to_inputs or bool(layers)
-    with frozen(module), torch.set_grad_enabled(differentiate), ExitStack() as hooks:
+    with freeze(module), torch.set_grad_enabled(differentiate), ExitStack() as hooks:
         for name in layers:
             part = module.get_submodule(name)
             hooks.enter_context(part.register_forward_hook(keep(name)))
@@ -198,6 +245,15 @@ def run_forward(
 
 def check_logits(module: nn.Module, logits: Any, n_images: int) -> None:
     """Refuse what is not one row of logits per image.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        For the message.
+    logits : object
+        What it returned.
+    n_images : int
+        How many it was given.
 
     Raises
     ------

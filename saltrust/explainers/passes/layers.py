@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import UsageError
-from saltrust.explainers.passes.forward import check_logits, frozen
+from saltrust.explainers.passes.forward import check_logits, freeze
 
 # They resample feature maps and learn nothing; the papers take the maps before them.
 _POOLING = (
@@ -73,7 +73,7 @@ def spatial_layers(module: nn.Module, inputs: Tensor) -> tuple[list[SpatialLayer
         return hook
 
     probe = inputs.detach().requires_grad_()
-    with frozen(module), torch.enable_grad(), ExitStack() as hooks:
+    with freeze(module), torch.enable_grad(), ExitStack() as hooks:
         for name, part in module.named_modules():
             if name:
                 hooks.enter_context(part.register_forward_hook(listen(name)))

@@ -41,7 +41,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 @contextmanager
-def computing_in(precision: str, device: torch.device) -> Iterator[None]:
+def network_precision(precision: str, device: torch.device) -> Iterator[None]:
     """Have networks compute in a precision for as long as this lasts.
 
     ``float32`` means it: convolutions on CUDA devices, which torch computes in TensorFloat-32
@@ -59,7 +59,7 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
     Raises
     ------
     UsageError
-        As :func:`check_precision`.
+        If the precision is not known, or the device does not have it.
     """
     check_precision(precision, device)
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
@@ -73,7 +73,7 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-def of_networks(device: torch.device) -> AbstractContextManager[Any]:
+def network_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """What a network is to be called under, here and now."""
     if not _HALF.get():
         return nullcontext()

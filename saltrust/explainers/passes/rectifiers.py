@@ -61,7 +61,7 @@ def rectifier_nodes(logits: Tensor) -> list[Node]:
         If there is none, or a part of the network is hidden in one node (``torch.compile``,
         ``torch.jit``, reentrant checkpoints).
     """
-    found = []
+    nodes = []
     for node in _nodes(logits):
         name = node.name()
         if _OPAQUE.search(name):
@@ -71,14 +71,14 @@ def rectifier_nodes(logits: Tensor) -> list[Node]:
                 "checkpointing"
             )
         if _rectifies(node, name):
-            found.append(node)
-    if not found:
+            nodes.append(node)
+    if not nodes:
         raise DataError(
             "the network has no rectifier (ReLU, SiLU or their relatives) between its inputs and "
             "its logits, so guided backpropagation and deconvnet would be the plain gradient; "
             "use `grad`"
         )
-    return found
+    return nodes
 
 
 def _nodes(logits: Tensor) -> Iterator[Node]:
@@ -151,7 +151,7 @@ def deconvolution(node: Node) -> Any:
 
 
 @contextmanager
-def rectified_by(rule: Callable[[Node], Any], logits: Tensor) -> Iterator[None]:
+def rectifier_rule(rule: Callable[[Node], Any], logits: Tensor) -> Iterator[None]:
     """Have every rectifier of a graph follow a rule for as long as this lasts.
 
     Parameters
@@ -164,7 +164,7 @@ def rectified_by(rule: Callable[[Node], Any], logits: Tensor) -> Iterator[None]:
     Raises
     ------
     DataError
-        As :func:`rectifier_nodes`.
+        If the graph has no rectifier, or a part of the network is hidden in one node.
     """
     with ExitStack() as hooks:
         for node in rectifier_nodes(logits):

@@ -73,13 +73,13 @@ def _parts(images: slice, samples: slice, passes: PassSize) -> list[tuple[slice,
     """Divide so that no part has more rows than a pass; samples first, then images."""
     n_images = images.stop - images.start
     if n_images > passes.rows:
-        return [(_shifted(part, images.start), samples) for part in passes.slices(n_images)]
+        return [(_shift(part, images.start), samples) for part in passes.slices(n_images)]
     each = PassSize(max(1, passes.rows // n_images))
     n_samples = samples.stop - samples.start
-    return [(images, _shifted(part, samples.start)) for part in each.slices(n_samples)]
+    return [(images, _shift(part, samples.start)) for part in each.slices(n_samples)]
 
 
-def _shifted(part: slice, start: int) -> slice:
+def _shift(part: slice, start: int) -> slice:
     return slice(part.start + start, part.stop + start)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from saltrust.errors import UsageError, nearest
-from saltrust.models.evaluating import evaluating
+from saltrust.models.eval_mode import eval_mode
 from saltrust.models.preprocessing import GRAY, IMAGENET, INCEPTION, Preprocessing, to_input
 
 
@@ -91,10 +91,20 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
               arguments: Mapping[str, Any]) -> nn.Module:
     """Build a network by a name of ``known`` or by ``package.module:factory``.
 
+    Parameters
+    ----------
+    architecture : str
+    known : mapping of str to Architecture
+    n_outputs : int
+        Number of findings, at least 1.
+    arguments : mapping
+        Keywords for the factory.
+
     Raises
     ------
     UsageError
-        As :func:`build`.
+        If the name is not known, its module or attribute is not there, or the factory refuses
+        the arguments or returns something else.
     """
     if n_outputs < 1:
         raise UsageError(f"architecture {architecture!r} needs at least one finding to predict")
@@ -114,10 +124,19 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
 
 def preprocessing_of(architecture: str, model: nn.Module,
                      known: Mapping[str, Architecture] = ARCHITECTURES) -> Preprocessing:
-    """The input contract of a model: its own, that of its architecture, or ImageNet's."""
-    own = getattr(model, "preprocessing", None)
-    if isinstance(own, Preprocessing):
-        return own
+    """The input contract of a model: its own, that of its architecture, or ImageNet's.
+
+    Parameters
+    ----------
+    architecture : str
+    model : torch.nn.Module
+        Its attribute ``preprocessing``, where it has one, decides.
+    known : mapping of str to Architecture
+        Where the contract of an architecture stands.
+    """
+    stated = getattr(model, "preprocessing", None)
+    if isinstance(stated, Preprocessing):
+        return stated
     named = known.get(architecture)
     return named.preprocessing if named else IMAGENET
 
@@ -180,6 +199,17 @@ def check_forward(
 ) -> None:
     """Send one black image through a model, to learn at once that it fits the study.
 
+    Parameters
+    ----------
+    architecture : str
+        For messages.
+    model : torch.nn.Module
+    preprocessing : Preprocessing
+    grid : int
+        Height and width of the images, in pixels.
+    n_outputs : int
+        Number of logits that it must return.
+
     Raises
     ------
     UsageError
@@ -189,7 +219,7 @@ def check_forward(
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     black = torch.zeros(1, grid, grid, dtype=torch.uint8)
     try:
-        with evaluating(model), torch.no_grad():
+        with eval_mode(model), torch.no_grad():
             output = model(to_input(black, preprocessing, device))
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
@@ -199,6 +229,6 @@ def check_forward(
         ) from error
     shape = tuple(getattr(output, "shape", ()))
     if shape != (1, n_outputs):
-        found = f"shape {shape}" if shape else f"a {type(output).__name__}"
+        returned = f"shape {shape}" if shape else f"a {type(output).__name__}"
         raise UsageError(f"architecture {architecture!r} must return logits of shape (batch, "
-                         f"{n_outputs}), not {found} for one image")
+                         f"{n_outputs}), not {returned} for one image")

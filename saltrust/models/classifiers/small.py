@@ -99,12 +99,12 @@ class PhantomUNet(PhantomNet):
         below: Tensor | None = None
         for level, lateral, smooth in zip(reversed(finer), reversed(self.lateral),
                                           reversed(self.smooth), strict=True):
-            own = lateral(level)
+            merged = lateral(level)
             if below is not None:
-                own = own + _resized(below, own.shape[-2:])
-            below = smooth(own)
+                merged = merged + _resize(below, merged.shape[-2:])
+            below = smooth(merged)
         assert below is not None
-        decoded = self.segmentation_head(_resized(below, inputs.shape[-2:]))
+        decoded = self.segmentation_head(_resize(below, inputs.shape[-2:]))
         return self.classify(features), decoded[:, 0]
 
 
@@ -132,5 +132,5 @@ def _convolution(n_in: int, n_out: int, stride: int) -> nn.Sequential:
     )
 
 
-def _resized(features: Tensor, size: torch.Size) -> Tensor:
+def _resize(features: Tensor, size: torch.Size) -> Tensor:
     return functional.interpolate(features, tuple(size), mode="bilinear", align_corners=False)

@@ -109,7 +109,7 @@ def localize(module: nn.Module, inputs: Tensor) -> Localization:
 def image_scores(module: nn.Module, inputs: Tensor) -> Tensor:
     """The scores of :func:`localize` alone, shape (batch, finding), on the CPU."""
     if isinstance(module, Detector):
-        return torch.stack([found.best for found in module.detect(inputs)]).cpu()
+        return torch.stack([detections.best for detections in module.detect(inputs)]).cpu()
     return mean_of_non_zero(torch.sigmoid(module(inputs).float())).cpu()
 
 
@@ -135,22 +135,22 @@ def mean_of_non_zero(heatmaps: Tensor) -> Tensor:
     >>> mean_of_non_zero(torch.tensor([[[1.0, 0.5], [0.001, 0.0]], [[0.001] * 2] * 2]))
     tensor([0.7510, 0.0000])
     """
-    levels = rounded(heatmaps)
+    levels = round_heatmaps(heatmaps)
     return levels.sum(dim=(-2, -1)) / (255 * (levels > 0).sum(dim=(-2, -1)).clamp(min=1))
 
 
-def rounded(heatmaps: Tensor) -> Tensor:
+def round_heatmaps(heatmaps: Tensor) -> Tensor:
     """Maps in [0, 1] times 255, rounded, as protocol A stores those of its U-Net."""
     return torch.round(255 * heatmaps)
 
 
-def _from_boxes(found: Sequence[Detections], grid: tuple[int, int]) -> Localization:
-    scores = torch.stack([item.best for item in found]).cpu()
+def _from_boxes(detections: Sequence[Detections], grid: tuple[int, int]) -> Localization:
+    scores = torch.stack([item.best for item in detections]).cpu()
     heatmaps = np.empty((*scores.shape, *grid), np.float32)
-    for image, item in enumerate(found):
+    for image, item in enumerate(detections):
         boxes, values, findings = (tensor.cpu().numpy() for tensor in
                                    (item.boxes, item.scores, item.findings))
         for finding in range(scores.shape[1]):
-            own = findings == finding
-            heatmaps[image, finding] = best_box_heatmap(boxes[own], values[own], grid)
+            of_finding = findings == finding
+            heatmaps[image, finding] = best_box_heatmap(boxes[of_finding], values[of_finding], grid)
     return Localization(torch.from_numpy(heatmaps), scores)

@@ -9,7 +9,7 @@ from torch import nn
 
 from saltrust.errors import UsageError
 from saltrust.models.classifiers.registry import ARCHITECTURES, Architecture, construct
-from saltrust.models.evaluating import evaluating
+from saltrust.models.eval_mode import eval_mode
 from saltrust.models.localizers.network import localize
 from saltrust.models.preprocessing import GRAY, IMAGENET, Preprocessing, to_input
 
@@ -66,6 +66,17 @@ def check_localize(architecture: str, module: nn.Module, preprocessing: Preproce
                    n_outputs: int) -> None:
     """Localise in one black image, to learn at once that the network fits the study.
 
+    Parameters
+    ----------
+    architecture : str
+        For messages.
+    module : torch.nn.Module
+    preprocessing : Preprocessing
+    grid : int
+        Height and width of the images, in pixels.
+    n_outputs : int
+        Number of heatmaps that it must make.
+
     Raises
     ------
     UsageError
@@ -75,15 +86,15 @@ def check_localize(architecture: str, module: nn.Module, preprocessing: Preproce
     device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
     black = torch.zeros(1, grid, grid, dtype=torch.uint8)
     try:
-        with evaluating(module):
-            found = localize(module, to_input(black, preprocessing, device))
+        with eval_mode(module):
+            localization = localize(module, to_input(black, preprocessing, device))
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise UsageError(
             f"architecture {architecture!r} cannot localise in {preprocessing.channels}-channel "
             f"images of {grid} x {grid} pixels ({reason}); change `grid` of the study, or return "
             "logits of every pixel") from error
-    shape = tuple(found.heatmaps.shape)
+    shape = tuple(localization.heatmaps.shape)
     if shape != (1, n_outputs, grid, grid):
         raise UsageError(f"architecture {architecture!r} must return logits of shape (batch, "
                          f"{n_outputs}, {grid}, {grid}) at this grid, not {shape} for one image")

@@ -135,9 +135,9 @@ class RetinaNet(_detection.RetinaNet):  # type: ignore[misc,name-defined]
         logits, regression, anchors, scale = self(inputs)
         wanted = [{"boxes": target.boxes[:, [1, 0, 3, 2]].to(logits) * scale,
                    "labels": target.findings.to(logits.device)} for target in targets]
-        found = self.compute_loss(wanted, {"cls_logits": logits, "bbox_regression": regression},
-                                  [anchors] * len(logits))
-        return {"classification": found["classification"], "box": found["bbox_regression"]}
+        losses = self.compute_loss(wanted, {"cls_logits": logits, "bbox_regression": regression},
+                                   [anchors] * len(logits))
+        return {"classification": losses["classification"], "box": losses["bbox_regression"]}
 
     def detect(self, inputs: Tensor) -> list[Detections]:
         """All boxes that score over the least of the heatmap, without suppression.
@@ -148,14 +148,14 @@ class RetinaNet(_detection.RetinaNet):  # type: ignore[misc,name-defined]
         """
         logits, regression, anchors, scale = self(inputs)
         scores = logits.sigmoid()
-        found = []
+        detections = []
         for image in range(len(inputs)):
             anchor, finding = torch.nonzero(scores[image] > LEAST_SCORE, as_tuple=True)
             boxes = self.box_coder.decode_single(regression[image, anchor], anchors[anchor])
-            found.append(Detections(boxes[:, [1, 0, 3, 2]] / scale,
-                                    scores[image, anchor, finding], finding,
-                                    scores[image].amax(dim=0)))
-        return found
+            detections.append(Detections(boxes[:, [1, 0, 3, 2]] / scale,
+                                         scores[image, anchor, finding], finding,
+                                         scores[image].amax(dim=0)))
+        return detections
 
 
 def retinanet(n_outputs: int, **arguments: Any) -> nn.Module:

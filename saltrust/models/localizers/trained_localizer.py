@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from saltrust.errors import UsageError, nearest
-from saltrust.models.localizers.network import Localization, localize, rounded
+from saltrust.models.localizers.network import Localization, localize, round_heatmaps
 from saltrust.models.localizers.registry import LOCALIZERS, build_localizer, check_localize
 from saltrust.models.trained import Family, Trained, load_trained
 from saltrust.study import LocalizerSpec, Study
@@ -32,11 +32,11 @@ class Localizer(Trained):
 
     def localize(self, inputs: Tensor) -> Localization:
         """Heatmaps and scores of ``findings``; inputs are preprocessed, on the module's device."""
-        found = localize(self.module, inputs)
+        localization = localize(self.module, inputs)
         columns = list(self.output_index)
-        heatmaps = found.heatmaps[:, columns]
-        return Localization(rounded(heatmaps) if self.rounded else heatmaps,
-                            found.scores[:, columns])
+        heatmaps = localization.heatmaps[:, columns]
+        return Localization(round_heatmaps(heatmaps) if self.rounded else heatmaps,
+                            localization.scores[:, columns])
 
 
 def load_localizer(spec: LocalizerSpec, study: Study, findings: Sequence[str]) -> Localizer:

@@ -16,7 +16,7 @@ from saltrust.cache.grid import mask_to_grid
 from saltrust.cache.reference import native_size
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError
-from saltrust.training.data.images import LabelledImages
+from saltrust.training.data.images import LabeledImages
 
 #: Pixels that touch at a corner belong to one component.
 _EIGHT = np.ones((3, 3), dtype=int)
@@ -32,7 +32,7 @@ class AnnotatedImages:
 
     Attributes
     ----------
-    images : LabelledImages
+    images : LabeledImages
     known : ndarray of bool, shape (N, F)
         Where it is known which pixels show the finding: a reader annotated it, or the label is
         negative and no pixel does.  A mask without a pixel under a positive label says nothing.
@@ -46,7 +46,7 @@ class AnnotatedImages:
         else around the 8-connected components of the mask.
     """
 
-    images: LabelledImages
+    images: LabeledImages
     known: npt.NDArray[np.bool_]
     positive: npt.NDArray[np.bool_]
     packed: npt.NDArray[np.uint8]
@@ -60,14 +60,14 @@ class AnnotatedImages:
         return bits.reshape(*packed.shape[:2], height, width).astype(bool)
 
 
-def read_annotations(collection: Collection, images: LabelledImages, *,
+def read_annotations(collection: Collection, images: LabeledImages, *,
                      progress: bool = True) -> AnnotatedImages:
     """Bring all reference annotations of decoded images onto their grid.
 
     Parameters
     ----------
     collection : Collection
-    images : LabelledImages
+    images : LabeledImages
         Decoded from it.
     progress : bool
         Show a bar on stderr.
@@ -92,21 +92,22 @@ def read_annotations(collection: Collection, images: LabelledImages, *,
         drawn = {pair: item for pair, item in collection.annotations(name).items()
                  if pair[1] in readers}
         size = native_size(collection, name, position[name]) if drawn else (height, width)
-        found: list[tuple[Boxes, npt.NDArray[np.int64]]] = []
+        of_image: list[tuple[Boxes, npt.NDArray[np.int64]]] = []
         for column, finding in enumerate(images.findings):
             label = images.labels[row, column]
-            own = {reader: item for (which, reader), item in drawn.items() if which == finding}
-            if not own or label == Label.NEGATIVE:
+            of_finding = {reader: item for (which, reader), item in drawn.items()
+                          if which == finding}
+            if not of_finding or label == Label.NEGATIVE:
                 continue
             where = f"{name}, {finding}"
-            mask = _union(own, size, (height, width), where)
+            mask = _union(of_finding, size, (height, width), where)
             known[row, column] = mask.any() or label != Label.POSITIVE
             positive[row, column] = mask.any()
             packed[row, column] = np.packbits(mask)
-            around = _boxes(own, mask, size, where)
-            found.append((around, np.full(len(around), column, np.int64)))
-        boxes.append((np.concatenate([b for b, _ in found] or [np.zeros((0, 4), np.float32)]),
-                      np.concatenate([c for _, c in found] or [np.zeros(0, np.int64)])))
+            around = _boxes(of_finding, mask, size, where)
+            of_image.append((around, np.full(len(around), column, np.int64)))
+        boxes.append((np.concatenate([b for b, _ in of_image] or [np.zeros((0, 4), np.float32)]),
+                      np.concatenate([c for _, c in of_image] or [np.zeros(0, np.int64)])))
     return AnnotatedImages(images, known, positive, packed, tuple(boxes))
 
 
@@ -179,5 +180,5 @@ def boxes_around(mask: npt.NDArray[np.bool_]) -> Boxes:
     components, _ = ndimage.label(mask, _EIGHT)
     boxes = [(rows.start, columns.start, rows.stop, columns.stop)
              for rows, columns in ndimage.find_objects(components)]
-    found: Boxes = np.array(boxes, np.float32).reshape(-1, 4)
-    return found
+    rectangles: Boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    return rectangles

@@ -98,13 +98,13 @@ def vary(pixels: Tensor, shift: Tensor, angle: Tensor, contrast: Tensor) -> Tens
     >>> moved[0].nonzero().tolist()
     [[2, 3]]
     """
-    gray = moved(pixels.to(torch.float32), shift, angle, outside="border")
+    gray = move_maps(pixels.to(torch.float32), shift, angle, outside="border")
     mean = gray.mean(dim=(1, 2), keepdim=True)
     gray = mean + contrast.view(-1, 1, 1) * (gray - mean)
     return gray.round().clamp(0, 255).to(torch.uint8)
 
 
-def moved(maps: Tensor, shift: Tensor, angle: Tensor, *, outside: str = "zeros") -> Tensor:
+def move_maps(maps: Tensor, shift: Tensor, angle: Tensor, *, outside: str = "zeros") -> Tensor:
     """Rotate maps about their centre and shift them, as :func:`vary` moves images.
 
     Parameters

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from saltrust.cache.collection import Collection, GazeSource, gaze_source
 from saltrust.errors import DataError, UsageError, nearest
-from saltrust.training.data.images import LabelledImages
+from saltrust.training.data.images import LabeledImages
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class GazeTargets:
     def of(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         """Heatmaps of images, shape (len(rows), H, W); zeros where there is no gaze."""
         place = np.cumsum(self.known) - 1
-        found = np.zeros((len(rows), *self.maps.shape[1:]), np.float32)
-        there = self.known[rows]
-        found[there] = self.maps[place[rows[there]]]
-        return found
+        maps = np.zeros((len(rows), *self.maps.shape[1:]), np.float32)
+        known = self.known[rows]
+        maps[known] = self.maps[place[rows[known]]]
+        return maps
 
-    def counts(self, images: LabelledImages) -> dict[str, int]:
+    def counts(self, images: LabeledImages) -> dict[str, int]:
         """How many images of each split have gaze."""
         return {split: int(self.known[images.rows(split)].sum())
                 for split in ("train", "val", "test")}
@@ -52,8 +52,8 @@ def check_gaze(collection: Collection, reader: str) -> GazeSource:
     UsageError
         If it has no such reader.
     """
-    found = gaze_source(collection)
-    if found is None:
+    source = gaze_source(collection)
+    if source is None:
         raise DataError("the data set has no gaze, which the loss of [models.guidance] is taken "
                         "from; import data with gaze, or say gaze = true under [data] for a "
                         "phantom")
@@ -62,17 +62,17 @@ def check_gaze(collection: Collection, reader: str) -> GazeSource:
         if reader not in readers:
             raise UsageError(f"[models.guidance] names the reader {reader!r}, who is not in the "
                              f"data set; {nearest(reader, readers)}")
-    return found
+    return source
 
 
-def read_gaze(collection: Collection, images: LabelledImages, reader: str, *,
+def read_gaze(collection: Collection, images: LabeledImages, reader: str, *,
               progress: bool = True) -> GazeTargets:
     """Gaze heatmaps of all images at the size of their pixels.
 
     Parameters
     ----------
     collection : Collection
-    images : LabelledImages
+    images : LabeledImages
     reader : str
         Whose gaze; empty: the mean over the readers of each image, scaled to a maximum of 1.
     progress : bool

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabeledImages:
     """Images of all splits, in memory.
 
     Attributes
@@ -90,7 +90,7 @@ def _check_leakage(patient: npt.NDArray[np.str_], split: npt.NDArray[np.str_]) -
 
 def read_images(
     collection: Collection, grid: int, *, progress: bool = True
-) -> LabelledImages:
+) -> LabeledImages:
     """Decode all images that training, validation and test use.
 
     Parameters
@@ -111,7 +111,7 @@ def read_images(
     split = _texts(index["split"].values)
     used = np.flatnonzero(np.isin(split, TRAINING_SPLITS))
     names = [str(name) for name in index["image"].values[used]]
-    return LabelledImages(
+    return LabeledImages(
         names=tuple(names),
         findings=tuple(str(name) for name in index["finding"].values),
         split=split[used],

@@ -14,8 +14,7 @@ from torch import Tensor
 from saltrust.errors import DataError
 from saltrust.models.localizers.network import BoxTargets
 from saltrust.training.data.annotated_images import AnnotatedImages
-from saltrust.training.data.augmentation import draw_variation, vary
-from saltrust.training.data.moved_annotations import move_boxes, move_masks
+from saltrust.training.data.augmentation import Variation, draw_variation, move_maps, vary
 
 #: Boxes that are cut down to less, in pixels of the grid, are no targets.
 _SMALLEST_BOX = 1.0
@@ -115,15 +114,63 @@ class LocalizerData:
 
     def _targets(self, row: int) -> BoxTargets:
         boxes, columns = self.annotated.boxes[row]
-        own = np.isin(columns, self.columns)
-        places = [self.columns.index(column) for column in columns[own].tolist()]
-        return _large_enough(torch.from_numpy(boxes[own]),
+        wanted = np.isin(columns, self.columns)
+        places = [self.columns.index(column) for column in columns[wanted].tolist()]
+        return _large_enough(torch.from_numpy(boxes[wanted]),
                              torch.tensor(places, dtype=torch.int64))
 
 
 def _large_enough(boxes: Tensor, findings: Tensor) -> BoxTargets:
     kept = ((boxes[:, 2:] - boxes[:, :2]) >= _SMALLEST_BOX).all(dim=1)
     return BoxTargets(boxes[kept], findings[kept])
+
+
+def move_masks(masks: Tensor, variation: Variation) -> Tensor:
+    """Masks of varied images.
+
+    Parameters
+    ----------
+    masks : Tensor of bool, shape (batch, finding, H, W)
+    variation : Variation
+
+    Returns
+    -------
+    Tensor of bool, shape (batch, finding, H, W)
+        In where at least half of a pixel is; the border is repeated, as that of the images.
+    """
+    return torch.stack([
+        move_maps(masks[:, column].float(), variation.shift, variation.angle,
+                  outside="border") >= 0.5
+        for column in range(masks.shape[1])], dim=1)
+
+
+def move_boxes(boxes: Tensor, variation: Variation, image: int, size: tuple[int, int]) -> Tensor:
+    """Upright boxes around the moved boxes of one image, cut off at its border.
+
+    Parameters
+    ----------
+    boxes : Tensor of float32, shape (n, 4)
+        y0, x0, y1, x1 in pixels.
+    variation : Variation
+    image : int
+        Position in the batch.
+    size : (int, int)
+        Height and width of the image.
+
+    Returns
+    -------
+    Tensor of float32, shape (n, 4)
+        On the CPU; a box that has left the image has no extent.
+    """
+    height, width = size
+    # Corners turn about the centre of the image, clockwise on the screen, and then move.
+    y = boxes[:, [0, 0, 2, 2]] - height / 2
+    x = boxes[:, [1, 3, 1, 3]] - width / 2
+    angle, (down, right) = variation.angle[image].cpu(), variation.shift[image].cpu()
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    rows = (sin * x + cos * y + height * (0.5 + down)).clamp(0, height)
+    columns = (cos * x - sin * y + width * (0.5 + right)).clamp(0, width)
+    return torch.stack([rows.amin(1), columns.amin(1), rows.amax(1), columns.amax(1)], dim=1)
 
 
 def select_data(annotated: AnnotatedImages, findings: Sequence[str], *, complete: bool,

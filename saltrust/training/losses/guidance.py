@@ -106,7 +106,7 @@ def heat_of_signal(signal: Tensor, spec: GuidanceSpec) -> Tensor:
     elif spec.sign == "positive":
         plane = plane.clamp(min=0)
     if spec.smoothing > 0:
-        plane = smoothed(plane, spec.smoothing * max(plane.shape[-2:]))
+        plane = smooth(plane, spec.smoothing * max(plane.shape[-2:]))
     if spec.scaling == "none":
         return plane
     if spec.scaling == "minmax":
@@ -115,7 +115,7 @@ def heat_of_signal(signal: Tensor, spec: GuidanceSpec) -> Tensor:
     return (plane / torch.where(top > 0, top, 1.0)).clamp(0, 1)
 
 
-def smoothed(plane: Tensor, sigma: float) -> Tensor:
+def smooth(plane: Tensor, sigma: float) -> Tensor:
     """Convolve with a Gaussian of ``sigma`` pixels, cut off at 3 sigma; what is outside counts 0.
 
     Parameters

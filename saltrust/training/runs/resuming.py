@@ -92,11 +92,11 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], what: Path
     UsageError
         Names what differs, and both values where they are short.
     """
-    old, new = (_flat(json.loads(json.dumps(card))) for card in (before, now))
+    old, new = (_flatten(json.loads(json.dumps(card))) for card in (before, now))
     # A finished card has entries that no run starts with.
     common = {key for key in old if key.partition(".")[0] in now}
     differing = [key for key in sorted(common | new.keys())
-                 if not _free(key) and old.get(key) != new.get(key)]
+                 if not _may_differ(key) and old.get(key) != new.get(key)]
     if differing:
         shown = "; ".join(_difference(key, old.get(key), new.get(key)) for key in differing[:4])
         more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
@@ -105,15 +105,15 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], what: Path
                          "from the beginning")
 
 
-def _free(key: str) -> bool:
+def _may_differ(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in _FREE)
 
 
-def _flat(card: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(card: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in card.items():
         if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= _flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

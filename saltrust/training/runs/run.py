@@ -30,7 +30,7 @@ class Run:
     card : dict
         Plain JSON values.  What it holds when training starts is all that the result follows
         from: two runs that start with equal cards are the same run.
-    state : dict or None
+    saved_state : dict or None
         What :func:`saltrust.training.runs.resuming.read_state` found, to go on from.
     """
 
@@ -40,7 +40,7 @@ class Run:
     seeds: Seeds
     device: torch.device
     card: dict[str, Any] = field(default_factory=dict)
-    state: dict[str, Any] | None = None
+    saved_state: dict[str, Any] | None = None
 
     @property
     def weights(self) -> Path:

@@ -34,6 +34,12 @@ _PACKAGES = ("saltrust", "torch", "torchvision", "safetensors", "numpy", "xarray
 def check_run_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
     """Refuse a folder that holds a run, unless it was said what becomes of it.
 
+    Parameters
+    ----------
+    folder : pathlib.Path
+    overwrite, resume : bool
+        What was said.
+
     Raises
     ------
     UsageError
@@ -65,6 +71,14 @@ def check_run_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
 
 def start_run(folder: Path, study: Study, device: torch.device) -> None:
     """Empty a run folder of an earlier run and write what the new one starts from.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    study : Study
+        Kept as ``config.json``.
+    device : torch.device
+        Described in ``environment.json``.
 
     Raises
     ------
@@ -108,13 +122,13 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a model depends on."""
-    found = {"python": platform.python_version()}
+    by_package = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            by_package[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return by_package
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def derive_seeds(study_seed: int, model_seed: int) -> Seeds:
 
 
 @contextlib.contextmanager
-def reproducible(seed: int, device: torch.device) -> Iterator[None]:
+def seed_torch(seed: int, device: torch.device) -> Iterator[None]:
     """Give torch a seed and reproducible convolutions, and put everything back afterwards.
 
     Initial weights and dropout can only be drawn from torch's global generators.  On the CPU,

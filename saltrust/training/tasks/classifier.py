@@ -27,8 +27,7 @@ from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.models.weights import fit_pretrained
 from saltrust.study import ModelSpec, Study, TrainSpec
 from saltrust.training.data.augmentation import augment
-from saltrust.training.data.images import LabelledImages, read_images
-from saltrust.training.data.sampling import balanced_order
+from saltrust.training.data.images import LabeledImages, read_images
 from saltrust.training.data.targets import label_loss
 from saltrust.training.evaluation import evaluate_auc, predict
 from saltrust.training.runs.run import Run
@@ -44,7 +43,7 @@ def train(
     model: ModelSpec,
     *,
     device: str = "auto",
-    images: Callable[[], LabelledImages] | None = None,
+    images: Callable[[], LabeledImages] | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: bool = True,
@@ -127,7 +126,7 @@ class ClassifierTask:
     name: str
     network: nn.Module
     device: torch.device
-    images: LabelledImages
+    images: LabeledImages
     spec: TrainSpec
     preprocessing: Preprocessing
     selected: npt.NDArray[np.intp]
@@ -152,11 +151,11 @@ class ClassifierTask:
         try:
             outputs = self.network(to_input(pixels, self.preprocessing, self.device))
         except ValueError as error:  # Batch normalisation of a single value.
-            raise self.too_small(len(rows), error) from error
+            raise self.size_error(len(rows), error) from error
         return BatchLoss(*label_loss(outputs.float(), self.images.labels[images],
                                      self.spec.uncertain))
 
-    def too_small(self, n: int, error: ValueError) -> DataError:
+    def size_error(self, n: int, error: ValueError) -> DataError:
         """What to say when batch normalisation has a single value to go by."""
         return DataError(f"model {self.name!r} cannot be trained on batches of {n} at a grid of "
                          f"{self.images.pixels.shape[-1]}: {error}")
@@ -214,6 +213,27 @@ def selected_columns(findings: tuple[str, ...], names: tuple[str, ...]) -> npt.N
 def start_network(
     study: Study, model: ModelSpec, findings: tuple[str, ...], uncertain: str
 ) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the network of a model, on the CPU, and start it from what the study says.
+
+    Parameters
+    ----------
+    study : Study
+    model : ModelSpec
+    findings : tuple of str
+        What it is to predict.
+    uncertain : str
+        The policy for uncertain labels; "three-class" gives three outputs per finding.
+
+    Returns
+    -------
+    torch.nn.Module, dict
+        The network, and what its card says of it.
+
+    Raises
+    ------
+    UsageError, DataError
+        If architecture, arguments or pretrained weights are not there or do not fit.
+    """
     three_class = uncertain == "three-class"
     n_outputs = len(findings) * (len(CLASSES) if three_class else 1)
     with importable_from(study.folder):
@@ -235,7 +255,7 @@ def start_network(
     }
 
 
-def check_labels(images: LabelledImages, selected: npt.NDArray[np.intp]) -> None:
+def check_labels(images: LabeledImages, selected: npt.NDArray[np.intp]) -> None:
     """Say which findings cannot be learned or judged; refuse where none of the selected can."""
     def lacking(split: str) -> list[str]:
         labels = images.labels[images.rows(split)]
@@ -254,3 +274,47 @@ def check_labels(images: LabelledImages, selected: npt.NDArray[np.intp]) -> None
     if unlearnable:
         _log.warning("without a positive or a negative training image, so that the model cannot "
                      "learn them: %s", ", ".join(unlearnable))
+
+
+def balanced_order(positive: Tensor, generator: torch.Generator) -> Tensor:
+    """An epoch in which half of the images are positive, whatever their share is.
+
+    Each class is gone through in random order; one that is over is begun again in another
+    order, so that no image comes twice before all others of its class have come once.
+
+    Parameters
+    ----------
+    positive : Tensor of bool, shape (N,)
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor of int64, shape (N,)
+        Positions; N // 2 of them are positive.
+
+    Raises
+    ------
+    DataError
+        If there is no positive or no negative image.
+
+    Examples
+    --------
+    >>> positive = torch.tensor([True, False, False, False, False, False])
+    >>> order = balanced_order(positive, torch.Generator().manual_seed(0))
+    >>> int((order == 0).sum()), order[positive[order].logical_not()].unique().numel()
+    (3, 3)
+    """
+    n = len(positive)
+    parts = []
+    for wanted, members in ((n // 2, positive.nonzero()[:, 0]),
+                            (n - n // 2, positive.logical_not().nonzero()[:, 0])):
+        if not len(members):
+            kind = "negative" if bool(positive.any()) else "positive"
+            raise DataError(f"balanced = true needs positive and negative training images, and "
+                            f"there is no {kind} one; leave it out")
+        rounds = -(-wanted // len(members))
+        orders = [members[torch.randperm(len(members), generator=generator)]
+                  for _ in range(rounds)]
+        parts.append(torch.cat(orders)[:wanted])
+    both = torch.cat(parts)
+    return both[torch.randperm(n, generator=generator)]

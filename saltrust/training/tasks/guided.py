@@ -19,12 +19,12 @@ from saltrust.cache.schema import Label
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.passes.differentiable import differentiable_map
 from saltrust.models.classifiers.decoding import DECODER_LOSSES, DecodingClassifier
-from saltrust.models.evaluating import evaluating
+from saltrust.models.eval_mode import eval_mode
 from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.study import GuidanceSpec, ModelSpec, Study
-from saltrust.training.data.augmentation import draw_variation, moved, vary
+from saltrust.training.data.augmentation import draw_variation, move_maps, vary
 from saltrust.training.data.gaze_targets import GazeTargets, check_gaze, read_gaze
-from saltrust.training.data.images import LabelledImages, read_images
+from saltrust.training.data.images import LabeledImages, read_images
 from saltrust.training.data.targets import label_loss
 from saltrust.training.losses.guidance import (
     MARGIN,
@@ -65,17 +65,36 @@ def train_guided(
     model: ModelSpec,
     *,
     device: str = "auto",
-    images: Callable[[], LabelledImages] | None = None,
+    images: Callable[[], LabeledImages] | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: bool = True,
 ) -> Path:
     """Train one classifier with the loss of its ``guidance`` and leave a run folder.
 
-    As :func:`saltrust.training.tasks.classifier.train`, with the losses of
+    It goes as in :func:`saltrust.training.tasks.classifier.train`, with the losses of
     :mod:`saltrust.training.losses.guidance`: the metrics have every part of the loss, the card says
     what the map is and how many images have gaze.  An image without gaze adds its classification
     loss and nothing else.
+
+    Parameters
+    ----------
+    collection : Collection
+        With splits by patient and gaze.
+    study : Study
+        Gives the grid, the seed and ``[train]``.
+    model : ModelSpec
+        Gives architecture, guidance, its own seed, settings and pretrained weights.
+    device : {'auto', 'cuda', 'mps', 'cpu'}
+    images : callable, optional
+        Returns what :func:`~saltrust.training.data.images.read_images` returned for this collection
+        and grid, so that several models share one decoding.
+    overwrite : bool
+        Train again where a trained model lies already.
+    resume : bool
+        Go on with a run that was interrupted.
+    progress : bool
+        Show progress on stderr.
 
     Raises
     ------
@@ -141,13 +160,13 @@ def describe(spec: GuidanceSpec) -> dict[str, Any]:
             "smoothing": (f"Gaussian, sigma {spec.smoothing:g} of the grid" if spec.smoothing
                           else "none"),
             "scaling": _SCALING[spec.scaling],
-            "in the loss": _in_the_loss(spec),
+            "in the loss": _describe_use_in_loss(spec),
             **({"detached": spec.detach} if spec.loss == "set2" else {}),
         }
     return content
 
 
-def _in_the_loss(spec: GuidanceSpec) -> str:
+def _describe_use_in_loss(spec: GuidanceSpec) -> str:
     if spec.loss == "set2":
         return "by its sigmoid, as a target" if spec.scaling == "none" else "as a target in [0, 1]"
     return ("as logits" if spec.scaling == "none"
@@ -157,6 +176,15 @@ def _in_the_loss(spec: GuidanceSpec) -> str:
 def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preprocessing,
                    grid: int) -> None:
     """Try decoder and map of a network on one black image, to learn at once what does not fit.
+
+    Parameters
+    ----------
+    model : ModelSpec
+        Its ``guidance`` says what is needed of the network.
+    network : torch.nn.Module
+    preprocessing : Preprocessing
+    grid : int
+        Height and width of the images, in pixels.
 
     Raises
     ------
@@ -173,7 +201,7 @@ def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preproce
                 f"model {model.name!r}: loss {spec.loss!r} of [models.guidance] needs a decoder, "
                 f"and architecture {model.architecture!r} has none; take efficientnet_unet or "
                 "phantom_unet, give your network the method `with_decoder`, or loss = \"set1\"")
-        with evaluating(network), torch.no_grad():
+        with eval_mode(network), torch.no_grad():
             _, decoded = network.with_decoder(black)
         if tuple(decoded.shape) != (1, grid, grid):
             raise UsageError(f"model {model.name!r}: the decoder must return (batch, {grid}, "
@@ -185,7 +213,7 @@ def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preproce
             raise DataError(f"model {model.name!r}: {error}") from None
 
 
-def _warn_of_missing(name: str, images: LabelledImages, gaze: GazeTargets) -> None:
+def _warn_of_missing(name: str, images: LabeledImages, gaze: GazeTargets) -> None:
     total = len(images.rows("train"))
     without = total - gaze.counts(images)["train"]
     if without:
@@ -204,12 +232,12 @@ class GuidedTask(ClassifierTask):
         """Weighted sum of the classification loss and the losses of maps."""
         at = self._rows[rows.numpy()]
         pixels = torch.from_numpy(self.images.pixels[at]).to(self.device)
-        seen = self._seen(at)
+        seen = self._gaze_of(at)
         if self.spec.augment:
             drawn = draw_variation(len(pixels), generator, self.device)
             pixels = vary(pixels, drawn.shift, drawn.angle, drawn.contrast)
             # What comes in from beyond the border was not looked at.
-            seen = None if seen is None else moved(seen, drawn.shift, drawn.angle)
+            seen = None if seen is None else move_maps(seen, drawn.shift, drawn.angle)
         inputs = to_input(pixels, self.preprocessing, self.device)
         logits, decoded = self._outputs(inputs)
         classified, count = label_loss(logits.float(), self.images.labels[at],
@@ -217,7 +245,7 @@ class GuidedTask(ClassifierTask):
         value, parts = classified, {"loss_classification": classified.item()}
         if self.guidance.loss != "classification":
             with torch.autocast(self.device.type, enabled=False):
-                guided = self._guided(inputs, decoded, seen, at)
+                guided = self._losses_of_maps(inputs, decoded, seen, at)
             share = self.guidance.classification_weight
             value = share * classified + (1 - share) * guided.value
             parts |= {f"loss_{name}": part.item() for name, part in guided.named.items()}
@@ -225,34 +253,35 @@ class GuidedTask(ClassifierTask):
 
     def validate(self) -> Validation:
         """Score: mean AUC of the selected findings; the loss is that of training."""
-        found = super().validate()
+        validation = super().validate()
         if self.gaze is not None:
-            found = dataclasses.replace(found, card={
-                **found.card, "images_with_gaze": self.gaze.counts(self.images)})
-        if self.guidance.loss == "classification" or not np.isfinite(found.loss):
-            return found
+            validation = dataclasses.replace(validation, card={
+                **validation.card, "images_with_gaze": self.gaze.counts(self.images)})
+        if self.guidance.loss == "classification" or not np.isfinite(validation.loss):
+            return validation
         sums: dict[str, float] = {}
         rows = self.images.rows("val")
-        with evaluating(self.network):
+        with eval_mode(self.network):
             for start in range(0, len(rows), self.spec.batch_size):
                 at = rows[start:start + self.spec.batch_size]
-                part = self._validated(at)
+                part = self._validation_losses(at)
                 for name, value in {"guidance": part.value, **part.named}.items():
                     sums[name] = sums.get(name, 0.0) + value.item() * len(at) / len(rows)
         share = self.guidance.classification_weight
-        columns = {"val_loss_classification": found.loss,
+        columns = {"val_loss_classification": validation.loss,
                    **{f"val_loss_{name}": value for name, value in sums.items()
                       if name != "guidance"}}
-        return dataclasses.replace(found, loss=share * found.loss + (1 - share) * sums["guidance"],
-                                   columns={**found.columns, **columns})
+        return dataclasses.replace(
+            validation, loss=share * validation.loss + (1 - share) * sums["guidance"],
+            columns={**validation.columns, **columns})
 
-    def _validated(self, at: npt.NDArray[np.intp]) -> MapLosses:
+    def _validation_losses(self, at: npt.NDArray[np.intp]) -> MapLosses:
         inputs = to_input(self.images.pixels[at], self.preprocessing, self.device)
         with torch.no_grad():
             _, decoded = self._outputs(inputs)
-        return self._guided(inputs, decoded, self._seen(at), at)
+        return self._losses_of_maps(inputs, decoded, self._gaze_of(at), at)
 
-    def _seen(self, at: npt.NDArray[np.intp]) -> Tensor | None:
+    def _gaze_of(self, at: npt.NDArray[np.intp]) -> Tensor | None:
         return None if self.gaze is None else torch.from_numpy(self.gaze.of(at)).to(self.device)
 
     def _outputs(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -263,10 +292,10 @@ class GuidedTask(ClassifierTask):
                 return logits, decoded.float()
             return self.network(inputs), None
         except ValueError as error:  # Batch normalisation of a single value.
-            raise self.too_small(len(inputs), error) from error
+            raise self.size_error(len(inputs), error) from error
 
-    def _guided(self, inputs: Tensor, decoded: Tensor | None, seen: Tensor | None,
-                at: npt.NDArray[np.intp]) -> MapLosses:
+    def _losses_of_maps(self, inputs: Tensor, decoded: Tensor | None, seen: Tensor | None,
+                        at: npt.NDArray[np.intp]) -> MapLosses:
         def of_images(values: npt.NDArray[np.bool_]) -> Tensor:
             return torch.from_numpy(values).to(inputs.device)
 

@@ -19,7 +19,7 @@ from saltrust.cache.collection import Collection
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card
 from saltrust.models.classifiers.registry import importable_from, preprocessing_of
-from saltrust.models.evaluating import evaluating
+from saltrust.models.eval_mode import eval_mode
 from saltrust.models.localizers.network import Detector, image_scores, localize
 from saltrust.models.localizers.registry import (
     LOCALIZERS,
@@ -28,6 +28,7 @@ from saltrust.models.localizers.registry import (
 )
 from saltrust.models.localizers.trained_localizer import localized_findings
 from saltrust.models.preprocessing import Preprocessing, to_input
+from saltrust.models.torchvision_operators import import_torchvision
 from saltrust.models.weights import fit_pretrained_encoder
 from saltrust.study import LocalizerSpec, Study, TrainSpec
 from saltrust.training.data.annotated_images import (
@@ -39,10 +40,19 @@ from saltrust.training.data.images import check_splits, read_images
 from saltrust.training.data.localizer_data import Batch, LocalizerData, select_data, warn_of_data
 from saltrust.training.evaluation import evaluate_auc
 from saltrust.training.loop import cut_batches
-from saltrust.training.losses.localizer import segmentation_loss
 from saltrust.training.runs.run import Run
 from saltrust.training.session import train_entry
 from saltrust.training.task import BatchLoss, Validation
+
+# segmentation-models-pytorch imports torchvision, whose operators must be declared by then.
+import_torchvision()
+
+from segmentation_models_pytorch import losses  # noqa: E402
+
+#: Stands for pixels of which nothing is known.
+UNKNOWN = -1
+_FOCAL = losses.FocalLoss("binary", gamma=2.0, ignore_index=UNKNOWN)
+_DICE = losses.DiceLoss("multilabel", from_logits=True, ignore_index=UNKNOWN)
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +147,8 @@ def check_localizers(collection: Collection, study: Study, localizers: Sequence[
     localizers : sequence of LocalizerSpec
         Of the study's.
     annotated : callable
-        As :func:`train_localizer` takes it.
+        Returns what :func:`~saltrust.training.data.annotated_images.read_annotations` does for this
+        collection and grid.
     overwrite : bool
         Whether those that are trained already are to be trained again.
 
@@ -203,7 +214,7 @@ class LocalizerTask:
         rows = self.data.rows("val")
         totals: dict[str, float] = defaultdict(float)
         scores = []
-        with evaluating(self.network), torch.no_grad():
+        with eval_mode(self.network), torch.no_grad():
             for chosen in cut_batches(torch.from_numpy(rows), self.spec.batch_size):
                 batch = self.data.batch(chosen.numpy())
                 inputs = self._inputs(batch)
@@ -226,13 +237,13 @@ class LocalizerTask:
                          self.name)
             return {"test_auc": None, "test_average_precision": None}
         scores, precision = [], defaultdict(list)
-        with evaluating(self.network), torch.no_grad():
+        with eval_mode(self.network), torch.no_grad():
             for chosen in torch.split(torch.from_numpy(rows), self.spec.batch_size):
                 batch = self.data.batch(chosen.numpy())
-                found = localize(self.network, self._inputs(batch))
-                scores.append(found.scores)
+                localization = localize(self.network, self._inputs(batch))
+                scores.append(localization.scores)
                 for image, column in np.argwhere(self.data.positive[chosen.numpy()]):
-                    areas = curve_areas(found.heatmaps[image, column].numpy(),
+                    areas = curve_areas(localization.heatmaps[image, column].numpy(),
                                         batch.masks[image, column].numpy())
                     precision[self.data.findings[column]].append(areas.average_precision)
         return {
@@ -255,6 +266,29 @@ class LocalizerTask:
              ) -> dict[str, Any]:
         labels = self.data.annotated.images.labels[rows][:, self.data.columns]
         return evaluate_auc(scores, labels, self.data.findings)
+
+
+def segmentation_loss(logits: Tensor, masks: Tensor, known: Tensor) -> dict[str, Tensor]:
+    """Focal loss and Dice loss of segmentation-models-pytorch; their sum is trained on.
+
+    The focal loss (gamma 2, no class weights) is a mean over all known pixels, the Dice loss a
+    mean over findings of that of the whole batch, 0 where no mask of the batch has a pixel.
+
+    Parameters
+    ----------
+    logits : Tensor of float, shape (batch, finding, H, W)
+    masks : Tensor of bool, shape (batch, finding, H, W)
+    known : Tensor of bool, shape (batch, finding)
+        Where masks mean something, at least once in the batch.
+
+    Returns
+    -------
+    dict of str to Tensor
+        ``focal`` and ``dice``, scalars.
+    """
+    logits = logits.float()  # Sums over pixels overflow in half precision.
+    target = masks.to(logits.dtype).masked_fill(~known[..., None, None], UNKNOWN)
+    return {"focal": _FOCAL(logits, target), "dice": _DICE(logits, target)}
 
 
 def _is_trained(folder: Path) -> bool:

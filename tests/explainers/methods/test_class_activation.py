@@ -128,9 +128,10 @@ def test_pytorch_grad_cam_agrees_on_the_centered_component(
     features = run_forward(network, images, layers=(layer,)).features[layer].detach().numpy()
     projection = peers.utils.svd_on_activations.get_2d_projection(features)
     expected = upsample(torch.as_tensor(projection).double(), images)
-    for found, other in zip(maps[:, 0], expected, strict=True):
-        turned = other * torch.sign((found * other).sum())
-        torch.testing.assert_close(found, turned, rtol=1e-4, atol=1e-4 * float(found.abs().max()))
+    for image_map, other in zip(maps[:, 0], expected, strict=True):
+        turned = other * torch.sign((image_map * other).sum())
+        torch.testing.assert_close(image_map, turned, rtol=1e-4,
+                                   atol=1e-4 * float(image_map.abs().max()))
 
 
 def test_rectified_features_give_an_eigencam_without_negative_values(
@@ -146,9 +147,9 @@ def test_all_share_the_feature_maps_of_one_pass(network: nn.Module, images: Tens
     names = ["gradcam", "gradcam_plus_plus", "eigencam"]
     fitted = [resolve(ExplainerSpec(name)).fit(network, images[:1]) for name in names]
     handle = network.register_forward_hook(lambda *_: calls.append(1))
-    found = explain(network, images, [1, 2], fitted)
+    explanation = explain(network, images, [1, 2], fitted)
     handle.remove()
     assert len(calls) == 1
     for name, method in zip(names, (gradcam, gradcam_plus_plus, eigencam), strict=True):
-        torch.testing.assert_close(found.heatmaps[name],
+        torch.testing.assert_close(explanation.heatmaps[name],
                                    method(network, images, [1, 2], layer="block"))

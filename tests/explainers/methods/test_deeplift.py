@@ -25,17 +25,17 @@ def captum(network: nn.Module, images: Tensor, finding: int) -> Tensor:
     baseline = images.amin((2, 3), keepdim=True).expand_as(images).clone()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found: Tensor = DeepLift(network).attribute(images, baseline, target=finding)
-    return found.detach().sum(dim=1)
+        attribution: Tensor = DeepLift(network).attribute(images, baseline, target=finding)
+    return attribution.detach().sum(dim=1)
 
 
 def gap(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """By how much the maps miss the change of the logits, and that change."""
-    found = explain(network, images, [0, 1], [resolve(ExplainerSpec("deeplift"))])
+    explanation = explain(network, images, [0, 1], [resolve(ExplainerSpec("deeplift"))])
     with torch.no_grad():
         low = images.amin((2, 3), keepdim=True).expand_as(images)
         change = (network(images) - network(low))[:, :2]
-    return found.completeness["deeplift"], change
+    return explanation.completeness["deeplift"], change
 
 
 @pytest.mark.parametrize("make", [nn.ReLU, nn.Sigmoid, nn.Tanh, nn.ELU, nn.LeakyReLU, nn.Softplus])

@@ -283,9 +283,9 @@ def test_all_share_one_forward_pass(network: nn.Module, images: Tensor) -> None:
     names = ["grad", "gradcam", "guided_backprop", "guided_gradcam", "deconvnet"]
     fitted = [resolve(ExplainerSpec(name)).fit(network, images[:1]) for name in names]
     calls.clear()
-    found = explain(network, images, [0, 3], fitted)
+    explanation = explain(network, images, [0, 3], fitted)
     handle.remove()
     assert len(calls) == 1
     torch.testing.assert_close(
-        found.heatmaps["guided_gradcam"],
-        found.heatmaps["guided_backprop"] * found.heatmaps["gradcam"], rtol=0, atol=0)
+        explanation.heatmaps["guided_gradcam"],
+        explanation.heatmaps["guided_backprop"] * explanation.heatmaps["gradcam"], rtol=0, atol=0)

@@ -252,9 +252,9 @@ def test_weights_and_direction_of_the_average() -> None:
     def points(part: slice, samples: slice) -> Tensor:
         return images[part, None].repeat(1, samples.stop - samples.start, 1, 1, 1)
 
-    found = average_gradient(Linear(), [1], points, torch.tensor([0.5, 2.0]).double(), images,
-                             PassSize(3))
-    torch.testing.assert_close(found[:, 0], 2.5 * (images * weights[1]).sum(dim=1))
+    average = average_gradient(Linear(), [1], points, torch.tensor([0.5, 2.0]).double(), images,
+                               PassSize(3))
+    torch.testing.assert_close(average[:, 0], 2.5 * (images * weights[1]).sum(dim=1))
 
 
 @pytest.mark.parametrize("quadrature", QUADRATURES)

@@ -103,11 +103,12 @@ def test_the_gradient_with_respect_to_every_weight(
 
     value = loss()
     names = [name for name, _ in net.named_parameters()]
-    found = torch.autograd.grad(value, list(net.parameters()), allow_unused=True)
+    gradients = torch.autograd.grad(value, list(net.parameters()), allow_unused=True)
     # The head's bias moves the logits and no map.
-    assert [name for name, item in zip(names, found, strict=True) if item is None] == ["head.bias"]
+    absent = [name for name, item in zip(names, gradients, strict=True) if item is None]
+    assert absent == ["head.bias"]
     step = 1e-6
-    for weight, gradient in zip(net.parameters(), found, strict=True):
+    for weight, gradient in zip(net.parameters(), gradients, strict=True):
         if gradient is None:
             continue
         flat = weight.data.view(-1)
@@ -120,7 +121,7 @@ def test_the_gradient_with_respect_to_every_weight(
             flat[k] = kept
             assert gradient.reshape(-1)[k].item() == pytest.approx((above - below) / (2 * step),
                                                                 rel=2e-4, abs=1e-9)
-    assert max(float(item.abs().max()) for item in found if item is not None) > 1e-3
+    assert max(float(item.abs().max()) for item in gradients if item is not None) > 1e-3
 
 
 @pytest.mark.parametrize("rule", RULES)

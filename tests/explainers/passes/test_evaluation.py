@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from saltrust.explainers.passes.evaluation import CheaperWayBack, evaluate
-from saltrust.explainers.passes.forward import frozen, run_forward
+from saltrust.explainers.passes.forward import freeze, run_forward
 from saltrust.models.classifiers.registry import build
 
 
@@ -26,8 +26,8 @@ def test_real_networks_give_the_same_numbers(architecture: str, n_images: int) -
     leaf = inputs.clone().requires_grad_()
     logits = network(leaf)
     (gradient,) = torch.autograd.grad(logits[:, 1].sum(), leaf)
-    found, found_gradient = _gradients(network, inputs)
-    torch.testing.assert_close(found, logits, rtol=1e-9, atol=1e-12)
+    evaluated, found_gradient = _gradients(network, inputs)
+    torch.testing.assert_close(evaluated, logits, rtol=1e-9, atol=1e-12)
     least = 1e-10 * float(gradient.abs().max())
     torch.testing.assert_close(found_gradient, gradient, rtol=1e-7, atol=least)
 
@@ -70,8 +70,8 @@ def test_every_form_of_an_operation_gives_the_same_numbers() -> None:
     leaf = inputs.clone().requires_grad_()
     logits = network(leaf)
     (gradient,) = torch.autograd.grad(logits[:, 1].sum(), leaf)
-    found, found_gradient = _gradients(network, inputs)
-    torch.testing.assert_close(found, logits, rtol=1e-12, atol=1e-12)
+    evaluated, found_gradient = _gradients(network, inputs)
+    torch.testing.assert_close(evaluated, logits, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found_gradient, gradient, rtol=1e-10, atol=1e-12)
 
 
@@ -120,7 +120,7 @@ def test_networks_that_view_their_feature_maps_work_and_are_remembered() -> None
     expected = network(inputs)
     network.calls = 0
     for _ in range(3):
-        with frozen(network), torch.no_grad():
+        with freeze(network), torch.no_grad():
             torch.testing.assert_close(evaluate(network, inputs), expected)
     assert network.calls == 4
 

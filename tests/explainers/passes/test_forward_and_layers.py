@@ -15,7 +15,7 @@ from saltrust.errors import DataError, UsageError
 from saltrust.explainers.explain import explain
 from saltrust.explainers.methods.class_activation import gradcam
 from saltrust.explainers.methods.gradient import grad
-from saltrust.explainers.passes.forward import frozen, run_forward
+from saltrust.explainers.passes.forward import freeze, run_forward
 from saltrust.explainers.passes.layers import feature_layer
 from saltrust.explainers.registry import resolve
 from saltrust.models.classifiers.registry import build
@@ -55,9 +55,9 @@ def test_the_network_is_left_as_it_was_found(network: nn.Module, images: Tensor)
 
 def test_the_network_is_explained_in_evaluation_mode(network: nn.Module, images: Tensor) -> None:
     expected = explain(network.eval(), images, [0], METHODS)
-    found = explain(network.train(), images, [0], METHODS)
+    explanation = explain(network.train(), images, [0], METHODS)
     for name, maps in expected.heatmaps.items():
-        torch.testing.assert_close(found.heatmaps[name], maps, rtol=0, atol=0)
+        torch.testing.assert_close(explanation.heatmaps[name], maps, rtol=0, atol=0)
 
 
 def test_an_exception_leaves_nothing_behind(network: nn.Module, images: Tensor) -> None:
@@ -251,7 +251,7 @@ def test_a_logit_that_does_not_depend_on_the_image_has_a_gradient_of_zero(
 
 
 def test_frozen_restores_after_an_exception(network: nn.Module) -> None:
-    with _unchanged(network), pytest.raises(KeyError), frozen(network):
+    with _unchanged(network), pytest.raises(KeyError), freeze(network):
         assert not any(part.training for part in network.modules())
         assert not any(weight.requires_grad for weight in network.parameters())
         raise KeyError

@@ -46,14 +46,14 @@ def logits_of(model: torch.nn.Module | Classifier) -> torch.Tensor:
 
 
 def test_what_train_left_is_found_and_complete(study: Study, trained: PhantomNet) -> None:
-    found = load_classifier(SPEC, study, OUTPUTS)
-    assert torch.equal(logits_of(found), logits_of(trained))
-    assert (found.name, found.architecture, found.seed) == ("net", "phantom_net", 7)
-    assert found.preprocessing == GRAY
-    assert found.outputs == found.findings == tuple(OUTPUTS)
-    assert found.card["weights_sha256"] == found.checkpoint_sha256
-    assert not found.module.training
-    assert not any(weight.requires_grad for weight in found.module.parameters())
+    loaded = load_classifier(SPEC, study, OUTPUTS)
+    assert torch.equal(logits_of(loaded), logits_of(trained))
+    assert (loaded.name, loaded.architecture, loaded.seed) == ("net", "phantom_net", 7)
+    assert loaded.preprocessing == GRAY
+    assert loaded.outputs == loaded.findings == tuple(OUTPUTS)
+    assert loaded.card["weights_sha256"] == loaded.checkpoint_sha256
+    assert not loaded.module.training
+    assert not any(weight.requires_grad for weight in loaded.module.parameters())
 
 
 @pytest.mark.parametrize(("findings", "columns"), [
@@ -64,10 +64,10 @@ def test_what_train_left_is_found_and_complete(study: Study, trained: PhantomNet
 def test_columns_are_chosen_by_name(
     study: Study, trained: PhantomNet, findings: list[str], columns: tuple[int, ...]
 ) -> None:
-    found = load_classifier(SPEC, study, findings)
-    assert found.findings == tuple(findings)
-    assert found.output_index == columns
-    assert torch.equal(logits_of(found), logits_of(trained)[:, list(columns)])
+    loaded = load_classifier(SPEC, study, findings)
+    assert loaded.findings == tuple(findings)
+    assert loaded.output_index == columns
+    assert torch.equal(logits_of(loaded), logits_of(trained)[:, list(columns)])
 
 
 def test_an_absent_finding_is_an_error(study: Study, trained: PhantomNet) -> None:
@@ -76,9 +76,9 @@ def test_an_absent_finding_is_an_error(study: Study, trained: PhantomNet) -> Non
 
 
 def test_gradients_reach_the_input(study: Study, trained: PhantomNet) -> None:
-    found = load_classifier(SPEC, study, OUTPUTS)
+    loaded = load_classifier(SPEC, study, OUTPUTS)
     inputs = torch.rand(2, 1, 32, 32, requires_grad=True)
-    (gradient,) = torch.autograd.grad(found.logits(inputs).sum(), inputs)
+    (gradient,) = torch.autograd.grad(loaded.logits(inputs).sum(), inputs)
     assert gradient.abs().sum() > 0
 
 
@@ -91,9 +91,9 @@ def test_no_weights_yet(study: Study) -> None:
 
 def test_a_checkpoint_named_as_a_folder_or_a_file(study: Study, trained: PhantomNet) -> None:
     for path in ("runs/net", "runs/net/model.safetensors"):
-        found = load_classifier(replace(SPEC, name="other", checkpoint=path), study, OUTPUTS)
-        assert found.name == "other"
-        assert torch.equal(logits_of(found), logits_of(trained))
+        loaded = load_classifier(replace(SPEC, name="other", checkpoint=path), study, OUTPUTS)
+        assert loaded.name == "other"
+        assert torch.equal(logits_of(loaded), logits_of(trained))
 
 
 def test_a_torch_file_without_card_has_the_findings_of_the_study(
@@ -101,9 +101,9 @@ def test_a_torch_file_without_card_has_the_findings_of_the_study(
 ) -> None:
     torch.save({"state_dict": trained.state_dict()}, study.folder / "w.pth")
     spec = replace(SPEC, checkpoint="w.pth")
-    found = load_classifier(spec, study, ["a", "b", "c"])
-    assert torch.equal(logits_of(found), logits_of(trained))
-    assert found.seed == -1
+    loaded = load_classifier(spec, study, ["a", "b", "c"])
+    assert torch.equal(logits_of(loaded), logits_of(trained))
+    assert loaded.seed == -1
     assert "no card" in caplog.text
     with pytest.raises(DataError, match=r"with 2 outputs.*another shape"):
         load_classifier(spec, study, ["a", "b"])
@@ -113,8 +113,8 @@ def test_a_card_of_names_only(study: Study, trained: PhantomNet) -> None:
     path = study.folder / "w.pth"
     torch.save(trained.state_dict(), path)
     write_card(path, {"findings": OUTPUTS})
-    found = load_classifier(replace(SPEC, checkpoint="w.pth"), study, ["Pneumothorax"])
-    assert found.output_index == (2,)
+    loaded = load_classifier(replace(SPEC, checkpoint="w.pth"), study, ["Pneumothorax"])
+    assert loaded.output_index == (2,)
 
 
 def test_the_preprocessing_of_the_card_wins(study: Study) -> None:

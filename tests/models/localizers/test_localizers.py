@@ -68,16 +68,16 @@ def greedy_suppression(boxes: np.ndarray, scores: np.ndarray, iou: float = 0.5) 
 
 @settings(deadline=None, max_examples=50)
 @given(boxes_and_scores())
-def test_every_pixel_has_the_score_of_the_best_box(found: tuple[np.ndarray, np.ndarray]) -> None:
-    np.testing.assert_array_equal(best_box_heatmap(*found, GRID), by_definition(*found))
+def test_every_pixel_has_the_score_of_the_best_box(detected: tuple[np.ndarray, np.ndarray]) -> None:
+    np.testing.assert_array_equal(best_box_heatmap(*detected, GRID), by_definition(*detected))
 
 
 @settings(deadline=None, max_examples=50)
 @given(boxes_and_scores())
 def test_suppression_would_only_take_the_fringe_of_worse_boxes(
-        found: tuple[np.ndarray, np.ndarray]) -> None:
+        detected: tuple[np.ndarray, np.ndarray]) -> None:
     """Whoever suppresses boxes first has the same maximum, and the same pixels of kept boxes."""
-    boxes, scores = found
+    boxes, scores = detected
     kept = greedy_suppression(boxes, scores)
     suppressed = best_box_heatmap(boxes[kept], scores[kept], GRID)
     whole = best_box_heatmap(boxes, scores, GRID)
@@ -108,9 +108,9 @@ def test_unet_of_any_size_agrees_with_the_library_where_it_can() -> None:
         assert odd.shape == (1, 2, 37, 45)
         padded = torch.nn.functional.pad(inputs[..., :37, :45], (0, 3, 0, 3), mode="replicate")
         torch.testing.assert_close(odd, smp.Unet.forward(net, padded)[..., :37, :45])
-        found = localize(net, inputs)
-    torch.testing.assert_close(found.heatmaps, torch.sigmoid(net(inputs)).detach())
-    torch.testing.assert_close(found.scores, mean_of_non_zero(found.heatmaps))
+        localization = localize(net, inputs)
+    torch.testing.assert_close(localization.heatmaps, torch.sigmoid(net(inputs)).detach())
+    torch.testing.assert_close(localization.scores, mean_of_non_zero(localization.heatmaps))
     assert preprocessing_of("unet", net, LOCALIZERS) == GRAY
 
 
@@ -147,16 +147,16 @@ TARGETS = [BoxTargets(torch.tensor([[4.0, 8.0, 30.0, 40.0], [10.0, 2.0, 20.0, 12
 
 def test_losses_are_those_of_the_library(retinanet: Any) -> None:
     inputs = torch.randn(2, 1, 64, 64)
-    found = retinanet.loss(inputs, TARGETS)
+    losses = retinanet.loss(inputs, TARGETS)
     twin = library_twin(retinanet, 64)
     twin.training = True  # Itself only: the batch normalisations stay as they are.
     wanted = [{"boxes": target.boxes[:, [1, 0, 3, 2]], "labels": target.findings}
               for target in TARGETS]
     expected = twin(list(inputs), wanted)
-    assert sorted(found) == ["box", "classification"]
-    torch.testing.assert_close(found["classification"], expected["classification"])
-    torch.testing.assert_close(found["box"], expected["bbox_regression"])
-    sum(found.values()).backward()
+    assert sorted(losses) == ["box", "classification"]
+    torch.testing.assert_close(losses["classification"], expected["classification"])
+    torch.testing.assert_close(losses["box"], expected["bbox_regression"])
+    sum(losses.values()).backward()
     assert all(p.grad is not None for p in retinanet.head.parameters())
 
 
@@ -170,30 +170,31 @@ def test_boxes_are_those_of_the_library_before_suppression(
     inputs = torch.randn(2, 1, 64, 64)
     with torch.no_grad():
         expected = library_twin(retinanet, 64)(list(inputs))
-        found = retinanet.detect(inputs)
-    for own, other in zip(found, expected, strict=True):
-        assert len(own.scores) == len(other["scores"]) > 100
-        torch.testing.assert_close(own.scores.sort(descending=True).values, other["scores"])
+        detections = retinanet.detect(inputs)
+    for detected, other in zip(detections, expected, strict=True):
+        assert len(detected.scores) == len(other["scores"]) > 100
+        torch.testing.assert_close(detected.scores.sort(descending=True).values, other["scores"])
         for finding in range(2):  # Boxes of equal scores have no order, their maps have none.
             maps = [best_box_heatmap(boxes[labels == finding].numpy(),
                                      scores[labels == finding].numpy(), (64, 64))
                     for boxes, labels, scores in (
-                        (own.boxes, own.findings, own.scores),
+                        (detected.boxes, detected.findings, detected.scores),
                         (other["boxes"][:, [1, 0, 3, 2]], other["labels"], other["scores"]))]
             assert np.unique(maps[0]).size > 20
             np.testing.assert_allclose(*maps, rtol=1e-6)
-        torch.testing.assert_close(own.best[other["labels"][0]], other["scores"][0])
+        torch.testing.assert_close(detected.best[other["labels"][0]], other["scores"][0])
 
 
 def test_heatmap_of_a_detector_is_painted_from_its_boxes(retinanet: Any) -> None:
     inputs = torch.randn(1, 1, 64, 64)
     with torch.no_grad():
-        found, boxes = localize(retinanet, inputs), retinanet.detect(inputs)[0]
+        localization, boxes = localize(retinanet, inputs), retinanet.detect(inputs)[0]
     for finding in range(2):
-        own = boxes.findings == finding
-        expected = best_box_heatmap(boxes.boxes[own].numpy(), boxes.scores[own].numpy(), (64, 64))
-        np.testing.assert_array_equal(found.heatmaps[0, finding].numpy(), expected)
-        assert found.scores[0, finding] == boxes.scores[own].max()
+        of_finding = boxes.findings == finding
+        expected = best_box_heatmap(boxes.boxes[of_finding].numpy(),
+                                    boxes.scores[of_finding].numpy(), (64, 64))
+        np.testing.assert_array_equal(localization.heatmaps[0, finding].numpy(), expected)
+        assert localization.scores[0, finding] == boxes.scores[of_finding].max()
 
 
 def test_resized_images_give_boxes_in_pixels_of_the_grid() -> None:
@@ -204,14 +205,14 @@ def test_resized_images_give_boxes_in_pixels_of_the_grid() -> None:
     small = torch.randn(1, 1, 48, 48)
     enlarged = torch.nn.functional.interpolate(small, (96, 96), mode="bilinear")
     with torch.no_grad():
-        found, expected = large.detect(small)[0], plain.detect(enlarged)[0]  # type: ignore[operator]
-    torch.testing.assert_close(found.boxes, expected.boxes / 2)
-    torch.testing.assert_close(found.scores, expected.scores)
+        detected, expected = large.detect(small)[0], plain.detect(enlarged)[0]  # type: ignore[operator]
+    torch.testing.assert_close(detected.boxes, expected.boxes / 2)
+    torch.testing.assert_close(detected.scores, expected.scores)
     target = [BoxTargets(TARGETS[0].boxes, torch.zeros(2, dtype=torch.int64))]
     doubled = [BoxTargets(2 * target[0].boxes, target[0].findings)]
-    own = large.loss(small, target)  # type: ignore[operator]
+    losses = large.loss(small, target)  # type: ignore[operator]
     other = plain.loss(enlarged, doubled)  # type: ignore[operator]
-    torch.testing.assert_close(own["box"], other["box"])
+    torch.testing.assert_close(losses["box"], other["box"])
 
 
 class OneBox(nn.Module):
@@ -234,9 +235,9 @@ def test_a_detector_of_ones_own() -> None:
     net = OneBox(1)
     assert isinstance(net, Detector)
     check_localize("own", net, IMAGENET, 6, 1)
-    found = localize(net, torch.zeros(2, 3, 6, 6))
-    assert found.heatmaps.sum() == 2 * 4 * 0.25
-    assert found.scores.tolist() == [[0.25], [0.25]]
+    localization = localize(net, torch.zeros(2, 3, 6, 6))
+    assert localization.heatmaps.sum() == 2 * 4 * 0.25
+    assert localization.scores.tolist() == [[0.25], [0.25]]
 
 
 @pytest.mark.parametrize(("architecture", "arguments", "message"), [
@@ -262,7 +263,7 @@ def test_what_cannot_be_built(architecture: str, arguments: dict[str, Any], mess
     (nn.Flatten, r"logits of shape \(batch, 1, 8, 8\)"),
     (lambda: nn.Linear(3, 1), "cannot localise in 3-channel images of 8 x 8"),
 ])
-def test_what_does_not_localise(make: Callable[[], nn.Module], message: str) -> None:
+def test_what_does_not_localize(make: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check_localize("own", make(), IMAGENET, 8, 1)
 

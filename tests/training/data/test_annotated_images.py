@@ -21,8 +21,7 @@ from saltrust.errors import DataError
 from saltrust.training.data.annotated_images import AnnotatedImages, boxes_around, read_annotations
 from saltrust.training.data.augmentation import Variation
 from saltrust.training.data.images import read_images
-from saltrust.training.data.localizer_data import select_data, warn_of_data
-from saltrust.training.data.moved_annotations import move_boxes, move_masks
+from saltrust.training.data.localizer_data import move_boxes, move_masks, select_data, warn_of_data
 
 
 def read(collection: Any) -> AnnotatedImages:
@@ -42,22 +41,22 @@ def with_annotations(collection: Any, changed: Mapping[str, Mapping[Any, Annotat
 
 
 def test_masks_and_boxes_are_where_the_squares_are(masked: Any) -> None:
-    found = read(masked)
-    assert found.known.all()
-    rows = np.arange(len(found.images.names))
-    masks = found.masks(rows, (1, 0))
+    annotated = read(masked)
+    assert annotated.known.all()
+    rows = np.arange(len(annotated.images.names))
+    masks = annotated.masks(rows, (1, 0))
     for row in rows:
         for column in range(2):
             place = masked.places.get((row, column))
-            assert found.positive[row, column] == (place is not None)
+            assert annotated.positive[row, column] == (place is not None)
             expected = np.zeros((32, 32), bool)
-            own = found.boxes[row][0][found.boxes[row][1] == column]
+            boxes = annotated.boxes[row][0][annotated.boxes[row][1] == column]
             if place is None:
-                assert len(own) == 0
+                assert len(boxes) == 0
             else:
                 top, left, side = place
                 expected[top:top + side, left:left + side] = True
-                assert own.tolist() == [[top, left, top + side, left + side]]
+                assert boxes.tolist() == [[top, left, top + side, left + side]]
             np.testing.assert_array_equal(masks[row, 1 - column], expected)
 
 
@@ -70,20 +69,20 @@ def test_what_is_known_of_a_pair(masked: Any) -> None:
     before = masked.annotations
 
     def annotations(image: str) -> dict[Any, Annotation]:
-        found = dict(before(image))
+        changed = dict(before(image))
         row = int(image.removeprefix("image"))
         if row < 6:
             item = drawn[row]
-            found.pop(("Left Square", "reference"))
+            changed.pop(("Left Square", "reference"))
             if item is not None:
-                found["Left Square", "reference"] = item
-        return found
+                changed["Left Square", "reference"] = item
+        return changed
 
     masked.annotations = annotations
     masked.set("label", labels)
-    found = read(masked)
-    assert found.known[:6, 0].tolist() == [False, True, True, True, False, True]
-    assert found.positive[:6, 0].tolist() == [False, False, True, False, False, False]
+    annotated = read(masked)
+    assert annotated.known[:6, 0].tolist() == [False, True, True, True, False, True]
+    assert annotated.positive[:6, 0].tolist() == [False, False, True, False, False, False]
 
 
 def test_readers_are_united_and_experts_left_out(masked: Any) -> None:
@@ -97,9 +96,9 @@ def test_readers_are_united_and_experts_left_out(masked: Any) -> None:
     drawn = {("Left Square", reader): Annotation(rle.encode(mask)) for reader, mask in
              (("a", first), ("b", second), ("expert-1", third))}
     masked.annotations = lambda image: drawn if image == f"image{row:03d}" else {}
-    found = read(masked)
-    np.testing.assert_array_equal(found.masks(np.array([row]), (0,))[0, 0], first | second)
-    assert found.boxes[row][0].tolist() == [[2, 2, 8, 7]]
+    annotated = read(masked)
+    np.testing.assert_array_equal(annotated.masks(np.array([row]), (0,))[0, 0], first | second)
+    assert annotated.boxes[row][0].tolist() == [[2, 2, 8, 7]]
 
 
 def test_masks_come_to_the_grid_as_in_the_cubes_and_boxes_in_its_pixels(
@@ -113,10 +112,10 @@ def test_masks_come_to_the_grid_as_in_the_cubes_and_boxes_in_its_pixels(
     row = next(row for row, column in collection.places if column == 0)
     drawn = {("Left Square", "reference"): Annotation(rle.encode(native), boxes=(box,))}
     collection.annotations = lambda image: drawn if image == f"image{row:03d}" else {}
-    found = read(collection)
-    np.testing.assert_array_equal(found.masks(np.array([row]), (0,))[0, 0],
+    annotated = read(collection)
+    np.testing.assert_array_equal(annotated.masks(np.array([row]), (0,))[0, 0],
                                   mask_to_grid(native, (32, 32)))
-    np.testing.assert_allclose(found.boxes[row][0], [[6, 4, 20, 16]])
+    np.testing.assert_allclose(annotated.boxes[row][0], [[6, 4, 20, 16]])
 
 
 @settings(deadline=None, max_examples=50)
@@ -172,10 +171,10 @@ def test_balanced_drawing_gives_half_of_each(masked: Any) -> None:
 
 
 def test_only_a_detector_wants_all_findings_known(masked: Any, caplog: Any) -> None:
-    found = read(masked)
-    known = found.known.copy()
+    annotated = read(masked)
+    known = annotated.known.copy()
     known[0, 0] = known[1] = False
-    partly = replace(found, known=known)
+    partly = replace(annotated, known=known)
     segmenter = select_data(partly, partly.images.findings, complete=False, name="net")
     detector = select_data(partly, partly.images.findings, complete=True, name="net")
     warn_of_data(segmenter, "net")
@@ -191,28 +190,29 @@ def test_only_a_detector_wants_all_findings_known(masked: Any, caplog: Any) -> N
     ("train", 1, "no training image with a mask or box of Right Square"),
 ])
 def test_a_finding_without_a_mask(masked: Any, split: str, keep: int, message: str) -> None:
-    found = read(masked)
-    positive = found.positive.copy()
-    positive[found.images.rows(split), keep] = False
+    annotated = read(masked)
+    positive = annotated.positive.copy()
+    positive[annotated.images.rows(split), keep] = False
     with pytest.raises(DataError, match=message):
-        select_data(replace(found, positive=positive), found.images.findings, complete=False,
-                    name="net")
+        select_data(replace(annotated, positive=positive), annotated.images.findings,
+                    complete=False, name="net")
 
 
 def test_too_few_annotated_images(masked: Any) -> None:
-    found = read(masked)
-    known = found.known.copy()
-    known[found.images.rows("val")] = False
+    annotated = read(masked)
+    known = annotated.known.copy()
+    known[annotated.images.rows("val")] = False
     with pytest.raises(DataError, match="0 images of split 'val'"):
-        select_data(replace(found, known=known), found.images.findings, complete=False, name="net")
+        select_data(replace(annotated, known=known), annotated.images.findings, complete=False,
+                    name="net")
 
 
 def test_a_finding_that_validation_lacks_is_said(masked: Any, caplog: Any) -> None:
-    found = read(masked)
-    positive = found.positive.copy()
-    positive[found.images.rows("val"), 1] = False
-    data = select_data(replace(found, positive=positive), found.images.findings, complete=False,
-                       name="net")
+    annotated = read(masked)
+    positive = annotated.positive.copy()
+    positive[annotated.images.rows("val"), 1] = False
+    data = select_data(replace(annotated, positive=positive), annotated.images.findings,
+                       complete=False, name="net")
     warn_of_data(data, "net")
     assert "no validation image has a mask or box of Right Square" in caplog.text
 
@@ -245,6 +245,6 @@ def test_what_does_not_move_stays_and_borders_cut(masked: Any) -> None:
     again = data.batch(rows, torch.Generator().manual_seed(1))
     assert torch.equal(varied.pixels, again.pixels)
     assert not torch.equal(varied.pixels, plain.pixels)
-    # Bright pixels and masks have moved together.
+    # Bright pixels and masks have move_maps together.
     inside = varied.pixels[varied.masks[:, 0]].float()
     assert inside.mean() > 200

@@ -29,8 +29,8 @@ def test_vary_is_scipys_affine_transform(
     # Output (row, column) = R (input - centre) + centre + shift; scipy wants the inverse.
     cos, sin = np.cos(angle), np.sin(angle)
     inverse = np.array([[cos, -sin], [sin, cos]])
-    centre = (np.array(shape) - 1) / 2
-    offset = centre - inverse @ (centre + np.array(shift) * shape)
+    center = (np.array(shape) - 1) / 2
+    offset = center - inverse @ (center + np.array(shift) * shape)
     expected = ndimage.affine_transform(image.astype(float), inverse, offset, order=1,
                                         mode="nearest")
     assert np.abs(done - expected).max() <= 0.51
@@ -55,8 +55,8 @@ def test_contrast_is_about_the_mean() -> None:
 def test_augment_stays_within_its_bounds(seed: int) -> None:
     image = torch.zeros(8, 64, 64, dtype=torch.uint8)
     image[:, 28:36, 28:36] = 200
-    moved = augment(image, torch.Generator().manual_seed(seed)).numpy().astype(float)
-    for picture in moved:
+    move_maps = augment(image, torch.Generator().manual_seed(seed)).numpy().astype(float)
+    for picture in move_maps:
         weight = picture - picture.min()
         row, column = ndimage.center_of_mass(weight)
         assert abs(row - 31.5) <= 64 * augmentation.SHIFT + 0.5

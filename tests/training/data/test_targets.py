@@ -16,9 +16,9 @@ LABELS = np.array([[1, 0, -1, -2]], np.int8)
     ("ones", [1, 0, 1, 0], [1, 1, 1, 0]),
 ])
 def test_policies(policy: str, target: list[int], weight: list[int]) -> None:
-    found = targets(LABELS, policy)
-    assert [array[0].tolist() for array in found] == [target, weight]
-    assert all(array.dtype == np.float32 for array in found)
+    target_and_weight = targets(LABELS, policy)
+    assert [array[0].tolist() for array in target_and_weight] == [target, weight]
+    assert all(array.dtype == np.float32 for array in target_and_weight)
 
 
 def test_an_unknown_policy() -> None:
@@ -34,8 +34,8 @@ def test_the_loss_is_the_mean_over_what_counts(seed: int) -> None:
     target, weight = rng.integers(0, 2, (2, 5, 3)).astype(np.float32)
     probability = 1 / (1 + np.exp(-logits))
     each = -np.log(np.where(target == 1, probability, 1 - probability))[weight == 1]
-    found = masked_loss(*(torch.tensor(a, dtype=torch.float32) for a in (logits, target, weight)))
-    assert found.item() == pytest.approx(each.mean() if each.size else 0.0, rel=1e-4)
+    loss = masked_loss(*(torch.tensor(a, dtype=torch.float32) for a in (logits, target, weight)))
+    assert loss.item() == pytest.approx(each.mean() if each.size else 0.0, rel=1e-4)
 
 
 def test_what_does_not_count_has_no_gradient() -> None:

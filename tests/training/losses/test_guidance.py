@@ -17,7 +17,7 @@ from saltrust.training.losses.guidance import (
     explained_logits,
     heat_of_signal,
     logit_of_heat,
-    smoothed,
+    smooth,
     target_of_heat,
 )
 
@@ -49,7 +49,7 @@ def test_smoothing_is_that_of_scipy(sigma: float) -> None:
     plane = signal()[:, 0]
     reach = int(np.ceil(3 * sigma))
     expected = [gaussian_filter(p, sigma, mode="constant", radius=reach) for p in plane.numpy()]
-    np.testing.assert_allclose(smoothed(plane, sigma).numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(smooth(plane, sigma).numpy(), expected, atol=1e-12)
 
 
 def test_a_flat_map_is_zero_and_gives_finite_gradients() -> None:

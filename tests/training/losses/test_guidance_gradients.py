@@ -98,13 +98,13 @@ class Loss(nn.Module):
     def of(self, *values: Tensor) -> Tensor:
         """The loss at other weights, in the order of ``weights``."""
         names = (f"network.{name}" for name in self.weights)
-        found: Tensor = functional_call(self, dict(zip(names, values, strict=True)), ())
-        return found
+        value: Tensor = functional_call(self, dict(zip(names, values, strict=True)), ())
+        return value
 
     def gradients(self) -> dict[str, Tensor | None]:
-        found = torch.autograd.grad(self.of(*self.weights.values()), list(self.weights.values()),
-                                    allow_unused=True)
-        return dict(zip(self.weights, found, strict=True))
+        gradients = torch.autograd.grad(self.of(*self.weights.values()),
+                                        list(self.weights.values()), allow_unused=True)
+        return dict(zip(self.weights, gradients, strict=True))
 
 
 def tiny(rectifier: str, **settings: Any) -> Loss:
@@ -146,12 +146,12 @@ def test_a_detached_target_stands_still(rectifier: str, rule: str) -> None:
     still = Still(network, whole.spec)
     assert torch.autograd.gradcheck(still.of, tuple(still.weights.values()), eps=1e-6, atol=1e-8,
                                     rtol=1e-4, fast_mode=True)
-    for name, found in whole.gradients().items():
+    for name, gradient in whole.gradients().items():
         expected = still.gradients()[name]
         if expected is None:
-            assert found is None, name
+            assert gradient is None, name
         else:
-            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+            torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-14)
     # The classification head learns nothing from the decoder, and would from a moving target;
     # and finite differences, which move the target, see that something is missing.
     assert whole.gradients()["head.weight"] is None

@@ -16,10 +16,9 @@ from saltrust.errors import DataError, UsageError
 from saltrust.models.checkpoint import read_card, read_weights
 from saltrust.models.classifiers.trained_classifier import load_classifier
 from saltrust.study import EnsembleSpec, ModelSpec, Study
-from saltrust.training.data.sampling import balanced_order
 from saltrust.training.runs.kept_checkpoints import keep_best
 from saltrust.training.task import Validation
-from saltrust.training.tasks.classifier import ClassifierTask, train
+from saltrust.training.tasks.classifier import ClassifierTask, balanced_order, train
 
 Data = Callable[..., Any]
 Make = Callable[..., Study]
@@ -53,8 +52,8 @@ def test_the_best_of_each_epoch_are_kept(
     folder = run(squares(train=48), study(validations_per_epoch=3, keep=2))
     expected = {"epoch1-step4": (1, 4), "epoch1-step6": (1, 6), "epoch2-step2": (2, 2),
                 "epoch2-step4": (2, 4)}
-    found = {path.name for path in (folder / "checkpoints").iterdir()}
-    assert found == {name + end for name in expected for end in (".safetensors", ".json")}
+    files = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert files == {name + end for name in expected for end in (".safetensors", ".json")}
     for name, (epoch, step) in expected.items():
         weights = read_weights(folder / "checkpoints" / f"{name}.safetensors")
         assert all(torch.equal(weights[key], seen[epoch, step][key]) for key in weights)

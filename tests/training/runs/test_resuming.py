@@ -49,27 +49,12 @@ class Net(PhantomNet):
         return super().forward(self.dropout(inputs + 0.1))
 """
 
-STUDY = """
-name = "mortal"
-grid = 32
-[data]
-kind = "phantom"
-patients = 30
-size = 32
-split_fractions = [0.6, 0.2, 0.2]
-[train]
-epochs = 3
-batch_size = 5
-learning_rate = 0.02
-plateau_factor = 0.5
-plateau_patience = 0
-validations_per_epoch = 2
-keep = 1
-augment = true
-[[models]]
-name = "net"
-architecture = "MODULE:Net"
-"""
+STUDY: dict[str, Any] = {
+    "name": "mortal",
+    "data": {"patients": 30, "size": 32, "split_fractions": [0.6, 0.2, 0.2]},
+    "train": {"epochs": 3, "batch_size": 5, "learning_rate": 0.02, "plateau_factor": 0.5,
+              "plateau_patience": 0, "validations_per_epoch": 2, "keep": 1, "augment": True},
+}
 
 
 def tensors_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -91,13 +76,12 @@ def metrics(folder: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("batch", [3, 8])
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
-    tmp_path: Path, batch: int
+    tmp_path: Path, write_study: Callable[..., Path], batch: int
 ) -> None:
     """Four batches an epoch, validated after two: killed in epoch 1 and in epoch 2."""
     module = f"mortal_{batch}"  # Python imports a module of one name once.
     (tmp_path / f"{module}.py").write_text(MORTAL)
-    path = tmp_path / "study.toml"
-    path.write_text(STUDY.replace("MODULE", module))
+    path = write_study(**STUDY, models=[{"name": "net", "architecture": f"{module}:Net"}])
     study = read_study(path)
     net = study.models[0]
     collection = open_collection(study)

@@ -411,7 +411,7 @@ def test_no_test_images_is_said(
     assert "no test images" in caplog.text
 
 
-def test_batches_of_one_image_and_batch_normalisation(
+def test_batches_of_one_image_and_batch_normalization(
     squares: Data, study: Make, tmp_path: Path
 ) -> None:
     (tmp_path / "one_value_net.py").write_text("""

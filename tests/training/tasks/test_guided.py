@@ -24,7 +24,7 @@ from saltrust.models.classifiers.registry import build
 from saltrust.models.classifiers.small import PhantomUNet
 from saltrust.models.preprocessing import GRAY, to_input
 from saltrust.study import GuidanceSpec, ModelSpec, Study
-from saltrust.training.data.augmentation import moved, vary
+from saltrust.training.data.augmentation import move_maps, vary
 from saltrust.training.losses.guidance import cross_entropy, explained_logits
 from saltrust.training.task import BatchLoss
 from saltrust.training.tasks.guided import GuidedTask, train_guided
@@ -126,14 +126,14 @@ def test_every_loss_trains_and_says_what_it_was(
 def test_the_card_says_what_the_map_is(looked: Make, study: Make) -> None:
     entry = model("set2", rule="deconvnet", explained="labelled", channels="largest",
                   sign="positive", smoothing=0.05, scaling="minmax", detach=False)
-    said = card_of(run(looked(), study(epochs=1), entry))["guidance"]["map"]
-    assert said["rule"].startswith("deconvnet")
-    assert "labelled positive" in said["explained"]
-    assert said["channels"] == "the value of largest magnitude"
-    assert said["values"] == "positive part"
-    assert "0.05 of the grid" in said["smoothing"]
-    assert "minimum to the maximum" in said["scaling"]
-    assert said["detached"] is False
+    description = card_of(run(looked(), study(epochs=1), entry))["guidance"]["map"]
+    assert description["rule"].startswith("deconvnet")
+    assert "labelled positive" in description["explained"]
+    assert description["channels"] == "the value of largest magnitude"
+    assert description["values"] == "positive part"
+    assert "0.05 of the grid" in description["smoothing"]
+    assert "minimum to the maximum" in description["scaling"]
+    assert description["detached"] is False
 
 
 def task(data: Any, plan: Study, entry: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> GuidedTask:
@@ -160,7 +160,7 @@ def test_the_loss_by_hand(looked: Make, study: Make, monkeypatch: pytest.MonkeyP
     known = torch.from_numpy(data.known[8:20])
     assert 0 < int(known.sum()) < 12
     made.network.eval()  # So that nothing depends on the other images of the batch.
-    found = made.loss(rows, torch.Generator())
+    loss = made.loss(rows, torch.Generator())
     bce = nn.functional.binary_cross_entropy_with_logits
     decoder = of_map = 0.0
     network: Any = made.network
@@ -179,9 +179,9 @@ def test_the_loss_by_hand(looked: Make, study: Make, monkeypatch: pytest.MonkeyP
         of_map += bce(torch.logit(heat), gaze).item() / 12
     classified = bce(network(inputs), labels).item()
     expected = 0.2 * classified + 0.8 * (0.3 * decoder + 0.7 * of_map)
-    assert found.value.item() == pytest.approx(expected, rel=1e-5)
-    assert found.parts == pytest.approx({"loss_classification": classified,
-                                         "loss_decoder": decoder, "loss_map": of_map}, rel=1e-5)
+    assert loss.value.item() == pytest.approx(expected, rel=1e-5)
+    assert loss.parts == pytest.approx({"loss_classification": classified,
+                                        "loss_decoder": decoder, "loss_map": of_map}, rel=1e-5)
 
 
 def test_a_batch_without_gaze_is_classification_alone(
@@ -192,9 +192,9 @@ def test_a_batch_without_gaze_is_classification_alone(
         made = task(data, study(), model("set1"), monkeypatch)
     without = int((~data.known[:24]).sum())
     assert f"{without} of 24 training images have no gaze" in caplog.text
-    found = made.loss(torch.arange(6), torch.Generator())
-    assert found.parts["loss_map"] == 0
-    found.value.backward()
+    loss = made.loss(torch.arange(6), torch.Generator())
+    assert loss.parts["loss_map"] == 0
+    loss.value.backward()
     assert all(weight.grad is None or bool(torch.isfinite(weight.grad).all())
                for weight in made.network.parameters())
 
@@ -206,7 +206,7 @@ def test_gaze_is_moved_with_its_image(
     spot = torch.zeros(1, 64, 64)
     spot[0, 30:35, 40:45] = 1
     gray = vary((255 * spot).to(torch.uint8), shift, angle, torch.ones(1)).float() / 255
-    torch.testing.assert_close(moved(spot, shift, angle), gray, atol=0.01, rtol=0)
+    torch.testing.assert_close(move_maps(spot, shift, angle), gray, atol=0.01, rtol=0)
     seen: list[Tensor] = []
     made = task(looked(), study(augment=True), model("decoder"), monkeypatch)
 
@@ -234,9 +234,10 @@ def test_the_decoder_learns_to_look(looked: Make, study: Make) -> None:
     with torch.no_grad():
         decoded = network.with_decoder(to_input(data.pixels[test], GRAY))[1].sigmoid().numpy()
     names = [str(name) for name in data.index["image"].values[test]]
-    own = [np.corrcoef(decoded[k].ravel(), data.gaze(name, (SIZE, SIZE))["reader0"].ravel())[0, 1]
-           for k, name in enumerate(names)]
-    assert np.mean(own) > 0.6
+    gazes = [data.gaze(name, (SIZE, SIZE))["reader0"] for name in names]
+    correlations = [np.corrcoef(decoded[k].ravel(), gaze.ravel())[0, 1]
+                    for k, gaze in enumerate(gazes)]
+    assert np.mean(correlations) > 0.6
 
 
 def test_one_reader_or_the_mean_of_all(looked: Make, study: Make,
@@ -371,11 +372,11 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoint(
     plan = study(epochs=3, patience=3)
     with pytest.raises(DataError) as caught:
         run(looked(), plan, entry)
-    said = str(caught.value)
-    assert "\n" not in said
+    message = str(caught.value)
+    assert "\n" not in message
     for words in ("'net'", "not a finite number at step 2 of epoch 2", "learning_rate",
                   "of epoch 1, is kept"):
-        assert words in said
+        assert words in message
     folder = plan.run_folder(entry)
     card = card_of(folder)
     assert (card["complete"], card["best_epoch"]) == (False, 1)

@@ -24,8 +24,12 @@ from saltrust.models.torchvision_operators import import_torchvision
 from saltrust.study import LocalizerSpec, Study, TrainSpec
 from saltrust.training.data.annotated_images import read_annotations
 from saltrust.training.data.images import read_images
-from saltrust.training.losses.localizer import segmentation_loss
-from saltrust.training.tasks.localizer import LocalizerTask, check_localizers, train_localizer
+from saltrust.training.tasks.localizer import (
+    LocalizerTask,
+    check_localizers,
+    segmentation_loss,
+    train_localizer,
+)
 
 FINDINGS = ["Left Square", "Right Square"]
 UNET = LocalizerSpec(
@@ -78,10 +82,10 @@ def test_it_learns_and_says_what_it_did(masked: Any, declared: Study, spec: Loca
     assert card["val_auc"]["mean"] == pytest.approx(float(best["val_auc"]))
     assert float(rows[-1]["val_loss"]) < float(rows[0]["val_loss"])
     # The card's numbers, again from the files.
-    found = load_localizer(spec, declared, FINDINGS)
+    loaded = load_localizer(spec, declared, FINDINGS)
     test = masked.index["split"].values == "test"
     with torch.no_grad():
-        outputs = localize(found.module, to_input(masked.pixels[test], GRAY))
+        outputs = localize(loaded.module, to_input(masked.pixels[test], GRAY))
     labels = masked.index["label"].values[test]
     for column, finding in enumerate(FINDINGS):
         expected = roc_auc(labels[:, column] == 1, outputs.scores[:, column].numpy())
@@ -117,17 +121,17 @@ def test_loss_by_its_formulas() -> None:
     masks = torch.rand(3, 2, 5, 7) < 0.3
     known = torch.tensor([[True, True], [False, True], [True, False]])
     masks[:, 1] &= torch.tensor(False)  # No pixel of the second finding anywhere.
-    found = segmentation_loss(logits, masks, known)
+    losses = segmentation_loss(logits, masks, known)
     kept = known[..., None, None].expand_as(masks)
     p = torch.sigmoid(logits)
     true = torch.where(masks, p, 1 - p)
     focal = (-(1 - true) ** 2 * true.log())[kept].mean()
     y = (masks & kept)[:, 0].float()
     dice = 1 - 2 * (p[:, 0] * y).sum() / ((p[:, 0] * kept[:, 0]).sum() + y.sum())
-    torch.testing.assert_close(found["focal"], focal)
-    torch.testing.assert_close(found["dice"], dice / 2)
+    torch.testing.assert_close(losses["focal"], focal)
+    torch.testing.assert_close(losses["dice"], dice / 2)
     # What is not known moves nothing.
-    gradient, = torch.autograd.grad(found["focal"] + found["dice"], logits)
+    gradient, = torch.autograd.grad(losses["focal"] + losses["dice"], logits)
     assert torch.equal(gradient[~kept], torch.zeros_like(gradient[~kept]))
     assert (gradient[kept] != 0).any()
 
@@ -153,8 +157,8 @@ def test_an_encoder_from_a_classifier(masked: Any, declared: Study, tmp_path: Pa
                                                                   "learning_rate": 1e-12})
         card, _, _ = trained(masked, declared, started)
         assert card["pretrained"]["head"] == "new"
-        found = load_localizer(started, declared, FINDINGS).module
-        encoder = found.pretrainable  # type: ignore[union-attr]
+        network = load_localizer(started, declared, FINDINGS).module
+        encoder = network.pretrainable  # type: ignore[union-attr]
         torch.testing.assert_close(encoder.conv1.weight, classifier.conv1.weight,  # type: ignore[union-attr]
                                    atol=1e-6, rtol=0)
     gray = replace(UNET, name="gray", pretrained="imagenet.pth")
@@ -171,8 +175,8 @@ def test_weights_of_the_whole_network_start_it_too(masked: Any, declared: Study,
                    train={**UNET.train, "epochs": 1, "learning_rate": 1e-12})
     card, *_ = trained(masked, declared, spec)
     assert card["pretrained"]["head"] == "new"
-    found = load_localizer(spec, declared, FINDINGS).module
-    torch.testing.assert_close(found.state_dict()["decoder.blocks.0.conv1.0.weight"],
+    network = load_localizer(spec, declared, FINDINGS).module
+    torch.testing.assert_close(network.state_dict()["decoder.blocks.0.conv1.0.weight"],
                                network.state_dict()["decoder.blocks.0.conv1.0.weight"],
                                atol=1e-6, rtol=0)
 

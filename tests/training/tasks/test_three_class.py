@@ -13,13 +13,13 @@ from scipy.special import log_softmax, softmax
 import saltrust
 from saltrust.errors import DataError
 from saltrust.explainers.passes.forward import run_forward
-from saltrust.generate.job import generate
+from saltrust.generate.job import Overrides, generate
 from saltrust.models.checkpoint import read_card, read_weights, write_card
 from saltrust.models.classifiers.small import PhantomNet
 from saltrust.models.classifiers.three_class import contrast
 from saltrust.models.classifiers.trained_classifier import load_classifier
 from saltrust.models.preprocessing import to_input
-from saltrust.models.random_weights import randomised
+from saltrust.models.random_weights import randomize_weights
 from saltrust.models.stages import natural_stages
 from saltrust.study import EnsembleSpec, ExplainerSpec, Study
 from saltrust.training.data.targets import class_targets, label_loss
@@ -53,8 +53,8 @@ def test_no_stated_label_gives_no_gradient() -> None:
 def test_the_probability_is_a_softmax_without_uncertain() -> None:
     outputs = np.random.default_rng(1).normal(0, 3, (6, 5, 3))
     expected = softmax(outputs[..., :2], axis=-1)[..., 1]
-    found = contrast(torch.from_numpy(outputs).flatten(1)).sigmoid().numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    probabilities = contrast(torch.from_numpy(outputs).flatten(1)).sigmoid().numpy()
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-12)
 
 
 @pytest.fixture
@@ -89,7 +89,8 @@ def test_from_training_to_the_cubes(trained: tuple[Any, Study], tmp_path: Path) 
     assert card["classes"] == ["negative", "positive", "uncertain"]
     assert "positive minus" in card["logit"]
     assert card["findings"] == ["Left Square", "Right Square"]
-    path = generate(data, plan, tmp_path / "c.zarr", device="cpu", progress=False)
+    path = generate(data, plan, tmp_path / "c.zarr", overrides=Overrides(device="cpu"),
+                    progress=False)
     cubes = saltrust.open_cubes(path)
     test = np.flatnonzero(data.index["split"].values == "test")
     outputs = raw(plan, data.pixels[test]).numpy()
@@ -119,7 +120,7 @@ def test_the_contrast_goes_with_copies_and_keeps_layers(trained: tuple[Any, Stud
     stages = natural_stages(module, inputs[:1])
     assert [stage.name for stage in stages] == [
         stage.name for stage in natural_stages(PhantomNet(6, 8), inputs[:1])]
-    assert randomised(module, stages, seed=1)(inputs).shape == (2, 2)
+    assert randomize_weights(module, stages, seed=1)(inputs).shape == (2, 2)
 
 
 def test_classes_in_another_order_are_refused(trained: tuple[Any, Study]) -> None:

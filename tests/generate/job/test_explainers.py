@@ -17,7 +17,7 @@ from saltrust.cache.store import open_cubes
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.methods.integrated_gradients import ig
 from saltrust.explainers.methods.smoothgrad import smoothgrad
-from saltrust.explainers.methods.xrai import xrai
+from saltrust.explainers.methods.xrai.heatmap import xrai
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.registry import BUILT_IN
 from saltrust.generate import batches, plan
@@ -71,9 +71,9 @@ def test_noise_and_levels_are_those_of_the_image(
     for explainer, function in (("smoothgrad", smoothgrad), ("ig", ig), ("xrai", xrai)):
         expected = function(classifier.module, inputs, range(3), context=context,
                             **SMALL[explainer])[0].numpy()
-        found = cubes["saliency/heatmap"].sel(chosen | {"explainer": explainer})
-        found = found.transpose("finding", "y", "x").values
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+        stored = cubes["saliency/heatmap"].sel(chosen | {"explainer": explainer})
+        stored = stored.transpose("finding", "y", "x").values
+        np.testing.assert_allclose(stored, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
     maps = cubes["saliency/heatmap"].sel(chosen | {"explainer": "ig"})
     with torch.no_grad():
         change = classifier.logits(inputs) - classifier.logits(torch.full_like(inputs, -2))

@@ -9,13 +9,13 @@ from torch import nn
 
 
 @contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for as long as this lasts; whether gradients flow is the caller's choice.
 
     Examples
     --------
     >>> net = nn.Dropout()
-    >>> with evaluating(net):
+    >>> with eval_mode(net):
     ...     net.training
     False
     >>> net.training

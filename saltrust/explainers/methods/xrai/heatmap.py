@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saltrust.explainers.methods.integrated_gradients import ig
-from saltrust.explainers.methods.xrai_regions import Segmentation, grow_regions
-from saltrust.explainers.passes.context import BatchContext
+from saltrust.explainers.declaration import COUNT, explainer
+from saltrust.explainers.methods.integrated_gradients import QUADRATURES, ig
+from saltrust.explainers.methods.xrai.regions import Segmentation, grow_regions
+from saltrust.explainers.passes.context import LEVELS, BatchContext
 from saltrust.explainers.passes.forward import ForwardPass
 
 
+@explainer(rank=6, limits={"steps": COUNT, "min_pixels": COUNT},
+           choices={"baselines": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1})
 def xrai(
     module: nn.Module,
     inputs: Tensor,
@@ -35,7 +38,7 @@ def xrai(
     baselines.
 
     The radiograph is segmented once for all findings and models
-    (:func:`saltrust.explainers.methods.xrai_segments.segment`); the same attribution gives the same
+    (:func:`saltrust.explainers.methods.xrai.segments.segment`); the same attribution gives the same
     regions as the authors' ``saliency.core.XRAI`` in full mode.
 
     Parameters
@@ -45,8 +48,11 @@ def xrai(
     inputs : Tensor, shape (B, C, H, W), floating
     outputs : sequence of int
         Indices of the F logits to explain.
-    steps, quadrature
-        Of integrated gradients.
+    steps : int
+        Of integrated gradients, at least 1.
+    quadrature : {'right', 'midpoint', 'trapezoid', 'gauss-legendre'}
+        Positions and weights of these steps
+        (:func:`~saltrust.explainers.methods.integrated_gradients.path_positions`).
     baselines : list of 'black', 'gray', 'white'
         Of integrated gradients; maps of the study's own ``ig`` are shared where they are of the
         same steps, quadrature and baseline.
@@ -78,8 +84,8 @@ def xrai(
     height, width = values.shape[2:]
     for image, gray in enumerate(context.gray(inputs)):
         segmentation = Segmentation.of(context.segments.masks(gray), (height, width))
-        for finding, found in enumerate(values[image]):
+        for finding, of_finding in enumerate(values[image]):
             maps[image, finding] = (
-                grow_regions(found, segmentation, min_pixels).heatmap
-                if np.isfinite(found).all() else np.nan)
+                grow_regions(of_finding, segmentation, min_pixels).heatmap
+                if np.isfinite(of_finding).all() else np.nan)
     return torch.from_numpy(maps).to(inputs)

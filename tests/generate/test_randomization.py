@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +24,7 @@ from saltrust.generate.job import generate
 from saltrust.models.checkpoint import save
 from saltrust.models.classifiers.small import PhantomNet
 from saltrust.models.preprocessing import to_input
-from saltrust.models.random_weights import randomised
+from saltrust.models.random_weights import randomize_weights
 from saltrust.models.stages import natural_stages
 from saltrust.study import RandomizationSpec, Study
 from saltrust.study_file import read_study
@@ -38,13 +39,13 @@ def random_study(study: Study) -> Study:
 
 
 def variables(path: Path) -> dict[str, bytes]:
-    found = {}
+    contents = {}
     for name, array in zarr.open_group(path, mode="r").members(max_depth=None):
         if isinstance(array, zarr.Array):
             values = np.asarray(array[:])
-            found[name] = (repr(values.tolist()).encode() if values.dtype.kind == "T"
-                           else values.tobytes())
-    return found
+            contents[name] = (repr(values.tolist()).encode() if values.dtype.kind == "T"
+                              else values.tobytes())
+    return contents
 
 
 def test_every_stage_of_every_replicate(
@@ -93,7 +94,7 @@ def test_probabilities_and_maps_are_those_of_the_random_networks(
     pixels = collection.radiograph(str(group["image"].values[image]), (24, 24)).pixels
     for replicate, seed in enumerate(group["replicate_seed"].values.tolist()):
         for stage in (1, 2, 3):
-            fresh = randomised(network, stages[:stage], seed, "wide")
+            fresh = randomize_weights(network, stages[:stage], seed, "wide")
             inputs = to_input(pixels[None], network.preprocessing).requires_grad_()
             logits = fresh(inputs)
             where = {"image": image, "model": 1, "replicate": replicate, "stage": stage}
@@ -183,7 +184,7 @@ def test_chosen_stages_models_and_the_last_stage(
      "model 'narrow' has no stage 'heads' of randomization; did you mean 'head'"),
     (RandomizationSpec(1, images=9), "images = 9 .* more than the 8 images of split 'test'"),
 ])
-def test_what_cannot_be_randomised_is_refused_before_anything_is_written(
+def test_what_cannot_be_randomized_is_refused_before_anything_is_written(
     collection: Any, study: Study, tmp_path: Path, spec: RandomizationSpec, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -206,27 +207,14 @@ def test_models_of_different_stages_do_not_share_a_study(
     assert not partial_path(tmp_path / "out.zarr").exists()
 
 
-STUDY = """
-seed = 5
-grid = 32
-explainers = ["grad", "gradcam"]
-[data]
-kind = "phantom"
-patients = 12
-size = 48
-findings = ["Cardiomegaly", "Pleural Effusion"]
-[generate]
-split = "all"
-batch_size = 5
-[randomization]
-replicates = 2
-stages = ["classifier", "features.3"]
-images = 8
-[[models]]
-name = "net"
-architecture = "phantom_net"
-arguments = {width = 4}
-"""
+STUDY: dict[str, Any] = {
+    "seed": 5,
+    "explainers": ["grad", "gradcam"],
+    "data": {"findings": ["Cardiomegaly", "Pleural Effusion"]},
+    "generate": {"split": "all", "batch_size": 5},
+    "randomization": {"replicates": 2, "stages": ["classifier", "features.3"], "images": 8},
+    "models": [{"name": "net", "architecture": "phantom_net", "arguments": {"width": 4}}],
+}
 
 
 def invoke(*arguments: object) -> Any:
@@ -234,9 +222,10 @@ def invoke(*arguments: object) -> Any:
                               catch_exceptions=False)
 
 
-def test_from_the_study_file_to_the_criterion(tmp_path: Path) -> None:
-    path, cubes = tmp_path / "study.toml", tmp_path / "study.zarr"
-    path.write_text(STUDY)
+def test_from_the_study_file_to_the_criterion(
+    tmp_path: Path, write_study: Callable[..., Path]
+) -> None:
+    path, cubes = write_study(**STUDY), tmp_path / "study.zarr"
     torch.manual_seed(1)
     model = PhantomNet(2, width=4)
     save(model, tmp_path / "runs" / "net" / "model.safetensors",
@@ -277,22 +266,24 @@ def test_info_lists_the_stages_of_an_architecture() -> None:
 
 
 @pytest.mark.parametrize(("table", "message"), [
-    ("stages = ['fc']", r"\[randomization\] needs replicates"),
-    ("replicates = 1\nstages = ['fc', 'fc']", "stages of .* names 'fc' twice"),
-    ("replicates = 1\nmodels = ['nett']", "'nett', which is not among .*did you mean 'net'"),
-    ("replicates = -1", "replicates = -1 must lie between"),
-    ("replicate = 1", "did you mean 'replicates'"),
-    ("replicates = 1\nimages = 'all'", "images must be of type int"),
+    ({"stages": ["fc"]}, r"\[randomization\] needs replicates"),
+    ({"replicates": 1, "stages": ["fc", "fc"]}, "stages of .* names 'fc' twice"),
+    ({"replicates": 1, "models": ["nett"]}, "'nett', which is not among .*did you mean 'net'"),
+    ({"replicates": -1}, "replicates = -1 must lie between"),
+    ({"replicate": 1}, "did you mean 'replicates'"),
+    ({"replicates": 1, "images": "all"}, "images must be of type int"),
 ])
-def test_nonsense_in_the_table_is_refused(tmp_path: Path, table: str, message: str) -> None:
-    path = tmp_path / "study.toml"
-    path.write_text(f"[[models]]\nname = 'net'\n[randomization]\n{table}\n")
+def test_nonsense_in_the_table_is_refused(
+    write_study: Callable[..., Path], table: dict[str, Any], message: str
+) -> None:
+    path = write_study(randomization=table)
     with pytest.raises(UsageError, match=message):
         read_study(path)
 
 
-def test_without_explainers_there_is_nothing_to_compare(tmp_path: Path) -> None:
-    path = tmp_path / "study.toml"
-    path.write_text("explainers = []\n[randomization]\nreplicates = 1\n")
+def test_without_explainers_there_is_nothing_to_compare(
+    write_study: Callable[..., Path]
+) -> None:
+    path = write_study(explainers=[], randomization={"replicates": 1})
     with pytest.raises(UsageError, match="no explainers"):
         read_study(path)

@@ -20,11 +20,11 @@ from skimage.morphology import dilation, disk
 from torch import Tensor, nn
 
 from saltrust.explainers.explain import explain
-from saltrust.explainers.methods import xrai_segments as segmentation
 from saltrust.explainers.methods.integrated_gradients import ig
-from saltrust.explainers.methods.xrai import xrai
-from saltrust.explainers.methods.xrai_regions import Segmentation, grow_regions
-from saltrust.explainers.methods.xrai_segments import SegmentStore, segment, segment_masks
+from saltrust.explainers.methods.xrai import segments as segmentation
+from saltrust.explainers.methods.xrai.heatmap import xrai
+from saltrust.explainers.methods.xrai.regions import Segmentation, grow_regions
+from saltrust.explainers.methods.xrai.segments import SegmentStore, segment, segment_masks
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.registry import resolve
 from saltrust.study import ExplainerSpec
@@ -38,8 +38,8 @@ def drawn(size: tuple[int, int], seed: int) -> npt.NDArray[np.uint8]:
     y, x = np.mgrid[:size[0], :size[1]]
     image = np.zeros(size)
     for _ in range(9):
-        centre, axes = random.uniform(0, size, 2), random.uniform(8, max(size) / 2, 2)
-        inside = ((y - centre[0]) / axes[0]) ** 2 + ((x - centre[1]) / axes[1]) ** 2 < 1
+        center, axes = random.uniform(0, size, 2), random.uniform(8, max(size) / 2, 2)
+        inside = ((y - center[0]) / axes[0]) ** 2 + ((x - center[1]) / axes[1]) ** 2 < 1
         image += random.uniform(-1, 1) * inside
     image = gaussian_filter(image, 1) + random.normal(0, 0.03, size)
     image = (image - image.min()) / np.ptp(image)
@@ -52,11 +52,11 @@ def smooth_noise(size: tuple[int, int], seed: int) -> Floats:
 
 def of_authors(gray: npt.NDArray[np.uint8], attribution: Floats) -> tuple[Floats, Any]:
     """Heatmap and ranks of the authors' code, given an image of three equal channels."""
-    colour = np.repeat(gray[..., None].astype(float), 3, axis=2)
-    found = XRAI().GetMaskWithDetails(
-        colour, None, base_attribution=np.repeat(attribution[..., None], 3, axis=2),
+    color = np.repeat(gray[..., None].astype(float), 3, axis=2)
+    details = XRAI().GetMaskWithDetails(
+        color, None, base_attribution=np.repeat(attribution[..., None], 3, axis=2),
         extra_parameters=XRAIParameters(return_xrai_segments=True))
-    return found.attribution_mask, found.segments
+    return details.attribution_mask, details.segments
 
 
 def check(gray: npt.NDArray[np.uint8], attributions: list[Floats]) -> None:
@@ -123,7 +123,7 @@ def test_segments_of_real_radiographs_are_those_of_the_authors(shared_data: Path
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 40), st.floats(0, 1))
 def test_dilation_is_that_of_scikit_image(seed: int, height: int, width: int, part: float) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < part**3
-    np.testing.assert_array_equal(segmentation._dilated(mask), dilation(mask, disk(5)))
+    np.testing.assert_array_equal(segmentation._dilate(mask), dilation(mask, disk(5)))
 
 
 def test_each_region_adds_its_mean() -> None:
@@ -177,10 +177,10 @@ def test_it_is_the_authors_xrai_of_integrated_gradients(
 def test_it_shares_the_maps_of_ig_and_the_segments(
     network: nn.Module, films: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[Any] = []
+    segmented: list[Any] = []
 
     def count(gray: Floats) -> Any:
-        found.append(gray)
+        segmented.append(gray)
         return segment(gray)
 
     monkeypatch.setattr(segmentation, "segment", count)
@@ -193,10 +193,10 @@ def test_it_shares_the_maps_of_ig_and_the_segments(
                     context=context_of(films, segments=store))
     # The batch itself, 25 steps for each image, and black for the completeness.
     assert sum(rows) == 2 + 2 * 25 + 1
-    assert len(found) == 2
+    assert len(segmented) == 2
     second = explain(network, inputs_of(films), [0, 1, 3], methods,
                      context=context_of(films, segments=store))
-    assert len(found) == 2
+    assert len(segmented) == 2
     handle.remove()
     torch.testing.assert_close(first.heatmaps["xrai"], second.heatmaps["xrai"], rtol=0, atol=0)
 
@@ -249,7 +249,7 @@ def test_an_attribution_that_is_not_finite_gives_nan_and_spares_the_others(
         return maps
 
     expected = xrai(network.eval(), inputs_of(films), [0, 1], steps=2, context=context_of(films))
-    monkeypatch.setattr("saltrust.explainers.methods.xrai.ig", broken)
+    monkeypatch.setattr("saltrust.explainers.methods.xrai.heatmap.ig", broken)
     maps = xrai(network, inputs_of(films), [0, 1], steps=2, context=context_of(films))
     assert maps[1, 0].isnan().all()
     torch.testing.assert_close(maps[0], expected[0])

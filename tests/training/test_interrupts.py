@@ -11,7 +11,7 @@ import pytest
 from saltrust.files import write_bytes
 from saltrust.models import checkpoint
 from saltrust.models.checkpoint import read_card, sha256_of
-from saltrust.training.runs.interrupts import interrupts_wait
+from saltrust.training.loop import delay_interrupts
 from saltrust.training.task import Validation
 from saltrust.training.tasks.classifier import ClassifierTask, train
 
@@ -27,19 +27,19 @@ def heeded() -> Iterator[None]:
 def test_it_comes_through_at_the_end() -> None:
     done = []
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), interrupts_wait():
+    with pytest.raises(KeyboardInterrupt), delay_interrupts():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         done.append("written")
     assert done == ["written"]
     assert signal.getsignal(signal.SIGINT) is before
-    with interrupts_wait():
+    with delay_interrupts():
         pass
 
 
 def test_an_error_is_not_hidden_and_the_handler_comes_back() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(OSError, match="disk full"), interrupts_wait():
+    with pytest.raises(OSError, match="disk full"), delay_interrupts():
         signal.raise_signal(signal.SIGINT)
         raise OSError("disk full")
     assert signal.getsignal(signal.SIGINT) is before
@@ -48,7 +48,7 @@ def test_an_error_is_not_hidden_and_the_handler_comes_back() -> None:
 def test_what_is_ignored_stays_ignored_and_threads_are_left_alone() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interrupts_wait():
+        with delay_interrupts():
             signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
@@ -57,7 +57,7 @@ def test_what_is_ignored_stays_ignored_and_threads_are_left_alone() -> None:
 
     def work() -> None:
         try:
-            with interrupts_wait():
+            with delay_interrupts():
                 pass
         except ValueError as error:  # "signal only works in main thread"
             failed.append(error)

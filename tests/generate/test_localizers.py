@@ -45,11 +45,12 @@ def test_maps_are_those_of_the_network(tiny: ModuleType, collection: Any, with_l
             maps = torch.sigmoid(net.module(to_input(pixels, net.preprocessing))).numpy()
         levels = np.round(255 * maps)
         scores = levels.sum(axis=(2, 3)) / 255 / (levels > 0).sum(axis=(2, 3))
-        own = group.sel(model=spec.name, finding=list(spec.findings)).isel(image=explained)
-        np.testing.assert_allclose(own["heatmap"].transpose("image", "finding", "y", "x"),
+        of_localizer = group.sel(model=spec.name, finding=list(spec.findings)).isel(image=explained)
+        np.testing.assert_allclose(of_localizer["heatmap"].transpose("image", "finding", "y", "x"),
                                    levels if spec.rounded else maps, rtol=1e-5, atol=0)
-        np.testing.assert_allclose(own["score"].transpose("image", "finding"), scores, rtol=1e-5)
-        assert (own["status"] == Status.OK).all()
+        np.testing.assert_allclose(of_localizer["score"].transpose("image", "finding"), scores,
+                                   rtol=1e-5)
+        assert (of_localizer["status"] == Status.OK).all()
     other = group.sel(model="some", finding=tiny.FINDINGS[0])
     assert (other["status"] == Status.MISSING).all()
     assert np.isnan(other["score"]).all()

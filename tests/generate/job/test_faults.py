@@ -21,20 +21,21 @@ import zarr
 from saltrust.cache.schema import Status
 from saltrust.cache.store import open_cubes, partial_path
 from saltrust.errors import DataError, NothingToDo, UsageError
-from saltrust.explainers.registry import BUILT_IN, Explainer
+from saltrust.explainers.declaration import Explainer
+from saltrust.explainers.registry import BUILT_IN
 from saltrust.generate.job import generate
 from saltrust.study import ExplainerSpec, GenerateSpec, Study
 
 
 def _arrays(path: Path) -> dict[str, bytes]:
     """Every variable as bytes; texts as their list."""
-    found = {}
+    contents = {}
     for name, array in zarr.open_group(path, mode="r").members(max_depth=None):
         if isinstance(array, zarr.Array):
             values = np.asarray(array[:])
             text = values.dtype.kind == "T"
-            found[name] = repr(values.tolist()).encode() if text else values.tobytes()
-    return found
+            contents[name] = repr(values.tolist()).encode() if text else values.tobytes()
+    return contents
 
 
 def _assert_same(one: Path, other: Path) -> None:
@@ -48,7 +49,7 @@ def _assert_same(one: Path, other: Path) -> None:
 def test_killed_at_any_moment_and_resumed_the_cubes_are_the_same(
     seed: int, tmp_path: Path
 ) -> None:
-    script = Path(__file__).with_name("tiny_study.py")
+    script = Path(__file__).parents[1] / "tiny_study.py"
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path), str(seed)], capture_output=True, text=True,
         check=False, timeout=120)

@@ -58,14 +58,14 @@ def test_the_cubes_hold_what_models_and_explainers_give(
         for variable, expected in (
             ("logit", logits), ("probability", 1 / (1 + np.exp(-logits.astype(np.float64))))
         ):
-            found = cubes["prediction"][variable].sel(chosen).transpose("image", "finding").values
-            assert found.dtype == np.float32
-            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+            stored = cubes["prediction"][variable].sel(chosen).transpose("image", "finding").values
+            assert stored.dtype == np.float32
+            np.testing.assert_allclose(stored, expected, rtol=1e-5, atol=1e-6)
         for explainer, function in MAPS.items():
             expected = function(classifier.module, inputs, range(3)).detach().numpy()
-            found = cubes["saliency/heatmap"].sel(chosen | {"explainer": explainer})
-            found = found.transpose("image", "finding", "y", "x").values
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+            stored = cubes["saliency/heatmap"].sel(chosen | {"explainer": explainer})
+            stored = stored.transpose("image", "finding", "y", "x").values
+            np.testing.assert_allclose(stored, expected, rtol=1e-4, atol=1e-7)
             assert expected.max() > 0
     assert (cubes["saliency/heatmap"].sel(explainer="grad") < 0).any()
 
@@ -95,7 +95,7 @@ def test_all_images_on_request(collection: Any, study: Study, tmp_path: Path) ->
     assert (cubes["radiograph/stored"] == 1).all()
 
 
-def test_the_store_is_valid_and_labelled(cubes: Any, study: Study) -> None:
+def test_the_store_is_valid_and_labeled(cubes: Any, study: Study) -> None:
     assert problems(cubes) == []
     saliency = cubes["saliency"].to_dataset()
     assert saliency["explainer"].values.tolist() == ["grad", "gradcam"]
@@ -217,9 +217,9 @@ def test_a_model_with_more_findings_is_asked_by_name(
     image = collection.index["image"].values[0]
     inputs = to_input(collection.radiograph(image, (24, 24)).pixels[None], network.preprocessing)
     expected = grad(network, inputs, [2, 3, 1])[0].numpy()
-    found = cubes["saliency/heatmap"].sel(image=image, explainer="grad", model="broad")
-    np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-7)
+    stored = cubes["saliency/heatmap"].sel(image=image, explainer="grad", model="broad")
+    np.testing.assert_allclose(stored.values, expected, rtol=1e-4, atol=1e-7)
     with torch.no_grad():
         logits = network.eval()(inputs)[0, [2, 3, 1]]
-    found = cubes["prediction/logit"].sel(image=image, model="broad").values
-    np.testing.assert_allclose(found, logits, rtol=1e-5)
+    stored = cubes["prediction/logit"].sel(image=image, model="broad").values
+    np.testing.assert_allclose(stored, logits, rtol=1e-5)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.explainers.explain import explain
-from saltrust.explainers.passes.side_by_side import side_by_side
+from saltrust.explainers.passes.forward import map_threads
 from saltrust.explainers.registry import resolve
 from saltrust.study import ExplainerSpec
 
@@ -55,7 +55,7 @@ def test_threads_are_several_and_their_number_is_left_as_it_was(threads: int) ->
         assert torch.get_num_threads() == 1
         return torch.tensor(output)
 
-    assert [int(found) for found in side_by_side(meet, range(2 * threads), CPU)] == list(
+    assert [int(output) for output in map_threads(meet, range(2 * threads), CPU)] == list(
         range(2 * threads))
     assert torch.get_num_threads() == threads
     # A thread that begins later has the whole number again.
@@ -68,8 +68,8 @@ def test_threads_are_several_and_their_number_is_left_as_it_was(threads: int) ->
 
 def test_modes_of_the_caller_hold_in_the_threads(threads: int) -> None:
     with torch.no_grad():
-        found = side_by_side(lambda _: torch.tensor(torch.is_grad_enabled()), [0, 1, 2], CPU)
-    assert not any(found)
+        enabled = map_threads(lambda _: torch.tensor(torch.is_grad_enabled()), [0, 1, 2], CPU)
+    assert not any(enabled)
 
 
 def test_what_a_finding_raises_is_raised(threads: int) -> None:
@@ -77,5 +77,5 @@ def test_what_a_finding_raises_is_raised(threads: int) -> None:
         raise ValueError(f"finding {output}")
 
     with pytest.raises(ValueError, match="finding 0"):
-        side_by_side(fail, range(4), CPU)
+        map_threads(fail, range(4), CPU)
     assert torch.get_num_threads() == threads

@@ -75,7 +75,7 @@ def segment_masks(labels: Labels, size: tuple[int, int]) -> list[Pixels]:
         for label, (top, bottom, left, right) in _boxes(whole):
             box = (slice(max(0, top - RADIUS), bottom + RADIUS),
                    slice(max(0, left - RADIUS), right + RADIUS))
-            y, x = np.nonzero(_dilated(whole[box] == label))
+            y, x = np.nonzero(_dilate(whole[box] == label))
             flat = (y + box[0].start) * size[1] + (x + box[1].start)
             masks.append(flat.astype(np.int32))
     return masks
@@ -109,7 +109,7 @@ def _extent(line: npt.NDArray[np.bool_]) -> tuple[int, int]:
     return first, len(line) - int(line[::-1].argmax())
 
 
-def _dilated(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _dilate(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Dilate by the disk of radius 5: x^2 + y^2 <= 25.
 
     The disk is a stack of lines, 11 pixels wide in the middle row, 9 in the three rows above
