@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,66 @@ import xarray as xr
 import zarr
 
 from saltrust.cache.schema import SCORES
+from saltrust.cache.store import root_attributes
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
 
 #: Attribute that holds the digest of what was written.
 _DIGEST = "sha256"
+
+
+@dataclass(frozen=True)
+class ScoreStore:
+    """The store that cubes were opened from, as a place for scores.
+
+    Attributes
+    ----------
+    source : Path
+    attributes : mapping
+        Root attributes of the store.
+    keep : bool
+        Whether scores are looked up and kept at all.
+    """
+
+    source: Path
+    attributes: Mapping[str, Any]
+    keep: bool
+
+    def read(self, topic: str, made_from: Mapping[str, Any]) -> xr.Dataset | None:
+        """What is kept of a topic, made from just this (:func:`read_scores`)."""
+        if not self.keep:
+            return None
+        return read_scores(self.source, topic, scores_key(self.attributes, made_from))
+
+    def write(self, topic: str, made_from: Mapping[str, Any], scores: xr.Dataset) -> None:
+        """Keep scores in the place of those made from the same (:func:`write_scores`)."""
+        if self.keep:
+            key = scores_key(self.attributes, made_from)
+            write_scores(self.source, topic, key, scores, made_from)
+
+
+def score_store(cubes: xr.DataTree, *, keep: bool) -> ScoreStore | None:
+    """Where scores of these cubes are kept.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    keep : bool
+        Whether scores are looked up and kept at all.
+
+    Returns
+    -------
+    ScoreStore or None
+        None for cubes that were not opened from a store, or whose store is another by now.
+    """
+    source = cubes.attrs.get("source")
+    if not source or not (Path(str(source)) / "zarr.json").is_file():
+        return None
+    attributes = root_attributes(str(source))
+    if attributes.get("finished") != cubes.attrs.get("finished"):
+        return None
+    return ScoreStore(Path(str(source)), attributes, keep)
 
 
 def scores_key(attributes: Mapping[str, Any], made_from: Mapping[str, Any]) -> str:

@@ -20,12 +20,14 @@ from saltrust.analysis.pixels.overlap import IOU_SLICES, check_slice, iou_array
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.drawings import Drawings
 from saltrust.analysis.scores.scan import ScanOptions, scan_maps
-from saltrust.analysis.scores.scored_maps import of_maps, reference_areas
+from saltrust.analysis.scores.scored_maps import of_maps, reference_areas, with_probabilities
 from saltrust.analysis.scores.scores_table import above
 from saltrust.analysis.scores.segmentation_rules import COLUMNS
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.annotations import read_annotations
+from saltrust.analysis.stored.arrays import dataset_of
 from saltrust.analysis.stored.contents import split_of
+from saltrust.cache.scores import score_store
 from saltrust.choices import IouSlice
 from saltrust.errors import DataError, UsageError
 from saltrust.files import Advice, write_text
@@ -94,12 +96,15 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
                         "no threshold can be tuned; select others")
     options = ScanOptions(annotations.resolution, scoring.definition,
                           tuple(map(float, thresholds)))
-    scan = scan_maps(tree, annotations, options, execution)
+    drawings = Drawings(annotations, score_store(tree, keep=execution.keep))
+    saliency, scan = dataset_of(tree, "saliency"), None
+    if saliency is not None and "heatmap" in saliency:
+        scan = scan_maps(saliency, annotations, options, execution, drawings.store)
     if scan is None:
         raise DataError("the cubes hold no heatmaps of the selected images and findings, so no "
                         "threshold can be tuned; run `saltrust generate` first")
-    scan = scan.sel(reader=[annotations.readers[r] for r in references])
-    drawings = Drawings(annotations, tree, execution.keep)
+    scan = with_probabilities(scan.sel(reader=[annotations.readers[r] for r in references]),
+                              dataset_of(tree, "prediction"))
     areas = of_maps(reference_areas(drawings, references), scan, annotations)
     at_thresholds = _at_thresholds(scan, areas, thresholds, threshold_slice)
     at_cutoffs = _at_cutoffs(scan, areas, cutoffs, cutoff_slice)

@@ -9,10 +9,10 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import xarray as xr
 
 from saltrust.analysis.scores.kept_rows import Topic, Values, keep_rows
 from saltrust.analysis.stored.annotations import Annotations
+from saltrust.cache.scores import ScoreStore
 
 IntArray = npt.NDArray[np.intp]
 
@@ -31,15 +31,12 @@ class Drawings:
     Attributes
     ----------
     annotations : Annotations
-    cubes : xarray.DataTree
-        That the annotations are of.
-    keep : bool
-        Whether measurements are looked up and kept in the store of the cubes.
+    store : ScoreStore or None
+        None: nothing is kept.
     """
 
     annotations: Annotations
-    cubes: xr.DataTree
-    keep: bool
+    store: ScoreStore | None
 
     def masks(self, at: IntArray) -> Values:
         """Measurements of masks.
@@ -58,8 +55,8 @@ class Drawings:
         """
         rows = self._named(at, ("image", "finding", "reader"))
         rows["mask_digest"] = [self.annotations.digest(*place) for place in at.tolist()]
-        return keep_rows(self.cubes, _MASKS, rows, self._made_from(),
-                         lambda missing: self._measure_masks(at[missing]), keep=self.keep)
+        return keep_rows(self.store, _MASKS, rows, self._made_from(),
+                         lambda missing: self._measure_masks(at[missing]))
 
     def pairs(self, at: IntArray) -> Values:
         """Measurements of pairs of readers' masks.
@@ -81,8 +78,8 @@ class Drawings:
         rows["digest_b"] = [digest(i, f, b) for i, f, _, b in at.tolist()]
         rows["digest_points"] = [crc32(repr(self.annotations.point_pixels(i, f, a)).encode())
                                  for i, f, a, _ in at.tolist()]
-        return keep_rows(self.cubes, _PAIRS, rows, self._made_from(),
-                         lambda missing: self._measure_pairs(at[missing]), keep=self.keep)
+        return keep_rows(self.store, _PAIRS, rows, self._made_from(),
+                         lambda missing: self._measure_pairs(at[missing]))
 
     def _made_from(self) -> dict[str, str]:
         return {"resolution": self.annotations.resolution}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.cache.scores import read_scores, scores_key, write_scores
+from saltrust.cache.scores import ScoreStore
 
 Values = dict[str, npt.NDArray[Any]]
 Measure = Callable[[npt.NDArray[np.intp]], Values]
@@ -43,13 +43,14 @@ class Topic:
     content: tuple[str, ...]
 
 
-def keep_rows(cubes: xr.DataTree, topic: Topic, rows: pd.DataFrame, made_from: Mapping[str, Any],
-              measure: Measure, *, keep: bool) -> Values:
+def keep_rows(store: ScoreStore | None, topic: Topic, rows: pd.DataFrame,
+              made_from: Mapping[str, Any], measure: Measure) -> Values:
     """Values of rows: those kept where they are of the same drawing, the others measured.
 
     Parameters
     ----------
-    cubes : xarray.DataTree
+    store : ScoreStore or None
+        None: nothing is looked up or kept.
     topic : Topic
     rows : pandas.DataFrame
         The columns of the topic, one row per drawing.
@@ -57,18 +58,14 @@ def keep_rows(cubes: xr.DataTree, topic: Topic, rows: pd.DataFrame, made_from: M
         What values depend on besides the drawing, as JSON values.
     measure : callable
         Positions among the rows to values, one array of shape (positions, ...) per name.
-    keep : bool
-        Whether to look up and to keep; without a store that can be written to, nothing is kept.
 
     Returns
     -------
     dict of str to ndarray
         One array of shape (rows, ...) per name.
     """
-    source = cubes.attrs.get("source") if keep else None
     facts = {"version": topic.version, **made_from}
-    key = scores_key({str(name): value for name, value in cubes.attrs.items()}, facts)
-    kept = read_scores(source, topic.name, key) if source else None
+    kept = store.read(topic.name, facts) if store is not None else None
     place, same = _places(kept, rows, topic)
     if kept is not None and same.all():
         return {name: values[place] for name, values in _values(kept, topic).items()}
@@ -77,13 +74,13 @@ def keep_rows(cubes: xr.DataTree, topic: Topic, rows: pd.DataFrame, made_from: M
         stored = _values(kept, topic)
         values = {name: _merged(stored[name][place[same]], part, same)
                   for name, part in values.items()}
-    if source:
+    if store is not None:
         # What is kept of another drawing under these labels stays: the store's own may be meant.
         fresh = place < 0
         parts = {**{name: rows[name].to_numpy()[fresh] for name in (*topic.labels,
                                                                     *topic.content)},
                  **{name: part[fresh] for name, part in values.items()}}
-        write_scores(source, topic.name, key, _dataset(parts, kept), facts)
+        store.write(topic.name, facts, _dataset(parts, kept))
     return values
 
 

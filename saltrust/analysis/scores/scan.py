@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,11 @@ from saltrust.analysis.pixels.levels import levels_for
 from saltrust.analysis.scores.map_counts import FIELDS, MapCounts, count_map, unusable
 from saltrust.analysis.scores.workers import executor
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
-from saltrust.analysis.stored.arrays import (
-    dataset_of,
-    group_of,
-    labels_of,
-    read_at,
-    values_of,
-)
+from saltrust.analysis.stored.arrays import group_of, labels_of, read_at, values_of
 from saltrust.analysis.stored.origin import store_positions
 from saltrust.cache.schema import GROUPS, Status
-from saltrust.cache.scores import read_scores, scores_key, write_scores
-from saltrust.cache.store import open_cubes, root_attributes, stored_labels
+from saltrust.cache.scores import ScoreStore
+from saltrust.cache.store import open_cubes, stored_labels
 from saltrust.choices import Definition, Resolution
 from saltrust.errors import UsageError
 
@@ -70,17 +64,20 @@ class ScanOptions:
                 "thresholds": list(levels_for(self.thresholds).thresholds)}
 
 
-def scan_maps(cubes: xr.DataTree, annotations: Annotations, options: ScanOptions,
-              execution: Execution) -> xr.Dataset | None:
+def scan_maps(saliency: xr.Dataset, annotations: Annotations, options: ScanOptions,
+              execution: Execution, store: ScoreStore | None) -> xr.Dataset | None:
     """Count the pixels of every stored map, or take what was kept of it.
 
     Parameters
     ----------
-    cubes : xarray.DataTree
+    saliency : xarray.Dataset
+        The group of the maps.
     annotations : Annotations
-        Of these cubes, at the resolution of the options.
+        Of the same cubes, at the resolution of the options.
     options : ScanOptions
     execution : Execution
+    store : ScoreStore or None
+        That the cubes were opened from; None for cubes in memory.
 
     Returns
     -------
@@ -89,31 +86,27 @@ def scan_maps(cubes: xr.DataTree, annotations: Annotations, options: ScanOptions
         ``level`` (bins of the map stretched to 0..1, beginning at ``cut``); labels ``image,
         finding, explainer, model`` of every map.  Variables: the fields of
         :class:`saltrust.analysis.scores.map_counts.MapCounts`; ``mask_digest(map, reader)``, -1
-        where the reader did not annotate; ``probability(map)``,
-        NaN where none is stored.  Attributes: ``explainers``
-        and ``models`` in the order of the cubes; ``missing``, the number of maps that images with
-        maps do not have.
+        where the reader did not annotate.  Attributes: ``explainers`` and ``models`` in the order
+        of the cubes; ``missing``, the number of maps that images with maps do not have.
 
     Raises
     ------
     UsageError
         If workers are asked for maps that are not those of a store, or cannot be had.
     """
-    saliency = dataset_of(cubes, "saliency")
-    if saliency is None or "heatmap" not in saliency:
-        return None
     maps, missing = _stored_maps(saliency)
     if maps.empty:
         return None
-    parts = _from_store(cubes, annotations, maps, options, execution)
-    if parts is None:
+    scan = None
+    if store is not None:
+        scan = _from_store(saliency, annotations, maps, options, execution, store)
+    if scan is None:
         if execution.workers > 1 or execution.scheduler is not None:
             raise UsageError("several workers need maps as they lie in a store; leave workers out "
                              "for cubes that were made or changed in memory")
-        parts = _count(_Scanner(cubes, annotations, options), maps, execution.progress)
-    return parts.assign(probability=("map", _probabilities(cubes, maps))).assign_attrs(
-        explainers=labels_of(saliency, "explainer"), models=labels_of(saliency, "model"),
-        missing=missing)
+        scan = _count(_Scanner(saliency, annotations, options), maps, execution.progress)
+    return scan.assign_attrs(explainers=labels_of(saliency, "explainer"),
+                             models=labels_of(saliency, "model"), missing=missing)
 
 
 def _stored_maps(saliency: xr.Dataset) -> tuple[pd.DataFrame, int]:
@@ -130,21 +123,18 @@ def _stored_maps(saliency: xr.Dataset) -> tuple[pd.DataFrame, int]:
             int((~stored[stored.any(axis=(1, 2, 3))]).sum()))
 
 
-def _from_store(cubes: xr.DataTree, annotations: Annotations, maps: pd.DataFrame,
-                options: ScanOptions, execution: Execution) -> xr.Dataset | None:
+def _from_store(saliency: xr.Dataset, annotations: Annotations, maps: pd.DataFrame,
+                options: ScanOptions, execution: Execution, store: ScoreStore
+                ) -> xr.Dataset | None:
     """The scan by labels of the store; None where the maps are not the store's own any more."""
-    source, heatmap = cubes.attrs.get("source"), group_of(cubes, "saliency")["heatmap"]
-    positions = None if not source else store_positions(
-        heatmap, str(source), "saliency/heatmap", GROUPS["saliency"]["heatmap"].dims)
+    positions = store_positions(saliency["heatmap"], store, "saliency/heatmap",
+                                GROUPS["saliency"]["heatmap"].dims)
     if positions is None:
         return None
-    attributes = root_attributes(str(source))
-    if attributes.get("finished") != cubes.attrs.get("finished"):
-        return None
-    names = stored_labels(str(source), "saliency", MAP)
-    wanted = pd.DataFrame({dim: _renamed(labels_of(heatmap, dim), np.array(
+    names = stored_labels(store.source, "saliency", MAP)
+    wanted = pd.DataFrame({dim: _renamed(labels_of(saliency, dim), np.array(
         names[dim], dtype=object)[positions[dim]], maps[dim]) for dim in MAP})
-    scan = _kept_and_counted(str(source), attributes, wanted, options, execution)
+    scan = _kept_and_counted(store, wanted, options, execution)
     readers = annotations.references
     if not set(readers) <= set(scan["reader"].values.tolist()):
         return None
@@ -155,7 +145,7 @@ def _from_store(cubes: xr.DataTree, annotations: Annotations, maps: pd.DataFrame
              | (scan["outcome"].values != maps["status"].to_numpy())
              & (maps["status"].to_numpy() != Status.OK))
     if stale.any():
-        fresh = _count(_Scanner(cubes, annotations, options), maps[stale], execution.progress)
+        fresh = _count(_Scanner(saliency, annotations, options), maps[stale], execution.progress)
         scan = _joined([scan.isel(map=~stale), fresh])
         scan = scan.isel(map=np.argsort(np.concatenate(
             [np.flatnonzero(~stale), np.flatnonzero(stale)])))
@@ -168,22 +158,20 @@ def _renamed(labels: Sequence[str], stored: npt.NDArray[Any], column: pd.Series[
     return stored[pd.Index(labels).get_indexer(pd.Index(column))]
 
 
-def _kept_and_counted(source: str, attributes: dict[str, Any], wanted: pd.DataFrame,
-                      options: ScanOptions, execution: Execution) -> xr.Dataset:
+def _kept_and_counted(store: ScoreStore, wanted: pd.DataFrame, options: ScanOptions,
+                      execution: Execution) -> xr.Dataset:
     """What is kept in a store of the maps, and the others counted; kept together from now on."""
     made_from = options.made_from()
-    key = scores_key(attributes, made_from)
-    kept = read_scores(source, TOPIC, key) if execution.keep else None
+    kept = store.read(TOPIC, made_from)
     rows = np.full(len(wanted), -1) if kept is None else _index(kept).get_indexer(
         pd.MultiIndex.from_frame(wanted[MAP]))
     missing = rows < 0
     if not missing.any():
         assert kept is not None
         return kept.isel(map=rows)
-    counted = _count_in_store(source, wanted[missing], options, execution)
+    counted = _count_in_store(store, wanted[missing], options, execution)
     scan = counted if kept is None else _joined([kept, counted])
-    if execution.keep:
-        write_scores(source, TOPIC, key, scan, made_from)
+    store.write(TOPIC, made_from, scan)
     rows[missing] = np.arange(scan.sizes["map"] - int(missing.sum()), scan.sizes["map"])
     return scan if np.array_equal(rows, np.arange(scan.sizes["map"])) else scan.isel(map=rows)
 
@@ -215,18 +203,6 @@ def _digests(annotations: Annotations, maps: pd.DataFrame) -> npt.NDArray[np.int
     return digests.reshape(len(pairs), len(annotations.references))[of_pair]
 
 
-def _probabilities(cubes: xr.DataTree, maps: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Predicted probability of the model of each map; NaN where there is none."""
-    prediction = dataset_of(cubes, "prediction")
-    if prediction is None or "probability" not in prediction:
-        return np.full(len(maps), np.nan)
-    dims = ["image", "finding", "model"]
-    values = values_of(prediction["probability"], dims).astype(np.float64)
-    at = [pd.Index(labels_of(prediction, dim)).get_indexer(pd.Index(maps[dim])) for dim in dims]
-    known = (np.stack(at) >= 0).all(axis=0)
-    return np.where(known, values[tuple(at)], np.nan)
-
-
 def _count(scanner: _Scanner, maps: pd.DataFrame, progress: bool) -> xr.Dataset:
     """Count maps in this process."""
     with tqdm(total=maps["image"].nunique(), desc="localization", unit="image",
@@ -238,13 +214,13 @@ def _count(scanner: _Scanner, maps: pd.DataFrame, progress: bool) -> xr.Dataset:
     return _joined(parts)
 
 
-def _count_in_store(source: str, maps: pd.DataFrame, options: ScanOptions, execution: Execution
-                    ) -> xr.Dataset:
+def _count_in_store(store: ScoreStore, maps: pd.DataFrame, options: ScanOptions,
+                    execution: Execution) -> xr.Dataset:
     """Count maps of a store by its labels, here or by workers that open it themselves."""
     blocks = _blocks(maps)
     with tqdm(total=maps["image"].nunique(), desc="localization", unit="image",
               disable=None if execution.progress else True) as bar, \
-            _scanned(source, blocks, options, execution) as scans:
+            _scanned(store, blocks, options, execution) as scans:
         parts = []
         for block, part in zip(blocks, scans, strict=True):
             parts.append(part)
@@ -259,38 +235,46 @@ def _blocks(maps: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 @contextmanager
-def _scanned(source: str, blocks: Sequence[pd.DataFrame], options: ScanOptions,
+def _scanned(store: ScoreStore, blocks: Sequence[pd.DataFrame], options: ScanOptions,
              execution: Execution) -> Iterator[Iterable[xr.Dataset]]:
     if execution.scheduler is None and (execution.workers == 1 or len(blocks) == 1):
-        store = open_cubes(source)
-        scanner = _Scanner(store, read_annotations(store, resolution=options.resolution), options)
+        scanner = _scanner(store, options)
         yield (scanner.scan(block) for block in blocks)
         return
     with executor(execution.workers, execution.scheduler) as pool:
-        yield pool.map(_scan_block_of_store, [source] * len(blocks), blocks,
+        yield pool.map(_scan_block_of_store, [store] * len(blocks), blocks,
                        [options] * len(blocks))
 
 
-def _scan_block_of_store(source: str, block: pd.DataFrame, options: ScanOptions) -> xr.Dataset:
-    return _scanner_of_store(source, options).scan(block)
+#: The last scanner of a worker, which gets many blocks of one store.
+_of_worker: dict[tuple[Path, Any, ScanOptions], _Scanner] = {}
 
 
-@lru_cache(maxsize=2)
-def _scanner_of_store(source: str, options: ScanOptions) -> _Scanner:
-    store = open_cubes(source)
-    return _Scanner(store, read_annotations(store, resolution=options.resolution), options)
+def _scan_block_of_store(store: ScoreStore, block: pd.DataFrame, options: ScanOptions
+                         ) -> xr.Dataset:
+    # A store that was generated again, while a worker of Dask lives on, is another one.
+    key = store.source, store.attributes.get("finished"), options
+    if key not in _of_worker:
+        _of_worker.clear()
+        _of_worker[key] = _scanner(store, options)
+    return _of_worker[key].scan(block)
+
+
+def _scanner(store: ScoreStore, options: ScanOptions) -> _Scanner:
+    cubes = open_cubes(store.source)
+    return _Scanner(group_of(cubes, "saliency"),
+                    read_annotations(cubes, resolution=options.resolution), options)
 
 
 class _Scanner:
     """Scans maps of one study by label; holds what its blocks share."""
 
-    def __init__(self, cubes: xr.DataTree, annotations: Annotations, options: ScanOptions
+    def __init__(self, saliency: xr.Dataset, annotations: Annotations, options: ScanOptions
                  ) -> None:
         self._options = options
         self._levels = levels_for(options.thresholds)
         self._annotations = annotations
         self._readers = [annotations.readers.index(name) for name in annotations.references]
-        saliency = group_of(cubes, "saliency")
         self._heatmap, self._status = saliency["heatmap"], values_of(saliency["status"], MAP)
         self._labels = {dim: pd.Index(labels_of(saliency, dim)) for dim in MAP}
         self._rows = pd.Index(annotations.images), pd.Index(annotations.findings)

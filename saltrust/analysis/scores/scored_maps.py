@@ -28,9 +28,10 @@ from saltrust.analysis.scores.scores_table import (
 )
 from saltrust.analysis.scores.segmentation_rules import cutoff_choice, threshold_choice
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
-from saltrust.analysis.stored.arrays import dataset_of, values_of
+from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of
 from saltrust.analysis.stored.contents import split_of
 from saltrust.cache.schema import Label, Status
+from saltrust.cache.scores import score_store
 from saltrust.choices import Definition, IouSlice
 from saltrust.errors import DataError
 
@@ -110,8 +111,9 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
     """
     iou_slice = scoring.sliced(under_peer)
     rule, limit = threshold_choice(scoring.threshold), cutoff_choice(scoring.cutoff)
+    saliency, prediction = dataset_of(cubes, "saliency"), dataset_of(cubes, "prediction")
     annotations = read_annotations(cubes, resolution=scoring.resolution,
-                                   mapped=images_with_maps(cubes))
+                                   mapped=images_with_maps(saliency))
     references = annotations.readers_with("reference")
     if not references:
         raise DataError("the cubes hold no reference masks of the selected images and findings: "
@@ -119,13 +121,16 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
                         "select others")
     experts = annotations.readers_with("benchmark")
     options = ScanOptions(annotations.resolution, scoring.definition, tuple(rule.values()))
-    scan = scan_maps(cubes, annotations, options, execution)
+    drawings = Drawings(annotations, score_store(cubes, keep=execution.keep))
+    scan = None
+    if saliency is not None and "heatmap" in saliency:
+        scan = scan_maps(saliency, annotations, options, execution, drawings.store)
     if scan is None and not experts:
         raise DataError("the cubes hold no heatmaps of the selected images and findings, and no "
                         "benchmark masks to score in their place; run `saltrust generate` first")
     if scan is not None:
-        scan = scan.sel(reader=[annotations.readers[r] for r in references])
-    drawings = Drawings(annotations, cubes, execution.keep)
+        scan = with_probabilities(scan.sel(reader=[annotations.readers[r] for r in references]),
+                                  prediction)
     areas = reference_areas(drawings, references)
     parts, counts, cut = [], Counter[str](), None
     if scan is None:
@@ -194,13 +199,32 @@ def _places(scan: xr.Dataset, annotations: Annotations
             pd.Index(annotations.findings).get_indexer(pd.Index(scan["finding"].values)))
 
 
-def images_with_maps(cubes: xr.DataTree) -> npt.NDArray[np.bool_] | None:
+def images_with_maps(saliency: xr.Dataset | None) -> npt.NDArray[np.bool_] | None:
     """Whether any map of each image is stored; None where the cubes hold no maps."""
-    saliency = dataset_of(cubes, "saliency")
     if saliency is None or "status" not in saliency:
         return None
     stored = values_of(saliency["status"], MAP) != Status.MISSING
     return np.asarray(stored.any(axis=(1, 2, 3)))
+
+
+def with_probabilities(scan: xr.Dataset, prediction: xr.Dataset | None) -> xr.Dataset:
+    """The scan with ``probability(map)`` predicted by each map's model; NaN where none is stored.
+
+    Parameters
+    ----------
+    scan : xarray.Dataset
+    prediction : xarray.Dataset or None
+        The group of the predictions.
+    """
+    probability = np.full(scan.sizes["map"], np.nan)
+    if prediction is not None and "probability" in prediction:
+        dims = ["image", "finding", "model"]
+        values = values_of(prediction["probability"], dims).astype(np.float64)
+        at = [pd.Index(labels_of(prediction, dim)).get_indexer(pd.Index(scan[dim].values))
+              for dim in dims]
+        known = (np.stack(at) >= 0).all(axis=0)
+        probability = np.where(known, values[tuple(at)], np.nan)
+    return scan.assign(probability=("map", probability))
 
 
 def _scan_counts(scan: xr.Dataset | None, cut: xr.Dataset | None, *, cutoff: bool

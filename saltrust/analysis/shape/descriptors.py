@@ -20,6 +20,7 @@ from saltrust.analysis.scores.kept_rows import Topic, keep_rows
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.contents import split_of
+from saltrust.cache.scores import ScoreStore, score_store
 from saltrust.choices import Definition
 from saltrust.errors import DataError, UsageError
 
@@ -83,7 +84,8 @@ def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     if not annotations.annotated.any():
         raise DataError("no reader annotated any of the selected images and findings; choose "
                         "another split or finding")
-    table = describe_masks(annotations, scoring.definition, tree, execution)
+    store = score_store(tree, keep=execution.keep)
+    table = describe_masks(annotations, scoring.definition, store, progress=execution.progress)
     if properties:
         columns = _property_columns(annotations, properties, progress=execution.progress)
         table = table.assign(**dict(zip(names, columns, strict=True)))
@@ -98,17 +100,18 @@ def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     return Result(meta, {"descriptors": table})
 
 
-def describe_masks(annotations: Annotations, definition: Definition, cubes: xr.DataTree,
-                   execution: Execution) -> pd.DataFrame:
+def describe_masks(annotations: Annotations, definition: Definition, store: ScoreStore | None, *,
+                   progress: bool = False) -> pd.DataFrame:
     """Descriptors of every annotated mask, measured or taken from where they are kept.
 
     Parameters
     ----------
     annotations : Annotations
     definition : {"default", "peer"}
-    cubes : xarray.DataTree
-        That the annotations are of.
-    execution : Execution
+    store : ScoreStore or None
+        Where they are kept.
+    progress : bool
+        Whether a bar is shown on stderr.
 
     Returns
     -------
@@ -122,9 +125,8 @@ def describe_masks(annotations: Annotations, definition: Definition, cubes: xr.D
     masks["mask_digest"] = [annotations.digest(*place) for place in at.tolist()]
     masks["n_polygons"] = annotations.n_polygons[tuple(at.T)]
     shapes = keep_rows(
-        cubes, _TOPIC, masks, {"resolution": annotations.resolution, "definition": definition},
-        lambda rows: _measure(annotations, at[rows], definition, progress=execution.progress),
-        keep=execution.keep)
+        store, _TOPIC, masks, {"resolution": annotations.resolution, "definition": definition},
+        lambda rows: _measure(annotations, at[rows], definition, progress=progress))
     table = masks[list(COLUMNS[:3])].assign(**{name: shapes[name] for name in COLUMNS[3:]})
     return table.astype({"n_instances": "int64"})
 

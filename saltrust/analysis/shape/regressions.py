@@ -140,7 +140,8 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     require_heatmaps(tree, purpose)
     require_reader(tree, benchmark, "benchmark")
     scored = score_maps(tree, scoring, execution)
-    shapes = describe_masks(scored.annotations, scoring.definition, tree, execution)
+    shapes = describe_masks(scored.annotations, scoring.definition, scored.drawings.store,
+                            progress=execution.progress)
     try:
         result = regress(scored.table, shapes, scoring=scoring, benchmark=benchmark,
                          adjustment=adjustment, family=family, fits=fits,

@@ -35,7 +35,8 @@ def score_frame(cubes: xr.DataTree, scoring: Scoring, execution: Execution) -> p
         :func:`saltrust.regressions_from_scores` and :func:`saltrust.confidence_from_scores` read.
     """
     scored = score_maps(cubes, scoring, execution)
-    shapes = describe_masks(scored.annotations, scoring.definition, cubes, execution)
+    shapes = describe_masks(scored.annotations, scoring.definition, scored.drawings.store,
+                            progress=execution.progress)
     table = (_images(cubes).merge(scored.table.drop(columns="patient"), on="image", how="right")
              .merge(_labels(scored), on=["image", "finding"], how="left"))
     probability = _probabilities(scored)

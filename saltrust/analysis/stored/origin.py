@@ -14,8 +14,10 @@ import numpy.typing as npt
 import xarray as xr
 from xarray.core import indexing
 
+from saltrust.cache.scores import ScoreStore
 
-def store_positions(array: xr.DataArray, source: str | Path, name: str, dims: Sequence[str]
+
+def store_positions(array: xr.DataArray, store: ScoreStore, name: str, dims: Sequence[str]
                     ) -> dict[str, npt.NDArray[np.intp]] | None:
     """Which positions of a stored array a lazy variable would read.
 
@@ -23,8 +25,8 @@ def store_positions(array: xr.DataArray, source: str | Path, name: str, dims: Se
     ----------
     array : xarray.DataArray
         A variable of opened cubes, after any selection.
-    source : path
-        Folder of the store.
+    store : ScoreStore
+        That the cubes were opened from.
     name : str
         Path of the array in the store, such as ``saliency/heatmap``.
     dims : sequence of str
@@ -49,7 +51,7 @@ def store_positions(array: xr.DataArray, source: str | Path, name: str, dims: Se
         return None
     stored = getattr(data.array, "_array", None)
     root = getattr(getattr(stored, "store", None), "root", None)
-    if stored is None or root is None or Path(root).resolve() != Path(source).resolve():
+    if stored is None or root is None or Path(root).resolve() != store.source.resolve():
         return None
     if str(stored.path).strip("/") != name or len(dims) != len(stored.shape):
         return None
