@@ -57,8 +57,8 @@ def auc_covariance(labels: npt.ArrayLike, scores: npt.ArrayLike,
 
     Examples
     --------
-    >>> found = auc_covariance([0, 0, 1, 1], [[0.1], [0.4], [0.4], [0.8]])
-    >>> found.auc, found.covariance
+    >>> areas = auc_covariance([0, 0, 1, 1], [[0.1], [0.4], [0.4], [0.8]])
+    >>> areas.auc, areas.covariance
     (array([0.875]), array([[0.03125]]))
     """
     positive = np.asarray(labels).astype(bool)

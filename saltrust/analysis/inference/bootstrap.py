@@ -155,8 +155,8 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
 
     Examples
     --------
-    >>> found = mean_interval([0.0, 1.0, 1.0, float("nan")], seed=1)
-    >>> round(float(found.mean), 3), int(found.n)
+    >>> interval = mean_interval([0.0, 1.0, 1.0, float("nan")], seed=1)
+    >>> round(float(interval.mean), 3), int(interval.n)
     (0.667, 3)
     """
     if method not in METHODS:
@@ -216,19 +216,18 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
 
     Examples
     --------
-    >>> found = proportion_interval([1.0] * 11)
-    >>> round(float(found.conf_low), 3), float(found.conf_high)
+    >>> interval = proportion_interval([1.0] * 11)
+    >>> round(float(interval.conf_low), 3), float(interval.conf_high)
     (0.741, 1.0)
     """
     table = _columns(values)
     if not np.isin(table[~np.isnan(table)], (0.0, 1.0)).all():
         raise DataError("a proportion needs values that are 0, 1 or missing")
-    found = mean_interval(values, clusters, resamples=resamples, confidence_level=confidence_level,
-                          seed=seed,
-                          method=method)
-    mean, count = np.atleast_1d(found.mean), np.atleast_1d(found.clusters)
-    low, high = np.atleast_1d(found.conf_low).copy(), np.atleast_1d(found.conf_high).copy()
-    notes = list(found.notes)
+    interval = mean_interval(values, clusters, resamples=resamples,
+                             confidence_level=confidence_level, seed=seed, method=method)
+    mean, count = np.atleast_1d(interval.mean), np.atleast_1d(interval.clusters)
+    low, high = np.atleast_1d(interval.conf_low).copy(), np.atleast_1d(interval.conf_high).copy()
+    notes = list(interval.notes)
     for k in np.flatnonzero((mean == 0) | (mean == 1)):
         low[k], high[k] = wilson_interval(int(mean[k]) * int(count[k]), int(count[k]),
                                           confidence_level)
@@ -236,9 +235,9 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
         notes[k] = f"all {'hits' if mean[k] else 'misses'}: Wilson interval on {count[k]} {unit}"
     shape = np.shape(values)[1:]
     return MeanInterval(
-        mean=found.mean, std_error=found.std_error, conf_low=low.reshape(shape),
-        conf_high=high.reshape(shape), n=found.n, clusters=found.clusters,
-        resamples_used=found.resamples_used, notes=tuple(notes), method=method,
+        mean=interval.mean, std_error=interval.std_error, conf_low=low.reshape(shape),
+        conf_high=high.reshape(shape), n=interval.n, clusters=interval.clusters,
+        resamples_used=interval.resamples_used, notes=tuple(notes), method=method,
         confidence_level=confidence_level, resamples=resamples, seed=seed)
 
 
@@ -303,11 +302,11 @@ def wilson_interval(successes: int, n: int, confidence_level: float = 0.95) -> t
     if n == 0:
         return float("nan"), float("nan")
     share = successes / n
-    centre = share + z * z / (2 * n)
+    center = share + z * z / (2 * n)
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    low = 0.0 if successes == 0 else float((centre - half) / scale)
-    high = 1.0 if successes == n else float((centre + half) / scale)
+    low = 0.0 if successes == 0 else float((center - half) / scale)
+    high = 1.0 if successes == n else float((center + half) / scale)
     return low, high
 
 

@@ -139,22 +139,22 @@ def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: np
     x = np.asarray(x, dtype=np.float64)
     design = np.column_stack([indicators(groups, len(x)), x - x.mean()])
     squares = least_squares(design, y)
-    found = (RobustError() if squares is None
-             else cr2(design, squares, clusters, confidence_level=confidence_level))
-    if math.isnan(found.std_error):
-        why = "1 patient" if found.clusters == 1 else "no variation between patients"
+    robust = (RobustError() if squares is None
+              else cr2(design, squares, clusters, confidence_level=confidence_level))
+    if math.isnan(robust.std_error):
+        why = "1 patient" if robust.clusters == 1 else "no variation between patients"
         return replace(untested, note=f"{why}: no clustered error")
-    return Estimate(fit.estimate, found.std_error, found.conf_low, found.conf_high,
-                    fit.estimate / found.std_error, found.df, found.p_value, fit.n, fit.note,
+    return Estimate(fit.estimate, robust.std_error, robust.conf_low, robust.conf_high,
+                    fit.estimate / robust.std_error, robust.df, robust.p_value, fit.n, fit.note,
                     fit.r_squared)
 
 
 def _satterthwaite(scaled: FloatArray, loads: FloatArray, codes: npt.NDArray[np.int64],
                    count: int) -> float:
     """Degrees of freedom (sum of diag B)^2 / sum of B^2 with B = D - U'U, never formed."""
-    own = np.bincount(codes, weights=loads**2, minlength=count)
+    squared = np.bincount(codes, weights=loads**2, minlength=count)
     shared = np.zeros((count, scaled.shape[1]))
     np.add.at(shared, codes, scaled * loads[:, None])
     lengths = (shared**2).sum(axis=1)
-    squares = (own**2).sum() - 2 * (own * lengths).sum() + ((shared.T @ shared) ** 2).sum()
-    return float((own - lengths).sum() ** 2 / squares)
+    squares = (squared**2).sum() - 2 * (squared * lengths).sum() + ((shared.T @ shared) ** 2).sum()
+    return float((squared - lengths).sum() ** 2 / squares)

@@ -74,8 +74,8 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: CorrelationInterva
 
     Examples
     --------
-    >>> found = spearman([1, 2, 3, 4, 5, 6], [1, 3, 2, 4, 6, 5])
-    >>> round(found.estimate, 4), round(found.conf_low, 4), round(found.conf_high, 4)
+    >>> rho = spearman([1, 2, 3, 4, 5, 6], [1, 3, 2, 4, 6, 5])
+    >>> round(rho.estimate, 4), round(rho.conf_low, 4), round(rho.conf_high, 4)
     (0.8857, 0.0664, 0.9916)
     """
     check_confidence_level(confidence_level)
@@ -148,8 +148,8 @@ def fisher_interval(rho: float, n: int, confidence_level: float = 0.95,
     inflation = 1 + rho * rho / 2 if interval == "bonett-wright" else 1.0
     error = float(np.sqrt(inflation / (n - 3)))
     half = float(stats.norm.ppf((1 + confidence_level) / 2)) * error
-    centre = np.arctanh(rho)
-    return (float(np.tanh(centre - half)), float(np.tanh(centre + half)),
+    center = np.arctanh(rho)
+    return (float(np.tanh(center - half)), float(np.tanh(center + half)),
             (1 - rho * rho) * error)
 
 

@@ -224,7 +224,7 @@ def runs_above(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array,
     # A row of background above and below.
     marks = np.zeros((height + 2, _STRIP), dtype=np.uint8)
     eights = marks.reshape(-1).view(np.uint64).reshape(height + 2, _STRIP // 8)
-    found = np.empty(4096, dtype=np.int64)
+    places = np.empty(4096, dtype=np.int64)
     k = 0
     for left in range(0, width, _STRIP):
         n = min(_STRIP, width - left)
@@ -240,10 +240,10 @@ def runs_above(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array,
                 same &= eights[y, part] == eights[y - 1, part]
             if same:
                 continue
-            if k + _STRIP > len(found):
-                found = np.concatenate((found, np.empty_like(found)))
+            if k + _STRIP > len(places):
+                places = np.concatenate((places, np.empty_like(places)))
             for j in range(n):
                 if marks[y, j] != marks[y - 1, j]:
-                    found[k] = (left + j + 1) * (height + 2) + y
+                    places[k] = (left + j + 1) * (height + 2) + y
                     k += 1
-    return np.sort(found[:k])
+    return np.sort(places[:k])

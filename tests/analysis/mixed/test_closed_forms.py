@@ -116,8 +116,9 @@ def test_balanced_crossed_variances_are_the_method_of_moments() -> None:
     rest = y - y.mean(axis=(1, 2), keepdims=True) - y.mean(axis=(0, 2), keepdims=True) + grand
     within = (rest**2).sum() / (y.size - a - b + 1)
     variances = fit(table, "y ~ 1 + (1|a) + (1|b)").tables["random_effects"]
-    np.testing.assert_allclose(variances["variance"], [(of_a - within) / (b * r),
-                                                       (of_b - within) / (a * r), within], rtol=1e-8)
+    np.testing.assert_allclose(
+        variances["variance"], [(of_a - within) / (b * r), (of_b - within) / (a * r), within],
+        rtol=1e-8)
 
 
 def test_large_offsets_and_tiny_scales_do_not_cancel() -> None:
