@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks
+from saltrust.analysis.inference.threads import one_blas_thread
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,6 +28,7 @@ class AucCovariance(NamedTuple):
     covariance: FloatArray
 
 
+@one_blas_thread()
 def auc_covariance(labels: npt.ArrayLike, scores: npt.ArrayLike,
                    clusters: npt.ArrayLike | None = None) -> AucCovariance:
     r"""Areas under the ROC curves of k scores and their covariance, without a model.

@@ -17,6 +17,7 @@ from scipy.special import ndtr, ndtri
 
 from saltrust.analysis.inference.estimate import check_confidence_level
 from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks, resample_weights
+from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.choices import BootstrapKind, words
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -76,6 +77,7 @@ class MeanInterval:
     seed: int
 
 
+@one_blas_thread()
 def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
                     resamples: int = 1000, seed: int = 0) -> FloatArray:
     """Means of every column in every resample.
@@ -112,6 +114,7 @@ def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None
     return means if np.ndim(values) == 2 else means[:, 0]
 
 
+@one_blas_thread()
 def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
                   resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0,
                   method: BootstrapKind = "percentile") -> MeanInterval:
@@ -125,7 +128,7 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
         Patients: all rows of one are drawn together.  Rows are drawn when left out.
     resamples : int
         Number of resamples, at least 1.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
     seed : int
         Not negative.
@@ -197,6 +200,7 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
         confidence_level=confidence_level, resamples=resamples, seed=seed)
 
 
+@one_blas_thread()
 def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
                         resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0,
                         method: BootstrapKind = "percentile") -> MeanInterval:
@@ -207,10 +211,29 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
     instead, its n the number of clusters: when patients do not differ at all, several images
     of one patient cannot be counted as independent evidence.  The note of the column says so.
 
+    Parameters
+    ----------
+    values : array_like of float, shape (n,) or (n, k)
+        0 or 1; NaN where a row does not belong to the column.
+    clusters : array_like, shape (n,), optional
+        Patients: all rows of one are drawn together.  Rows are drawn when left out.
+    resamples : int
+        Number of resamples, at least 1.
+    confidence_level : float
+        Between 0 and 1.
+    seed : int
+        Not negative.
+    method : {"percentile", "bca"}
+        Of the bootstrap.
+
+    Returns
+    -------
+    MeanInterval
+
     Raises
     ------
     DataError
-        If a value is neither 0, 1 nor NaN, or as :func:`mean_interval`.
+        If a value is neither 0, 1 nor NaN, or ``clusters`` has another length than ``values``.
     UsageError
         If an option is out of range.
 
@@ -249,7 +272,7 @@ def percentile_interval(replicates: npt.ArrayLike, confidence_level: float = 0.9
     ----------
     replicates : array_like of float, shape (resamples,) or (resamples, k)
         What is not finite (no row drawn, a division by zero) is left out.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
 
     Returns
@@ -278,7 +301,7 @@ def wilson_interval(successes: int, n: int, confidence_level: float = 0.95) -> t
     ----------
     successes, n : int
         0 <= successes <= n.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
 
     Returns

@@ -17,6 +17,7 @@ from scipy import stats
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.linear import LeastSquares, indicators, least_squares
 from saltrust.analysis.inference.resampling import cluster_codes
+from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,6 +42,7 @@ class RobustError:
     clusters: int = 0
 
 
+@one_blas_thread()
 def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
         column: int = -1, confidence_level: float = 0.95) -> RobustError:
     """CR2 error of one coefficient.
@@ -54,7 +56,7 @@ def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
         Patient of each row; a row without a label is its own cluster.
     column : int
         Which coefficient; the last by default.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
 
     Returns
@@ -109,6 +111,7 @@ def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
                        float(2 * stats.t.sf(abs(estimate) / error, df)), count)
 
 
+@one_blas_thread()
 def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
                  groups: npt.ArrayLike | None = None, confidence_level: float = 0.95) -> Estimate:
     """A slope with its CR2 error in the place of the classical one.
@@ -124,7 +127,7 @@ def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: np
         Patient of each row.
     groups : array_like, shape (n,), optional
         Labels of fixed effects.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
 
     Returns

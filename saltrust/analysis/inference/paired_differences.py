@@ -25,8 +25,12 @@ def bootstrap(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int,
         Differences per image.
     patients : ndarray, shape (n,)
         What is resampled.
-    resamples, seed : int
-    confidence : float
+    resamples : int
+        Number of resamples, at least 1.
+    seed : int
+        Not negative.
+    confidence_level : float
+        Between 0 and 1.
     """
     drawn = resampled_means(values, patients, resamples=resamples, seed=seed)
     low, high, _ = percentile_interval(drawn, confidence_level)

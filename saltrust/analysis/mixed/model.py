@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pandas as pd
 import scipy
 
 from saltrust.analysis.inference.estimate import check_confidence_level
+from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.analysis.mixed.answer import Answer
 from saltrust.analysis.mixed.engines import builtin, pymer4, r
 from saltrust.analysis.mixed.formula import parse
+from saltrust.analysis.mixed.likelihood.computation import DENSE_LEVELS
 from saltrust.analysis.mixed.options import ADJUSTMENTS, Contrasts, Fitting
 from saltrust.analysis.mixed.request import Request, make_request
 from saltrust.analysis.mixed.scores_table import choose_rows, read_scores, require_choosing
@@ -155,8 +158,9 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
     check_confidence_level(confidence_level)
     request = make_request(table, formula, over=over, contrasts=contrasts, fitting=fitting,
                            confidence_level=confidence_level, where=where)
-    answer, warnings = _answer(request)
-    made = tables(request, answer)
+    with _threads(request):
+        answer, warnings = _answer(request)
+        made = tables(request, answer)
     notes = _notes(request, answer)
     meta = _meta(request, answer, notes)
     if fitting.verify:
@@ -165,6 +169,12 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
         made["verification"] = differences(by_engine["builtin"], by_engine["pymer4"])
         meta["verification"] = largest(made["verification"])
     return Result(meta, made), [*warnings, *_incomplete(request), *notes]
+
+
+def _threads(request: Request) -> AbstractContextManager[None]:
+    """One thread of BLAS, but for dense systems that are large enough to share."""
+    others = sum(group.size for group in request.frame.groups[1:])
+    return one_blas_thread() if others <= DENSE_LEVELS else nullcontext()
 
 
 def _answer(request: Request) -> tuple[Answer, list[str]]:

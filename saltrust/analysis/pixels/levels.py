@@ -199,7 +199,7 @@ def filled_above(heatmap: BilinearMap, low: float, high: float, threshold: int, 
     ----------
     heatmap : BilinearMap
     low, high : float
-        As :func:`count_levels`.
+        Minimum and maximum of the whole map, ``low < high``.
     threshold : int
         On 0..255.
     use_compiled : bool, optional
@@ -208,7 +208,8 @@ def filled_above(heatmap: BilinearMap, low: float, high: float, threshold: int, 
     Returns
     -------
     RunMask
-        As :func:`saltrust.analysis.pixels.segmentation.fill_contours` of the map above it.
+        The pixels that :func:`saltrust.analysis.pixels.segmentation.fill_contours` keeps and
+        fills of the map above the threshold.
     """
     width, height = heatmap.width, heatmap.height
     if use_compiled is None:

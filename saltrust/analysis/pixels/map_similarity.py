@@ -94,7 +94,8 @@ def different_images(first: Read, second: Read, images: Sequence[int], settings:
     Parameters
     ----------
     first, second : callable
-        As :func:`same_images`; the same one for maps of one model.
+        Positions of images to maps, such as :meth:`StoredMaps.read` with a position bound; the
+        same one for maps of one model.
     images : sequence of int
         Positions in the cubes.
     settings : SsimSettings
