@@ -29,7 +29,7 @@ from saltrust.analysis.inference.auc_covariance import auc_covariance
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.inference.clustered import cr2
 from saltrust.analysis.inference.linear import least_squares
-from saltrust.analysis.mixed.model import mixed_model
+from saltrust.analysis.mixed.model import fit_model
 from saltrust.analysis.mixed.options import Fitting
 
 Output = np.ndarray
@@ -64,7 +64,7 @@ def neighbor() -> Iterator[None]:
 
 def contrasts(table: pd.DataFrame, formula: str) -> Callable[[], Output]:
     def fit() -> Output:
-        fitted = mixed_model(table, formula, fitting=Fitting(engine="builtin"))
+        fitted, _ = fit_model(table, formula, fitting=Fitting(engine="builtin"))
         return fitted.tables["contrasts"][["estimate", "std_error", "df"]].to_numpy()
 
     return fit

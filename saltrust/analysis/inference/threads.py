@@ -11,20 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock
 from typing import Any
-
-_lock = Lock()
-_open: list[Any] = []  # one entry for every block that is open, in whatever thread
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Let BLAS compute in the calling thread alone; a context manager, and a decorator.
 
-    The number of threads belongs to the process: it is set when the first block opens and set
-    back when the last one closes, so that blocks may nest, and overlap in several threads.
-    Where analyses call each other, the outermost decides at once for all.
+    The number of threads belongs to the process and is set back at the end.  Blocks may nest;
+    of several Python threads the first decides, and the others compute as it lets them.
 
     Examples
     --------
@@ -34,18 +29,9 @@ def one_blas_thread() -> Iterator[None]:
     ... def trace(matrix):
     ...     return (matrix @ matrix).trace()
     """
-    with _lock:
-        # scipy.linalg brings a library of its own, which a controller made before does not know.
-        _open.append(_controller("scipy.linalg" in sys.modules).limit(limits=1)
-                     if not _open else None)
-    try:
+    # scipy.linalg brings a library of its own, which a controller made before does not know.
+    with _controller("scipy.linalg" in sys.modules).limit(limits=1):
         yield
-    finally:
-        with _lock:
-            limit = _open[0] if len(_open) == 1 else None
-            _open.pop()
-            if limit is not None:
-                limit.restore_original_limits()
 
 
 @cache
