@@ -48,6 +48,8 @@ Engine = Literal["auto", "builtin", "pymer4"]
 DegreesOfFreedom = Literal["satterthwaite", "kenward-roger", "asymptotic"]
 ContrastAdjustment = Literal["tukey", "bonferroni", "holm", "sidak", "dunnett", "single-step",
                              "none"]
+#: The comparison of all pairs of levels, by the adjustment that is for it.
+AllPairs = Literal["tukey"]
 
 #: How a result is printed.
 Format = Literal["table", "json", "csv", "markdown", "latex"]

@@ -64,8 +64,10 @@ def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike
 
     Parameters
     ----------
-    labels, scores
-        As :func:`roc_auc`.
+    labels : array_like of bool or int, shape (n,)
+        1 positive, 0 negative.
+    scores : array_like of float, shape (n,)
+        Higher means more likely positive; infinities are allowed, NaN is not.
 
     Returns
     -------
@@ -76,7 +78,7 @@ def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike
     Raises
     ------
     DataError
-        As :func:`roc_auc`.
+        If the lengths differ, a label is neither 0 nor 1, or a score is NaN.
 
     Examples
     --------

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks
+from saltrust.analysis.inference.threads import one_blas_thread
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,6 +28,7 @@ class AucCovariance(NamedTuple):
     covariance: FloatArray
 
 
+@one_blas_thread()
 def auc_covariance(labels: npt.ArrayLike, scores: npt.ArrayLike,
                    clusters: npt.ArrayLike | None = None) -> AucCovariance:
     r"""Areas under the ROC curves of k scores and their covariance, without a model.
@@ -57,8 +59,8 @@ def auc_covariance(labels: npt.ArrayLike, scores: npt.ArrayLike,
 
     Examples
     --------
-    >>> found = auc_covariance([0, 0, 1, 1], [[0.1], [0.4], [0.4], [0.8]])
-    >>> found.auc, found.covariance
+    >>> areas = auc_covariance([0, 0, 1, 1], [[0.1], [0.4], [0.4], [0.8]])
+    >>> areas.auc, areas.covariance
     (array([0.875]), array([[0.03125]]))
     """
     positive = np.asarray(labels).astype(bool)

@@ -17,6 +17,7 @@ from scipy.special import ndtr, ndtri
 
 from saltrust.analysis.inference.estimate import check_confidence_level
 from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks, resample_weights
+from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.choices import BootstrapKind, words
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -76,6 +77,7 @@ class MeanInterval:
     seed: int
 
 
+@one_blas_thread()
 def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
                     resamples: int = 1000, seed: int = 0) -> FloatArray:
     """Means of every column in every resample.
@@ -112,6 +114,7 @@ def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None
     return means if np.ndim(values) == 2 else means[:, 0]
 
 
+@one_blas_thread()
 def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
                   resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0,
                   method: BootstrapKind = "percentile") -> MeanInterval:
@@ -125,7 +128,7 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
         Patients: all rows of one are drawn together.  Rows are drawn when left out.
     resamples : int
         Number of resamples, at least 1.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
     seed : int
         Not negative.
@@ -155,8 +158,8 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
 
     Examples
     --------
-    >>> found = mean_interval([0.0, 1.0, 1.0, float("nan")], seed=1)
-    >>> round(float(found.mean), 3), int(found.n)
+    >>> interval = mean_interval([0.0, 1.0, 1.0, float("nan")], seed=1)
+    >>> round(float(interval.mean), 3), int(interval.n)
     (0.667, 3)
     """
     if method not in METHODS:
@@ -197,6 +200,7 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
         confidence_level=confidence_level, resamples=resamples, seed=seed)
 
 
+@one_blas_thread()
 def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
                         resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0,
                         method: BootstrapKind = "percentile") -> MeanInterval:
@@ -207,28 +211,46 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
     instead, its n the number of clusters: when patients do not differ at all, several images
     of one patient cannot be counted as independent evidence.  The note of the column says so.
 
+    Parameters
+    ----------
+    values : array_like of float, shape (n,) or (n, k)
+        0 or 1; NaN where a row does not belong to the column.
+    clusters : array_like, shape (n,), optional
+        Patients: all rows of one are drawn together.  Rows are drawn when left out.
+    resamples : int
+        Number of resamples, at least 1.
+    confidence_level : float
+        Between 0 and 1.
+    seed : int
+        Not negative.
+    method : {"percentile", "bca"}
+        Of the bootstrap.
+
+    Returns
+    -------
+    MeanInterval
+
     Raises
     ------
     DataError
-        If a value is neither 0, 1 nor NaN, or as :func:`mean_interval`.
+        If a value is neither 0, 1 nor NaN, or ``clusters`` has another length than ``values``.
     UsageError
         If an option is out of range.
 
     Examples
     --------
-    >>> found = proportion_interval([1.0] * 11)
-    >>> round(float(found.conf_low), 3), float(found.conf_high)
+    >>> interval = proportion_interval([1.0] * 11)
+    >>> round(float(interval.conf_low), 3), float(interval.conf_high)
     (0.741, 1.0)
     """
     table = _columns(values)
     if not np.isin(table[~np.isnan(table)], (0.0, 1.0)).all():
         raise DataError("a proportion needs values that are 0, 1 or missing")
-    found = mean_interval(values, clusters, resamples=resamples, confidence_level=confidence_level,
-                          seed=seed,
-                          method=method)
-    mean, count = np.atleast_1d(found.mean), np.atleast_1d(found.clusters)
-    low, high = np.atleast_1d(found.conf_low).copy(), np.atleast_1d(found.conf_high).copy()
-    notes = list(found.notes)
+    interval = mean_interval(values, clusters, resamples=resamples,
+                             confidence_level=confidence_level, seed=seed, method=method)
+    mean, count = np.atleast_1d(interval.mean), np.atleast_1d(interval.clusters)
+    low, high = np.atleast_1d(interval.conf_low).copy(), np.atleast_1d(interval.conf_high).copy()
+    notes = list(interval.notes)
     for k in np.flatnonzero((mean == 0) | (mean == 1)):
         low[k], high[k] = wilson_interval(int(mean[k]) * int(count[k]), int(count[k]),
                                           confidence_level)
@@ -236,9 +258,9 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
         notes[k] = f"all {'hits' if mean[k] else 'misses'}: Wilson interval on {count[k]} {unit}"
     shape = np.shape(values)[1:]
     return MeanInterval(
-        mean=found.mean, std_error=found.std_error, conf_low=low.reshape(shape),
-        conf_high=high.reshape(shape), n=found.n, clusters=found.clusters,
-        resamples_used=found.resamples_used, notes=tuple(notes), method=method,
+        mean=interval.mean, std_error=interval.std_error, conf_low=low.reshape(shape),
+        conf_high=high.reshape(shape), n=interval.n, clusters=interval.clusters,
+        resamples_used=interval.resamples_used, notes=tuple(notes), method=method,
         confidence_level=confidence_level, resamples=resamples, seed=seed)
 
 
@@ -250,7 +272,7 @@ def percentile_interval(replicates: npt.ArrayLike, confidence_level: float = 0.9
     ----------
     replicates : array_like of float, shape (resamples,) or (resamples, k)
         What is not finite (no row drawn, a division by zero) is left out.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
 
     Returns
@@ -279,7 +301,7 @@ def wilson_interval(successes: int, n: int, confidence_level: float = 0.95) -> t
     ----------
     successes, n : int
         0 <= successes <= n.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
 
     Returns
@@ -303,11 +325,11 @@ def wilson_interval(successes: int, n: int, confidence_level: float = 0.95) -> t
     if n == 0:
         return float("nan"), float("nan")
     share = successes / n
-    centre = share + z * z / (2 * n)
+    center = share + z * z / (2 * n)
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    low = 0.0 if successes == 0 else float((centre - half) / scale)
-    high = 1.0 if successes == n else float((centre + half) / scale)
+    low = 0.0 if successes == 0 else float((center - half) / scale)
+    high = 1.0 if successes == n else float((center + half) / scale)
     return low, high
 
 

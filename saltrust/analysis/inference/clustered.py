@@ -17,6 +17,7 @@ from scipy import stats
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.linear import LeastSquares, indicators, least_squares
 from saltrust.analysis.inference.resampling import cluster_codes
+from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,6 +42,7 @@ class RobustError:
     clusters: int = 0
 
 
+@one_blas_thread()
 def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
         column: int = -1, confidence_level: float = 0.95) -> RobustError:
     """CR2 error of one coefficient.
@@ -54,7 +56,7 @@ def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
         Patient of each row; a row without a label is its own cluster.
     column : int
         Which coefficient; the last by default.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
 
     Returns
@@ -109,6 +111,7 @@ def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
                        float(2 * stats.t.sf(abs(estimate) / error, df)), count)
 
 
+@one_blas_thread()
 def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
                  groups: npt.ArrayLike | None = None, confidence_level: float = 0.95) -> Estimate:
     """A slope with its CR2 error in the place of the classical one.
@@ -124,7 +127,7 @@ def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: np
         Patient of each row.
     groups : array_like, shape (n,), optional
         Labels of fixed effects.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
 
     Returns
@@ -139,22 +142,22 @@ def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: np
     x = np.asarray(x, dtype=np.float64)
     design = np.column_stack([indicators(groups, len(x)), x - x.mean()])
     squares = least_squares(design, y)
-    found = (RobustError() if squares is None
-             else cr2(design, squares, clusters, confidence_level=confidence_level))
-    if math.isnan(found.std_error):
-        why = "1 patient" if found.clusters == 1 else "no variation between patients"
+    robust = (RobustError() if squares is None
+              else cr2(design, squares, clusters, confidence_level=confidence_level))
+    if math.isnan(robust.std_error):
+        why = "1 patient" if robust.clusters == 1 else "no variation between patients"
         return replace(untested, note=f"{why}: no clustered error")
-    return Estimate(fit.estimate, found.std_error, found.conf_low, found.conf_high,
-                    fit.estimate / found.std_error, found.df, found.p_value, fit.n, fit.note,
+    return Estimate(fit.estimate, robust.std_error, robust.conf_low, robust.conf_high,
+                    fit.estimate / robust.std_error, robust.df, robust.p_value, fit.n, fit.note,
                     fit.r_squared)
 
 
 def _satterthwaite(scaled: FloatArray, loads: FloatArray, codes: npt.NDArray[np.int64],
                    count: int) -> float:
     """Degrees of freedom (sum of diag B)^2 / sum of B^2 with B = D - U'U, never formed."""
-    own = np.bincount(codes, weights=loads**2, minlength=count)
+    squared = np.bincount(codes, weights=loads**2, minlength=count)
     shared = np.zeros((count, scaled.shape[1]))
     np.add.at(shared, codes, scaled * loads[:, None])
     lengths = (shared**2).sum(axis=1)
-    squares = (own**2).sum() - 2 * (own * lengths).sum() + ((shared.T @ shared) ** 2).sum()
-    return float((own - lengths).sum() ** 2 / squares)
+    squares = (squared**2).sum() - 2 * (squared * lengths).sum() + ((shared.T @ shared) ** 2).sum()
+    return float((squared - lengths).sum() ** 2 / squares)

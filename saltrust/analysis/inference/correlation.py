@@ -17,6 +17,7 @@ from scipy import stats
 from saltrust.analysis.inference.bootstrap import percentile_interval
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks
+from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.choices import CorrelationInterval, words
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -26,6 +27,7 @@ INTERVALS = words(CorrelationInterval)
 _EPS = float(np.finfo(np.float64).eps)
 
 
+@one_blas_thread()
 def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: CorrelationInterval = "bonett-wright",
              confidence_level: float = 0.95, strata: npt.ArrayLike | None = None,
              clusters: npt.ArrayLike | None = None, resamples: int = 1000,
@@ -41,7 +43,7 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: CorrelationInterva
         Wright) or ``1 / sqrt(n - 3)`` (as for Pearson's correlation of normal data: too short
         for large rho; what the code released with protocol S uses); or percentiles of
         the bootstrap.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
     strata : array_like, shape (n,), optional
         Labels; the correlation is then the one within strata (see the module).  With g
@@ -74,8 +76,8 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: CorrelationInterva
 
     Examples
     --------
-    >>> found = spearman([1, 2, 3, 4, 5, 6], [1, 3, 2, 4, 6, 5])
-    >>> round(found.estimate, 4), round(found.conf_low, 4), round(found.conf_high, 4)
+    >>> rho = spearman([1, 2, 3, 4, 5, 6], [1, 3, 2, 4, 6, 5])
+    >>> round(rho.estimate, 4), round(rho.conf_low, 4), round(rho.conf_high, 4)
     (0.8857, 0.0664, 0.9916)
     """
     check_confidence_level(confidence_level)
@@ -127,7 +129,7 @@ def fisher_interval(rho: float, n: int, confidence_level: float = 0.95,
         Between -1 and 1, exclusive.
     n : int
         At least 4.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
     interval : {"bonett-wright", "fisher"}
         Which standard error (see :func:`spearman`).
@@ -148,8 +150,8 @@ def fisher_interval(rho: float, n: int, confidence_level: float = 0.95,
     inflation = 1 + rho * rho / 2 if interval == "bonett-wright" else 1.0
     error = float(np.sqrt(inflation / (n - 3)))
     half = float(stats.norm.ppf((1 + confidence_level) / 2)) * error
-    centre = np.arctanh(rho)
-    return (float(np.tanh(centre - half)), float(np.tanh(centre + half)),
+    center = np.arctanh(rho)
+    return (float(np.tanh(center - half)), float(np.tanh(center + half)),
             (1 - rho * rho) * error)
 
 

@@ -129,7 +129,7 @@ def cell(row: Any, decimals: int = 3) -> str:
         # Adding 0 turns a rounded -0.000 into 0.000.
         return f"{round(value, decimals) + 0.0:.{decimals}f}"
 
-    said = number(row.estimate)
+    shown = number(row.estimate)
     if not math.isnan(row.conf_low):
-        said += f" ({number(row.conf_low)}, {number(row.conf_high)})"
-    return f"{said} {stars(row.p_adjusted)}".rstrip()
+        shown += f" ({number(row.conf_low)}, {number(row.conf_high)})"
+    return f"{shown} {stars(row.p_adjusted)}".rstrip()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import linalg, stats
 
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
+from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -48,6 +49,7 @@ class LeastSquares:
         return np.sqrt(variance * np.diag(self.unscaled_covariance))
 
 
+@one_blas_thread()
 def least_squares(design: npt.ArrayLike, response: npt.ArrayLike) -> LeastSquares | None:
     """Fit by QR decomposition.
 
@@ -100,7 +102,7 @@ def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: f
     ----------
     x, y : array_like of float, shape (n,)
         Regressor and response, finite.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
     groups : array_like, shape (n,), optional
         Labels of fixed effects: the slope is then the one within groups.

@@ -14,6 +14,7 @@ from scipy import stats
 
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.resampling import cluster_codes
+from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -40,6 +41,7 @@ class LogisticFit:
     clustered_error: float = float("nan")
 
 
+@one_blas_thread()
 def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
                         clusters: npt.ArrayLike | None = None,
                         confidence_level: float = 0.95) -> LogisticFit:
@@ -52,7 +54,7 @@ def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
     clusters : array_like, shape (n,), optional
         Patients, for the clustered error: the sandwich with factor G/(G-1) times
         (n-1)/(n-2), as statsmodels.
-    confidence : float
+    confidence_level : float
         Between 0 and 1.
 
     Returns

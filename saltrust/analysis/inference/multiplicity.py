@@ -109,8 +109,10 @@ def adjust_families(table: pd.DataFrame, families: pd.Series[str], method: Adjus
 
     Raises
     ------
-    DataError, UsageError
-        As :func:`adjust`.
+    DataError
+        If a p-value lies outside [0, 1].
+    UsageError
+        If the method is not known or a family is declared smaller than it is.
     """
     filled = table.copy()
     adjusted = np.full(len(table), np.nan)

@@ -25,8 +25,12 @@ def bootstrap(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int,
         Differences per image.
     patients : ndarray, shape (n,)
         What is resampled.
-    resamples, seed : int
-    confidence : float
+    resamples : int
+        Number of resamples, at least 1.
+    seed : int
+        Not negative.
+    confidence_level : float
+        Between 0 and 1.
     """
     drawn = resampled_means(values, patients, resamples=resamples, seed=seed)
     low, high, _ = percentile_interval(drawn, confidence_level)
@@ -49,13 +53,13 @@ def signed_rank(values: FloatArray) -> Estimate:
     with warnings.catch_warnings():
         # Ties and few values make the test approximate, not wrong.
         warnings.simplefilter("ignore")
-        found = stats.wilcoxon(nonzero)
+        test = stats.wilcoxon(nonzero)
     ranks = stats.rankdata(np.abs(nonzero))
     positive = float(ranks[nonzero > 0].sum())
     total = float(ranks.sum())
     # Where the median is zero the ranks still say on which side the values lie.
     side = median if median else (2 * positive - total) / total
-    return Estimate(estimate=side, statistic=positive, p_value=float(found.pvalue), n=len(values),
+    return Estimate(estimate=side, statistic=positive, p_value=float(test.pvalue), n=len(values),
                     note="" if median else "the median is zero; estimate is the rank correlation")
 
 

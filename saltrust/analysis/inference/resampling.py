@@ -76,8 +76,10 @@ def resample_blocks(count: int, resamples: int, seed: int) -> Iterator[npt.NDArr
     ----------
     count : int
         Number of clusters.
-    resamples, seed : int
-        As :func:`resample_weights`.
+    resamples : int
+        Number of resamples, at least 1.
+    seed : int
+        Not negative.
 
     Yields
     ------

@@ -181,7 +181,7 @@ def fixed_design(frame: ModelFrame, formula: Formula) -> FixedDesign:
     code = coding(formula, {name: factor.levels for name, factor in frame.factors.items()})
     cell, values, weights = _cells(frame)
     matrix = code.matrix(values, len(weights))
-    basis, triangle, kept, dependence = _orthonormalise(matrix * np.sqrt(weights)[:, None])
+    basis, triangle, kept, dependence = _orthonormalize(matrix * np.sqrt(weights)[:, None])
     return FixedDesign(code, cell, basis / np.sqrt(weights)[:, None], triangle, kept, dependence)
 
 
@@ -208,7 +208,7 @@ def _cells(frame: ModelFrame) -> tuple[IntArray, dict[str, npt.NDArray[np.generi
             counts[observed].astype(np.float64))
 
 
-def _orthonormalise(matrix: FloatArray) -> tuple[FloatArray, FloatArray, IntArray, FloatArray]:
+def _orthonormalize(matrix: FloatArray) -> tuple[FloatArray, FloatArray, IntArray, FloatArray]:
     """Gram-Schmidt, twice for every column, which is orthogonal to rounding."""
     basis = np.empty_like(matrix, order="F")
     coefficients = np.zeros((matrix.shape[1], matrix.shape[1]))

@@ -12,6 +12,7 @@ from saltrust.analysis.mixed.design import FixedDesign, fixed_design
 from saltrust.analysis.mixed.formula import Formula
 from saltrust.analysis.mixed.frame import FloatArray, ModelFrame
 from saltrust.analysis.mixed.likelihood import reml as likelihood_fit
+from saltrust.analysis.mixed.likelihood.profile import Profile
 from saltrust.analysis.mixed.likelihood.sufficient import Sufficient, sufficient
 
 
@@ -41,7 +42,7 @@ class MixedFit:
     frame : ModelFrame
     design : FixedDesign
     data : Sufficient
-    optimum : saltrust.analysis.mixed.likelihood.reml.Profile
+    optimum : saltrust.analysis.mixed.likelihood.profile.Profile
         Where the likelihood is largest; on the scale of ``data``.
     reml : bool
     """
@@ -49,7 +50,7 @@ class MixedFit:
     frame: ModelFrame
     design: FixedDesign
     data: Sufficient
-    optimum: likelihood_fit.Profile
+    optimum: Profile
     reml: bool
 
     @property
@@ -75,11 +76,6 @@ class MixedFit:
         if self.reml:
             deviance += 2 * np.log(np.diag(self.design.triangle)).sum()
         return float(deviance)
-
-    @property
-    def parameters(self) -> int:
-        """Number of fixed effects and variances."""
-        return self.data.rank + len(self.data.groups) + 1
 
     @property
     def basis_coefficients(self) -> FloatArray:
@@ -119,7 +115,8 @@ def fit(frame: ModelFrame, formula: Formula, *, reml: bool = True) -> MixedFit:
     Raises
     ------
     DataError
-        As :func:`~.sufficient.sufficient` and :func:`~.reml.fit`.
+        If there are no more rows than fixed effects, the response is constant, the variances
+        cannot be told apart, or the model fits perfectly.
     """
     design = fixed_design(frame, formula)
     data = sufficient(frame, design)

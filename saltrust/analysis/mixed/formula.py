@@ -132,13 +132,13 @@ class _Parser:
     def _tokens(self) -> list[tuple[str, str]]:
         tokens, end = [], 0
         while end < len(self.text):
-            found = _TOKEN.match(self.text, end)
-            if found is None:
+            match = _TOKEN.match(self.text, end)
+            if match is None:
                 raise self._error(f"{self.text[end:].strip()[:1]!r} has no meaning here")
-            quoted, name, number, symbol = found.groups()
+            quoted, name, number, symbol = match.groups()
             tokens.append(("name", quoted or name) if quoted or name else
                           ("number", number) if number else ("symbol", symbol))
-            end = found.end()
+            end = match.end()
         return tokens
 
     def _peek(self, ahead: int = 0) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,6 @@ from saltrust.errors import DataError, UsageError, nearest
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Coded = tuple[IntArray, npt.NDArray[np.object_]]
-
-#: Cells of a CSV file that stand for a missing value.
-MISSING = ("", "NA", "NaN", "nan")
 
 
 @dataclass(frozen=True)
@@ -72,79 +67,8 @@ class ModelFrame:
         return len(self.response)
 
 
-def read_scores(path: str | Path, formula: Formula,
-                only: Mapping[str, Collection[str]] | None = None) -> pd.DataFrame:
-    """Read the columns that a formula needs from a CSV file, as text.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        UTF-8, comma-separated, with a header; compressed if the suffix says so.
-    formula : Formula
-    only : mapping of str to collection of str, optional
-        Only rows in which each of these columns holds one of its values; the empty text stands
-        for an empty cell.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Text columns; empty cells and NA are missing.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, empty or no CSV, or no row is left.
-    UsageError
-        If the formula or ``only`` names a column that the file lacks.
-    """
-    path, only = Path(path), only or {}
-    try:
-        first = pd.read_csv(path, header=None, nrows=1, dtype="object", keep_default_na=False,
-                            encoding="utf-8-sig")
-        header = [str(name).strip() for name in first.iloc[0]]
-        require_columns(formula, header, str(path))
-        for name in only:
-            if name not in header:
-                raise UsageError(f"{path} has no column {name!r} to choose rows by; "
-                                 f"{nearest(name, header)}")
-        for name in (*formula.columns, *only):
-            if header.count(name) > 1:
-                raise DataError(f"{path} has the column {name!r} more than once; rename one")
-        # Numbers stand for names, which may repeat.  All columns are read, so that a row with
-        # too many cells is seen.
-        numbers = [header.index(name) for name in formula.columns]
-        choosing = {header.index(name): set(values) for name, values in only.items()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(path, header=0, names=range(len(header)), index_col=False,
-                                dtype=dict.fromkeys([*numbers, *choosing], "object"),
-                                keep_default_na=False, na_values=list(MISSING), low_memory=False,
-                                encoding="utf-8-sig")
-    except pd.errors.ParserWarning:
-        raise DataError(f"{path} has rows with more cells than the header; check its commas and "
-                        "quotes") from None
-    except (FileNotFoundError, IsADirectoryError):
-        raise DataError(f"{path} is not a file; check the path") from None
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path} is empty; it needs a header and a row per score") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8"
-                        ) from None
-    except (pd.errors.ParserError, OSError, EOFError, ValueError) as error:
-        reason = str(error).strip().replace("\n", " ")
-        raise DataError(f"{path} cannot be read as CSV ({reason})") from None
-    for number, values in choosing.items():
-        known = table[number].fillna("")
-        if not (chosen := known.isin(values)).any():
-            raise DataError(f"no row of {path} has {header[number]} "
-                            f"{' or '.join(map(repr, sorted(values)))}; "
-                            f"{nearest(min(values, default=''), known.unique())}")
-        table = table[chosen]
-    return table.reset_index(drop=True)[numbers].set_axis(list(formula.columns), axis="columns")
-
-
 def require_columns(formula: Formula, columns: Collection[str], where: str) -> None:
-    """Refuse a formula that names a column which is not there."""
+    """Refuse a formula that names a column that the table lacks."""
     for name in formula.columns:
         if name not in columns:
             raise UsageError(f"formula {formula.text!r} names {name!r}, which is no column of "

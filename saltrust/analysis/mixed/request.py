@@ -1,21 +1,17 @@
-"""What is asked of an engine, and what it answers."""
+"""What is asked of an engine: a model, and the means to compare."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from saltrust.analysis.mixed.formula import Formula
-from saltrust.analysis.mixed.frame import FloatArray, IntArray, ModelFrame
-
-DfMethod = Literal["satterthwaite", "kenward-roger", "asymptotic"]
-Adjustment = Literal["tukey", "bonferroni", "holm", "sidak", "dunnett", "single-step", "none"]
-
-DF_METHODS: tuple[DfMethod, ...] = ("satterthwaite", "kenward-roger", "asymptotic")
-ADJUSTMENTS: tuple[Adjustment, ...] = ("tukey", "bonferroni", "holm", "sidak", "dunnett",
-                                       "single-step", "none")
+from saltrust.analysis.mixed.formula import Formula, parse
+from saltrust.analysis.mixed.frame import IntArray, ModelFrame, model_frame
+from saltrust.analysis.mixed.options import Contrasts, Fitting
+from saltrust.choices import ContrastAdjustment
+from saltrust.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)
@@ -29,12 +25,12 @@ class Family:
     control : str or None
         Level that every other one is compared with; None for all pairs.
     adjustment : str
-        One of :data:`ADJUSTMENTS`.
+        A word of :data:`saltrust.choices.ContrastAdjustment`.
     """
 
     levels: tuple[str, ...]
     control: str | None
-    adjustment: Adjustment
+    adjustment: ContrastAdjustment
 
     @property
     def pairs(self) -> tuple[IntArray, IntArray]:
@@ -66,89 +62,88 @@ class Request:
     over : str or None
         Factor whose marginal means are wanted.
     families : tuple of Family
-    df : str
-        One of :data:`DF_METHODS`.
-    level : float
+    contrasts : Contrasts
+    fitting : Fitting
+    confidence_level : float
         Of every interval.
-    reml : bool
-    null : float
-        Value that marginal means are tested against.
-    seed : int
-        Of the sampling of the single-step adjustment.
     """
 
     formula: Formula
     frame: ModelFrame
     over: str | None
     families: tuple[Family, ...]
-    df: DfMethod
-    level: float
-    reml: bool
-    null: float
-    seed: int
+    contrasts: Contrasts
+    fitting: Fitting
+    confidence_level: float
 
 
-@dataclass(frozen=True)
-class Estimates:
-    """Estimates with tests and intervals; every array has shape (m,), NaN where unavailable."""
+def make_request(table: pd.DataFrame, formula: str, *, over: str | None, contrasts: Contrasts,
+                 fitting: Fitting, confidence_level: float, where: str) -> Request:
+    """Parse the formula, encode the table, and choose the factor and its families of contrasts.
 
-    estimate: FloatArray
-    std_error: FloatArray
-    df: FloatArray
-    statistic: FloatArray
-    p_value: FloatArray
-    p_adjusted: FloatArray
-    conf_low: FloatArray
-    conf_high: FloatArray
-
-
-@dataclass(frozen=True)
-class TermTest:
-    """Test of all columns of one term together."""
-
-    term: str
-    statistic: float
-    df_numerator: float
-    df_denominator: float
-    p_value: float
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an engine found.
-
-    Attributes
+    Parameters
     ----------
-    engine : str
-    names, dropped : list of str
-        Columns that were estimated, and those that are combinations of them.
-    fixed : Estimates
-        Of ``names``.
-    variances : ndarray of float64, shape (m,)
-        Of the random intercepts, in the order of the frame's groups.
-    residual_variance : float
-    deviance : float
-        Minus twice the (restricted) log-likelihood.
-    singular : bool
-    terms : list of TermTest
-    means : Estimates or None
-        Of the levels of ``Request.over``.
-    contrasts : tuple of Estimates
-        Of each family.
-    notes : list of str
-        What a reader must know of how the answer came about.
-    """
+    table : pandas.DataFrame
+        A row per score.
+    formula : str
+    over : str, optional
+        Factor whose marginal means are compared.
+    contrasts : Contrasts
+    fitting : Fitting
+    confidence_level : float
+    where : str
+        Name of the table in errors.
 
-    engine: str
-    names: list[str]
-    dropped: list[str]
-    fixed: Estimates
-    variances: FloatArray
-    residual_variance: float
-    deviance: float
-    singular: bool
-    terms: list[TermTest]
-    means: Estimates | None
-    contrasts: tuple[Estimates, ...]
-    notes: list[str] = field(default_factory=list)
+    Raises
+    ------
+    DataError
+        If no complete row is left, the response or a covariate is not a finite number, or a
+        factor has one level only.
+    UsageError
+        If the formula is wrong or names a column that the table lacks, or the contrasts do not
+        belong to its factors.
+    """
+    parsed = parse(formula)
+    if over is not None and over not in parsed.fixed:
+        raise UsageError(f"{over!r} is no fixed effect of {parsed.text!r}; " + (
+            nearest(over, parsed.fixed) if parsed.fixed else "it has an intercept only"))
+    frame = model_frame(table, parsed, categorical=() if over is None else (over,), where=where)
+    factor = over if over is not None else _only_factor(parsed, frame, wanted=contrasts.wanted)
+    return Request(parsed, frame, factor, _families(frame, factor, contrasts), contrasts, fitting,
+                   confidence_level)
+
+
+def _only_factor(formula: Formula, frame: ModelFrame, *, wanted: bool) -> str | None:
+    """The factor whose means are compared where none is named."""
+    if len(frame.factors) == 1:
+        return next(iter(frame.factors))
+    if wanted:
+        choice = (f"say --over {' or --over '.join(frame.factors)}" if frame.factors else
+                  "its fixed effects are all numeric; name one by --over to make it categorical"
+                  if formula.fixed else "it has no fixed effect but the intercept")
+        raise UsageError(f"{formula.text!r} does not say which factor's levels to compare: "
+                         f"{choice}")
+    return None
+
+
+def _families(frame: ModelFrame, factor: str | None, contrasts: Contrasts) -> tuple[Family, ...]:
+    if factor is None:
+        return ()
+    levels, control = frame.factors[factor].levels, contrasts.control
+    chosen = contrasts.adjustment
+    if control is not None and control not in levels:
+        raise UsageError(f"{factor} has no level {control!r}; {nearest(control, levels)}")
+    # Each kind has an adjustment that is for it alone, and takes it where none or the other
+    # kind's is chosen.
+    families: list[Family] = []
+    if contrasts.posthoc is not None or control is None:
+        families.append(Family(levels, None,
+                               "tukey" if chosen is None or chosen == "dunnett" else chosen))
+    if control is not None:
+        families.append(Family(levels, control,
+                               "dunnett" if chosen is None or chosen == "tukey" else chosen))
+    if chosen is not None and all(family.adjustment != chosen for family in families):
+        raise UsageError("--adjust tukey is for all pairs (--posthoc tukey)" if chosen == "tukey"
+                         else "--adjust dunnett is for comparisons with one level: name it by "
+                         "--control")
+    return tuple(families)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from saltrust.analysis.inference.estimate import estimates_table
-from saltrust.analysis.mixed.request import Answer, Estimates, Request
+from saltrust.analysis.mixed.answer import Answer, Estimates
+from saltrust.analysis.mixed.request import Request
 
 _NAN = float("nan")
 
@@ -120,7 +121,7 @@ def _random_effects(request: Request, answer: Answer) -> pd.DataFrame:
 def _fit(request: Request, answer: Answer) -> pd.DataFrame:
     parameters = len(answer.names) + len(answer.variances) + 1
     return pd.DataFrame([{
-        "n": request.frame.n, "log_likelihood": -answer.deviance / 2, "reml": request.reml,
+        "n": request.frame.n, "log_likelihood": -answer.deviance / 2, "reml": request.fitting.reml,
         "singular": answer.singular, "engine": answer.engine, "criterion": answer.deviance,
         "aic": answer.deviance + 2 * parameters,
         "bic": answer.deviance + np.log(request.frame.n) * parameters,

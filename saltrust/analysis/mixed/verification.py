@@ -40,7 +40,7 @@ def differences(builtin: dict[str, pd.DataFrame], pymer4: dict[str, pd.DataFrame
         undefined.  Estimates and bounds are seen against their standard error where that is
         larger.
     """
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for name, left in builtin.items():
         right = pymer4[name]
         label = next((column for column in ("contrast", "level", "term", "group")
@@ -54,11 +54,11 @@ def differences(builtin: dict[str, pd.DataFrame], pymer4: dict[str, pd.DataFrame
                 continue
             gap = np.where(both, _relative(one, two, _floor(left, column)), 0.0)
             worst = int(np.argmax(gap))
-            found.append({"table": name, "column": column,
-                          "row": str(left[label].iloc[worst]) if label else "",
-                          "builtin": one[worst], "pymer4": two[worst], "difference": gap[worst],
-                          "not_compared": int((np.isnan(one) != np.isnan(two)).sum())})
-    table = pd.DataFrame(found, columns=["table", "column", "row", "builtin", "pymer4",
+            rows.append({"table": name, "column": column,
+                         "row": str(left[label].iloc[worst]) if label else "",
+                         "builtin": one[worst], "pymer4": two[worst], "difference": gap[worst],
+                         "not_compared": int((np.isnan(one) != np.isnan(two)).sum())})
+    table = pd.DataFrame(rows, columns=["table", "column", "row", "builtin", "pymer4",
                                          "difference", "not_compared"])
     return table.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 

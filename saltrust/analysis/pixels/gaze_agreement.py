@@ -94,8 +94,8 @@ def agreement(heatmap: npt.ArrayLike, gaze: npt.ArrayLike, fixated: npt.ArrayLik
     Examples
     --------
     >>> gaze = np.zeros((1, 12, 12)); gaze[0, 3, 4] = 1
-    >>> found = agreement(gaze[0], gaze, gaze > 0)
-    >>> [round(float(value[0]), 3) for value in found]
+    >>> measures = agreement(gaze[0], gaze, gaze > 0)
+    >>> [round(float(value[0]), 3) for value in measures]
     [1.0, 1.0, 1.0, 0.0, 1.0, 11.958]
     """
     values = np.asarray(heatmap, dtype=np.float64)
@@ -118,10 +118,10 @@ def agreement(heatmap: npt.ArrayLike, gaze: npt.ArrayLike, fixated: npt.ArrayLik
         none = np.zeros(k)
         return Agreement(none, none.copy(), *_shared_mass(uniform, target), np.full(k, 0.5),
                          none.copy())
-    z = standardise(values).ravel()
-    centred = flat_gaze - flat_gaze.mean(axis=1, keepdims=True)
-    spread = centred.std(axis=1)
-    correlation = (centred @ z) / (z.size * spread)
+    z = standardize(values).ravel()
+    centered = flat_gaze - flat_gaze.mean(axis=1, keepdims=True)
+    spread = centered.std(axis=1)
+    correlation = (centered @ z) / (z.size * spread)
     low = min(float(values.min()), 0.0)
     shifted = values.ravel() - low
     fixed = where.reshape(k, -1)
@@ -137,14 +137,14 @@ def is_informative(heatmap: npt.NDArray[Any]) -> bool:
     return bool(np.isfinite(low) and np.isfinite(high) and low < high)
 
 
-def standardise(heatmap: npt.NDArray[Any]) -> FloatArray:
+def standardize(heatmap: npt.NDArray[Any]) -> FloatArray:
     """A map less its mean, divided by its standard deviation over pixels (n)."""
     # Scaled first: the squares of very large or small numbers overflow.
     values = np.asarray(heatmap, dtype=np.float64)
     low, high = float(values.min()), float(values.max())
     unit = (values / 2 - low / 2) / (high / 2 - low / 2)
-    centred: FloatArray = unit - unit.mean()
-    return centred / centred.std()
+    centered: FloatArray = unit - unit.mean()
+    return centered / centered.std()
 
 
 def auc_shuffled(heatmap: npt.ArrayLike, fixated: npt.ArrayLike, others: npt.ArrayLike) -> float:
@@ -185,18 +185,18 @@ def auc_shuffled(heatmap: npt.ArrayLike, fixated: npt.ArrayLike, others: npt.Arr
     0.75
     """
     values = np.asarray(heatmap, dtype=np.float64).ravel()
-    own = np.asarray(fixated, dtype=bool).ravel()
+    viewed = np.asarray(fixated, dtype=bool).ravel()
     weights = np.asarray(others, dtype=np.float64).ravel()
-    if not own.any() or not weights.sum() > 0:
+    if not viewed.any() or not weights.sum() > 0:
         return float("nan")
     if not is_informative(values):
         return 0.5
-    there = weights > 0
-    order = np.argsort(values[there], kind="stable")
-    levels = values[there][order]
-    below = np.concatenate([[0.0], np.cumsum(weights[there][order])])
-    left = below[np.searchsorted(levels, values[own], side="left")]
-    right = below[np.searchsorted(levels, values[own], side="right")]
+    elsewhere = weights > 0
+    order = np.argsort(values[elsewhere], kind="stable")
+    levels = values[elsewhere][order]
+    below = np.concatenate([[0.0], np.cumsum(weights[elsewhere][order])])
+    left = below[np.searchsorted(levels, values[viewed], side="left")]
+    right = below[np.searchsorted(levels, values[viewed], side="right")]
     return float(((left + right) / 2).mean() / below[-1])
 
 
@@ -228,9 +228,9 @@ def fixated_pixels(y: npt.ArrayLike, x: npt.ArrayLike, size: tuple[int, int],
     inside = np.ones(len(place[0]), dtype=bool)
     for at, cells in zip(place, grid, strict=True):
         inside &= (at >= 0) & (at < cells)
-    found = np.zeros(grid, dtype=bool)
-    found[place[0][inside], place[1][inside]] = True
-    return found
+    fixated = np.zeros(grid, dtype=bool)
+    fixated[place[0][inside], place[1][inside]] = True
+    return fixated
 
 
 def _shared_mass(density: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:

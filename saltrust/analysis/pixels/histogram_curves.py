@@ -45,8 +45,8 @@ def area_under_roc(total: npt.NDArray[np.integer], inside: npt.NDArray[np.intege
 
     Parameters
     ----------
-    total, inside
-        As :func:`average_precision`.
+    total, inside : ndarray of int, shape (..., bins)
+        Pixels in each bin, ascending, and those of them inside the mask.
 
     Returns
     -------

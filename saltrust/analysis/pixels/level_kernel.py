@@ -148,8 +148,10 @@ def count(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array, fuse
     fused : bool
     low, span : float32
         Minimum and range of the map.
-    first, cuts : ndarray of int32 and float32
-        As :class:`saltrust.analysis.pixels.levels.Levels`; fewer than 2**16 bins.
+    first : ndarray of uint32, shape (257,)
+        First bin of each of the 256 levels, and the number of bins, below 2**16.
+    cuts : ndarray of float32, shape (bins,)
+        What a pixel exceeds in that bin or a later one of its level.
     steps : float
         Where the cuts are those of the thresholds 0, 1 / steps, 2 / steps, ...: their number,
         so that a product tells how many a pixel exceeds; 0 otherwise.
@@ -207,8 +209,16 @@ def runs_above(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array,
 
     Parameters
     ----------
-    wide, lower, upper, weight, fused, low, span
-        As :func:`count`.
+    wide : ndarray of float32, shape (rows, width)
+        The map interpolated across.
+    lower, upper : ndarray of uint32, shape (height,)
+        Rows between which each new row lies.
+    weight : ndarray of float32, shape (height,)
+        Share of the upper one.
+    fused : bool
+        Whether sums round as a fused multiply-add.
+    low, span : float32
+        Minimum and range of the map.
     threshold : int
         On 0..255.
 
@@ -224,7 +234,7 @@ def runs_above(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array,
     # A row of background above and below.
     marks = np.zeros((height + 2, _STRIP), dtype=np.uint8)
     eights = marks.reshape(-1).view(np.uint64).reshape(height + 2, _STRIP // 8)
-    found = np.empty(4096, dtype=np.int64)
+    places = np.empty(4096, dtype=np.int64)
     k = 0
     for left in range(0, width, _STRIP):
         n = min(_STRIP, width - left)
@@ -240,10 +250,10 @@ def runs_above(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array,
                 same &= eights[y, part] == eights[y - 1, part]
             if same:
                 continue
-            if k + _STRIP > len(found):
-                found = np.concatenate((found, np.empty_like(found)))
+            if k + _STRIP > len(places):
+                places = np.concatenate((places, np.empty_like(places)))
             for j in range(n):
                 if marks[y, j] != marks[y - 1, j]:
-                    found[k] = (left + j + 1) * (height + 2) + y
+                    places[k] = (left + j + 1) * (height + 2) + y
                     k += 1
-    return np.sort(found[:k])
+    return np.sort(places[:k])

@@ -1,6 +1,6 @@
 """Histograms of a map inside and outside of masks, exact at every threshold that is asked for.
 
-A map is stretched to 0..1 in float32, as :func:`saltrust.analysis.pixels.segmentation.quantise`
+A map is stretched to 0..1 in float32, as :func:`saltrust.analysis.pixels.segmentation.quantize`
 does.  Bins begin where the truncated level ``k`` of 255 begins and, within a level, just above
 each threshold of a grid.  One histogram then gives Otsu's threshold and the pixels strictly above
 Otsu's or any grid threshold, with the strictness of the released CheXlocalize code.
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from saltrust.analysis.pixels.run_masks import RunMask, mask_of_pixels
 from saltrust.analysis.pixels.runs import Runs, filled
-from saltrust.analysis.pixels.segmentation import fill_contours, quantise
+from saltrust.analysis.pixels.segmentation import fill_contours, quantize
 from saltrust.analysis.pixels.upsampling import BilinearMap, compiled
 from saltrust.errors import UsageError
 
@@ -199,7 +199,7 @@ def filled_above(heatmap: BilinearMap, low: float, high: float, threshold: int, 
     ----------
     heatmap : BilinearMap
     low, high : float
-        As :func:`count_levels`.
+        Minimum and maximum of the whole map, ``low < high``.
     threshold : int
         On 0..255.
     use_compiled : bool, optional
@@ -208,7 +208,8 @@ def filled_above(heatmap: BilinearMap, low: float, high: float, threshold: int, 
     Returns
     -------
     RunMask
-        As :func:`saltrust.analysis.pixels.segmentation.fill_contours` of the map above it.
+        The pixels that :func:`saltrust.analysis.pixels.segmentation.fill_contours` keeps and
+        fills of the map above the threshold.
     """
     width, height = heatmap.width, heatmap.height
     if use_compiled is None:
@@ -216,15 +217,15 @@ def filled_above(heatmap: BilinearMap, low: float, high: float, threshold: int, 
     if not use_compiled:
         above = np.empty((height, width), dtype=bool)
         for band in heatmap.bands():
-            above[band] = quantise(heatmap.rows(band), low, high) > threshold
+            above[band] = quantize(heatmap.rows(band), low, high) > threshold
         return mask_of_pixels(fill_contours(above))
     from saltrust.analysis.pixels.level_kernel import runs_above
 
     ends = runs_above(*_compiled_parts(heatmap, low, high), threshold)
-    found = filled(Runs(ends[::2], ends[1::2], height + 2), width + 2)
+    runs = filled(Runs(ends[::2], ends[1::2], height + 2), width + 2)
     # From the framed plane back to the mask: a row and a column less on every side.
-    bounds = np.stack([found.start, found.stop - 1], axis=1)
-    bounds = (bounds // found.pitch - 1) * height + bounds % found.pitch - 1
+    bounds = np.stack([runs.start, runs.stop - 1], axis=1)
+    bounds = (bounds // runs.pitch - 1) * height + bounds % runs.pitch - 1
     bounds[:, 1] += 1
     return RunMask(height, width, bounds.reshape(-1))
 

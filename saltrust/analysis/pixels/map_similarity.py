@@ -80,11 +80,11 @@ def same_images(first: Read, second: Read, images: Sequence[int], settings: Ssim
     -------
     ndarray of float64, shape (len(images),)
     """
-    found = np.empty(len(images))
+    similarities = np.empty(len(images))
     for start in range(0, len(images), _BLOCK):
         block = images[start:start + _BLOCK]
-        found[start:start + len(block)] = ssim(first(block), second(block), settings)
-    return found
+        similarities[start:start + len(block)] = ssim(first(block), second(block), settings)
+    return similarities
 
 
 def different_images(first: Read, second: Read, images: Sequence[int], settings: SsimSettings, *,
@@ -94,7 +94,8 @@ def different_images(first: Read, second: Read, images: Sequence[int], settings:
     Parameters
     ----------
     first, second : callable
-        As :func:`same_images`; the same one for maps of one model.
+        Positions of images to maps, such as :meth:`StoredMaps.read` with a position bound; the
+        same one for maps of one model.
     images : sequence of int
         Positions in the cubes.
     settings : SsimSettings
@@ -118,15 +119,15 @@ def different_images(first: Read, second: Read, images: Sequence[int], settings:
     n = len(images)
     possible = n * (n - 1) // (1 if ordered else 2)
     left, right = draw_pairs(n, pairs, np.random.default_rng(seed), ordered=ordered)
-    found = np.empty(len(left))
+    similarities = np.empty(len(left))
     places = np.asarray(images, dtype=np.intp)
     for start in range(0, len(left), _BLOCK):
         block = slice(start, start + _BLOCK)
         a, at_a = np.unique(left[block], return_inverse=True)
         b, at_b = np.unique(right[block], return_inverse=True)
-        found[block] = ssim(first(places[a].tolist())[at_a], second(places[b].tolist())[at_b],
-                            settings)
-    return DifferentImages(left, right, found, possible)
+        similarities[block] = ssim(first(places[a].tolist())[at_a],
+                                   second(places[b].tolist())[at_b], settings)
+    return DifferentImages(left, right, similarities, possible)
 
 
 def draw_pairs(n: int, pairs: int, generator: np.random.Generator, *, ordered: bool

@@ -116,8 +116,8 @@ def segment_heatmap(values: npt.NDArray[np.float32], size: tuple[int, int],
 
     Examples
     --------
-    >>> found = segment_heatmap(np.float32([[0, 0, 1], [0, 0, 1]]), (2, 3))
-    >>> found.mask.astype(int).tolist(), found.peak.row, found.peak.column
+    >>> segmented = segment_heatmap(np.float32([[0, 0, 1], [0, 0, 1]]), (2, 3))
+    >>> segmented.mask.astype(int).tolist(), segmented.peak.row, segmented.peak.column
     ([[0, 0, 1], [0, 0, 1]], 0, 2)
     """
     check_definition(definition)
@@ -146,14 +146,14 @@ def score_segmentation(segmentation: Segmentation | None, reference: MaskPixels 
     """
     if segmentation is None:
         predicted, hit = MaskPixels(0, None), False
-        found = (_NAN, _NAN, _NAN, _NAN)
+        peak_values = (_NAN, _NAN, _NAN, _NAN)
     else:
         predicted = MaskPixels(int(np.count_nonzero(segmentation.mask)), segmentation.mask)
         peak = segmentation.peak
         hit = reference is not None and reference.covers(peak.row, peak.column)
-        found = (float(segmentation.threshold), float(peak.row), float(peak.column),
-                 float(peak.n))
-    return _score(predicted, reference, float(hit), found, iou_slice)
+        peak_values = (float(segmentation.threshold), float(peak.row), float(peak.column),
+                       float(peak.n))
+    return _score(predicted, reference, float(hit), peak_values, iou_slice)
 
 
 def score_expert(mask: R, points: Sequence[tuple[int, int]],
@@ -192,10 +192,10 @@ def score_expert(mask: R, points: Sequence[tuple[int, int]],
 
 
 def _score(predicted: R, reference: R | None, hit: float,
-           found: tuple[float, float, float, float], iou_slice: IouSlice) -> Score:
+           peak_values: tuple[float, float, float, float], iou_slice: IouSlice) -> Score:
     area = float(predicted.area)
     if reference is None:
-        return Score(_NAN, _NAN, *found, area, _NAN)
+        return Score(_NAN, _NAN, *peak_values, area, _NAN)
     shared = predicted.shared_with(reference)
     iou = iou_of_counts(shared, predicted.area, reference.area, iou_slice)
-    return Score(iou, hit if reference.area else _NAN, *found, area, float(reference.area))
+    return Score(iou, hit if reference.area else _NAN, *peak_values, area, float(reference.area))

@@ -39,7 +39,7 @@ class Segmentation:
     peak: Peak
 
 
-def quantise(values: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.uint8]:
+def quantize(values: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.uint8]:
     """Stretch a map to 0..255 and cut off the decimals.
 
     Parameters
@@ -56,7 +56,7 @@ def quantise(values: npt.NDArray[np.float32], low: float, high: float) -> npt.ND
 
     Examples
     --------
-    >>> quantise(np.float32([0, 0.5, 0.999, 1]), 0.0, 1.0)
+    >>> quantize(np.float32([0, 0.5, 0.999, 1]), 0.0, 1.0)
     array([  0, 127, 254, 255], dtype=uint8)
     """
     scaled = values - np.float32(low)
@@ -112,19 +112,19 @@ def otsu_threshold(counts: npt.NDArray[np.int64]) -> int:
     levels = counts.tolist()
     mean = sum(float(level) * count for level, count in enumerate(levels)) * scale
     best, threshold = 0.0, 0
-    weight = centre = 0.0
+    weight = center = 0.0
     for level, count in enumerate(levels):
         share = count * scale
-        moment = centre * weight
+        moment = center * weight
         weight += share
         rest = 1.0 - weight
         if min(weight, rest) < _SMALLEST_CLASS or max(weight, rest) > 1.0 - _SMALLEST_CLASS:
             # OpenCV leaves the first moment undivided here; ties depend on it.
-            centre = moment
+            center = moment
             continue
-        centre = (moment + level * share) / weight
-        opposite = (mean - weight * centre) / rest
-        variance = weight * rest * (centre - opposite) * (centre - opposite)
+        center = (moment + level * share) / weight
+        opposite = (mean - weight * center) / rest
+        variance = weight * rest * (center - opposite) * (center - opposite)
         if variance > best:
             best, threshold = variance, level
     return threshold
@@ -189,7 +189,7 @@ def segment(heatmap: BilinearMap, definition: Definition = "default") -> Segment
         return None
     levels = np.empty((heatmap.height, heatmap.width), dtype=np.uint8)
     for band in heatmap.bands():
-        levels[band] = quantise(heatmap.rows(band), low, peak.value)
+        levels[band] = quantize(heatmap.rows(band), low, peak.value)
     threshold = otsu_threshold(histogram(levels))
     mask = levels > threshold
     if definition == "peer":

@@ -60,14 +60,14 @@ def mean_similarity(first: FloatArray, second: FloatArray, taps: FloatArray, fre
                     target[column] += tap * (left[column] + right[column])
         if row < depth - 1:
             continue
-        centre = row - radius
+        center = row - radius
         for plane in range(4):
-            middle, target = kept[centre % depth, plane], sums[plane]
+            middle, target = kept[center % depth, plane], sums[plane]
             for column in range(inner):
                 target[column] = taps[0] * middle[column]
             for k in range(1, radius + 1):
                 tap = taps[k]
-                above, below = kept[(centre - k) % depth, plane], kept[(centre + k) % depth, plane]
+                above, below = kept[(center - k) % depth, plane], kept[(center + k) % depth, plane]
                 for column in range(inner):
                     target[column] += tap * (above[column] + below[column])
         for column in range(inner):

@@ -211,13 +211,13 @@ def is_finite(values: Float32Array) -> bool:
 
 
 def _axis(n_from: int, n_to: int, arithmetic: Arithmetic) -> _Axis:
-    centres = np.arange(n_to, dtype=np.float64) + 0.5
+    centers = np.arange(n_to, dtype=np.float64) + 0.5
     if arithmetic == "torch":
         # One rounding after multiplying the float32 scale and subtracting: float64 does that.
-        position = (centres * np.float64(np.float32(n_from) / np.float32(n_to)) - 0.5)
+        position = (centers * np.float64(np.float32(n_from) / np.float32(n_to)) - 0.5)
         position = position.astype(np.float32).astype(np.float64)
     else:
-        position = centres * (n_from / n_to) - 0.5
+        position = centers * (n_from / n_to) - 0.5
     position = np.clip(position, 0, n_from - 1)
     lower = position.astype(np.intp)
     return _Axis(lower, np.minimum(lower + 1, n_from - 1),

@@ -6,7 +6,6 @@ min-max normalised descriptor: random intercepts for image and finding, and log 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +109,8 @@ def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence
 
 
 def _mixed(design: Design, confidence_level: float) -> tuple[Estimate, dict[str, float]]:
-    from saltrust.analysis.mixed.model import mixed_model
+    from saltrust.analysis.mixed.model import fit_model
+    from saltrust.analysis.mixed.options import Fitting
 
     n = len(design.y)
     if n < 4 or np.ptp(design.x) == 0 or np.ptp(design.y) == 0:
@@ -122,26 +122,23 @@ def _mixed(design: Design, confidence_level: float) -> tuple[Estimate, dict[str,
     if not groups:
         return Estimate(n=n, note="no image and no finding has several rows: use ols"), {}
     formula = "y ~ x + " + " + ".join(f"(1 | {name})" for name in groups)
-    # What it warns of stands in the note of the row.
-    logger = logging.getLogger("saltrust.analysis.mixed.model")
-    disabled, logger.disabled = logger.disabled, True
     try:
         # Trial steps of the search may leave the region where the likelihood is defined.
         with np.errstate(all="ignore"):
-            found = mixed_model(frame, formula, engine="builtin", confidence_level=confidence_level)
+            # What it warns of stands in the note of the row.
+            fitted, _ = fit_model(frame, formula, fitting=Fitting(engine="builtin"),
+                                  confidence_level=confidence_level)
     except DataError as error:
         return Estimate(n=n, note=str(error)), {}
-    finally:
-        logger.disabled = disabled
-    effects = found.tables["fixed_effects"]
+    effects = fitted.tables["fixed_effects"]
     row = effects[effects["term"] == "x"].to_dict("records")[0]
     if not np.isfinite([row["estimate"], row["std_error"]]).all():
         return Estimate(n=n, note="the mixed model does not converge"), {}
     deviations = {str(name).lower(): float(sd) for name, sd in zip(
-        found.tables["random_effects"]["group"], found.tables["random_effects"]["sd"],
+        fitted.tables["random_effects"]["group"], fitted.tables["random_effects"]["sd"],
         strict=True)}
     left_out = [name for name in ("image", "finding") if name not in groups]
-    notes = [*found.meta.get("notes", []),
+    notes = [*fitted.meta.get("notes", []),
              *(f"no random intercept for {name}: it does not repeat" for name in left_out)]
     return Estimate(float(row["estimate"]), float(row["std_error"]), float(row["conf_low"]),
                     float(row["conf_high"]), float(row["statistic"]), float(row["df"]),

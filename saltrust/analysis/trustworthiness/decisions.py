@@ -9,10 +9,8 @@ change with the method are flagged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +25,8 @@ from saltrust.analysis.inference.paired_differences import (
     signed_rank,
 )
 from saltrust.analysis.inference.resampling import check_resampling
-from saltrust.analysis.mixed.model import mixed_model
+from saltrust.analysis.mixed.model import fit_model
+from saltrust.analysis.mixed.options import Contrasts, Fitting
 from saltrust.analysis.result import records
 from saltrust.choices import Posthoc
 from saltrust.errors import DataError, UsageError
@@ -298,15 +297,14 @@ def _contrast_rows(scores: pd.DataFrame, wanted: Sequence[Pair], formula: str,
                    options: DecisionOptions, constants: Mapping[str, float]
                    ) -> dict[Pair, dict[str, Any]]:
     baseline = wanted[0][1]
-    fit = partial(mixed_model, scores, formula, over="level", engine="builtin",
-                  seed=options.seed, confidence_level=1 - options.alpha, where="the scores")
-    with _muted():
-        if baseline in constants:
-            fitted = fit(against_value=constants[baseline])
-        elif options.posthoc == "tukey":
-            fitted = fit(posthoc="tukey")
-        else:
-            fitted = fit(control=baseline)
+    compared = (
+        Contrasts(against_value=constants[baseline], seed=options.seed) if baseline in constants
+        else Contrasts(posthoc="tukey", seed=options.seed) if options.posthoc == "tukey"
+        else Contrasts(control=baseline, seed=options.seed))
+    # What it warns of stands in the notes of the rows.
+    fitted, _ = fit_model(scores, formula, over="level", contrasts=compared,
+                          fitting=Fitting(engine="builtin"), confidence_level=1 - options.alpha,
+                          where="the scores")
     notes = "; ".join(fitted.meta["notes"])
     if baseline in constants:
         return _against_value(fitted.tables["means"], wanted, constants[baseline], notes)
@@ -342,18 +340,6 @@ def _against_value(means: pd.DataFrame, wanted: Sequence[Pair], value: float, no
             "p_adjusted": p, "adjustment": "holm", "note": notes,
             "family": f"marginal means against {value:g} ({len(wanted)} tests)"}
     return rows
-
-
-@contextmanager
-def _muted() -> Iterator[None]:
-    """Keep quiet what every fit would log; the rows' notes say it once."""
-    logger = logging.getLogger("saltrust.analysis.mixed.model")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _paired(wide: pd.DataFrame, level: str, baseline: str, options: DecisionOptions,

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from saltrust.choices import AllPairs, ContrastAdjustment, DegreesOfFreedom, Engine, words
 from saltrust.cli.options import confidence_option, seed_option
 from saltrust.cli.output import emit, output_options
 from saltrust.errors import UsageError
@@ -24,21 +25,19 @@ from saltrust.errors import UsageError
 @click.option("--where", "chosen", multiple=True, metavar="COLUMN=VALUE[,VALUE...]",
               help="Only rows in which the column holds one of the values, e.g. "
                    "condition=trained,baseline.  Repeatable.")
-@click.option("--posthoc", type=click.Choice(["tukey"]), default=None,
+@click.option("--posthoc", type=click.Choice(words(AllPairs)), default=None,
               help="Compare all pairs of levels.  [default without --control]")
 @click.option("--control", default=None, metavar="LEVEL",
               help="Compare every other level with this one.")
-@click.option("--df", type=click.Choice(["satterthwaite", "kenward-roger", "asymptotic"]),
-              default="satterthwaite", show_default=True, help="Degrees of freedom.")
-@click.option("--adjust",
-              type=click.Choice(["tukey", "bonferroni", "holm", "sidak", "dunnett",
-                                 "single-step", "none"]), default=None,
+@click.option("--df", type=click.Choice(words(DegreesOfFreedom)), default="satterthwaite",
+              show_default=True, help="Degrees of freedom.")
+@click.option("--adjust", "adjustment", type=click.Choice(words(ContrastAdjustment)), default=None,
               help="Of p-values and intervals within a family; single-step is multcomp's test.  "
                    "[default: tukey for all pairs, dunnett against a control]")
 @click.option("--ml", is_flag=True, help="Maximum likelihood instead of REML.")
 @click.option("--against-value", type=float, default=0.0, show_default=True, metavar="VALUE",
               help="Constant that the marginal means are tested against.")
-@click.option("--engine", type=click.Choice(["auto", "builtin", "pymer4"]), default="auto",
+@click.option("--engine", type=click.Choice(words(Engine)), default="auto",
               show_default=True,
               help="builtin needs no R; pymer4 goes through lme4, lmerTest and emmeans; auto "
                    "takes pymer4 where all of it is found, up to 20,000 rows.")
@@ -47,8 +46,9 @@ from saltrust.errors import UsageError
 @confidence_option
 @seed_option
 @output_options
-def mixed(scores: Path, formula: str, chosen: tuple[str, ...], ml: bool, verify: bool, form: str,
-          tables: tuple[str, ...], folder: Path | None, overwrite: bool, **options: Any) -> None:
+def mixed(scores: Path, formula: str, over: str | None, chosen: tuple[str, ...], df: Any, ml: bool,
+          engine: Any, verify: bool, confidence_level: float, form: str, tables: tuple[str, ...],
+          folder: Path | None, overwrite: bool, **comparison: Any) -> None:
     """Do scores differ between explainers, given that they come from the same images?
 
     A linear mixed model with random intercepts, crossed or nested, by REML: fixed effects,
@@ -57,7 +57,8 @@ def mixed(scores: Path, formula: str, chosen: tuple[str, ...], ml: bool, verify:
     \u0008
     saltrust analyze mixed --scores scores.csv --formula "auprc ~ explainer + (1|image)"
     """
-    from saltrust.analysis.mixed.model import mixed_model_of_file
+    from saltrust.analysis.mixed.model import mixed_model
+    from saltrust.analysis.mixed.options import Contrasts, Fitting
 
     only: dict[str, list[str]] = {}
     for text in chosen:
@@ -66,7 +67,10 @@ def mixed(scores: Path, formula: str, chosen: tuple[str, ...], ml: bool, verify:
             raise UsageError(f"--where {text!r} is not of the form COLUMN=VALUE, such as "
                              "condition=trained,baseline")
         only.setdefault(column, []).extend(values.split(","))
-    result = mixed_model_of_file(scores, formula, only=only, reml=not ml, verify=verify, **options)
+    result = mixed_model(
+        scores, formula, over=over, only=only, contrasts=Contrasts(**comparison),
+        fitting=Fitting(df=df, reml=not ml, engine=engine, verify=verify),
+        confidence_level=confidence_level)
     if verify:
         click.echo(result.meta["verification"], err=True)
     emit(result, "mixed", form=form, tables=tables, folder=folder, overwrite=overwrite)

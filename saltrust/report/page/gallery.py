@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.pixels.segmentation import quantise
+from saltrust.analysis.pixels.segmentation import quantize
 from saltrust.analysis.result.cells import significant
 from saltrust.cache.rle import decode
 from saltrust.cache.schema import Status
@@ -154,7 +154,7 @@ def _marks(heatmap: npt.NDArray[np.float32], status: Status, row: pd.Series | No
     if row is not None:
         words += _outcome(row)
         if status is Status.OK and pd.notna(row["threshold"]):
-            levels = quantise(heatmap, float(heatmap.min()), float(heatmap.max()))
+            levels = quantize(heatmap, float(heatmap.min()), float(heatmap.max()))
             mask = levels > float(row["threshold"])
             contour = (_outline("predicted", mask, scale),)
     if status is not Status.OK:

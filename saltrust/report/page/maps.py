@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from saltrust.analysis.inference.bootstrap import mean_interval
-from saltrust.analysis.pixels.segmentation import histogram, otsu_threshold, quantise
+from saltrust.analysis.pixels.segmentation import histogram, otsu_threshold, quantize
 from saltrust.cache.schema import Label, Status
 from saltrust.report.figures.contours import overlay, unit_range
 from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, new_figure
@@ -146,7 +146,7 @@ def _sample(cubes: xr.DataTree, saliency: xr.Dataset) -> Survey:
 
 def _measure(heatmap: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.bool_], dict[str, float]]:
     """Mask by Otsu's threshold, its extent and the place of the peak."""
-    levels = quantise(heatmap, float(heatmap.min()), float(heatmap.max()))
+    levels = quantize(heatmap, float(heatmap.min()), float(heatmap.max()))
     mask = levels > otsu_threshold(histogram(levels))
     y, x = np.unravel_index(int(np.argmax(heatmap)), heatmap.shape)
     height, width = heatmap.shape

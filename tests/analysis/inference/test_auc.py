@@ -25,10 +25,10 @@ def both_classes(pairs: list[tuple[bool, int]]) -> bool:
 @settings(deadline=None, max_examples=50)
 def test_agrees_with_sklearn_and_with_counting_pairs(pairs: list[tuple[bool, int]]) -> None:
     labels, scores = [a for a, _ in pairs], [b for _, b in pairs]
-    found = roc_auc(labels, scores)
-    assert found == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    area = roc_auc(labels, scores)
+    assert area == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     wins = [(p > q) + (p == q) / 2 for a, p in pairs if a for b, q in pairs if not b]
-    assert found == sum(wins) / len(wins)
+    assert area == sum(wins) / len(wins)
 
 
 def test_agrees_with_sklearn_on_many_scores() -> None:

@@ -32,20 +32,20 @@ def kernel(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(4))
 def test_delong_is_its_definition(seed: int) -> None:
     labels, scores = drawn(seed)
-    found = auc_covariance(labels, scores)
+    areas = auc_covariance(labels, scores)
     kernels = [kernel(labels, column) for column in scores.T]
-    np.testing.assert_allclose(found.auc, [roc_auc_score(labels, c) for c in scores.T],
+    np.testing.assert_allclose(areas.auc, [roc_auc_score(labels, c) for c in scores.T],
                                rtol=1e-12)
     m, n = kernels[0].shape
     expected = (np.cov([each.mean(axis=1) for each in kernels]) / m
                 + np.cov([each.mean(axis=0) for each in kernels]) / n)
-    np.testing.assert_allclose(found.covariance, expected, rtol=1e-10)
+    np.testing.assert_allclose(areas.covariance, expected, rtol=1e-10)
 
 
 def test_obuchowski_is_its_definition() -> None:
     labels, scores = drawn(9, n=40, k=2)
     clusters = np.random.default_rng(1).integers(0, 14, 40)
-    found = auc_covariance(labels, scores, clusters)
+    clustered = auc_covariance(labels, scores, clusters)
     m, n = labels.sum(), (~labels).sum()
     names = np.unique(clusters)
     areas = [roc_auc_score(labels, column) for column in scores.T]
@@ -63,7 +63,7 @@ def test_obuchowski_is_its_definition() -> None:
     i10, i01, i = len(set(first)), len(set(second)), len(names)
     s10, s01, s11 = s10 * i10 / ((i10 - 1) * m), s01 * i01 / ((i01 - 1) * n), s11 * i / (i - 1)
     expected = s10 / m + s01 / n + (s11 + s11.T) / (m * n)
-    np.testing.assert_allclose(found.covariance, expected, rtol=1e-10)
+    np.testing.assert_allclose(clustered.covariance, expected, rtol=1e-10)
     assert not np.allclose(expected, auc_covariance(labels, scores).covariance)
 
 
@@ -79,9 +79,9 @@ def test_clustered_intervals_cover_where_plain_ones_do_not() -> None:
         score = (np.repeat(generator.normal(size=40), 4) * np.sqrt(0.9)
                  + generator.normal(size=160) * np.sqrt(0.1) + labels)
         for which, clusters in enumerate((patients, None)):
-            found = auc_covariance(labels, score[:, None], clusters)
-            half = 1.959964 * np.sqrt(found.covariance[0, 0])
-            covered[which] += abs(found.auc[0] - truth) <= half
+            areas = auc_covariance(labels, score[:, None], clusters)
+            half = 1.959964 * np.sqrt(areas.covariance[0, 0])
+            covered[which] += abs(areas.auc[0] - truth) <= half
     assert 0.90 <= covered[0] / trials <= 0.98
     assert covered[1] / trials < 0.8
 

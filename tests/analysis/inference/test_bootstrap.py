@@ -68,24 +68,24 @@ def test_matrix_product_is_the_mean_of_the_drawn_rows() -> None:
     values[generator.random((12, 3)) < 0.4] = np.nan
     clusters = generator.integers(0, 5, 12)
     weights = resample_weights(clusters, 30, seed=4)
-    found = resampled_means(values, clusters, resamples=30, seed=4)
+    means = resampled_means(values, clusters, resamples=30, seed=4)
     for b in range(30):
         rows = np.repeat(values, weights[b], axis=0)
         for k in range(3):
             drawn = rows[~np.isnan(rows[:, k]), k]
             if len(drawn):
-                assert found[b, k] == pytest.approx(drawn.mean(), abs=1e-12)
+                assert means[b, k] == pytest.approx(drawn.mean(), abs=1e-12)
             else:
-                assert np.isnan(found[b, k])
+                assert np.isnan(means[b, k])
 
 
 def test_variance_has_its_closed_form() -> None:
     # Var*(mean) = sum((x - mean)^2) / n^2.
     values = np.array([0.0, 0.1, 0.5, 0.9, 2.0, 2.5, 2.5, 7.0])
-    found = mean_interval(values, resamples=40_000, seed=0)
-    assert float(found.std_error) == pytest.approx(values.std() / np.sqrt(8), rel=0.015)
-    assert float(found.mean) == pytest.approx(values.mean(), abs=1e-14)
-    assert found.mean.shape == ()
+    interval = mean_interval(values, resamples=40_000, seed=0)
+    assert float(interval.std_error) == pytest.approx(values.std() / np.sqrt(8), rel=0.015)
+    assert float(interval.mean) == pytest.approx(values.mean(), abs=1e-14)
+    assert interval.mean.shape == ()
 
 
 def test_two_rows_have_a_known_distribution() -> None:
@@ -93,8 +93,8 @@ def test_two_rows_have_a_known_distribution() -> None:
     drawn = resampled_means([0.0, 1.0], resamples=20_000, seed=1)
     shares = [np.mean(drawn == value) for value in (0, 0.5, 1)]
     np.testing.assert_allclose(shares, [0.25, 0.5, 0.25], atol=0.015)
-    found = mean_interval([0.0, 1.0], resamples=2000, confidence_level=0.6, seed=1)
-    assert (float(found.conf_low), float(found.conf_high)) == (0.0, 1.0)
+    interval = mean_interval([0.0, 1.0], resamples=2000, confidence_level=0.6, seed=1)
+    assert (float(interval.conf_low), float(interval.conf_high)) == (0.0, 1.0)
     narrow = mean_interval([0.0, 1.0], resamples=2000, confidence_level=0.4, seed=1)
     assert (float(narrow.conf_low), float(narrow.conf_high)) == (0.5, 0.5)
 
@@ -103,16 +103,17 @@ def test_two_rows_have_a_known_distribution() -> None:
 def test_agrees_with_scipy(method: str) -> None:
     # scipy draws rows by the same generator call, so that equal seeds give equal resamples.
     values = np.random.default_rng(7).gamma(1.2, size=40)
-    found = mean_interval(values, resamples=5000, seed=2, method=method)  # type: ignore[arg-type]
+    interval = mean_interval(values, resamples=5000, seed=2, method=method)  # type: ignore[arg-type]
     peer = scipy.stats.bootstrap((values,), np.mean, n_resamples=5000, method=method,
                                  rng=np.random.default_rng(2))
-    assert float(found.conf_low) == pytest.approx(peer.confidence_interval.low, rel=1e-9)
-    assert float(found.conf_high) == pytest.approx(peer.confidence_interval.high, rel=1e-9)
-    assert float(found.std_error) == pytest.approx(peer.standard_error, rel=1e-9)
+    assert float(interval.conf_low) == pytest.approx(peer.confidence_interval.low, rel=1e-9)
+    assert float(interval.conf_high) == pytest.approx(peer.confidence_interval.high, rel=1e-9)
+    assert float(interval.std_error) == pytest.approx(peer.standard_error, rel=1e-9)
     other = scipy.stats.bootstrap((values,), np.mean, n_resamples=20_000, method=method,
                                   rng=np.random.default_rng(99)).confidence_interval
-    assert float(found.conf_low) == pytest.approx(other.low, abs=0.05 * (other.high - other.low))
-    assert float(found.conf_high) == pytest.approx(other.high, abs=0.05 * (other.high - other.low))
+    near = 0.05 * (other.high - other.low)
+    assert float(interval.conf_low) == pytest.approx(other.low, abs=near)
+    assert float(interval.conf_high) == pytest.approx(other.high, abs=near)
 
 
 def test_bca_follows_the_skew() -> None:
@@ -128,8 +129,8 @@ def test_coverage_is_close_to_nominal() -> None:
     covered = 0
     for trial in range(400):
         values = generator.uniform(size=60)
-        found = mean_interval(values, resamples=400, confidence_level=0.9, seed=trial)
-        covered += float(found.conf_low) <= 0.5 <= float(found.conf_high)
+        interval = mean_interval(values, resamples=400, confidence_level=0.9, seed=trial)
+        covered += float(interval.conf_low) <= 0.5 <= float(interval.conf_high)
     # Binomial standard error at 0.9 is 0.015; the percentile interval is a little short at n = 60.
     assert 0.85 <= covered / 400 <= 0.94
 
@@ -173,25 +174,25 @@ def test_columns_are_as_if_alone() -> None:
 def test_resamples_without_a_row_are_left_out_and_counted() -> None:
     values = np.full((10, 1), np.nan)
     values[:2, 0] = [1.0, 2.0]
-    found = mean_interval(values, resamples=4000, seed=0)
+    interval = mean_interval(values, resamples=4000, seed=0)
     empty = (resample_weights(np.arange(10), 4000, seed=0)[:, :2].sum(axis=1) == 0).sum()
     assert empty > 0
-    assert found.resamples_used[0] == 4000 - empty
-    assert found.resamples_used[0] / 4000 == pytest.approx(1 - 0.8**10, abs=0.02)
-    assert np.isfinite(found.conf_low).all()
+    assert interval.resamples_used[0] == 4000 - empty
+    assert interval.resamples_used[0] / 4000 == pytest.approx(1 - 0.8**10, abs=0.02)
+    assert np.isfinite(interval.conf_low).all()
 
 
 def test_what_has_no_interval_says_why() -> None:
     nan = np.nan
     values = np.array([[nan, 0.3, 0.3], [nan, nan, 0.3], [nan, nan, 0.3]])
-    found = mean_interval(values)
-    assert np.isnan(found.mean[0])
-    assert found.mean[1:].tolist() == [0.3, 0.3]
-    assert np.isnan(found.conf_low[:2]).all()
-    assert (found.conf_low[2], found.conf_high[2], found.std_error[2]) == (0.3, 0.3, 0.0)
-    assert found.notes[0] == "no rows"
-    assert found.notes[1] == "1 row: no interval"
-    assert "equal" in found.notes[2]
+    interval = mean_interval(values)
+    assert np.isnan(interval.mean[0])
+    assert interval.mean[1:].tolist() == [0.3, 0.3]
+    assert np.isnan(interval.conf_low[:2]).all()
+    assert (interval.conf_low[2], interval.conf_high[2], interval.std_error[2]) == (0.3, 0.3, 0.0)
+    assert interval.notes[0] == "no rows"
+    assert interval.notes[1] == "1 row: no interval"
+    assert "equal" in interval.notes[2]
     of_one = mean_interval([0.1, 0.4], ["p", "p"])
     assert np.isnan(of_one.conf_low)
     assert of_one.notes == ("2 rows of 1 patient: no interval",)
@@ -221,12 +222,12 @@ def test_wilson_is_statsmodels(n: int, confidence_level: float, data: st.DataObj
 
 def test_proportions_that_are_all_equal_get_wilsons_interval() -> None:
     values = np.array([[1.0, 0.0, 0.0]] * 10 + [[1.0, 0.0, 1.0]])
-    found = proportion_interval(values, seed=5)
-    assert (found.conf_low[0], found.conf_high[0]) == wilson_interval(11, 11)
-    assert (found.conf_low[1], found.conf_high[1]) == wilson_interval(0, 11)
+    interval = proportion_interval(values, seed=5)
+    assert (interval.conf_low[0], interval.conf_high[0]) == wilson_interval(11, 11)
+    assert (interval.conf_low[1], interval.conf_high[1]) == wilson_interval(0, 11)
     plain = mean_interval(values, seed=5)
-    assert (found.conf_low[2], found.conf_high[2]) == (plain.conf_low[2], plain.conf_high[2])
-    assert found.notes[0] == "all hits: Wilson interval on 11 rows"
+    assert (interval.conf_low[2], interval.conf_high[2]) == (plain.conf_low[2], plain.conf_high[2])
+    assert interval.notes[0] == "all hits: Wilson interval on 11 rows"
     clustered = proportion_interval([1.0] * 6, ["a", "a", "b", "b", "c", "c"])
     assert float(clustered.conf_low) == wilson_interval(3, 3)[0]
     alone = proportion_interval([1.0])
@@ -238,13 +239,13 @@ def test_proportions_that_are_all_equal_get_wilsons_interval() -> None:
        st.sampled_from(["percentile", "bca"]))
 @settings(deadline=None, max_examples=50)
 def test_any_column_gives_ordered_bounds_or_a_note(values: list[float], method: str) -> None:
-    found = mean_interval(values, resamples=60, method=method)  # type: ignore[arg-type]
-    if np.isnan(found.conf_low):
-        assert found.notes[0]
-        assert np.isnan(found.conf_high)
+    interval = mean_interval(values, resamples=60, method=method)  # type: ignore[arg-type]
+    if np.isnan(interval.conf_low):
+        assert interval.notes[0]
+        assert np.isnan(interval.conf_high)
     else:
         present = [value for value in values if value == value]
-        assert min(present) - 1e-9 <= found.conf_low <= found.conf_high <= max(present) + 1e-9
+        assert min(present) - 1e-9 <= interval.conf_low <= interval.conf_high <= max(present) + 1e-9
 
 
 def test_wrong_calls_say_what_is_wrong() -> None:

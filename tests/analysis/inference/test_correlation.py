@@ -25,9 +25,9 @@ GOLDEN = json.loads((REFERENCE / "golden.json").read_text(encoding="utf-8"))["ta
 @pytest.mark.parametrize("name", GOLDEN)
 def test_agrees_with_r(name: str) -> None:
     rows = pd.read_csv(REFERENCE / f"{name}.csv")
-    found = spearman(rows["x"], rows["y"])
-    assert found.estimate == pytest.approx(GOLDEN[name]["spearman"]["estimate"], rel=1e-10)
-    assert found.p_value == pytest.approx(GOLDEN[name]["spearman"]["p_value"], rel=1e-10)
+    correlation = spearman(rows["x"], rows["y"])
+    assert correlation.estimate == pytest.approx(GOLDEN[name]["spearman"]["estimate"], rel=1e-10)
+    assert correlation.p_value == pytest.approx(GOLDEN[name]["spearman"]["p_value"], rel=1e-10)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=4, max_size=30))
@@ -35,9 +35,9 @@ def test_agrees_with_r(name: str) -> None:
 def test_agrees_with_scipy_on_ties(pairs: list[tuple[int, int]]) -> None:
     x, y = np.array(pairs, dtype=float).T
     assume(len(set(x)) > 1 and len(set(y)) > 1)
-    found, peer = spearman(x, y), scipy.stats.spearmanr(x, y)
-    assert found.estimate == pytest.approx(peer.statistic, abs=1e-12)
-    assert found.p_value == pytest.approx(peer.pvalue, rel=1e-9, abs=1e-12)
+    correlation, peer = spearman(x, y), scipy.stats.spearmanr(x, y)
+    assert correlation.estimate == pytest.approx(peer.statistic, abs=1e-12)
+    assert correlation.p_value == pytest.approx(peer.pvalue, rel=1e-9, abs=1e-12)
 
 
 @given(st.integers(0, 10_000))
@@ -57,11 +57,11 @@ def test_intervals_have_their_closed_forms() -> None:
     plain = spearman(x, y)
     rho, z = plain.estimate, scipy.stats.norm.ppf(0.975)
     for interval, variance in (("bonett-wright", (1 + rho**2 / 2) / 47), ("fisher", 1 / 47)):
-        found = spearman(x, y, interval=interval)  # type: ignore[arg-type]
+        correlation = spearman(x, y, interval=interval)  # type: ignore[arg-type]
         half = z * math.sqrt(variance)
-        assert found.conf_low == pytest.approx(math.tanh(math.atanh(rho) - half), rel=1e-12)
-        assert found.conf_high == pytest.approx(math.tanh(math.atanh(rho) + half), rel=1e-12)
-        assert found.std_error == pytest.approx((1 - rho**2) * math.sqrt(variance), rel=1e-12)
+        assert correlation.conf_low == pytest.approx(math.tanh(math.atanh(rho) - half), rel=1e-12)
+        assert correlation.conf_high == pytest.approx(math.tanh(math.atanh(rho) + half), rel=1e-12)
+        assert correlation.std_error == pytest.approx((1 - rho**2) * math.sqrt(variance), rel=1e-12)
 
 
 def test_printed_interval_of_protocol_s_belongs_to_another_n() -> None:
@@ -82,8 +82,8 @@ def test_bonett_wright_covers_where_fisher_is_short() -> None:
         x, e = generator.normal(size=(2, 40))
         y = pearson * x + math.sqrt(1 - pearson**2) * e
         for interval in covered:
-            found = spearman(x, y, interval=interval)  # type: ignore[arg-type]
-            covered[interval] += found.conf_low <= truth <= found.conf_high
+            correlation = spearman(x, y, interval=interval)  # type: ignore[arg-type]
+            covered[interval] += correlation.conf_low <= truth <= correlation.conf_high
     assert covered["bonett-wright"] / 1000 >= 0.935
     assert covered["fisher"] < covered["bonett-wright"]
 
@@ -92,12 +92,12 @@ def test_bootstrap_is_the_correlation_of_the_drawn_rows() -> None:
     generator = np.random.default_rng(2)
     x = generator.integers(0, 5, 14).astype(float)
     y = x + generator.integers(0, 4, 14)
-    found = spearman(x, y, interval="bootstrap", resamples=80, seed=3)
+    correlation = spearman(x, y, interval="bootstrap", resamples=80, seed=3)
     drawn = [scipy.stats.spearmanr(np.repeat(x, weights), np.repeat(y, weights)).statistic
              for weights in resample_weights(np.arange(14), 80, seed=3)]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    assert (found.conf_low, found.conf_high) == pytest.approx((low, high), abs=1e-12)
-    assert found.std_error == pytest.approx(np.std(drawn, ddof=1), rel=1e-10)
+    assert (correlation.conf_low, correlation.conf_high) == pytest.approx((low, high), abs=1e-12)
+    assert correlation.std_error == pytest.approx(np.std(drawn, ddof=1), rel=1e-10)
 
 
 def test_bootstrap_by_patient_is_wider_on_alike_rows() -> None:
@@ -113,10 +113,10 @@ def test_bootstrap_by_patient_is_wider_on_alike_rows() -> None:
 
 def test_resamples_without_variation_are_counted() -> None:
     x, y = [0, 0, 0, 0, 0, 1], [0.1, 0.2, 0.3, 0.1, 0.2, 0.5]
-    found = spearman(x, y, interval="bootstrap", resamples=500, seed=0)
+    correlation = spearman(x, y, interval="bootstrap", resamples=500, seed=0)
     missing = (resample_weights(np.arange(6), 500, seed=0)[:, 5] == 0).sum()
-    assert found.note.startswith(f"{missing} of 500 resamples")
-    assert math.isfinite(found.conf_low)
+    assert correlation.note.startswith(f"{missing} of 500 resamples")
+    assert math.isfinite(correlation.conf_low)
 
 
 def test_strata_undo_differences_between_them() -> None:
@@ -165,10 +165,10 @@ def test_stratified_test_holds_its_level() -> None:
 @pytest.mark.parametrize("interval", ["bonett-wright", "fisher", "bootstrap"])
 def test_what_cannot_be_had_says_why(x: list[float], y: list[float], note: str,
                                      interval: CorrelationInterval) -> None:
-    found = spearman(x, y, interval=interval)
-    assert (found.n, found.note) == (len(x), note)
-    assert math.isnan(found.estimate)
-    assert math.isnan(found.p_value)
+    correlation = spearman(x, y, interval=interval)
+    assert (correlation.n, correlation.note) == (len(x), note)
+    assert math.isnan(correlation.estimate)
+    assert math.isnan(correlation.p_value)
 
 
 def test_few_rows_in_strata() -> None:
@@ -179,10 +179,10 @@ def test_few_rows_in_strata() -> None:
 
 
 def test_perfect_correlation_has_no_interval() -> None:
-    found = spearman([1, 2, 3, 4, 5], [9, 7, 5, 3, 1])
-    assert (found.estimate, found.p_value) == (-1.0, 0.0)
-    assert math.isnan(found.conf_low)
-    assert found.note == "perfect rank correlation: no interval"
+    correlation = spearman([1, 2, 3, 4, 5], [9, 7, 5, 3, 1])
+    assert (correlation.estimate, correlation.p_value) == (-1.0, 0.0)
+    assert math.isnan(correlation.conf_low)
+    assert correlation.note == "perfect rank correlation: no interval"
 
 
 def test_wrong_calls() -> None:

@@ -65,14 +65,14 @@ def test_cr2_agrees_with_r(name: str) -> None:
 def test_agrees_with_statsmodels(n: int, seed: int, confidence_level: float) -> None:
     generator = np.random.default_rng(seed)
     x, y = generator.normal(size=(2, n))
-    found = simple_regression(x, y, confidence_level=confidence_level)
+    slope = simple_regression(x, y, confidence_level=confidence_level)
     peer = sm.OLS(y, sm.add_constant(x)).fit()
-    assert found.estimate == pytest.approx(peer.params[1], rel=1e-9, abs=1e-12)
-    assert found.std_error == pytest.approx(peer.bse[1], rel=1e-10)
-    assert found.p_value == pytest.approx(peer.pvalues[1], rel=1e-8)
-    assert found.r_squared == pytest.approx(peer.rsquared, abs=1e-10)
+    assert slope.estimate == pytest.approx(peer.params[1], rel=1e-9, abs=1e-12)
+    assert slope.std_error == pytest.approx(peer.bse[1], rel=1e-10)
+    assert slope.p_value == pytest.approx(peer.pvalues[1], rel=1e-8)
+    assert slope.r_squared == pytest.approx(peer.rsquared, abs=1e-10)
     low, high = peer.conf_int(alpha=1 - confidence_level)[1]
-    assert (found.conf_low, found.conf_high) == pytest.approx((low, high), rel=1e-9, abs=1e-12)
+    assert (slope.conf_low, slope.conf_high) == pytest.approx((low, high), rel=1e-9, abs=1e-12)
 
 
 def test_several_columns_agree_with_statsmodels() -> None:
@@ -102,12 +102,12 @@ def test_fixed_effects_are_the_within_regression() -> None:
     groups = np.repeat([0, 1, 2], [5, 9, 20])
     x = generator.normal(size=34) + 3.0 * groups
     y = 0.7 * x - 5.0 * groups + 0.1 * generator.normal(size=34)
-    found = simple_regression(x, y, groups=groups)
-    assert found.estimate == pytest.approx(0.7, abs=0.1)
+    slope = simple_regression(x, y, groups=groups)
+    assert slope.estimate == pytest.approx(0.7, abs=0.1)
     assert simple_regression(x, y).estimate < 0
     demeaned = [v - pd.Series(v).groupby(groups).transform("mean").to_numpy() for v in (x, y)]
-    assert found.estimate == pytest.approx(np.dot(*demeaned) / np.dot(demeaned[0], demeaned[0]))
-    assert found.df == 34 - 3 - 1
+    assert slope.estimate == pytest.approx(np.dot(*demeaned) / np.dot(demeaned[0], demeaned[0]))
+    assert slope.df == 34 - 3 - 1
 
 
 def test_intervals_cover_the_true_slope() -> None:
@@ -115,8 +115,8 @@ def test_intervals_cover_the_true_slope() -> None:
     x = generator.uniform(size=12)
     covered = 0
     for _ in range(500):
-        found = simple_regression(x, 0.3 + 2 * x + generator.normal(size=12), confidence_level=0.9)
-        covered += found.conf_low <= 2 <= found.conf_high
+        slope = simple_regression(x, 0.3 + 2 * x + generator.normal(size=12), confidence_level=0.9)
+        covered += slope.conf_low <= 2 <= slope.conf_high
     assert 0.87 <= covered / 500 <= 0.93
 
 
@@ -128,9 +128,9 @@ def test_intervals_cover_the_true_slope() -> None:
     ([0.1, 0.1, np.nextafter(0.1, 1)], [2, 5, 6], "the regressor is constant"),
 ])
 def test_what_cannot_be_fitted_says_why(x: list[float], y: list[float], note: str) -> None:
-    found = simple_regression(x, y)
-    assert (found.n, found.note) == (len(x), note)
-    assert all(math.isnan(getattr(found, field)) for field in FIELDS)
+    slope = simple_regression(x, y)
+    assert (slope.n, slope.note) == (len(x), note)
+    assert all(math.isnan(getattr(slope, field)) for field in FIELDS)
 
 
 def test_no_residual_variation_gives_an_estimate_without_a_test() -> None:
@@ -144,8 +144,8 @@ def test_no_residual_variation_gives_an_estimate_without_a_test() -> None:
 
 
 def test_groups_of_one_value_have_no_slope() -> None:
-    found = simple_regression([1, 1, 2, 2], [1, 2, 3, 5], groups=list("aabb"))
-    assert found.note == "the regressor is constant within every group"
+    slope = simple_regression([1, 1, 2, 2], [1, 2, 3, 5], groups=list("aabb"))
+    assert slope.note == "the regressor is constant within every group"
     flat = simple_regression([1, 2, 1, 2], [1, 1, 2, 2], groups=list("aabb"))
     assert flat.note == "the response is constant within every group: no test"
     few = simple_regression([1, 2, 3], [1, 3, 2], groups=list("aab"))
@@ -156,9 +156,9 @@ def test_groups_of_one_value_have_no_slope() -> None:
 @settings(deadline=None, max_examples=50)
 def test_any_input_gives_an_estimate_or_a_note(pairs: list[tuple[float, float]]) -> None:
     x, y = [a for a, _ in pairs], [b for _, b in pairs]
-    found = simple_regression(x, y)
-    assert found.note or (found.conf_low <= found.estimate <= found.conf_high
-                          and 0 <= found.p_value <= 1)
+    slope = simple_regression(x, y)
+    assert slope.note or (slope.conf_low <= slope.estimate <= slope.conf_high
+                          and 0 <= slope.p_value <= 1)
 
 
 @given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-50, 50))
@@ -198,9 +198,9 @@ def test_cr2_is_its_dense_formula() -> None:
         total += (weights @ fit.residuals[rows]) ** 2
         columns.append(residual_maker[:, rows] @ weights)
     cross = np.array(columns) @ np.array(columns).T
-    found = cr2(design, fit, clusters)
-    assert found.std_error == pytest.approx(np.sqrt(total), rel=1e-10)
-    assert found.df == pytest.approx(np.trace(cross) ** 2 / (cross**2).sum(), rel=1e-10)
+    robust = cr2(design, fit, clusters)
+    assert robust.std_error == pytest.approx(np.sqrt(total), rel=1e-10)
+    assert robust.df == pytest.approx(np.trace(cross) ** 2 / (cross**2).sum(), rel=1e-10)
 
 
 def test_cr2_holds_its_level_where_classical_errors_do_not() -> None:
@@ -258,9 +258,9 @@ def test_wrong_input_is_refused() -> None:
 
 def test_rows_carry_the_uniform_columns() -> None:
     row = {"scheme": "iou", **Estimate(estimate=1.0, n=5).row("slope"), "extra": 2}
-    found = estimates_table([row], ["scheme"], ["extra"])
-    assert list(found.columns) == ["scheme", *ESTIMATE_COLUMNS, "extra"]
-    assert found["n"].dtype == "int64"
-    assert found["estimate"].dtype == "float64"
+    table = estimates_table([row], ["scheme"], ["extra"])
+    assert list(table.columns) == ["scheme", *ESTIMATE_COLUMNS, "extra"]
+    assert table["n"].dtype == "int64"
+    assert table["estimate"].dtype == "float64"
     empty = estimates_table([], ["scheme"])
     assert list(empty.columns) == ["scheme", *ESTIMATE_COLUMNS]

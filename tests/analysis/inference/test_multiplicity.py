@@ -27,8 +27,8 @@ p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("method", PEERS)
 def test_agrees_with_r(family: dict[str, Any], method: Adjustment) -> None:
-    found = adjust(np.array(family["p"], dtype=float), method, size=family["size"])
-    np.testing.assert_allclose(found, np.array(family[method], dtype=float), rtol=1e-10)
+    adjusted = adjust(np.array(family["p"], dtype=float), method, size=family["size"])
+    np.testing.assert_allclose(adjusted, np.array(family[method], dtype=float), rtol=1e-10)
 
 
 @pytest.mark.parametrize("method", PEERS)
@@ -37,9 +37,9 @@ def test_agrees_with_r(family: dict[str, Any], method: Adjustment) -> None:
 def test_tests_that_were_not_run_count_as_p_of_one(method: Adjustment, p_values: list[float],
                                                    missing: int) -> None:
     padded = multipletests([*p_values, *[1.0] * missing], method=PEERS[method])[1]
-    found = adjust([*p_values, *[np.nan] * missing], method)
-    np.testing.assert_allclose(found[:len(p_values)], padded[:len(p_values)], rtol=1e-12)
-    assert np.isnan(found[len(p_values):]).all()
+    adjusted = adjust([*p_values, *[np.nan] * missing], method)
+    np.testing.assert_allclose(adjusted[:len(p_values)], padded[:len(p_values)], rtol=1e-12)
+    assert np.isnan(adjusted[len(p_values):]).all()
 
 
 @pytest.mark.parametrize("method", ADJUSTMENTS)
@@ -47,10 +47,10 @@ def test_tests_that_were_not_run_count_as_p_of_one(method: Adjustment, p_values:
 @settings(deadline=None, max_examples=40)
 def test_adjusting_keeps_the_order_and_never_lowers(method: Adjustment, p_values: list[float],
                                                     more: int) -> None:
-    found = adjust(p_values, method, size=len(p_values) + more)
-    assert (found >= p_values).all()
-    assert (found <= 1).all()
-    assert (np.diff(found[np.argsort(p_values, kind="stable")]) >= 0).all()
+    adjusted = adjust(p_values, method, size=len(p_values) + more)
+    assert (adjusted >= p_values).all()
+    assert (adjusted <= 1).all()
+    assert (np.diff(adjusted[np.argsort(p_values, kind="stable")]) >= 0).all()
 
 
 @given(p_values=p_lists)
@@ -67,8 +67,8 @@ def test_bonferroni_keeps_the_familywise_error() -> None:
     for _ in range(2000):
         p_values = generator.uniform(size=4)
         for method in rejected:
-            found = adjust(p_values, method)  # type: ignore[arg-type]
-            rejected[method] += int((found < 0.05).any())
+            adjusted = adjust(p_values, method)  # type: ignore[arg-type]
+            rejected[method] += int((adjusted < 0.05).any())
     assert rejected["bonferroni"] / 2000 == pytest.approx(1 - (1 - 0.0125) ** 4, abs=0.015)
     assert rejected["holm"] == rejected["bonferroni"]
     assert rejected["none"] / 2000 == pytest.approx(1 - 0.95**4, abs=0.03)
@@ -77,10 +77,10 @@ def test_bonferroni_keeps_the_familywise_error() -> None:
 def test_families_are_adjusted_each_by_its_own_size() -> None:
     table = pd.DataFrame({"p_value": [0.01, 0.02, np.nan, 0.3], "note": list("abcd")})
     families = pd.Series(["iou", "iou", "iou", "pooled"])
-    found = adjust_families(table, families, "bonferroni", {"iou": 4, "pooled": 1})
-    np.testing.assert_allclose(found["p_adjusted"], [0.04, 0.08, np.nan, 0.3])
-    assert found["family"].tolist() == ["iou (4 tests)"] * 3 + ["pooled (1 test)"]
-    assert set(found["adjustment"]) == {"bonferroni"}
+    adjusted = adjust_families(table, families, "bonferroni", {"iou": 4, "pooled": 1})
+    np.testing.assert_allclose(adjusted["p_adjusted"], [0.04, 0.08, np.nan, 0.3])
+    assert adjusted["family"].tolist() == ["iou (4 tests)"] * 3 + ["pooled (1 test)"]
+    assert set(adjusted["adjustment"]) == {"bonferroni"}
     assert "p_adjusted" not in table.columns
 
 

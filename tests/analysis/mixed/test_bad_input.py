@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 
 from saltrust.analysis.mixed.formula import parse
-from saltrust.analysis.mixed.frame import read_scores
 from saltrust.analysis.mixed.model import mixed_model
+from saltrust.analysis.mixed.options import Contrasts, Fitting
+from saltrust.analysis.mixed.scores_table import read_scores
 from saltrust.errors import DataError, SaltrustError, UsageError
 
 FORMULA = "auprc ~ explainer + (1|image)"
+BUILTIN = Fitting(engine="builtin")
 ROWS = np.arange(24)
 
 
@@ -47,7 +49,7 @@ def table(**columns: object) -> pd.DataFrame:
 ])
 def test_data_that_cannot_be_fitted(data: pd.DataFrame, formula: str, words: str) -> None:
     with pytest.raises(DataError, match=words) as caught:
-        mixed_model(data, formula, engine="builtin")
+        mixed_model(data, formula, fitting=BUILTIN)
     assert "\n" not in str(caught.value)
 
 
@@ -56,7 +58,7 @@ def test_a_perfect_fit_of_crossed_intercepts_is_seen_too() -> None:
     data = pd.DataFrame({"a": index % 12, "b": index // 12,
                          "y": np.sin(index % 12) + np.cos(index // 12)})
     with pytest.raises(DataError, match="perfect fit"):
-        mixed_model(data, "y ~ 1 + (1|a) + (1|b)", engine="builtin")
+        mixed_model(data, "y ~ 1 + (1|a) + (1|b)", fitting=BUILTIN)
 
 
 def test_fewer_groups_than_effects_are_fitted_with_a_warning(
@@ -65,7 +67,7 @@ def test_fewer_groups_than_effects_are_fitted_with_a_warning(
     data = pd.DataFrame({"image": np.repeat(["x", "y", "z"], 9), "auprc": rng.normal(size=27),
                          "explainer": np.tile([f"e{i}" for i in range(9)], 3)})
     with caplog.at_level("WARNING", "saltrust"):
-        result = mixed_model(data, FORMULA, engine="builtin")
+        result = mixed_model(data, FORMULA, fitting=BUILTIN)
     assert "image rests on 3 groups, fewer than the 9 fixed effects" in caplog.text
     assert len(result.tables["contrasts"]) == 36
     assert result.tables["contrasts"].notna().all(axis=None)
@@ -74,23 +76,46 @@ def test_fewer_groups_than_effects_are_fitted_with_a_warning(
 @pytest.mark.parametrize(("formula", "options", "words"), [
     ("auprc ~ explaner + (1|image)", {}, "'explaner'.* did you mean 'explainer'"),
     (FORMULA, {"over": "image"}, "'image' is no fixed effect"),
-    (FORMULA, {"control": "z"}, "no level 'z'; known are: a, b, c"),
-    (FORMULA, {"adjust": "dunnett"}, "--control"),
-    (FORMULA, {"adjust": "tukey", "control": "a"}, "--posthoc tukey"),
-    (FORMULA, {"adjust": "tukei"}, "adjust = 'tukei'.*'tukey'"),
-    (FORMULA, {"df": "kenward-roger", "reml": False}, "defined for REML"),
-    (FORMULA, {"df": "welch"}, "df = 'welch'"),
-    (FORMULA, {"engine": "r"}, "engine = 'r'"),
+    (FORMULA, {"contrasts": Contrasts(control="z")}, "no level 'z'; known are: a, b, c"),
+    (FORMULA, {"contrasts": Contrasts(adjustment="dunnett")}, "--control"),
+    (FORMULA, {"contrasts": Contrasts(adjustment="tukey", control="a")}, "--posthoc tukey"),
     (FORMULA, {"confidence_level": 1.5}, "confidence"),
-    ("auprc ~ 1 + (1|image)", {"posthoc": "tukey"}, "no fixed effect but the intercept"),
-    ("auprc ~ explainer + reader + (1|image)", {"posthoc": "tukey"},
+    (FORMULA, {"only": {"explaner": ["a"]}}, "no column 'explaner' to choose rows by"),
+    ("auprc ~ 1 + (1|image)", {"contrasts": Contrasts(posthoc="tukey")},
+     "no fixed effect but the intercept"),
+    ("auprc ~ explainer + reader + (1|image)", {"contrasts": Contrasts(posthoc="tukey")},
      "--over explainer or --over reader"),
-    ("auprc ~ age + (1|image)", {"control": "1"}, "all numeric"),
+    ("auprc ~ age + (1|image)", {"contrasts": Contrasts(control="1")}, "all numeric"),
 ])
 def test_wrong_calls(formula: str, options: dict[str, object], words: str) -> None:
     data = table(reader=np.array(["r", "s"])[ROWS % 2], age=ROWS % 5)
     with pytest.raises(UsageError, match=words):
-        mixed_model(data, formula, **{"engine": "builtin", **options})  # type: ignore[arg-type]
+        mixed_model(data, formula, **{"fitting": BUILTIN, **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kind", "options", "words"), [
+    (Contrasts, {"adjustment": "tukei"}, "adjustment 'tukei'.*'tukey'"),
+    (Contrasts, {"posthoc": "control"}, "posthoc 'control'.*tukey"),
+    (Fitting, {"df": "kenward-roger", "reml": False}, "defined for REML"),
+    (Fitting, {"df": "welch"}, "df 'welch'"),
+    (Fitting, {"engine": "r"}, "engine 'r'"),
+])
+def test_wrong_options(kind: type[Contrasts | Fitting], options: dict[str, object], words: str
+                       ) -> None:
+    with pytest.raises(UsageError, match=words):
+        kind(**options)  # type: ignore[arg-type]
+
+
+def test_rows_of_a_table_are_chosen_by_a_value_or_several() -> None:
+    data = table(model=["net", None, "net"] * 8, fold=ROWS // 12)
+    for only, kept in (({"fold": 1}, data["fold"] == 1), ({"model": "net"}, data["model"] == "net"),
+                       ({"model": ["", "net"], "fold": [0]}, data["fold"] == 0)):
+        chosen = mixed_model(data, FORMULA, only=only, fitting=BUILTIN)
+        expected = mixed_model(data[kept], FORMULA, fitting=BUILTIN)
+        pd.testing.assert_frame_equal(chosen.tables["contrasts"], expected.tables["contrasts"])
+    assert chosen.meta["only"] == {"model": ["", "net"], "fold": [0]}
+    with pytest.raises(DataError, match="no row of the table has model 'nut'; did you mean 'net'"):
+        mixed_model(data, FORMULA, only={"model": "nut"}, fitting=BUILTIN)
 
 
 @pytest.mark.parametrize(("content", "words"), [
@@ -106,8 +131,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: bytes, words: str) -
     path = tmp_path / "scores.csv"
     path.write_bytes(content)
     with pytest.raises(SaltrustError, match=words) as caught:
-        formula = parse(FORMULA)
-        mixed_model(read_scores(path, formula), FORMULA, where=str(path))
+        mixed_model(path, FORMULA)
     assert "scores.csv" in str(caught.value)
 
 
@@ -120,17 +144,17 @@ def test_text_is_read_as_it_stands(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text('\ufeff"auprc","explainer","image",\n0.5,"Grad, plain",007,\n,NA,7,\n'
                     '1e-3," x",07,\n', encoding="utf-8")
-    found = read_scores(path, parse(FORMULA))
-    assert found["explainer"].tolist()[::2] == ["Grad, plain", " x"]
-    assert found["image"].tolist() == ["007", "7", "07"]
-    assert found.isna().sum().to_dict() == {"auprc": 1, "explainer": 1, "image": 0}
+    text = read_scores(path, parse(FORMULA))
+    assert text["explainer"].tolist()[::2] == ["Grad, plain", " x"]
+    assert text["image"].tolist() == ["007", "7", "07"]
+    assert text.isna().sum().to_dict() == {"auprc": 1, "explainer": 1, "image": 0}
 
 
 def test_empty_cells_of_a_design_leave_their_means_null_with_a_reason() -> None:
     data = table(reader=np.array(["r", "s"])[ROWS // 2 % 2])
     data = data[(data["explainer"] != "b") | (data["reader"] != "s")]
     result = mixed_model(data, "auprc ~ explainer * reader + (1|image)", over="explainer",
-                         engine="builtin")
+                         fitting=BUILTIN)
     means = result.tables["means"].set_index("level")
     assert means["estimate"].isna().to_dict() == {"a": False, "b": True, "c": False}
     assert "no rows" in str(means.loc["b", "note"])

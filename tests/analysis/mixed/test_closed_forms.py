@@ -10,9 +10,10 @@ import pytest
 from scipy import stats
 
 from saltrust.analysis.mixed.model import mixed_model
-from saltrust.analysis.mixed.request import DfMethod
+from saltrust.analysis.mixed.options import Contrasts, Fitting
+from saltrust.choices import DegreesOfFreedom
 
-fit = partial(mixed_model, engine="builtin")
+fit = partial(mixed_model, fitting=Fitting(engine="builtin"))
 
 
 def balanced(levels: int, images: int = 15, seed: int = 3, image_sd: float = 1.0) -> pd.DataFrame:
@@ -41,7 +42,7 @@ def test_two_levels_are_the_paired_t_test() -> None:
 
 
 @pytest.mark.parametrize("method", ["satterthwaite", "kenward-roger"])
-def test_variances_are_the_method_of_moments(method: DfMethod) -> None:
+def test_variances_are_the_method_of_moments(method: DegreesOfFreedom) -> None:
     levels, images = 4, 15
     table = balanced(levels, images)
     y = table["y"].to_numpy().reshape(images, levels)
@@ -49,7 +50,8 @@ def test_variances_are_the_method_of_moments(method: DfMethod) -> None:
     between = levels * ((by_image - grand) ** 2).sum() / (images - 1)
     rest = y - by_image[:, None] - by_level + grand
     within = (rest**2).sum() / ((images - 1) * (levels - 1))
-    tables = fit(table, "y ~ explainer + (1|image)", df=method).tables
+    tables = fit(table, "y ~ explainer + (1|image)",
+                 fitting=Fitting(engine="builtin", df=method)).tables
     np.testing.assert_allclose(tables["random_effects"]["variance"],
                                [(between - within) / levels, within], rtol=1e-9)
     # The F test of the explainers is that of the two-way analysis of variance.
@@ -80,7 +82,7 @@ def test_the_intercept_alone_is_the_t_test_of_the_group_means() -> None:
 
 def test_means_can_be_tested_against_a_constant() -> None:
     table = balanced(3)
-    result = fit(table, "y ~ explainer + (1|image)", against_value=0.5)
+    result = fit(table, "y ~ explainer + (1|image)", contrasts=Contrasts(against_value=0.5))
     means = result.tables["means"]
     np.testing.assert_allclose(means["statistic"],
                                (means["estimate"] - 0.5) / means["std_error"], rtol=1e-12)
@@ -113,9 +115,10 @@ def test_balanced_crossed_variances_are_the_method_of_moments() -> None:
     of_b = a * r * ((y.mean(axis=(0, 2)) - grand) ** 2).sum() / (b - 1)
     rest = y - y.mean(axis=(1, 2), keepdims=True) - y.mean(axis=(0, 2), keepdims=True) + grand
     within = (rest**2).sum() / (y.size - a - b + 1)
-    found = fit(table, "y ~ 1 + (1|a) + (1|b)").tables["random_effects"]
-    np.testing.assert_allclose(found["variance"], [(of_a - within) / (b * r),
-                                                   (of_b - within) / (a * r), within], rtol=1e-8)
+    variances = fit(table, "y ~ 1 + (1|a) + (1|b)").tables["random_effects"]
+    np.testing.assert_allclose(
+        variances["variance"], [(of_a - within) / (b * r), (of_b - within) / (a * r), within],
+        rtol=1e-8)
 
 
 def test_large_offsets_and_tiny_scales_do_not_cancel() -> None:

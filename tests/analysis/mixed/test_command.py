@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from saltrust.analysis.mixed.model import mixed_model_of_file
+from saltrust.analysis.mixed.model import mixed_model
+from saltrust.analysis.mixed.options import Contrasts, Fitting
 from saltrust.cli import main
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,8 +26,8 @@ def run(*arguments: object) -> Result:
 def answer(*arguments: object) -> dict[str, Any]:
     done = run(*arguments, "--engine", "builtin", "--format", "json")
     assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout, parse_constant=pytest.fail)
-    return found
+    printed: dict[str, Any] = json.loads(done.stdout, parse_constant=pytest.fail)
+    return printed
 
 
 @pytest.fixture
@@ -36,9 +37,9 @@ def unbalanced(golden_folder: Path) -> list[object]:
 
 
 def test_json_has_the_tables_and_fields_that_scripts_rest_on(unbalanced: list[object]) -> None:
-    found = answer(*unbalanced, "--posthoc", "tukey", "--over", "explainer")
-    assert set(found) == {"meta", "tables"}
-    tables = found["tables"]
+    printed = answer(*unbalanced, "--posthoc", "tukey", "--over", "explainer")
+    assert set(printed) == {"meta", "tables"}
+    tables = printed["tables"]
     assert {"fixed_effects", "random_effects", "fit", "means", "contrasts"} <= set(tables)
     assert {"group", "variance", "sd"} <= set(tables["random_effects"][0])
     assert {"n", "log_likelihood", "reml", "singular", "engine"} <= set(tables["fit"][0])
@@ -49,7 +50,7 @@ def test_json_has_the_tables_and_fields_that_scripts_rest_on(unbalanced: list[ob
         f"{a} - {b}" for i, a in enumerate(levels) for b in levels[i + 1:]]
     assert tables["fit"][0]["reml"] is True
     assert tables["fit"][0]["singular"] is False
-    assert found["meta"]["n"] == tables["fit"][0]["n"] == 50
+    assert printed["meta"]["n"] == tables["fit"][0]["n"] == 50
 
 
 def test_a_control_gives_the_contrasts_against_it(unbalanced: list[object]) -> None:
@@ -124,8 +125,9 @@ def test_the_r_script_writes_the_same_numbers(golden_folder: Path, tmp_path: Pat
     subprocess.run(["Rscript", str(ROOT / "Rscripts" / "mixed_effects.R"), str(path), formula,
                     "explainer", "UNET", "--df", "kenward-roger", "-o", str(tmp_path)],
                    check=True, capture_output=True)
-    ours = mixed_model_of_file(path, formula, over="explainer", control="UNET", posthoc="tukey",
-                               df="kenward-roger", engine="builtin").tables
+    ours = mixed_model(path, formula, over="explainer",
+                       contrasts=Contrasts(control="UNET", posthoc="tukey"),
+                       fitting=Fitting(df="kenward-roger", engine="builtin")).tables
     for name in ("contrasts", "means", "fixed_effects", "random_effects", "anova", "fit"):
         theirs = pd.read_csv(tmp_path / f"{name}.csv")
         key = next((key for key in ("contrast", "level", "term", "group") if key in theirs), None)
@@ -154,14 +156,14 @@ CHOSEN = ["--where", "condition=trained,baseline", "--where", "model=net,"]
 
 def test_rows_are_chosen_by_their_columns(exported: Path, unbalanced: list[object]) -> None:
     call = ["--scores", exported, "--formula", "auprc ~ explainer + (1|image)"]
-    found = answer(*call, *CHOSEN)
-    assert found["tables"] == answer(*unbalanced)["tables"]
-    assert found["meta"]["only"] == {"condition": ["baseline", "trained"], "model": ["", "net"]}
-    for words, status, said in (
+    printed = answer(*call, *CHOSEN)
+    assert printed["tables"] == answer(*unbalanced)["tables"]
+    assert printed["meta"]["only"] == {"condition": ["baseline", "trained"], "model": ["", "net"]}
+    for words, status, sentence in (
             ("condition", 2, "COLUMN=VALUE"), ("conditoin=x", 2, "did you mean 'condition'"),
             ("condition=traind", 1, "did you mean 'trained'")):
         done = run(*call, "--where", words)
-        assert (done.exit_code, said in done.stderr) == (status, True), done.stderr
+        assert (done.exit_code, sentence in done.stderr) == (status, True), done.stderr
 
 
 @pytest.mark.needs_r
@@ -170,7 +172,8 @@ def test_the_r_script_chooses_the_same_rows(exported: Path, golden_folder: Path,
     formula = "auprc ~ explainer + (1|image)"
     subprocess.run(["Rscript", str(ROOT / "Rscripts" / "mixed_effects.R"), str(exported), formula,
                     "explainer", *CHOSEN, "-o", str(tmp_path)], check=True, capture_output=True)
-    ours = mixed_model_of_file(golden_folder / "unbalanced.csv", formula, engine="builtin").tables
+    ours = mixed_model(golden_folder / "unbalanced.csv", formula,
+                       fitting=Fitting(engine="builtin")).tables
     np.testing.assert_allclose(pd.read_csv(tmp_path / "contrasts.csv")["estimate"],
                                ours["contrasts"]["estimate"], rtol=1e-6)
 

@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from saltrust.analysis.mixed.model import mixed_model, mixed_model_of_file
+from saltrust.analysis.mixed.model import mixed_model
+from saltrust.analysis.mixed.options import Contrasts, Fitting
 from saltrust.analysis.result import Result
+from saltrust.choices import ContrastAdjustment
 
 NAMES = ("sleepstudy", "cake_recipe", "cake_temp", "machines", "machines_nested", "pastes",
          "unbalanced", "singular", "crossed", "nested", "interaction", "missing", "three",
@@ -31,9 +33,9 @@ class Case:
         self.values = values[name]
         self.path = folder / f"{name}.csv"
 
-    def fit(self, **options: Any) -> Result:
-        return mixed_model_of_file(self.path, self.values["formula"],
-                                   over=self.values["factor"], engine="builtin", **options)
+    def fit(self, contrasts: Contrasts = Contrasts(), **fitting: Any) -> Result:
+        return mixed_model(self.path, self.values["formula"], over=self.values["factor"],
+                           contrasts=contrasts, fitting=Fitting(engine="builtin", **fitting))
 
 
 @pytest.fixture(params=NAMES)
@@ -47,28 +49,28 @@ def plain_case(request: pytest.FixtureRequest, golden: dict[str, Any], golden_fo
     return Case(request.param, golden, golden_folder)
 
 
-def close(found: npt.ArrayLike, expected: npt.ArrayLike, scale: npt.ArrayLike = 0.0,
+def close(actual: npt.ArrayLike, expected: npt.ArrayLike, scale: npt.ArrayLike = 0.0,
           limit: float = 1e-6) -> None:
-    one, two = np.asarray(found, dtype=float), np.asarray(expected, dtype=float)
+    one, two = np.asarray(actual, dtype=float), np.asarray(expected, dtype=float)
     gap = np.abs(one - two) / np.maximum(np.abs(two), np.maximum(scale, 1e-300))
     assert gap.max() < limit, gap.max()
 
 
-def close_p(found: pd.Series[float], expected: list[float], rtol: float = 2e-6) -> None:
+def close_p(actual: pd.Series[float], expected: list[float], rtol: float = 2e-6) -> None:
     """R's studentized range has an absolute error of 1e-9."""
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=2e-9)
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=2e-9)
 
 
 def test_fixed_effects(case: Case) -> None:
     for key, options in (("fixed", {}), ("fixed_kr", {"df": "kenward-roger"}),
                          ("fixed_ML", {"reml": False})):
         expected = case.values[key]
-        found = case.fit(**options).tables["fixed_effects"]
-        assert found["term"].tolist() == expected["term"]
-        close(found["estimate"], expected["estimate"], expected["se"])
-        close(found["std_error"], expected["se"])
-        close(found["df"], expected["df"])
-        close_p(found["p_value"], expected["p"])
+        actual = case.fit(**options).tables["fixed_effects"]
+        assert actual["term"].tolist() == expected["term"]
+        close(actual["estimate"], expected["estimate"], expected["se"])
+        close(actual["std_error"], expected["se"])
+        close(actual["df"], expected["df"])
+        close_p(actual["p_value"], expected["p"])
 
 
 def test_variances_and_likelihood(case: Case) -> None:
@@ -95,68 +97,69 @@ def test_extreme_scales(case: Case, scale: float, shift: float) -> None:
     table = pd.read_csv(case.path, dtype=object)
     response = formula.split(" ~ ")[0]
     table[response] = scale * table[response].astype(float) + shift
-    found = mixed_model(table, formula, over=case.values["factor"], engine="builtin").tables
+    actual = mixed_model(table, formula, over=case.values["factor"],
+                        fitting=Fitting(engine="builtin")).tables
     expected = case.values["fixed"]
     limit = 1e-6 if not shift else 1e-5
-    close(found["fixed_effects"]["df"], expected["df"], limit=limit)
-    close(found["fixed_effects"]["std_error"], scale * np.array(expected["se"]), limit=limit)
+    close(actual["fixed_effects"]["df"], expected["df"], limit=limit)
+    close(actual["fixed_effects"]["std_error"], scale * np.array(expected["se"]), limit=limit)
     pairs = case.values["pairs_tukey_satt"]
-    close(found["contrasts"]["statistic"], pairs["t"], 1.0, limit)
-    np.testing.assert_allclose(found["contrasts"]["p_adjusted"], pairs["p"], rtol=2e-5, atol=2e-9)
+    close(actual["contrasts"]["statistic"], pairs["t"], 1.0, limit)
+    np.testing.assert_allclose(actual["contrasts"]["p_adjusted"], pairs["p"], rtol=2e-5, atol=2e-9)
 
 
 @pytest.mark.parametrize("df", ["satt", "kr"])
 def test_tests_of_terms(case: Case, df: str) -> None:
     expected = case.values[f"anova_{df}"]
-    found = case.fit(df=DF[df]).tables["anova"]
-    assert found["term"].tolist() == expected["term"]
-    close(found["statistic"], expected["F"])
-    close(found["df_numerator"], expected["NumDF"])
-    close(found["df_denominator"], expected["DenDF"])
-    close_p(found["p_value"], expected["p"])
+    actual = case.fit(df=DF[df]).tables["anova"]
+    assert actual["term"].tolist() == expected["term"]
+    close(actual["statistic"], expected["F"])
+    close(actual["df_numerator"], expected["NumDF"])
+    close(actual["df_denominator"], expected["DenDF"])
+    close_p(actual["p_value"], expected["p"])
 
 
 @pytest.mark.parametrize("df", ["satt", "kr"])
 def test_marginal_means(case: Case, df: str) -> None:
     expected = case.values[f"emmeans_{df}"]
-    found = case.fit(df=DF[df]).tables["means"]
-    assert found["level"].tolist() == expected["level"] == case.values["levels"]
-    close(found["estimate"], expected["emmean"], expected["se"])
-    close(found["std_error"], expected["se"])
-    close(found["df"], expected["df"])
-    close(found["conf_low"], expected["lo"], expected["se"])
-    close(found["conf_high"], expected["hi"], expected["se"])
+    actual = case.fit(df=DF[df]).tables["means"]
+    assert actual["level"].tolist() == expected["level"] == case.values["levels"]
+    close(actual["estimate"], expected["emmean"], expected["se"])
+    close(actual["std_error"], expected["se"])
+    close(actual["df"], expected["df"])
+    close(actual["conf_low"], expected["lo"], expected["se"])
+    close(actual["conf_high"], expected["hi"], expected["se"])
 
 
-def check_contrasts(found: pd.DataFrame, expected: dict[str, Any], factor: str) -> None:
+def check_contrasts(actual: pd.DataFrame, expected: dict[str, Any], factor: str) -> None:
     # emmeans writes the factor's name before levels that are numbers.
-    assert found["contrast"].tolist() == [
+    assert actual["contrast"].tolist() == [
         name.replace(factor, "") if name[-1].isdigit() else name for name in expected["contrast"]]
-    close(found["estimate"], expected["estimate"], expected["se"])
-    close(found["std_error"], expected["se"])
-    close(found["df"], expected["df"])
-    close(found["statistic"], expected["t"], 1.0)
+    close(actual["estimate"], expected["estimate"], expected["se"])
+    close(actual["std_error"], expected["se"])
+    close(actual["df"], expected["df"])
+    close(actual["statistic"], expected["t"], 1.0)
     # R's ptukey and qtukey are less exact at 3 degrees of freedom.
     few = min(expected["df"]) < 5
     limit = 2e-5 if few else 1e-6
-    close(found["conf_low"], expected["lo"], expected["se"], limit)
-    close(found["conf_high"], expected["hi"], expected["se"], limit)
-    close_p(found["p_adjusted"], expected["p"], 1e-5 if few else 2e-6)
+    close(actual["conf_low"], expected["lo"], expected["se"], limit)
+    close(actual["conf_high"], expected["hi"], expected["se"], limit)
+    close_p(actual["p_adjusted"], expected["p"], 1e-5 if few else 2e-6)
 
 
 @pytest.mark.parametrize("df", ["satt", "kr"])
 @pytest.mark.parametrize("adjust", ["tukey", "none", "bonferroni", "holm", "sidak"])
-def test_all_pairs(case: Case, df: str, adjust: str) -> None:
-    found = case.fit(df=DF[df], posthoc="tukey", adjust=adjust).tables["contrasts"]
-    check_contrasts(found, case.values[f"pairs_{adjust}_{df}"], case.values["factor"])
+def test_all_pairs(case: Case, df: str, adjust: ContrastAdjustment) -> None:
+    actual = case.fit(Contrasts(posthoc="tukey", adjustment=adjust), df=DF[df]).tables["contrasts"]
+    check_contrasts(actual, case.values[f"pairs_{adjust}_{df}"], case.values["factor"])
 
 
 @pytest.mark.parametrize("df", ["satt", "kr"])
 @pytest.mark.parametrize("adjust", ["dunnett", "none", "bonferroni", "holm", "sidak"])
-def test_against_a_control(case: Case, df: str, adjust: str) -> None:
-    found = case.fit(df=DF[df], control=case.values["control"], adjust=adjust)
+def test_against_a_control(case: Case, df: str, adjust: ContrastAdjustment) -> None:
+    actual = case.fit(Contrasts(control=case.values["control"], adjustment=adjust), df=DF[df])
     name = "dunnettx" if adjust == "dunnett" else adjust
-    check_contrasts(found.tables["contrasts"], case.values[f"dunnett_{name}_{df}"],
+    check_contrasts(actual.tables["contrasts"], case.values[f"dunnett_{name}_{df}"],
                     case.values["factor"])
 
 
@@ -165,17 +168,18 @@ def test_against_a_control(case: Case, df: str, adjust: str) -> None:
 def test_the_exact_test_against_a_control(name: str, golden: dict[str, Any], golden_folder: Path,
                                           ) -> None:
     case = Case(name, golden, golden_folder)
-    found = case.fit(control=case.values["control"], adjust="single-step")
-    np.testing.assert_allclose(found.tables["contrasts"]["p_adjusted"],
+    actual = case.fit(Contrasts(control=case.values["control"], adjustment="single-step"))
+    np.testing.assert_allclose(actual.tables["contrasts"]["p_adjusted"],
                                case.values["dunnett_mvt_satt"]["p"], rtol=0, atol=2e-3)
 
 
 def test_single_step_z_tests_of_multcomp(plain_case: Case) -> None:
-    found = plain_case.fit(df="asymptotic", adjust="single-step").tables["contrasts"]
+    fitted = plain_case.fit(Contrasts(adjustment="single-step"), df="asymptotic")
+    actual = fitted.tables["contrasts"]
     expected = plain_case.values["glht_tukey"]
     # multcomp writes B - A where emmeans writes A - B, in the same order.
-    assert found["contrast"].tolist() == [
+    assert actual["contrast"].tolist() == [
         " - ".join(reversed(name.split(" - "))) for name in expected["contrast"]]
-    close(-found["estimate"], expected["estimate"], expected["se"])
-    close(-found["statistic"], expected["z"], 1.0)
-    np.testing.assert_allclose(found["p_adjusted"], expected["p"], rtol=0, atol=2e-3)
+    close(-actual["estimate"], expected["estimate"], expected["se"])
+    close(-actual["statistic"], expected["z"], 1.0)
+    np.testing.assert_allclose(actual["p_adjusted"], expected["p"], rtol=0, atol=2e-3)

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saltrust.analysis.mixed.model import mixed_model
+from saltrust.analysis.mixed.options import Contrasts, Fitting
 from saltrust.analysis.result import Result
+from saltrust.choices import ContrastAdjustment, words
 
 FORMULAS = ("auprc ~ explainer + (1|image)", "auprc ~ explainer + age + (1|image)",
             "auprc ~ explainer + (1|image) + (1|age)")
@@ -20,8 +22,10 @@ SETTINGS = settings(deadline=None, max_examples=15,
 UNITS = ["estimate", "std_error", "conf_low", "conf_high"]
 
 
-def fit(table: pd.DataFrame, formula: str, **options: Any) -> Result:
-    return mixed_model(table, formula, over="explainer", engine="builtin", **options)
+def fit(table: pd.DataFrame, formula: str, contrasts: Contrasts = Contrasts(),
+        **fitting: Any) -> Result:
+    return mixed_model(table, formula, over="explainer", contrasts=contrasts,
+                       fitting=Fitting(engine="builtin", **fitting))
 
 
 @SETTINGS
@@ -110,18 +114,19 @@ def test_an_added_image_with_one_missing_score_is_still_used(scores: pd.DataFram
 
 
 def test_adjusted_p_values_are_ordered_as_theory_has_it(scores: pd.DataFrame) -> None:
-    found = {adjust: fit(scores, FORMULAS[0], adjust=adjust).tables["contrasts"]
-             for adjust in ("none", "tukey", "sidak", "holm", "bonferroni", "single-step")}
-    raw = found["none"]["p_adjusted"].to_numpy()
-    np.testing.assert_array_equal(raw, found["none"]["p_value"])
-    bonferroni = found["bonferroni"]["p_adjusted"].to_numpy()
+    adjusted_by = {adjust: fit(scores, FORMULAS[0], Contrasts(adjustment=adjust)
+                               ).tables["contrasts"]
+                   for adjust in words(ContrastAdjustment) if adjust != "dunnett"}
+    raw = adjusted_by["none"]["p_adjusted"].to_numpy()
+    np.testing.assert_array_equal(raw, adjusted_by["none"]["p_value"])
+    bonferroni = adjusted_by["bonferroni"]["p_adjusted"].to_numpy()
     np.testing.assert_allclose(bonferroni, np.minimum(3 * raw, 1), rtol=1e-12)
     for adjust in ("tukey", "sidak", "holm", "single-step"):
-        adjusted = found[adjust]["p_adjusted"].to_numpy()
+        adjusted = adjusted_by[adjust]["p_adjusted"].to_numpy()
         assert (raw <= adjusted).all()
         assert (adjusted <= bonferroni + 1e-12).all()
     for adjust in ("none", "tukey", "sidak", "bonferroni", "single-step"):
-        table = found[adjust]
+        table = adjusted_by[adjust]
         # An interval excludes zero just where its p-value is below 5%.
         excluded = (table["conf_low"] > 0) | (table["conf_high"] < 0)
         assert (excluded == (table["p_adjusted"] < 0.05)).all()

@@ -87,11 +87,11 @@ def test_borders_count_and_fill_components(mask: Mask) -> None:
     assert sorted(borders.area[outer].tolist()) == sorted(filled)
     # Filled components less their holes are the mask, islands in holes counted again.
     contours = pixel_contours(borders)
-    own = {int(labels[tuple(contours.points(k)[0])]): int(borders.area[k])
+    net_area = {int(labels[tuple(contours.points(k)[0])]): int(borders.area[k])
            for k in np.flatnonzero(outer).tolist()}
     for k in np.flatnonzero(borders.hole).tolist():
-        own[int(labels[tuple(contours.points(k)[0])])] -= int(borders.area[k])
-    assert sum(own.values()) == np.count_nonzero(mask)
+        net_area[int(labels[tuple(contours.points(k)[0])])] -= int(borders.area[k])
+    assert sum(net_area.values()) == np.count_nonzero(mask)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (4, 9), (30, 2)])

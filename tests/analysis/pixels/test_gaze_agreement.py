@@ -17,7 +17,7 @@ from saltrust.analysis.pixels.gaze_agreement import (
     agreement,
     auc_shuffled,
     fixated_pixels,
-    standardise,
+    standardize,
 )
 from saltrust.errors import DataError
 
@@ -37,32 +37,32 @@ def scene(seed: int, k: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(4))
 def test_against_independent_implementations(seed: int) -> None:
     heatmap, gaze, fixated = scene(seed)
-    found = agreement(heatmap, gaze, fixated)
+    measures = agreement(heatmap, gaze, fixated)
     for k in range(len(gaze)):
         q = gaze[k] / gaze[k].sum()
         p = heatmap - heatmap.min()
         p /= p.sum()
-        assert found.correlation[k] == pytest.approx(stats.pearsonr(
+        assert measures.correlation[k] == pytest.approx(stats.pearsonr(
             heatmap.ravel(), gaze[k].ravel()).statistic, abs=1e-12)
         unit = (heatmap - heatmap.min()) / np.ptp(heatmap)
         other = (gaze[k] - gaze[k].min()) / np.ptp(gaze[k])
-        assert found.ssim[k] == pytest.approx(structural_similarity(
+        assert measures.ssim[k] == pytest.approx(structural_similarity(
             unit, other, data_range=1.0, gaussian_weights=True, use_sample_covariance=False),
             abs=1e-9)
-        assert found.similarity[k] == pytest.approx(1 - np.abs(p - q).sum() / 2, abs=1e-12)
-        assert found.auc_judd[k] == pytest.approx(
+        assert measures.similarity[k] == pytest.approx(1 - np.abs(p - q).sum() / 2, abs=1e-12)
+        assert measures.auc_judd[k] == pytest.approx(
             roc_auc_score(fixated[k].ravel(), heatmap.ravel()), abs=1e-12)
-        assert found.nss[k] == pytest.approx(stats.zscore(heatmap, axis=None)[fixated[k]].mean(),
+        assert measures.nss[k] == pytest.approx(stats.zscore(heatmap, axis=None)[fixated[k]].mean(),
                                              abs=1e-12)
 
 
 def test_divergence_is_scipys_where_both_densities_are_positive() -> None:
     rng = np.random.default_rng(1)
     heatmap, gaze = rng.uniform(0.2, 1, SIZE), rng.uniform(0.2, 1, (2, *SIZE))
-    found = agreement(heatmap, gaze, gaze > 0.9)
+    measures = agreement(heatmap, gaze, gaze > 0.9)
     for k in range(2):
         # scipy's entropy normalises both to densities itself.
-        assert found.kl[k] == pytest.approx(stats.entropy(gaze[k].ravel(), heatmap.ravel()),
+        assert measures.kl[k] == pytest.approx(stats.entropy(gaze[k].ravel(), heatmap.ravel()),
                                             abs=1e-10)
 
 
@@ -71,22 +71,22 @@ def test_divergence_where_the_map_is_zero_is_large_and_finite() -> None:
     heatmap[0, 0] = 1
     gaze = np.zeros((1, *SIZE))
     gaze[0, 10, 10] = 1
-    found = agreement(heatmap, gaze, gaze > 0)
+    measures = agreement(heatmap, gaze, gaze > 0)
     # All of the gaze lies where the map has nothing: log(1 / eps).
-    assert found.kl[0] == pytest.approx(-np.log(np.finfo(float).eps), rel=1e-12)
-    assert found.similarity[0] == 0
+    assert measures.kl[0] == pytest.approx(-np.log(np.finfo(float).eps), rel=1e-12)
+    assert measures.similarity[0] == 0
 
 
 def test_a_map_agrees_perfectly_with_itself_and_not_with_its_negative() -> None:
     _, gaze, fixated = scene(7, k=1)
     for factor, shift in ((1.0, 0.0), (1e-30, 0.0), (1e30, 0.0), (4.0, -9.0)):
-        found = agreement(factor * gaze[0] + shift, gaze, fixated)
-        assert found.correlation[0] == pytest.approx(1)
-        assert found.ssim[0] == pytest.approx(1)
-        assert found.auc_judd[0] == 1
+        measures = agreement(factor * gaze[0] + shift, gaze, fixated)
+        assert measures.correlation[0] == pytest.approx(1)
+        assert measures.ssim[0] == pytest.approx(1)
+        assert measures.auc_judd[0] == 1
         if shift == 0:
-            assert found.similarity[0] == pytest.approx(1)
-            assert found.kl[0] == pytest.approx(0, abs=1e-9)
+            assert measures.similarity[0] == pytest.approx(1)
+            assert measures.kl[0] == pytest.approx(0, abs=1e-9)
     worst = agreement(-gaze[0], gaze, fixated)
     assert worst.correlation[0] == pytest.approx(-1)
     assert worst.auc_judd[0] == 0
@@ -99,14 +99,14 @@ def test_a_gaussian_against_a_shifted_gaussian_has_its_closed_form() -> None:
     row = np.exp(-0.5 * ((np.arange(n) - 95) / s) ** 2)
     moved = np.exp(-0.5 * ((np.arange(n) - 95 - d) / s) ** 2)
     column = np.exp(-0.5 * ((np.arange(n) - 100) / s) ** 2)
-    found = agreement(np.outer(column, row), np.outer(column, moved)[None],
+    measures = agreement(np.outer(column, row), np.outer(column, moved)[None],
                       np.outer(column, moved)[None] > 0.5)
-    assert found.kl[0] == pytest.approx(d**2 / (2 * s**2), rel=1e-6)
-    assert found.similarity[0] == pytest.approx(2 * stats.norm.cdf(-d / (2 * s)), abs=2e-4)
+    assert measures.kl[0] == pytest.approx(d**2 / (2 * s**2), rel=1e-6)
+    assert measures.similarity[0] == pytest.approx(2 * stats.norm.cdf(-d / (2 * s)), abs=2e-4)
     # Correlation of the densities' fluctuations about their means, by the Gaussian integral.
     a, b = n * n, 2 * np.pi * s**2
     expected = (np.pi * s**2 * np.exp(-d**2 / (4 * s**2)) - b**2 / a) / (np.pi * s**2 - b**2 / a)
-    assert found.correlation[0] == pytest.approx(expected, rel=1e-6)
+    assert measures.correlation[0] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("broken", ["flat", "zero", "nan", "inf"])
@@ -115,13 +115,14 @@ def test_a_map_without_information_gets_what_chance_gets(broken: str) -> None:
     heatmap = np.full(SIZE, {"flat": 0.7, "zero": 0.0, "nan": np.nan, "inf": 1.0}[broken])
     if broken == "inf":
         heatmap[3, 3] = np.inf
-    found = agreement(heatmap, gaze, fixated)
-    assert found.correlation.tolist() == found.ssim.tolist() == found.nss.tolist() == [0, 0, 0]
-    assert found.auc_judd.tolist() == [0.5] * 3
+    measures = agreement(heatmap, gaze, fixated)
+    for measure in (measures.correlation, measures.ssim, measures.nss):
+        assert measure.tolist() == [0, 0, 0]
+    assert measures.auc_judd.tolist() == [0.5] * 3
     q = gaze / gaze.sum(axis=(1, 2), keepdims=True)
-    np.testing.assert_allclose(found.similarity,
+    np.testing.assert_allclose(measures.similarity,
                                np.minimum(q, 1 / heatmap.size).sum(axis=(1, 2)))
-    assert np.isfinite(found.kl).all()
+    assert np.isfinite(measures.kl).all()
     assert auc_shuffled(heatmap, fixated[0], fixated[1:].sum(axis=0)) == 0.5
 
 
@@ -138,9 +139,9 @@ def test_what_is_no_gaze_is_refused(wrong: float) -> None:
 
 def test_without_fixations_only_the_heatmap_is_compared() -> None:
     heatmap, gaze, fixated = scene(0, k=1)
-    found = agreement(heatmap, gaze, np.zeros_like(fixated))
-    assert np.isnan([found.auc_judd[0], found.nss[0]]).all()
-    assert np.isfinite(found.correlation[0])
+    measures = agreement(heatmap, gaze, np.zeros_like(fixated))
+    assert np.isnan([measures.auc_judd[0], measures.nss[0]]).all()
+    assert np.isfinite(measures.correlation[0])
     assert np.isnan(auc_shuffled(heatmap, np.zeros(SIZE, bool), np.ones(SIZE)))
     assert np.isnan(auc_shuffled(heatmap, fixated[0], np.zeros(SIZE)))
 
@@ -150,16 +151,16 @@ def test_without_fixations_only_the_heatmap_is_compared() -> None:
 def test_the_shuffled_auc_is_the_expectation_over_all_pairs(seed: int) -> None:
     rng = np.random.default_rng(seed)
     heatmap = rng.integers(0, 5, (5, 6)).astype(float)
-    own = rng.random((5, 6)) < 0.2
-    own[0, 0] = True
+    viewed = rng.random((5, 6)) < 0.2
+    viewed[0, 0] = True
     others = rng.poisson(0.5, (5, 6))
     others[1, 1] += 1
     negatives = np.repeat(heatmap.ravel(), others.ravel())
-    wins = [np.mean((value > negatives) + 0.5 * (value == negatives)) for value in heatmap[own]]
+    wins = [np.mean((value > negatives) + 0.5 * (value == negatives)) for value in heatmap[viewed]]
     if np.ptp(heatmap) == 0:
-        assert auc_shuffled(heatmap, own, others) == 0.5
+        assert auc_shuffled(heatmap, viewed, others) == 0.5
     else:
-        assert auc_shuffled(heatmap, own, others) == pytest.approx(np.mean(wins), abs=1e-12)
+        assert auc_shuffled(heatmap, viewed, others) == pytest.approx(np.mean(wins), abs=1e-12)
 
 
 @settings(deadline=None, max_examples=30)
@@ -181,9 +182,9 @@ def test_fixations_fall_into_the_pixels_that_hold_them() -> None:
     assert not fixated_pixels([-3, 200, np.nan], [4, 4, 4], (100, 60), (12, 7)).any()
 
 
-def test_standardised_maps_have_mean_zero_and_unit_spread() -> None:
+def test_standardized_maps_have_mean_zero_and_unit_spread() -> None:
     values: Any = np.random.default_rng(2).normal(3, 7, SIZE)
     for factor in (1.0, 1e200, 1e-200):
-        z = standardise(values * factor)
+        z = standardize(values * factor)
         np.testing.assert_allclose(z, stats.zscore(values, axis=None), atol=1e-9)
     assert Agreement._fields == ("correlation", "ssim", "similarity", "kl", "auc_judd", "nss")

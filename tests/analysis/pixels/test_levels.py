@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from saltrust.analysis.pixels.histogram_curves import area_under_roc, average_precision
 from saltrust.analysis.pixels.levels import THRESHOLDS, count_levels, filled_above, levels_for
 from saltrust.analysis.pixels.run_masks import RunMask, mask_of_pixels, mask_of_runs
-from saltrust.analysis.pixels.segmentation import fill_contours, otsu_threshold, quantise
+from saltrust.analysis.pixels.segmentation import fill_contours, otsu_threshold, quantize
 from saltrust.analysis.pixels.upsampling import BilinearMap, bilinear_map
 from saltrust.cache import rle
 from saltrust.errors import UsageError
@@ -53,7 +53,7 @@ def test_every_threshold_is_exact(seed: int, arithmetic: str, use_compiled: bool
         assert counts.total[start:].sum() == above.sum(), threshold
         for row, mask in zip(counts.inside, masks, strict=True):
             assert row[start:].sum() == (above & mask).sum(), threshold
-    stretched = quantise(values, low, high)
+    stretched = quantize(values, low, high)
     expected = np.bincount(stretched.ravel(), minlength=256)
     assert (levels.of_level(counts.total) == expected).all()
     assert otsu_threshold(levels.of_level(counts.total)) == otsu_threshold(expected)
@@ -86,12 +86,12 @@ def test_filling_runs_is_filling_pixels(seed: int, height: int, width: int, thre
     values[0, :2] = 0, 255
     # At its own size a map is left as it is.
     heatmap = bilinear_map(values, height, width, arithmetic)  # type: ignore[arg-type]
-    expected = fill_contours(quantise(values, 0, 255) > threshold)
+    expected = fill_contours(quantize(values, 0, 255) > threshold)
     for use_compiled in (False, True):
-        found = filled_above(heatmap, 0, 255, threshold, use_compiled=use_compiled)
-        pixels = found.inside(np.arange(width * height)).reshape(width, height).T
+        above = filled_above(heatmap, 0, 255, threshold, use_compiled=use_compiled)
+        pixels = above.inside(np.arange(width * height)).reshape(width, height).T
         assert (pixels == expected).all()
-        assert found.area == expected.sum()
+        assert above.area == expected.sum()
 
 
 def test_thresholds_out_of_range_are_refused() -> None:

@@ -27,9 +27,9 @@ def test_pairs_are_different_and_none_is_twice(n: int, pairs: int, ordered: bool
                                                ) -> None:
     left, right = draw_pairs(n, pairs, np.random.default_rng(seed), ordered=ordered)
     every = set(permutations(range(n), 2) if ordered else combinations(range(n), 2))
-    found = list(zip(left.tolist(), right.tolist(), strict=True))
-    assert len(found) == len(set(found)) == min(pairs, len(every))
-    assert set(found) <= every
+    pairs_drawn = list(zip(left.tolist(), right.tolist(), strict=True))
+    assert len(pairs_drawn) == len(set(pairs_drawn)) == min(pairs, len(every))
+    assert set(pairs_drawn) <= every
 
 
 def test_every_pair_is_as_likely() -> None:
@@ -59,10 +59,10 @@ def test_values_are_those_of_the_pairs() -> None:
         return others[images] ** 2
 
     images = [1, 3, 4, 8]
-    found = different_images(read, read_other, images, SETTINGS, pairs=100)
-    assert found.possible == len(found.ssim) == 12
-    assert found.monte_carlo_error == 0
-    for left, right, value in zip(found.left, found.right, found.ssim, strict=True):
+    compared = different_images(read, read_other, images, SETTINGS, pairs=100)
+    assert compared.possible == len(compared.ssim) == 12
+    assert compared.monte_carlo_error == 0
+    for left, right, value in zip(compared.left, compared.right, compared.ssim, strict=True):
         assert value == ssim(maps[images[left]], others[images[right]] ** 2, SETTINGS)
     drawn = different_images(read, read, images, SETTINGS, pairs=3, ordered=False, seed=1)
     assert drawn.monte_carlo_error == pytest.approx(
@@ -79,8 +79,8 @@ def test_the_monte_carlo_error_is_that_of_repeated_drawings() -> None:
 
     drawn = [different_images(read, read, range(12), SETTINGS, pairs=20, seed=seed, ordered=False)
              for seed in range(200)]
-    spread = np.std([found.mean for found in drawn], ddof=1)
-    assert np.mean([found.monte_carlo_error for found in drawn]) == pytest.approx(spread, rel=0.2)
+    spread = np.std([sample.mean for sample in drawn], ddof=1)
+    assert np.mean([sample.monte_carlo_error for sample in drawn]) == pytest.approx(spread, rel=0.2)
 
 
 def test_chance_and_bad_input() -> None:

@@ -53,8 +53,8 @@ def test_slices_say_which_pairs_count(predicted: bool, reference: bool, positive
     pair = np.full((2, 2), predicted), np.full((2, 2), reference)
     for iou_slice, expected in (("positive", positive), ("all", everything),
                                 ("both_nonempty", both)):
-        found = intersection_over_union(*pair, iou_slice)  # type: ignore[arg-type]
-        assert math.isnan(found) if expected is None else found == expected
+        iou = intersection_over_union(*pair, iou_slice)  # type: ignore[arg-type]
+        assert math.isnan(iou) if expected is None else iou == expected
 
 
 def test_dice_of_nothing_is_undefined() -> None:

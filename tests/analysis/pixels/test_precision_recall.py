@@ -23,9 +23,9 @@ def reference(values: npt.NDArray[np.generic], mask: npt.NDArray[np.bool_]
 
 
 def agree(values: npt.NDArray[np.generic], mask: npt.NDArray[np.bool_]) -> None:
-    found = curve_areas(values, mask)
-    np.testing.assert_allclose(found[:3], reference(values, mask), rtol=0, atol=1e-12)
-    assert found.prevalence == mask.mean()
+    areas = curve_areas(values, mask)
+    np.testing.assert_allclose(areas[:3], reference(values, mask), rtol=0, atol=1e-12)
+    assert areas.prevalence == mask.mean()
 
 
 def blob(shape: tuple[int, int], seed: int) -> npt.NDArray[np.bool_]:
@@ -77,9 +77,9 @@ def test_counted_arrays_equal_sorted_ones(dtype: type[np.generic]) -> None:
 
 def test_flat_map_has_the_average_precision_of_no_information() -> None:
     mask = blob((64, 64), 1)
-    found = curve_areas(np.full(mask.shape, 0.25, np.float32), mask)
+    areas = curve_areas(np.full(mask.shape, 0.25, np.float32), mask)
     p = mask.mean()
-    assert found == (pytest.approx((1 + p) / 2, abs=1e-15), p, 0.5, p)
+    assert areas == (pytest.approx((1 + p) / 2, abs=1e-15), p, 0.5, p)
 
 
 def test_perfect_and_inverted_maps() -> None:

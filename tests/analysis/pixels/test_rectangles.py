@@ -84,10 +84,10 @@ def test_moving_turning_and_mirroring_change_nothing(points: Points, y: int, x: 
 
 def test_an_acute_triangle_is_a_tie_that_goes_to_the_squarest() -> None:
     triangle = [[0, 0], [0, 6], [4, 2]]
-    found = minimum_area_rectangle(triangle)
-    assert found.area == 24
+    rectangle = minimum_area_rectangle(triangle)
+    assert rectangle.area == 24
     # Along the sides: 6 x 4, sqrt(20) x 24 / sqrt(20), sqrt(32) x 24 / sqrt(32).
-    assert found.longer == pytest.approx(24 / math.sqrt(20))
+    assert rectangle.longer == pytest.approx(24 / math.sqrt(20))
 
 
 def _opencv_elongation(points: npt.NDArray[Any]) -> float:
@@ -102,8 +102,8 @@ def test_opencvs_choice_among_ties_is_reproduced() -> None:
         # Rows differ: where a contour begins decides the order along a level first row.
         points = np.stack([generator.permutation(500)[:4], generator.integers(0, 400, 4)], 1)
         expected = _opencv_elongation(points[:, ::-1].astype(np.int32).reshape(-1, 1, 2))
-        found = rotating_calipers_rectangle(points)
-        assert found.longer / found.shorter == pytest.approx(expected, rel=1e-6)
+        rectangle = rotating_calipers_rectangle(points)
+        assert rectangle.longer / rectangle.shorter == pytest.approx(expected, rel=1e-6)
         exact = minimum_area_rectangle(points)
         ties += abs(exact.longer / exact.shorter - expected) > 1e-5 * expected
     # The sample holds ties that the exact rectangle decides otherwise.
@@ -120,8 +120,8 @@ def test_elongation_of_contours_is_opencvs() -> None:
         longest = int(np.argmax(contours.n_points()))
         theirs = cv2.findContours(canvas, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
         expected = _opencv_elongation(np.asarray(max(theirs, key=len)))
-        found = rotating_calipers_rectangle(contours.points(longest))
-        assert found.longer / found.shorter == pytest.approx(expected, rel=1e-6)
+        rectangle = rotating_calipers_rectangle(contours.points(longest))
+        assert rectangle.longer / rectangle.shorter == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("length", [1, 2, 10])

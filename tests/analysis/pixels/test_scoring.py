@@ -32,8 +32,8 @@ def _pixels(mask: Mask) -> MaskPixels:
 @given(MASKS)
 def test_a_mask_as_its_own_heatmap_scores_one(mask: Mask) -> None:
     assume(mask.any() and not mask.all())
-    found = segment_heatmap(mask.astype(np.float32) * 0.37 - 0.1, mask.shape)
-    score = score_segmentation(found, _pixels(mask))
+    segmented = segment_heatmap(mask.astype(np.float32) * 0.37 - 0.1, mask.shape)
+    score = score_segmentation(segmented, _pixels(mask))
     assert (score.iou, score.hit) == (1, 1)
     assert score.area_predicted == score.area_reference == mask.sum()
     assert score.n_peak == mask.sum()
@@ -43,12 +43,12 @@ def test_a_mask_as_its_own_heatmap_scores_one(mask: Mask) -> None:
 @given(MASKS, MASKS)
 def test_iou_is_that_of_the_masks(drawn: Mask, reference: Mask) -> None:
     assume(drawn.any() and not drawn.all())
-    found = segment_heatmap(drawn.astype(np.float32), drawn.shape)
+    segmented = segment_heatmap(drawn.astype(np.float32), drawn.shape)
     for iou_slice in ("positive", "all", "both_nonempty"):
-        score = score_segmentation(found, _pixels(reference), iou_slice)
+        score = score_segmentation(segmented, _pixels(reference), iou_slice)
         expected = intersection_over_union(drawn, reference, iou_slice)
         np.testing.assert_equal(score.iou, expected)
-    score = score_segmentation(found, _pixels(reference))
+    score = score_segmentation(segmented, _pixels(reference))
     first = np.unravel_index(drawn.argmax(), drawn.shape)
     np.testing.assert_equal(score.hit, float(reference[first]) if reference.any() else np.nan)
 
@@ -56,28 +56,28 @@ def test_iou_is_that_of_the_masks(drawn: Mask, reference: Mask) -> None:
 @pytest.mark.parametrize("values", [np.zeros((4, 4)), np.full((4, 4), np.nan),
                                     np.full((4, 4), np.inf)])
 def test_a_map_without_information_is_a_failure(values: npt.NDArray[np.float64]) -> None:
-    found = segment_heatmap(values.astype(np.float32), (8, 8))
-    assert found is None
+    segmented = segment_heatmap(values.astype(np.float32), (8, 8))
+    assert segmented is None
     reference = np.zeros((8, 8), dtype=bool)
     reference[2:5, 2:5] = True
-    score = score_segmentation(found, _pixels(reference))
+    score = score_segmentation(segmented, _pixels(reference))
     assert (score.iou, score.hit, score.area_predicted) == (0, 0, 0)
     assert math.isnan(score.threshold)
     assert math.isnan(score.peak_y)
-    both = score_segmentation(found, _pixels(reference), "both_nonempty")
+    both = score_segmentation(segmented, _pixels(reference), "both_nonempty")
     assert math.isnan(both.iou)
     assert both.hit == 0
 
 
 def test_a_missing_annotation_is_not_a_negative() -> None:
-    found = segment_heatmap(np.eye(4, dtype=np.float32), (4, 4))
+    segmented = segment_heatmap(np.eye(4, dtype=np.float32), (4, 4))
     for iou_slice in ("positive", "all"):
-        missing = score_segmentation(found, None, iou_slice)
+        missing = score_segmentation(segmented, None, iou_slice)
         assert math.isnan(missing.iou)
         assert math.isnan(missing.hit)
         assert math.isnan(missing.area_reference)
         assert missing.area_predicted == 4
-    empty = score_segmentation(found, MaskPixels(0, None), "all")
+    empty = score_segmentation(segmented, MaskPixels(0, None), "all")
     assert empty.iou == empty.area_reference == 0
     assert math.isnan(empty.hit)
 
@@ -97,10 +97,10 @@ def test_an_expert_is_scored_by_the_point_not_the_centroid() -> None:
     assert math.isnan(score_expert(ring_pixels, [], target).hit)
     assert score_expert(ring_pixels, [], target, definition="peer").hit == 0
     assert score_expert(ring_pixels, [(40, -3)], target).hit == 0
-    found = score_expert(ring_pixels, [inside], target)
-    assert (found.peak_y, found.peak_x, found.iou) == (10, 10, 0)
-    assert math.isnan(found.threshold)
-    assert math.isnan(found.n_peak)
+    expert = score_expert(ring_pixels, [inside], target)
+    assert (expert.peak_y, expert.peak_x, expert.iou) == (10, 10, 0)
+    assert math.isnan(expert.threshold)
+    assert math.isnan(expert.n_peak)
     assert math.isnan(score_expert(target, [inside], MaskPixels(0, None)).hit)
     assert math.isnan(score_expert(target, [inside], None, definition="peer").hit)
 

@@ -19,7 +19,7 @@ from saltrust.analysis.pixels.segmentation import (
     fill_contours,
     histogram,
     otsu_threshold,
-    quantise,
+    quantize,
     segment,
 )
 from saltrust.analysis.pixels.upsampling import bilinear_map
@@ -64,7 +64,7 @@ def test_otsu_is_opencvs_on_any_histogram() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(arrays(np.int64, st.integers(2, 12), elements=st.integers(0, 9)))
-def test_otsu_maximises_the_variance_between_classes(counts: npt.NDArray[np.int64]) -> None:
+def test_otsu_maximizes_the_variance_between_classes(counts: npt.NDArray[np.int64]) -> None:
     assume(np.count_nonzero(counts) > 1)
 
     def between(level: int) -> Fraction:
@@ -77,9 +77,9 @@ def test_otsu_maximises_the_variance_between_classes(counts: npt.NDArray[np.int6
         return Fraction(sums[0] * sums[1]) * (means[0] - means[1])**2
 
     best = max(between(level) for level in range(len(counts)))
-    found = between(otsu_threshold(counts))
+    variance = between(otsu_threshold(counts))
     # Exact ties may fall to any of them by rounding.
-    assert float(found) == pytest.approx(float(best), rel=1e-12)
+    assert float(variance) == pytest.approx(float(best), rel=1e-12)
 
 
 def test_otsu_without_a_split_is_zero() -> None:
@@ -96,14 +96,14 @@ def test_histogram_counts_every_pixel(levels: Levels) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(arrays(np.float32, st.integers(2, 40), elements=st.floats(-1e3, 1e3, width=32)))
-def test_quantise_is_the_released_arithmetic(values: npt.NDArray[np.float32]) -> None:
+def test_quantize_is_the_released_arithmetic(values: npt.NDArray[np.float32]) -> None:
     assume(values.min() < values.max())
     shifted = values - values.min()
     expected = np.uint8(255 * (shifted / shifted.max()))
-    found = quantise(values, float(values.min()), float(values.max()))
-    np.testing.assert_array_equal(found, expected)
-    assert found.min() == 0
-    assert found.max() == 255
+    levels = quantize(values, float(values.min()), float(values.max()))
+    np.testing.assert_array_equal(levels, expected)
+    assert levels.min() == 0
+    assert levels.max() == 255
 
 
 @settings(deadline=None, max_examples=50)
@@ -140,10 +140,10 @@ def test_components_of_runs_are_components_of_pixels(mask: Mask) -> None:
 def test_a_two_level_map_is_segmented_into_its_levels(definition: str) -> None:
     values = np.full((20, 30), -0.3, dtype=np.float32)
     values[4:9, 5:20] = 1.7
-    found = segment(bilinear_map(values, 20, 30), definition)  # type: ignore[arg-type]
-    assert found is not None
-    np.testing.assert_array_equal(found.mask, values > 0)
-    assert (found.peak.row, found.peak.column, found.peak.n) == (4, 5, 75)
+    segmented = segment(bilinear_map(values, 20, 30), definition)  # type: ignore[arg-type]
+    assert segmented is not None
+    np.testing.assert_array_equal(segmented.mask, values > 0)
+    assert (segmented.peak.row, segmented.peak.column, segmented.peak.n) == (4, 5, 75)
 
 
 def test_only_peer_fills_and_drops() -> None:
@@ -169,10 +169,10 @@ def test_the_whole_way_is_that_of_the_released_code() -> None:
         values = whole.values() - whole.values().min()
         levels = (255 * (values / values.max())).astype(np.uint8)
         threshold, cut = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
-        found = segment(whole, "peer")
-        assert found is not None
-        assert found.threshold == threshold
-        np.testing.assert_array_equal(found.mask, _drawn_by_pillow(cut > 0))
+        segmented = segment(whole, "peer")
+        assert segmented is not None
+        assert segmented.threshold == threshold
+        np.testing.assert_array_equal(segmented.mask, _drawn_by_pillow(cut > 0))
 
 
 def test_a_flat_map_cannot_be_split() -> None:

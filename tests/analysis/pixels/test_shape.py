@@ -51,8 +51,8 @@ def _toys() -> dict[str, Mask]:
 
 @pytest.fixture(scope="module")
 def golden(reference_folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((reference_folder / "shape_toys.json").read_text())
-    return found
+    toys: dict[str, Any] = json.loads((reference_folder / "shape_toys.json").read_text())
+    return toys
 
 
 @pytest.mark.parametrize("name", list(_toys()))
@@ -63,14 +63,14 @@ def test_toys_have_their_golden_values(name: str, golden: dict[str, Any]) -> Non
         assert describe_shape(mask)[:2] == describe_shape(mask, "peer")[:2] == (0, 0.0)
         assert all(map(math.isnan, describe_shape(mask)[2:] + describe_shape(mask, "peer")[2:]))
         return
-    found = describe_shape(mask)
-    assert found.n_instances == expected["n8"]
-    assert found.area_ratio == pytest.approx(expected["area_px"] / mask.size, abs=1e-12)
+    shape = describe_shape(mask)
+    assert shape.n_instances == expected["n8"]
+    assert shape.area_ratio == pytest.approx(expected["area_px"] / mask.size, abs=1e-12)
     corners = expected["corners"]
-    assert found.elongation == pytest.approx(corners["elongation"], rel=1e-6)
+    assert shape.elongation == pytest.approx(corners["elongation"], rel=1e-6)
     # The golden share is of all filled pixels, ours of the dominant instance.
     share = corners["filled_over_rect"]
-    assert 1 - found.irrectangularity == pytest.approx(share, rel=1e-6)
+    assert 1 - shape.irrectangularity == pytest.approx(share, rel=1e-6)
     peer = describe_shape(mask, "peer")
     if isinstance(expected["peer"], str):
         assert expected["peer"].startswith("ZeroDivisionError")
@@ -86,17 +86,17 @@ def test_toys_have_their_golden_values(name: str, golden: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 12), (5, 5), (3, 20)])
 def test_rectangles_have_closed_forms(height: int, width: int) -> None:
-    found = describe_shape(_box((7, 9, height, width)))
-    assert found == (1, height * width / 4096, width / height, 0.0)
+    shape = describe_shape(_box((7, 9, height, width)))
+    assert shape == (1, height * width / 4096, width / height, 0.0)
 
 
 def test_a_large_disk_tends_to_the_circle() -> None:
     y, x = np.mgrid[:801, :801]
-    found = describe_shape((y - 400)**2 + (x - 400)**2 <= 390**2)
-    assert found.n_instances == 1
-    assert found.elongation == pytest.approx(1, abs=0.01)
-    assert found.irrectangularity == pytest.approx(1 - math.pi / 4, abs=0.005)
-    assert found.area_ratio == pytest.approx(math.pi * 390**2 / 801**2, rel=1e-3)
+    shape = describe_shape((y - 400)**2 + (x - 400)**2 <= 390**2)
+    assert shape.n_instances == 1
+    assert shape.elongation == pytest.approx(1, abs=0.01)
+    assert shape.irrectangularity == pytest.approx(1 - math.pi / 4, abs=0.005)
+    assert shape.area_ratio == pytest.approx(math.pi * 390**2 / 801**2, rel=1e-3)
 
 
 def test_a_turned_rectangle_keeps_its_sides() -> None:
@@ -104,25 +104,25 @@ def test_a_turned_rectangle_keeps_its_sides() -> None:
     angle = math.radians(30)
     along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(
         angle)
-    found = describe_shape((np.abs(along) <= 150) & (np.abs(across) <= 30))
-    assert found.elongation == pytest.approx(5, rel=0.02)
-    assert found.irrectangularity == pytest.approx(0, abs=0.03)
+    shape = describe_shape((np.abs(along) <= 150) & (np.abs(across) <= 30))
+    assert shape.elongation == pytest.approx(5, rel=0.02)
+    assert shape.irrectangularity == pytest.approx(0, abs=0.03)
 
 
 def test_holes_are_filled_and_islands_in_them_do_not_count_twice() -> None:
     ring = _box((10, 10, 30, 30))
     ring[15:35, 15:35] = False
     ring[20:25, 20:25] = True
-    found = describe_shape(ring)
-    assert found.n_instances == 2
-    assert found.irrectangularity == 0
-    assert found.area_ratio == (900 - 400 + 25) / 4096
+    shape = describe_shape(ring)
+    assert shape.n_instances == 2
+    assert shape.irrectangularity == 0
+    assert shape.area_ratio == (900 - 400 + 25) / 4096
 
 
 def test_the_longest_outline_dominates_not_the_largest_area() -> None:
-    found = describe_shape(_box((2, 2, 16, 16), (40, 2, 2, 60)))
-    assert found.n_instances == 2
-    assert found.elongation == 30
+    shape = describe_shape(_box((2, 2, 16, 16), (40, 2, 2, 60)))
+    assert shape.n_instances == 2
+    assert shape.elongation == 30
 
 
 def test_annotated_contours_count_under_peer_only() -> None:
@@ -180,9 +180,9 @@ def test_the_dominant_outline_is_the_longest(mask: Mask) -> None:
         filled = ndimage.binary_fill_holes(labels == k + 1)
         candidates.append((describe_shape(filled).elongation,
                            describe_shape(filled).irrectangularity))
-    found = describe_shape(mask)
-    assert any(np.allclose((found.elongation, found.irrectangularity), c) for c in candidates)
-    assert found.n_instances == count == int((~trace_borders(mask).hole).sum())
+    shape = describe_shape(mask)
+    assert any(np.allclose((shape.elongation, shape.irrectangularity), c) for c in candidates)
+    assert shape.n_instances == count == int((~trace_borders(mask).hole).sum())
 
 
 def test_refuses_what_is_not_a_mask_and_unknown_definitions() -> None:

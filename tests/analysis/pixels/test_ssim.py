@@ -40,8 +40,8 @@ def test_equals_scikit_image(window: str, sample: bool, scaling: str, shape: tup
                              use_compiled: bool) -> None:
     settings = SsimSettings(window, sample, scaling, 1.7)  # type: ignore[arg-type]
     one, other = pair(shape, seed=shape[1])
-    found = ssim(one, other, settings, use_compiled=use_compiled)
-    assert found == pytest.approx(by_scikit_image(one, other, settings), rel=1e-10, abs=1e-12)
+    similarity = ssim(one, other, settings, use_compiled=use_compiled)
+    assert similarity == pytest.approx(by_scikit_image(one, other, settings), rel=1e-10, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", list(SSIM_SETTINGS))
@@ -107,9 +107,9 @@ def test_flat_and_nonfinite_maps(name: str) -> None:
     for bad in (np.nan, np.inf):
         spoilt = one.copy()
         spoilt[3, 3] = bad
-        found = ssim(np.stack([one, spoilt, one]), one, settings)
-        assert np.isnan(found[1])
-        np.testing.assert_allclose(found[[0, 2]], 1)
+        similarity = ssim(np.stack([one, spoilt, one]), one, settings)
+        assert np.isnan(similarity[1])
+        np.testing.assert_allclose(similarity[[0, 2]], 1)
         assert np.isnan(ssim(spoilt, one, settings))
 
 

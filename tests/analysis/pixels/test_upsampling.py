@@ -55,10 +55,10 @@ def test_extremes_are_those_of_the_whole_map(arithmetic: str, size: tuple[int, i
                                              ) -> None:
     rows, columns, height, width = size
     for values in _maps(rows, columns):
-        found = bilinear_map(values, height, width, arithmetic)  # type: ignore[arg-type]
-        whole = found.values()
-        peak = found.peak()
-        assert found.minimum() == whole.min()
+        upsampled = bilinear_map(values, height, width, arithmetic)  # type: ignore[arg-type]
+        whole = upsampled.values()
+        peak = upsampled.peak()
+        assert upsampled.minimum() == whole.min()
         assert peak.value == whole.max()
         assert peak.row * width + peak.column == whole.argmax()
         assert peak.n == np.count_nonzero(whole == whole.max())
@@ -70,19 +70,19 @@ def test_extremes_are_those_of_the_whole_map(arithmetic: str, size: tuple[int, i
        height=st.integers(1, 40), width=st.integers(1, 40))
 def test_lerp_stays_within_the_range_and_keeps_plateaus(values: npt.NDArray[np.float32],
                                                         height: int, width: int) -> None:
-    found = bilinear_map(values, height, width).values()
+    upsampled = bilinear_map(values, height, width).values()
     slack = 1e-6 * np.abs(values).max()
-    assert values.min() - slack <= found.min()
-    assert found.max() <= values.max() + slack
+    assert values.min() - slack <= upsampled.min()
+    assert upsampled.max() <= values.max() + slack
     level = np.full_like(values, values.flat[0])
     assert (bilinear_map(level, height, width).values() == values.flat[0]).all()
 
 
-def test_a_ramp_stays_a_ramp_between_its_centres() -> None:
+def test_a_ramp_stays_a_ramp_between_its_centers() -> None:
     ramp = np.arange(8, dtype=np.float32)[None, :]
-    found = bilinear_map(ramp, 1, 80).values()[0]
-    centres = (np.arange(80) + 0.5) / 10 - 0.5
-    np.testing.assert_allclose(found, np.clip(centres, 0, 7), atol=1e-6)
+    upsampled = bilinear_map(ramp, 1, 80).values()[0]
+    centers = (np.arange(80) + 0.5) / 10 - 0.5
+    np.testing.assert_allclose(upsampled, np.clip(centers, 0, 7), atol=1e-6)
 
 
 def test_the_first_of_a_plateau_in_row_order_is_the_peak() -> None:
@@ -93,11 +93,11 @@ def test_the_first_of_a_plateau_in_row_order_is_the_peak() -> None:
 
 
 def test_rows_on_request_are_rows_of_the_whole() -> None:
-    found = bilinear_map(_maps(9, 7)[0], 50, 60, "torch")
-    whole = found.values()
-    np.testing.assert_array_equal(found.rows(np.array([49, 0, 7])), whole[[49, 0, 7]])
-    np.testing.assert_array_equal(np.concatenate([found.rows(band) for band in found.bands()]),
-                                  whole)
+    upsampled = bilinear_map(_maps(9, 7)[0], 50, 60, "torch")
+    whole = upsampled.values()
+    np.testing.assert_array_equal(upsampled.rows(np.array([49, 0, 7])), whole[[49, 0, 7]])
+    bands = [upsampled.rows(band) for band in upsampled.bands()]
+    np.testing.assert_array_equal(np.concatenate(bands), whole)
 
 
 @pytest.mark.parametrize(("values", "size", "match"), [

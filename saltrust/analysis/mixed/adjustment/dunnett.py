@@ -43,7 +43,7 @@ def survival(t: FloatArray, contrasts: int, df: FloatArray) -> FloatArray:
     return result
 
 
-def critical_value(level: float, contrasts: int, df: FloatArray) -> FloatArray:
+def critical_value(confidence_level: float, contrasts: int, df: FloatArray) -> FloatArray:
     """Half width of simultaneous intervals, in standard errors.
 
     As emmeans, the root is looked for between the values for Tukey and for Sidak by Brent's
@@ -52,15 +52,15 @@ def critical_value(level: float, contrasts: int, df: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    level : float
+    confidence_level : float
         Joint confidence of the intervals, such as 0.95.
     contrasts : int
     df : ndarray of float64
     """
-    tukey = studentized_range.quantile(1 - level, _means(contrasts), df) / np.sqrt(2.0)
+    tukey = studentized_range.quantile(1 - confidence_level, _means(contrasts), df) / np.sqrt(2.0)
     finite = np.minimum(df, NORMAL_DF)
-    sidak = np.sqrt(fdtri(1.0, finite, level ** (1 / contrasts)))
-    found = tukey.copy()
+    sidak = np.sqrt(fdtri(1.0, finite, confidence_level ** (1 / contrasts)))
+    values = tukey.copy()
     solved: dict[tuple[float, float, float], float] = {}
     for index in np.flatnonzero(np.abs(tukey - sidak) >= _TOLERANCE):
         key = (float(tukey[index]), float(sidak[index]), float(df[index]))
@@ -68,11 +68,11 @@ def critical_value(level: float, contrasts: int, df: FloatArray) -> FloatArray:
             freedom = df[index:index + 1]
 
             def excess(t: float, freedom: FloatArray = freedom) -> float:
-                return 1 - level - float(survival(np.array([t]), contrasts, freedom)[0])
+                return 1 - confidence_level - float(survival(np.array([t]), contrasts, freedom)[0])
 
             solved[key] = _brent(excess, key[0], key[1])
-        found[index] = solved[key]
-    return found
+        values[index] = solved[key]
+    return values
 
 
 def _means(contrasts: int) -> float:

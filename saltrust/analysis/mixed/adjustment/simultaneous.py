@@ -25,14 +25,14 @@ def two_sided(t: FloatArray, df: FloatArray) -> FloatArray:
     return result
 
 
-def critical(level: float, df: FloatArray) -> FloatArray:
+def critical_value(confidence_level: float, df: FloatArray) -> FloatArray:
     """Half width of an interval for one estimate, in standard errors."""
-    result: FloatArray = -stdtrit(df, (1 - level) / 2)
+    result: FloatArray = -stdtrit(df, (1 - confidence_level) / 2)
     return result
 
 
-def adjust(family: Family, t: FloatArray, df: FloatArray, root: FloatArray, level: float, *,
-           seed: int = 0) -> tuple[FloatArray, FloatArray, str]:
+def adjust(family: Family, t: FloatArray, df: FloatArray, root: FloatArray,
+           confidence_level: float, *, seed: int = 0) -> tuple[FloatArray, FloatArray, str]:
     """Adjusted p-values and half widths of a family.
 
     Holm's stepwise method has no intervals of its own: they are Bonferroni's, as in emmeans.
@@ -45,7 +45,7 @@ def adjust(family: Family, t: FloatArray, df: FloatArray, root: FloatArray, leve
         Such contrasts count into the size of the family.
     root : ndarray of float64, shape (m, r)
         ``root @ root.T`` is the covariance of the contrasts.
-    level : float
+    confidence_level : float
         Joint confidence of the intervals.
     seed : int
         Of the sampling that the single-step adjustment may need.
@@ -61,42 +61,42 @@ def adjust(family: Family, t: FloatArray, df: FloatArray, root: FloatArray, leve
     raw = two_sided(t, df)
     known = ~np.isnan(t)
     if size == 1 or not known.any():
-        return raw, critical(level, df), ""
+        return raw, critical_value(confidence_level, df), ""
     adjusted, width = np.full(size, np.nan), np.full(size, np.nan)
     absolute, freedom = np.abs(t[known]), df[known]
     note = ""
     match family.adjustment:
         case "none":
-            adjusted, width[known] = raw, critical(level, freedom)
+            adjusted, width[known] = raw, critical_value(confidence_level, freedom)
         case "bonferroni" | "holm":
             adjusted = multiplicity.adjust(raw, family.adjustment, size=size)
-            width[known] = critical(1 - (1 - level) / size, freedom)
+            width[known] = critical_value(1 - (1 - confidence_level) / size, freedom)
         case "sidak":
             adjusted = -np.expm1(size * np.log1p(-raw.clip(max=1 - 1e-16)))
-            width[known] = critical(level ** (1 / size), freedom)
+            width[known] = critical_value(confidence_level ** (1 / size), freedom)
         case "tukey":
             means = len(family.levels)
             adjusted[known] = studentized_range.survival(np.sqrt(2.0) * absolute, means, freedom)
-            width[known] = (studentized_range.quantile(1 - level, means, freedom)
+            width[known] = (studentized_range.quantile(1 - confidence_level, means, freedom)
                             / np.sqrt(2.0))
         case "dunnett":
             adjusted[known] = dunnett.survival(absolute, size, freedom)
-            width[known] = dunnett.critical_value(level, size, freedom)
+            width[known] = dunnett.critical_value(confidence_level, size, freedom)
         case "single-step":
             adjusted[known], width[known], note = _single_step(
-                family, absolute, freedom, root[known], level, seed)
+                family, absolute, freedom, root[known], confidence_level, seed)
     # No adjustment for m tests is below the raw value or above m times it.
     return np.clip(adjusted, raw, np.minimum(size * raw, 1.0)), width, note
 
 
-def _single_step(family: Family, t: FloatArray, df: FloatArray, root: FloatArray, level: float,
-                 seed: int) -> tuple[FloatArray, FloatArray, str]:
+def _single_step(family: Family, t: FloatArray, df: FloatArray, root: FloatArray,
+                 confidence_level: float, seed: int) -> tuple[FloatArray, FloatArray, str]:
     means = len(family.levels)
     if family.control is None and _as_independent_means(family, root):
         return (studentized_range.survival(np.sqrt(2.0) * t, means, df),
-                studentized_range.quantile(1 - level, means, df) / np.sqrt(2.0), "")
+                studentized_range.quantile(1 - confidence_level, means, df) / np.sqrt(2.0), "")
     largest = LargestStatistic(root / np.linalg.norm(root, axis=1)[:, None], seed)
-    adjusted, width = largest.survival(t, df), largest.critical_value(level, df)
+    adjusted, width = largest.survival(t, df), largest.critical_value(confidence_level, df)
     if largest.exact:
         return adjusted, width, ""
     error = float(largest.error(t, df).max())

@@ -24,7 +24,7 @@ from saltrust.analysis.mixed.adjustment.scale_mixture import NORMAL_DF, over_sca
 from saltrust.analysis.mixed.frame import FloatArray
 
 _POINTS = 12  # base-2 logarithm of the points of one randomisation
-_RANDOMISATIONS = 8
+_RANDOMIZATIONS = 8
 _FACTOR_STEP = 0.14
 _FACTOR_WIDTH = 8.6
 _SAME = 1e-9
@@ -67,8 +67,8 @@ class LargestStatistic:
         kept = size > 1e-8 * size[0]
         inner = self.root @ basis[kept].T
         rank = int(kept.sum())
-        largest = np.empty((_RANDOMISATIONS, 2**_POINTS))
-        for number in range(_RANDOMISATIONS):
+        largest = np.empty((_RANDOMIZATIONS, 2**_POINTS))
+        for number in range(_RANDOMIZATIONS):
             sequence = qmc.Sobol(rank, scramble=True,
                                  rng=np.random.default_rng([self.seed, number]))
             # Points of the scrambled net may lie on the cube's faces, to its 30 bits.
@@ -103,32 +103,32 @@ class LargestStatistic:
             return np.zeros(len(t))
         each = np.stack([self._sampled(value, freedom)
                          for value, freedom in zip(t, df, strict=True)])
-        result: FloatArray = each.std(axis=1, ddof=1) / np.sqrt(_RANDOMISATIONS)
+        result: FloatArray = each.std(axis=1, ddof=1) / np.sqrt(_RANDOMIZATIONS)
         return result
 
     def _sampled(self, t: float, df: float) -> FloatArray:
         """Estimates of the survival function from each randomisation."""
         rank, largest = self._directions
         if t <= 0:
-            return np.ones(_RANDOMISATIONS)
+            return np.ones(_RANDOMIZATIONS)
         square = (t / largest) ** 2
         tail = chdtrc(rank, square) if df > NORMAL_DF else fdtrc(rank, df, square / rank)
         result: FloatArray = tail.mean(axis=1)
         return result
 
-    def critical_value(self, level: float, df: FloatArray) -> FloatArray:
+    def critical_value(self, confidence_level: float, df: FloatArray) -> FloatArray:
         """Half width of simultaneous intervals of that level, in standard errors."""
         solved: dict[float, float] = {}
         for value in df:
             freedom = float(value)
             if freedom not in solved:
-                solved[freedom] = self._solve(level, np.array([freedom]))
+                solved[freedom] = self._solve(confidence_level, np.array([freedom]))
         return np.array([solved[float(value)] for value in df])
 
-    def _solve(self, level: float, df: FloatArray) -> float:
+    def _solve(self, confidence_level: float, df: FloatArray) -> float:
         def excess(log_t: float) -> float:
             tail = self.survival(np.array([np.exp(log_t)]), df)[0]
-            return float(np.log(max(tail, 1e-300)) - np.log(1 - level))
+            return float(np.log(max(tail, 1e-300)) - np.log(1 - confidence_level))
 
         low, high = np.log(1e-3), np.log(1e6)
         while excess(high) > 0 and high < 500:  # fractions of a degree of freedom
@@ -175,10 +175,10 @@ def _factor_survival(loadings: FloatArray, t: FloatArray, df: FloatArray) -> Flo
         flat = w.ravel()
         result = np.empty(len(flat))
         for index, value in enumerate(flat):
-            centres = np.arange(-nodes, nodes + 1) * step
+            centers = np.arange(-nodes, nodes + 1) * step
             # For large w the mass moves out to where factor and rest share the distance.
             pull = value * float(np.abs(loadings).max())
-            u = np.concatenate([centres - pull, centres, centres + pull]) if pull > 4 else centres
+            u = np.concatenate([centers - pull, centers, centers + pull]) if pull > 4 else centers
             u = np.unique(np.round(u / step)) * step
             beyond = (ndtr((-value - np.outer(u, loadings)) / rest)
                       + ndtr((-value + np.outer(u, loadings)) / rest))

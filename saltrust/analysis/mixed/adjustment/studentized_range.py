@@ -69,8 +69,10 @@ def quantile(upper: float, k: float, df: npt.ArrayLike) -> FloatArray:
     ----------
     upper : float
         Upper tail probability in (0, 1), such as 0.05.
-    k, df
-        As :func:`survival`.
+    k : float
+        Number of means, at least 2; fractions are allowed.
+    df : array_like of float
+        Degrees of freedom, positive; infinity gives the range of normal variables.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def quantile(upper: float, k: float, df: npt.ArrayLike) -> FloatArray:
     Raises
     ------
     UsageError
-        As :func:`survival`, or if ``upper`` lies outside (0, 1).
+        If ``k`` or ``df`` is out of range, or ``upper`` lies outside (0, 1).
 
     Examples
     --------

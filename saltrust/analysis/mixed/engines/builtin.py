@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from saltrust.analysis.mixed.adjustment.simultaneous import adjust, critical, two_sided
+from saltrust.analysis.mixed.adjustment.simultaneous import adjust, critical_value, two_sided
+from saltrust.analysis.mixed.answer import Answer, Estimates
 from saltrust.analysis.mixed.fitted import Inference, MixedFit, fit
 from saltrust.analysis.mixed.frame import FloatArray
-from saltrust.analysis.mixed.inference.asymptotic import Asymptotic
 from saltrust.analysis.mixed.inference.kenward_roger import KenwardRoger
 from saltrust.analysis.mixed.inference.marginal_means import mean_rows
-from saltrust.analysis.mixed.inference.satterthwaite import Satterthwaite
+from saltrust.analysis.mixed.inference.satterthwaite import Asymptotic, Satterthwaite
 from saltrust.analysis.mixed.inference.term_tests import term_tests
-from saltrust.analysis.mixed.request import Answer, DfMethod, Estimates, Family, Request
+from saltrust.analysis.mixed.request import Family, Request
+from saltrust.choices import DegreesOfFreedom
 
 
 def answer(request: Request) -> Answer:
@@ -23,21 +24,23 @@ def answer(request: Request) -> Answer:
     DataError
         If the data cannot give the fit.
     """
-    fitted = fit(request.frame, request.formula, reml=request.reml)
-    inference = inference_of(fitted, request.df)
+    fitted = fit(request.frame, request.formula, reml=request.fitting.reml)
+    inference = inference_of(fitted, request.fitting.df)
     code = fitted.design.coding
     columns = np.eye(len(code.names()))
     # Coefficients beside dropped columns are those of a model without these, as in lme4.
-    fixed, _ = estimate(fitted, inference, columns[fitted.design.kept], request.level,
+    fixed, _ = estimate(fitted, inference, columns[fitted.design.kept], request.confidence_level,
                         check=False)
     means, contrasts, notes = None, [], []
     if request.over is not None:
         rows = mean_rows(code, request.frame, request.over)
-        means, _ = estimate(fitted, inference, rows, request.level, null=request.null)
+        means, _ = estimate(fitted, inference, rows, request.confidence_level,
+                            null=request.contrasts.against_value)
         for family in request.families:
             first, second = family.pairs
             compared, note = estimate(fitted, inference, rows[first] - rows[second],
-                                      request.level, family=family, seed=request.seed)
+                                      request.confidence_level, family=family,
+                                      seed=request.contrasts.seed)
             contrasts.append(compared)
             notes += [note] if note else []
     return Answer(
@@ -48,14 +51,14 @@ def answer(request: Request) -> Answer:
         notes=notes)
 
 
-def inference_of(fitted: MixedFit, method: DfMethod) -> Inference:
+def inference_of(fitted: MixedFit, method: DegreesOfFreedom) -> Inference:
     """Standard errors and degrees of freedom by the method named."""
     if method == "kenward-roger":
         return KenwardRoger(fitted)
     return Satterthwaite(fitted) if method == "satterthwaite" else Asymptotic(fitted)
 
 
-def estimate(fitted: MixedFit, inference: Inference, rows: FloatArray, level: float, *,
+def estimate(fitted: MixedFit, inference: Inference, rows: FloatArray, confidence_level: float, *,
              null: float = 0.0, family: Family | None = None, seed: int = 0,
              check: bool = True) -> tuple[Estimates, str]:
     """Estimate combinations of the fixed effects.
@@ -66,7 +69,7 @@ def estimate(fitted: MixedFit, inference: Inference, rows: FloatArray, level: fl
     inference : Inference
     rows : ndarray of float64, shape (m, columns)
         Coefficients of all columns of the model matrix.
-    level : float
+    confidence_level : float
         Of the intervals: each by itself, or jointly within a family.
     null : float
         Value tested against.
@@ -94,14 +97,14 @@ def estimate(fitted: MixedFit, inference: Inference, rows: FloatArray, level: fl
     df = inference.degrees(in_basis)
     if check:
         unknown = ~fitted.design.estimable(rows)
-        for values in (effects, errors, df):
-            values[unknown] = np.nan
+        for column in (effects, errors, df):
+            column[unknown] = np.nan
     statistic = (effects - null) / errors
     p_value = two_sided(statistic, df)
     if family is None:
-        adjusted, width, note = np.full(len(rows), np.nan), critical(level, df), ""
+        adjusted, width, note = np.full(len(rows), np.nan), critical_value(confidence_level, df), ""
     else:
-        adjusted, width, note = adjust(family, statistic, df, root, level, seed=seed)
+        adjusted, width, note = adjust(family, statistic, df, root, confidence_level, seed=seed)
     return Estimates(estimate=effects, std_error=errors, df=df, statistic=statistic,
                      p_value=p_value, p_adjusted=adjusted, conf_low=effects - width * errors,
                      conf_high=effects + width * errors), note

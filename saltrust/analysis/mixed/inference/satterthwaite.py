@@ -1,4 +1,6 @@
-"""Satterthwaite's degrees of freedom, as lmerTest computes them.
+"""Inference with the likelihood's covariance: Satterthwaite's degrees of freedom, or none.
+
+Satterthwaite's are computed as by lmerTest:
 
 A. Kuznetsova, P. B. Brockhoff and R. H. B. Christensen (2017), J. Stat. Softw. 82(13):
 ``df = 2 v^2 / (g' A g)`` for a combination with variance ``v``, where ``g`` is its gradient in
@@ -57,6 +59,28 @@ class Satterthwaite:
         statistic = float(((turned @ effects) ** 2 / values[kept]).mean())
         each = self.degrees(turned @ rows)
         return statistic, int(kept.sum()), _joint_degrees(each)
+
+
+class Asymptotic:
+    """Inference with infinite df: normal instead of t, as multcomp uses for mixed models."""
+
+    def __init__(self, fit: MixedFit) -> None:
+        inverse = np.linalg.inv(fit.optimum.information)
+        self._covariance = np.asarray(fit.residual_variance * inverse, dtype=np.float64)
+
+    @property
+    def covariance(self) -> FloatArray:
+        """Covariance of the basis coefficients."""
+        return self._covariance
+
+    def degrees(self, rows: FloatArray) -> FloatArray:
+        """Infinity for each row."""
+        return np.full(len(rows), np.inf)
+
+    def f_test(self, rows: FloatArray, effects: FloatArray) -> tuple[float, int, float]:
+        """Wald's chi-squared per degree of freedom."""
+        wald = float(effects @ np.linalg.solve(rows @ self.covariance @ rows.T, effects))
+        return wald / len(rows), len(rows), float("inf")
 
 
 def _joint_degrees(each: FloatArray) -> float:

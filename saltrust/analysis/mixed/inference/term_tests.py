@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import chdtrc, fdtrc
 
+from saltrust.analysis.mixed.answer import TermTest
 from saltrust.analysis.mixed.design import Coding
 from saltrust.analysis.mixed.fitted import Inference, MixedFit
 from saltrust.analysis.mixed.formula import Term
 from saltrust.analysis.mixed.frame import FloatArray
-from saltrust.analysis.mixed.request import TermTest
 
 _LARGEST_GRID = 200_000
 _UNTESTED = "not testable: its effects are combinations of others, or levels have no rows"

@@ -48,7 +48,7 @@ class SparseSchurComplement:
         amount = data.counts[0] * shrink
         system = self._system(ratios)
         spread = self._spread(ratios)
-        factor = self._factorise(system, spread)
+        factor = self._factorize(system, spread)
 
         def middle(right: FloatArray) -> FloatArray:
             """``K right``."""
@@ -94,7 +94,7 @@ class SparseSchurComplement:
         return np.concatenate([np.full(block.stop - block.start, ratio)
                                for block, ratio in zip(self.blocks, ratios[1:], strict=True)])
 
-    def _factorise(self, system: sparse.csc_matrix, spread: npt.NDArray[Any]) -> Any:
+    def _factorize(self, system: sparse.csc_matrix, spread: npt.NDArray[Any]) -> Any:
         # I + H G is similar to a positive definite matrix and, unlike the symmetric form with
         # the root of G, analytic where a ratio is zero; it needs no pivoting.
         matrix = (sparse.eye(len(spread)) + system @ sparse.diags(spread)).tocsc()
@@ -106,7 +106,7 @@ class SparseSchurComplement:
         step = _IMAGINARY
         shifted = ratios.astype(np.complex128)
         shifted[which] += 1j * step
-        pivots = self._factorise(self._system(shifted), self._spread(shifted)).U.diagonal()
+        pivots = self._factorize(self._system(shifted), self._spread(shifted)).U.diagonal()
         slope = float((pivots.imag / pivots.real).sum() / step)
         if which == 0:
             slope += float((self.data.counts[0] / (1 + ratios[0] * self.data.counts[0])).sum())

@@ -42,8 +42,8 @@ def test_quantiles_are_those_of_the_tables(k: int, df: float, upper: float, tabl
 @settings(deadline=None, max_examples=50)
 @given(t=st.floats(1e-3, 40), df=st.floats(1, 1e7))
 def test_two_means_are_students_t_down_to_the_smallest_tails(t: float, df: float) -> None:
-    found = studentized_range.survival([np.sqrt(2) * t], 2, [df])[0]
-    assert found == pytest.approx(2 * stats.t.sf(t, df), rel=1e-8, abs=1e-250)
+    tail = studentized_range.survival([np.sqrt(2) * t], 2, [df])[0]
+    assert tail == pytest.approx(2 * stats.t.sf(t, df), rel=1e-8, abs=1e-250)
 
 
 @settings(deadline=None, max_examples=25)
@@ -130,8 +130,8 @@ def test_product_correlations_agree_with_the_multivariate_normal_of_scipy() -> N
 
 def test_independent_statistics_are_sidaks() -> None:
     largest = LargestStatistic(np.eye(4))
-    found = largest.survival(np.array([1.5, 6.0]), np.array([INF, INF]))
-    np.testing.assert_allclose(found, -np.expm1(4 * np.log1p(-2 * stats.norm.sf([1.5, 6.0]))),
+    tail = largest.survival(np.array([1.5, 6.0]), np.array([INF, INF]))
+    np.testing.assert_allclose(tail, -np.expm1(4 * np.log1p(-2 * stats.norm.sf([1.5, 6.0]))),
                                rtol=1e-8)
 
 
@@ -144,9 +144,9 @@ def test_sampling_agrees_with_the_studentized_range_where_that_is_exact(df: floa
     t, freedom = np.array([0.5, 2.0, 4.0, 7.0]), np.full(4, df)
     exact = studentized_range.survival(np.sqrt(2) * t, 5, freedom)
     error = largest.error(t, freedom)
-    found = largest.survival(t, freedom)
-    assert (np.abs(found - exact) < 5 * error + 1e-6).all()
-    np.testing.assert_allclose(found, exact, rtol=3e-2)
+    tail = largest.survival(t, freedom)
+    assert (np.abs(tail - exact) < 5 * error + 1e-6).all()
+    np.testing.assert_allclose(tail, exact, rtol=3e-2)
     assert largest.critical_value(0.95, freedom[:1])[0] == pytest.approx(
         studentized_range.quantile(0.05, 5, freedom[:1])[0] / np.sqrt(2), rel=1e-3)
 

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from saltrust.analysis.mixed.engines import pymer4_engine
-from saltrust.analysis.mixed.model import mixed_model, mixed_model_of_file
+from saltrust.analysis.mixed.engines import pymer4, r
+from saltrust.analysis.mixed.model import mixed_model
+from saltrust.analysis.mixed.options import Contrasts, Fitting
 from saltrust.errors import SaltrustError, UsageError
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -27,9 +29,10 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 os.environ["PATH"] = ""
 os.environ.pop("R_HOME", None)
-from saltrust.analysis.mixed.model import mixed_model_of_file
-result = mixed_model_of_file(sys.argv[1], "Reaction ~ Days + (1|Subject)", over="Days",
-                             df="kenward-roger")
+from saltrust.analysis.mixed.model import mixed_model
+from saltrust.analysis.mixed.options import Fitting
+result = mixed_model(sys.argv[1], "Reaction ~ Days + (1|Subject)", over="Days",
+                     fitting=Fitting(df="kenward-roger"))
 print(result.meta["engine"], len(result.tables["contrasts"]))
 assert not {"rpy2", "pymer4", "statsmodels"} & set(sys.modules)
 """
@@ -44,19 +47,19 @@ def test_builtin_works_with_r_and_statsmodels_blocked(golden_folder: Path) -> No
 
 def test_pymer4_without_r_is_refused_in_a_sentence(scores: pd.DataFrame,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pymer4_engine, "_missing_installed", lambda: "R is not installed")
+    monkeypatch.setattr(r, "_missing_installed", lambda: "R is not installed")
     with pytest.raises(UsageError, match="R is not installed; take --engine builtin"):
-        mixed_model(scores, FORMULA, engine="pymer4")
+        mixed_model(scores, FORMULA, fitting=Fitting(engine="pymer4"))
     with pytest.raises(UsageError, match="R is not installed"):
-        mixed_model(scores, FORMULA, engine="builtin", verify=True)
-    assert mixed_model(scores, FORMULA, engine="auto").meta["engine"] == "builtin"
+        mixed_model(scores, FORMULA, fitting=Fitting(engine="builtin", verify=True))
+    assert mixed_model(scores, FORMULA, fitting=Fitting(engine="auto")).meta["engine"] == "builtin"
 
 
 AFTERWARDS = """
 import os
 before = dict(os.environ)
-from saltrust.analysis.mixed.engines import pymer4_engine
-print(pymer4_engine.versions()["R"])
+from saltrust.analysis.mixed.engines import r
+print(r.versions()["R"])
 changed = {name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)}
 print(*sorted(changed & {"LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH"}))
 """
@@ -94,45 +97,49 @@ def test_r_says_nothing_when_the_process_ends(
 
 
 def test_worker_threads_take_the_builtin_engine(scores: pd.DataFrame) -> None:
-    found: list[str] = []
+    engines: list[str] = []
+    refusals: list[str] = []
 
     def work() -> None:
-        found.append(mixed_model(scores, FORMULA, engine="auto").meta["engine"])
+        engines.append(mixed_model(scores, FORMULA, fitting=Fitting(engine="auto")).meta["engine"])
         try:
-            mixed_model(scores, FORMULA, engine="pymer4")
+            mixed_model(scores, FORMULA, fitting=Fitting(engine="pymer4"))
         except SaltrustError as error:
-            found.append(str(error))
+            refusals.append(str(error))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert found[0] == "builtin"
-    assert "main thread only" in found[1]
+    assert engines == ["builtin"]
+    assert "main thread only" in refusals[0]
 
 
 def test_many_rows_take_the_builtin_engine(monkeypatch: pytest.MonkeyPatch,
                                            scores: pd.DataFrame) -> None:
-    monkeypatch.setattr(pymer4_engine, "AUTO_ROWS", 10)
-    assert mixed_model(scores, FORMULA, engine="auto").meta["engine"] == "builtin"
+    monkeypatch.setattr(pymer4, "AUTO_ROWS", 10)
+    assert mixed_model(scores, FORMULA, fitting=Fitting(engine="auto")).meta["engine"] == "builtin"
 
 
 @pytest.mark.needs_r
-@pytest.mark.parametrize(("name", "formula", "options"), [
-    ("machines_nested", "score ~ Machine + (1|Worker) + (1|WM)", {"df": "kenward-roger"}),
-    ("unbalanced", FORMULA, {"control": "UNET", "posthoc": "tukey"}),
-    ("singular", FORMULA, {"adjust": "holm"}),
-    ("nested", "auprc ~ explainer + (1|patient/image)", {"reml": False}),
+@pytest.mark.parametrize(("name", "formula", "over", "contrasts", "fitting"), [
+    ("machines_nested", "score ~ Machine + (1|Worker) + (1|WM)", None, Contrasts(),
+     {"df": "kenward-roger"}),
+    ("unbalanced", FORMULA, None, Contrasts(control="UNET", posthoc="tukey"), {}),
+    ("singular", FORMULA, None, Contrasts(adjustment="holm"), {}),
+    ("nested", "auprc ~ explainer + (1|patient/image)", None, Contrasts(),
+     {"reml": False}),
     ("interaction", "auprc ~ explainer*model + age + (1|image)",
-     {"over": "explainer", "against_value": 0.5}),
-    ("missing", "auprc ~ 1 + (1|image)", {}),
+     "explainer", Contrasts(against_value=0.5), {}),
+    ("missing", "auprc ~ 1 + (1|image)", None, Contrasts(), {}),
     ("cake_temp", "angle ~ 0 + temperature + (1|recipe_rep)",
-     {"over": "temperature", "df": "asymptotic", "adjust": "sidak"}),
+     "temperature", Contrasts(adjustment="sidak"), {"df": "asymptotic"}),
 ])
 def test_both_engines_give_the_same_tables(golden_folder: Path, name: str, formula: str,
-                                           options: dict[str, object],
+                                           over: str | None, contrasts: Contrasts,
+                                           fitting: dict[str, Any],
                                            capfd: pytest.CaptureFixture[str]) -> None:
-    result = mixed_model_of_file(golden_folder / f"{name}.csv", formula, engine="pymer4",
-                                 verify=True, **options)
+    result = mixed_model(golden_folder / f"{name}.csv", formula, over=over, contrasts=contrasts,
+                         fitting=Fitting(engine="pymer4", verify=True, **fitting))
     assert result.meta["engine"] == result.tables["fit"]["engine"].iloc[0] == "pymer4"
     gaps = result.tables["verification"]
     assert gaps["difference"].max() < 3e-6, gaps.head()
@@ -148,7 +155,8 @@ def test_both_engines_give_the_same_tables(golden_folder: Path, name: str, formu
 @pytest.mark.needs_r
 def test_auto_takes_pymer4_where_it_is(scores: pd.DataFrame) -> None:
     scores = scores.rename(columns={"explainer": "method of saliency", "auprc": "y!"})
-    result = mixed_model(scores, "`y!` ~ `method of saliency` + (1|image)", engine="auto")
+    result = mixed_model(scores, "`y!` ~ `method of saliency` + (1|image)",
+                         fitting=Fitting(engine="auto"))
     assert result.meta["engine"] == "pymer4"
     assert result.tables["fixed_effects"]["term"].iloc[1] == "method of saliencygradcam"
 
@@ -157,9 +165,10 @@ def test_auto_takes_pymer4_where_it_is(scores: pd.DataFrame) -> None:
 def test_a_failure_of_r_leaves_auto_with_the_builtin_engine(
         scores: pd.DataFrame, monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(pymer4_engine, "_CONTROL", "optimizer='nonsense'")
+    monkeypatch.setattr(pymer4, "_CONTROL", "optimizer='nonsense'")
     with pytest.raises(SaltrustError, match=r"R could not fit .*take --engine builtin"):
-        mixed_model(scores, FORMULA, engine="pymer4")
+        mixed_model(scores, FORMULA, fitting=Fitting(engine="pymer4"))
     with caplog.at_level("WARNING", "saltrust"):
-        assert mixed_model(scores, FORMULA, engine="auto").meta["engine"] == "builtin"
+        result = mixed_model(scores, FORMULA, fitting=Fitting(engine="auto"))
+    assert result.meta["engine"] == "builtin"
     assert "the built-in engine is used" in caplog.text

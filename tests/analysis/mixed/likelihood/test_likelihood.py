@@ -16,6 +16,7 @@ from saltrust.analysis.mixed.likelihood import computation as ways
 from saltrust.analysis.mixed.likelihood import reml
 from saltrust.analysis.mixed.likelihood.nested import NestedSchurComplement, outer_factor
 from saltrust.analysis.mixed.likelihood.pieces import Likelihood
+from saltrust.analysis.mixed.likelihood.profile import profile
 from saltrust.analysis.mixed.likelihood.schur_complement import SchurComplement
 from saltrust.analysis.mixed.likelihood.sparse import SparseSchurComplement
 from saltrust.analysis.mixed.likelihood.sufficient import Sufficient, sufficient
@@ -97,12 +98,12 @@ def test_the_profiled_deviance_has_the_derivatives_it_says(restricted: bool) -> 
     _, _, data = prepared("a + x + (1|g) + (1|h)")
     evaluate = ways.likelihood(data)
     at = np.array([0.4, 0.7])
-    here = reml.profile(data, evaluate, at, reml=restricted)
+    here = profile(data, evaluate, at, reml=restricted)
     step = 1e-4
     for j in range(2):
         move = np.eye(2)[j] * step
-        up = reml.profile(data, evaluate, at + move, reml=restricted)
-        down = reml.profile(data, evaluate, at - move, reml=restricted)
+        up = profile(data, evaluate, at + move, reml=restricted)
+        down = profile(data, evaluate, at - move, reml=restricted)
         assert here.gradient[j] == pytest.approx((up.deviance - down.deviance) / (2 * step),
                                                  rel=1e-6)
         np.testing.assert_allclose(here.hessian[j], (up.gradient - down.gradient) / (2 * step),

@@ -7,30 +7,20 @@ packages, which Debian lacks, and is not supported.  rpy2 works in the main thre
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
-import os
-import shutil
-import threading
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from saltrust.analysis.mixed.answer import Answer, Estimates, TermTest
 from saltrust.analysis.mixed.design import coding
+from saltrust.analysis.mixed.engines import r
 from saltrust.analysis.mixed.fitted import fit
 from saltrust.analysis.mixed.formula import Formula, Grouping
 from saltrust.analysis.mixed.frame import FloatArray
-from saltrust.analysis.mixed.request import Answer, Estimates, Family, Request, TermTest
+from saltrust.analysis.mixed.request import Family, Request
 from saltrust.errors import DataError, UsageError
-
-R_PACKAGES = ("lme4", "lmerTest", "emmeans", "pbkrtest")
 
 #: Beyond, ``auto`` takes the built-in engine, which gives the same in a fraction of the time.
 AUTO_ROWS = 20_000
@@ -90,14 +80,14 @@ function(means, control, adjust, level, seed) {
 """
 
 
-def missing(request: Request) -> str:
+def missing_reason(request: Request) -> str:
     """Why ``auto`` does not take this engine: a phrase, empty where it does.
 
     Looking is cheap unless everything but R's packages is there.
     """
     if request.frame.n > AUTO_ROWS:
         return f"there are more than {AUTO_ROWS} rows"
-    return _missing_here()
+    return r.missing_reason()
 
 
 def answer(request: Request) -> Answer:
@@ -110,111 +100,18 @@ def answer(request: Request) -> Answer:
     DataError
         If the data cannot give the fit, or R says so.
     """
-    if reason := _missing_here():
+    if reason := r.missing_reason():
         raise UsageError(f"the engine pymer4 cannot be used: {reason}; take --engine builtin, "
                          "which gives the same results without R")
     # Data that cannot be fitted get the same words from both engines.
-    fit(request.frame, request.formula, reml=request.reml)
-    with _quiet_r():
+    fit(request.frame, request.formula, reml=request.fitting.reml)
+    with r.quiet():
         try:
             return _Session(request).answer()
         except Exception as error:  # noqa: BLE001 - R and pymer4 raise whatever they like
             reason = " ".join(str(error).split())[:300]
             raise DataError(f"R could not fit {request.formula.text!r} ({reason}); take --engine "
                             "builtin") from None
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes."""
-    with _quiet_r():
-        from rpy2 import robjects
-
-        found = {name: str(robjects.r(f"as.character(packageVersion('{name}'))")[0])
-                 for name in R_PACKAGES}
-        found["R"] = str(robjects.r("as.character(getRversion())")[0])
-    return {"pymer4": metadata.version("pymer4"), "rpy2": metadata.version("rpy2"), **found}
-
-
-def _missing_here() -> str:
-    if threading.current_thread() is not threading.main_thread():
-        return "R runs in the main thread only"
-    return _missing_installed()
-
-
-@cache
-def _missing_installed() -> str:
-    for name in ("pymer4", "rpy2"):
-        if not _importable(name):
-            return f"{name} is not installed (pip install 'saltrust[r]')"
-    version = metadata.version("pymer4")
-    if not version.startswith("0.8."):
-        return f"pymer4 {version} is not supported, 0.8 is"
-    if int(pd.__version__.split(".", maxsplit=1)[0]) >= 3:
-        return f"pymer4 {version} does not work with pandas {pd.__version__}; it needs pandas 2"
-    if shutil.which("R") is None and not os.environ.get("R_HOME"):
-        return "R is not installed"
-    try:
-        with _quiet_r():
-            from rpy2 import robjects
-
-            lacking = [name for name in R_PACKAGES
-                       if not robjects.r(f'nzchar(system.file(package = "{name}"))')[0]]
-    except Exception as error:  # noqa: BLE001 - whatever a broken R raises, it is not usable
-        return f"R does not start ({' '.join(str(error).split())[:200]})"
-    return f"R lacks {', '.join(lacking)}" if lacking else ""
-
-
-def _importable(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ImportError:
-        return False
-
-
-@contextlib.contextmanager
-def _quiet_r() -> Iterator[None]:
-    """Keep what R, rpy2 and pymer4 print and warn away."""
-    with (warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()),
-          _same_library_path()):
-        warnings.simplefilter("ignore")
-        from rpy2.rinterface_lib import callbacks
-
-        names = ("consolewrite_print", "consolewrite_warnerror")
-        kept = {name: getattr(callbacks, name) for name in names}
-        for name in names:
-            setattr(callbacks, name, _discard)
-        from rpy2 import robjects
-
-        # R keeps warnings, and prints them when the process ends.
-        before = robjects.r("options(warn = -1)$warn")[0]
-        try:
-            yield
-        finally:
-            robjects.r(f"options(warn = {before})")
-            for name, function in kept.items():
-                setattr(callbacks, name, function)
-
-
-@contextlib.contextmanager
-def _same_library_path() -> Iterator[None]:
-    """Take back what rpy2 adds to ``LD_LIBRARY_PATH`` when it starts R.
-
-    It comes too late for this process, but processes started from it would look for
-    libraries, Python's own among them, where R keeps its own.
-    """
-    name = "LD_LIBRARY_PATH"
-    before = os.environ.get(name)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
-
-
-def _discard(text: str) -> None:
-    """Take what R wants to print and do nothing."""
 
 
 class _Session:
@@ -229,7 +126,7 @@ class _Session:
         self.renamed = {name: f"v{number}" for number, name in enumerate(request.formula.fixed)}
         # pymer4 replaces its own callbacks for what R prints when it is told to be silent.
         model = Lmer(self._formula_text(), data=self._table())
-        model.fit(REML=request.reml, summarize=False, verbose=False, no_warnings=True,
+        model.fit(REML=request.fitting.reml, summarize=False, verbose=False, no_warnings=True,
                   control=_CONTROL)
         self.model = model.model_obj
 
@@ -253,14 +150,13 @@ class _Session:
         return pd.DataFrame(columns)
 
     def _call(self, function: str, *arguments: Any) -> dict[str, Any]:
-        found = self.robjects.r(function)(self.model, *arguments)
-        return {name: found.rx2(name) for name in found.names}
+        return _by_name(self.robjects.r(function)(self.model, *arguments))
 
     def answer(self) -> Answer:
         """Everything that is asked, from R."""
         request = self.request
-        found = self._call(_R_FIT)
-        variance = dict(zip(found["group"], found["variance"], strict=True))
+        fitted = self._call(_R_FIT)
+        variance = dict(zip(fitted["group"], fitted["variance"], strict=True))
         names, dropped, fixed = self._fixed()
         means, contrasts = None, []
         if request.over is not None:
@@ -272,16 +168,16 @@ class _Session:
             engine="pymer4", names=names, dropped=dropped, fixed=fixed,
             variances=np.array([variance[f"g{number}"]
                                 for number in range(len(request.frame.groups))]),
-            residual_variance=float(variance["Residual"]), deviance=float(found["deviance"][0]),
-            singular=bool(found["singular"][0]), terms=self._terms(), means=means,
+            residual_variance=float(variance["Residual"]), deviance=float(fitted["deviance"][0]),
+            singular=bool(fitted["singular"][0]), terms=self._terms(), means=means,
             contrasts=tuple(contrasts), notes=notes)
 
     def _fixed(self) -> tuple[list[str], list[str], Estimates]:
-        found = self._call(_R_FIXED, _DDF[self.request.df], self.request.level)
+        rows = self._call(_R_FIXED, _DDF[self.request.fitting.df], self.request.confidence_level)
         shown = self._column_names()
-        kept = list(found["names"])
-        estimate, error = _array(found["estimate"]), _array(found["se"])
-        df = self._df(_array(found["df"]))
+        kept = list(rows["names"])
+        estimate, error = _array(rows["estimate"]), _array(rows["se"])
+        df = self._df(_array(rows["df"]))
         return ([shown[name] for name in kept],
                 [label for name, label in shown.items() if name not in kept],
                 self._tested(estimate, error, df))
@@ -294,8 +190,8 @@ class _Session:
             "", "y", formula.intercept,
             tuple(tuple(self.renamed[name] for name in term) for term in formula.terms),
             frozenset(), tuple(Grouping(group.name, ()) for group in frame.groups))
-        numbered = {self.renamed[name]: tuple(_level_names(len(own)))
-                    for name, own in levels.items()}
+        numbered = {self.renamed[name]: tuple(_level_names(len(its_levels)))
+                    for name, its_levels in levels.items()}
         return dict(zip(coding(renamed, numbered).names(), coding(formula, levels).names(),
                         strict=True))
 
@@ -304,27 +200,27 @@ class _Session:
         vector = self.robjects.FloatVector
         statistic = estimate / error
         p_value = 2 * _array(stats.pt(vector(-np.abs(statistic)), vector(df)))
-        width = _array(stats.qt((1 + self.request.level) / 2, vector(df))) * error
+        width = _array(stats.qt((1 + self.request.confidence_level) / 2, vector(df))) * error
         return Estimates(estimate=estimate, std_error=error, df=df, statistic=statistic,
                          p_value=p_value, p_adjusted=np.full(len(estimate), np.nan),
                          conf_low=estimate - width, conf_high=estimate + width)
 
     def _df(self, df: FloatArray) -> FloatArray:
-        return np.full(len(df), np.inf) if self.request.df == "asymptotic" else df
+        return np.full(len(df), np.inf) if self.request.fitting.df == "asymptotic" else df
 
     def _terms(self) -> list[TermTest]:
         formula = self.request.formula
         if not formula.terms:
             return []
-        found = self._call(_R_TERMS, _DDF[self.request.df])
+        rows = self._call(_R_TERMS, _DDF[self.request.fitting.df])
         shown = {":".join(self.renamed[name] for name in term):
                  ":".join(formula.label(name) for name in term) for term in formula.terms}
         stats = self.robjects.packages.importr("stats")
         tests = []
-        for index, name in enumerate(found["term"]):
-            numerator, statistic = found["numerator"][index], found["statistic"][index]
-            denominator, p_value = found["denominator"][index], found["p"][index]
-            if self.request.df == "asymptotic":
+        for index, name in enumerate(rows["term"]):
+            numerator, statistic = rows["numerator"][index], rows["statistic"][index]
+            denominator, p_value = rows["denominator"][index], rows["p"][index]
+            if self.request.fitting.df == "asymptotic":
                 denominator = float("inf")
                 p_value = stats.pchisq(statistic * numerator, numerator, lower_tail=False)[0]
             tests.append(TermTest(shown[name], statistic, numerator, denominator, p_value))
@@ -332,29 +228,34 @@ class _Session:
 
     def _means(self, over: str) -> tuple[Estimates, Any]:
         request = self.request
-        found = self._call(_R_MEANS, self.renamed[over], request.df, request.frame.n + 1,
-                           request.level, request.null)
-        return replace(_estimates(found),
-                       p_adjusted=np.full(len(found["p"]), np.nan)), found["means"]
+        rows = self._call(_R_MEANS, self.renamed[over], request.fitting.df, request.frame.n + 1,
+                           request.confidence_level, request.contrasts.against_value)
+        return replace(_estimates(rows),
+                       p_adjusted=np.full(len(rows["p"]), np.nan)), rows["means"]
 
     def _contrasts(self, means: Any, family: Family) -> Estimates:
         control = 0 if family.control is None else family.levels.index(family.control) + 1
-        found = self.robjects.r(_R_CONTRASTS)(means, control, _ADJUST[family.adjustment],
-                                              self.request.level, self.request.seed)
-        return _estimates({name: found.rx2(name) for name in found.names})
+        return _estimates(_by_name(self.robjects.r(_R_CONTRASTS)(
+            means, control, _ADJUST[family.adjustment], self.request.confidence_level,
+            self.request.contrasts.seed)))
+
+
+def _by_name(values: Any) -> dict[str, Any]:
+    """A list of R by its names."""
+    return {name: values.rx2(name) for name in values.names}
 
 
 def _level_names(size: int) -> pd.Index[str]:
     return pd.Index([f"l{index}" for index in range(size)])
 
 
-def _estimates(found: dict[str, Any]) -> Estimates:
-    p_value = _array(found["p"])
+def _estimates(rows: dict[str, Any]) -> Estimates:
+    p_value = _array(rows["p"])
     return Estimates(
-        estimate=_array(found["estimate"]), std_error=_array(found["se"]),
-        df=_array(found["df"]), statistic=_array(found["statistic"]), p_value=p_value,
-        p_adjusted=_array(found["adjusted"]) if "adjusted" in found else p_value,
-        conf_low=_array(found["low"]), conf_high=_array(found["high"]))
+        estimate=_array(rows["estimate"]), std_error=_array(rows["se"]),
+        df=_array(rows["df"]), statistic=_array(rows["statistic"]), p_value=p_value,
+        p_adjusted=_array(rows["adjusted"]) if "adjusted" in rows else p_value,
+        conf_low=_array(rows["low"]), conf_high=_array(rows["high"]))
 
 
 def _array(values: Any) -> FloatArray:

@@ -1,0 +1,131 @@
+"""Options of mixed models that belong together, as values that a result records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from saltrust.choices import (
+    AllPairs,
+    ContrastAdjustment,
+    DegreesOfFreedom,
+    Engine,
+    check_word,
+)
+from saltrust.errors import UsageError
+
+_DF: dict[DegreesOfFreedom, str] = {
+    "satterthwaite": "Satterthwaite, as lmerTest",
+    "kenward-roger": "Kenward-Roger with adjusted covariance, as pbkrtest",
+    "asymptotic": "infinite: normal reference distribution, as multcomp for mixed models",
+}
+
+#: What stands of an adjustment in the metadata of a result.
+ADJUSTMENTS: dict[ContrastAdjustment, str] = {
+    "tukey": "studentized range",
+    "bonferroni": "Bonferroni",
+    "holm": "Holm; intervals by Bonferroni",
+    "sidak": "Sidak",
+    "dunnett": "Dunnett, approximated as emmeans does by default (dunnettx)",
+    "single-step": "single-step: the largest statistic under the contrasts' own correlation",
+    "none": "none",
+}
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """Which marginal means are compared, and how their p-values go together.
+
+    Attributes
+    ----------
+    posthoc : "tukey", optional
+        Compare all pairs of levels.  This is the default without ``control``.
+    control : str, optional
+        Level that every other one is compared with.
+    adjustment : {"tukey", "bonferroni", "holm", "sidak", "dunnett", "single-step", "none"}, \
+optional
+        Of p-values and intervals within a family.  By default Tukey's for all pairs and
+        Dunnett's against a control, which are for these alone.
+    against_value : float
+        Constant that the marginal means are tested against.
+    seed : int
+        Of the sampling that the single-step adjustment of unbalanced pairs needs.
+
+    Raises
+    ------
+    UsageError
+        If a word is not known.
+
+    Examples
+    --------
+    >>> Contrasts(control="average-mask", adjustment="holm").describe()
+    {'means_tested_against': 0.0, 'seed': 0}
+    """
+
+    posthoc: AllPairs | None = None
+    control: str | None = None
+    adjustment: ContrastAdjustment | None = None
+    against_value: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.posthoc is not None:
+            check_word(self.posthoc, AllPairs, "posthoc")
+        if self.adjustment is not None:
+            check_word(self.adjustment, ContrastAdjustment, "adjustment")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a comparison is asked for, so that a model without means is an error."""
+        return self.posthoc is not None or self.control is not None
+
+    def describe(self) -> dict[str, Any]:
+        """What stands of it in the metadata of a result, beside its families."""
+        return {"means_tested_against": self.against_value, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How a mixed model is fitted.
+
+    Attributes
+    ----------
+    df : {"satterthwaite", "kenward-roger", "asymptotic"}
+        Degrees of freedom; Kenward-Roger adjusts the standard errors too, and needs REML.
+    reml : bool
+        Restricted maximum likelihood; ordinary for comparing likelihoods of models that differ
+        in their fixed effects.
+    engine : {"auto", "builtin", "pymer4"}
+        ``builtin`` needs NumPy and SciPy alone; ``pymer4`` goes through lme4, lmerTest and
+        emmeans in R; ``auto`` takes pymer4 where it and the R packages are present, up to
+        20,000 rows, beyond which the built-in engine gives the same much sooner.
+    verify : bool
+        Run both engines, return the chosen one's tables, and a table ``verification`` of the
+        largest differences.
+
+    Raises
+    ------
+    UsageError
+        If a word is not known, or Kenward-Roger is asked for without REML.
+
+    Examples
+    --------
+    >>> Fitting(reml=False).describe()["estimation"]
+    'maximum likelihood'
+    """
+
+    df: DegreesOfFreedom = "satterthwaite"
+    reml: bool = True
+    engine: Engine = "auto"
+    verify: bool = False
+
+    def __post_init__(self) -> None:
+        check_word(self.df, DegreesOfFreedom, "df")
+        check_word(self.engine, Engine, "engine")
+        if self.df == "kenward-roger" and not self.reml:
+            raise UsageError("Kenward-Roger's degrees of freedom are defined for REML; drop --ml "
+                             "or take --df satterthwaite")
+
+    def describe(self) -> dict[str, Any]:
+        """What stands of it in the metadata of a result, beside the engine that was taken."""
+        return {"estimation": "REML" if self.reml else "maximum likelihood", "df": _DF[self.df]}
