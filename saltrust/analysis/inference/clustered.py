@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.linear import LeastSquares, indicators, least_squares
@@ -105,10 +105,10 @@ def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
         return RobustError(clusters=count)
     error = float(np.sqrt(variance))
     df = _satterthwaite(scaled, loads, codes, count)
-    half = float(stats.t.ppf((1 + confidence_level) / 2, df)) * error
+    half = float(stdtrit(df, (1 + confidence_level) / 2)) * error
     estimate = float(fit.coefficients[column])
     return RobustError(error, df, estimate - half, estimate + half,
-                       float(2 * stats.t.sf(abs(estimate) / error, df)), count)
+                       float(2 * stdtr(df, -abs(estimate) / error)), count)
 
 
 @one_blas_thread()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import ndtri, stdtr
 
 from saltrust.analysis.inference.bootstrap import percentile_interval
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
@@ -116,7 +116,7 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: CorrelationInterva
         low, high, error = fisher_interval(rho, free, confidence_level, interval)
     return Estimate(estimate=rho, std_error=error, conf_low=low, conf_high=high,
                     statistic=float(statistic), df=df,
-                    p_value=float(2 * stats.t.sf(abs(statistic), df)), n=n, note=note)
+                    p_value=float(2 * stdtr(df, -abs(statistic))), n=n, note=note)
 
 
 def fisher_interval(rho: float, n: int, confidence_level: float = 0.95,
@@ -149,7 +149,7 @@ def fisher_interval(rho: float, n: int, confidence_level: float = 0.95,
         raise UsageError(f"no {interval} interval on the z scale for rho = {rho}, n = {n}")
     inflation = 1 + rho * rho / 2 if interval == "bonett-wright" else 1.0
     error = float(np.sqrt(inflation / (n - 3)))
-    half = float(stats.norm.ppf((1 + confidence_level) / 2)) * error
+    half = float(ndtri((1 + confidence_level) / 2)) * error
     center = np.arctanh(rho)
     return (float(np.tanh(center - half)), float(np.tanh(center + half)),
             (1 - rho * rho) * error)

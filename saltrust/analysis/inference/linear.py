@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, stats
+from scipy import linalg
+from scipy.special import stdtr, stdtrit
 
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.threads import one_blas_thread
@@ -156,11 +157,11 @@ def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: f
                         note="perfect fit: no test")
     error = float(fit.std_errors[-1])
     statistic = slope / error
-    half = float(stats.t.ppf((1 + confidence_level) / 2, fit.df)) * error
+    half = float(stdtrit(fit.df, (1 + confidence_level) / 2)) * error
     return Estimate(
         estimate=slope, std_error=error, conf_low=slope - half, conf_high=slope + half,
         statistic=statistic, df=float(fit.df),
-        p_value=float(2 * stats.t.sf(abs(statistic), fit.df)), n=n,
+        p_value=float(2 * stdtr(fit.df, -abs(statistic))), n=n,
         r_squared=1 - fit.residual_sum / _variation(y, intercepts))
 
 

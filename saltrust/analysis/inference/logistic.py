@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.resampling import cluster_codes
@@ -97,11 +97,11 @@ def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
     beta, covariance = fitted
     error = float(np.sqrt(covariance[1, 1]))
     statistic = float(beta[1]) / error
-    half = float(stats.norm.ppf((1 + confidence_level) / 2)) * error
+    half = float(ndtri((1 + confidence_level) / 2)) * error
     slope = Estimate(
         estimate=float(beta[1]), std_error=error, conf_low=float(beta[1]) - half,
         conf_high=float(beta[1]) + half, statistic=statistic, df=float("inf"),
-        p_value=float(2 * stats.norm.sf(abs(statistic))), n=n, note=SEPARATED if firth else "")
+        p_value=float(2 * ndtr(-abs(statistic))), n=n, note=SEPARATED if firth else "")
     return LogisticFit(slope, _clustered(design, y, beta, covariance, clusters))
 
 

@@ -135,12 +135,20 @@ class Annotations:
 
     def digest(self, image: int, finding: int, reader: int) -> int:
         """A number that tells this mask from others; -1 where the reader did not annotate."""
-        if not self.annotated[image, finding, reader]:
-            return -1
-        if self.resolution == "grid":
-            return zlib.crc32(np.packbits(self._grid_masks(image)[finding, reader]).tobytes())
-        code = str(self._codes(image)[self.finding_positions[finding], reader])
-        return zlib.crc32(f"{self.size(image)} {code}".encode())
+        if "digests" not in self._held:
+            self._held["digests"] = self._digests()
+        return int(self._held["digests"][image, finding, reader])
+
+    def _digests(self) -> npt.NDArray[np.int64]:
+        digests = np.full(self.annotated.shape, -1, dtype=np.int64)
+        for image, finding, reader in np.argwhere(self.annotated).tolist():
+            if self.resolution == "grid":
+                content = np.packbits(self._grid_masks(image)[finding, reader]).tobytes()
+            else:
+                code = str(self._codes(image)[self.finding_positions[finding], reader])
+                content = f"{self.size(image)} {code}".encode()
+            digests[image, finding, reader] = zlib.crc32(content)
+        return digests
 
     def point_pixels(self, image: int, finding: int, reader: int) -> list[tuple[int, int]]:
         """Pixels of the most representative points at the resolution of the masks."""
@@ -232,7 +240,7 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
     chosen_images = _image_positions(cubes, split)
     chosen_findings = _finding_positions(reference, findings)
     native_sizes = _native_sizes(cubes)[chosen_images]
-    readers = labels_of(reference, "reader")
+    images, findings_of_cubes, readers = (labels_of(reference, dim) for dim in _PER_READER[:3])
     index = np.ix_(chosen_images, chosen_findings)
     flags = values_of(reference["annotated"], _PER_READER)[index]
     polygons = (values_of(reference["n_polygons"], _PER_READER)[index]
@@ -242,8 +250,8 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
         needed |= mapped[chosen_images]
     labels = values_of(reference["label"], _PER_READER[:2])[index]
     return Annotations(
-        images=[labels_of(reference, "image")[k] for k in chosen_images],
-        findings=[labels_of(reference, "finding")[k] for k in chosen_findings],
+        images=[images[k] for k in chosen_images],
+        findings=[findings_of_cubes[k] for k in chosen_findings],
         readers=readers,
         image_positions=chosen_images, finding_positions=chosen_findings,
         roles=([str(role) for role in values_of(reference["reader_role"], ["reader"])]
@@ -270,7 +278,7 @@ def _reference(cubes: xr.DataTree) -> xr.Dataset:
     if "annotated" not in reference:
         raise DataError("the cubes do not say which masks were drawn (reference/annotated is "
                         "missing), and a missing annotation is not a negative; write it")
-    if not bool(reference["annotated"].any()):
+    if not reference["annotated"].values.any():
         raise DataError(f"the cubes hold no reference masks (no reader annotated any image); "
                         f"{way_out}")
     return reference
