@@ -47,25 +47,26 @@ def baseline_hits(drawings: Drawings, references: Sequence[int],
     annotations = drawings.annotations
     patients = np.array([f"patient {patient}" if patient else f"image {image}" for image, patient
                          in zip(annotations.images, annotations.patients, strict=True)])
-    parts = []
-    for k, reader in enumerate(references):
-        for finding, name in enumerate(annotations.findings):
-            images = np.flatnonzero(areas[:, finding, k] > 0)
-            if not len(images):
-                continue
-            masks = drawings.masks(np.column_stack(
-                [images, np.full_like(images, finding), np.full_like(images, reader)]))
-            cells = np.unpackbits(masks["cells"], axis=1).astype(np.int64)
-            hits = np.column_stack([masks["center"].astype(np.float64),
-                                    _average_hits(cells, patients[images])])
-            parts.append(pd.DataFrame({
-                "image": np.repeat(np.array(annotations.images, dtype=object)[images], 2),
-                "patient": np.repeat(np.array(annotations.patients, dtype=object)[images], 2),
-                "finding": name, "explainer": np.tile([CENTER, AVERAGE_MASK], len(images)),
-                "model": NO_MODEL, "reader": annotations.readers[reader], "iou": np.nan,
-                "hit": hits.ravel()}))
-    columns = ["image", "patient", "finding", "explainer", "model", "reader", "iou", "hit"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    drawn = np.argwhere(np.moveaxis(areas > 0, 0, 2))
+    finding, k, image = drawn.T
+    masks = drawings.masks(np.column_stack([image, finding, np.array(references)[k]]))
+    hits = np.column_stack([masks["center"].astype(np.float64), np.full(len(drawn), np.nan)])
+    for one in np.unique(drawn[:, :2], axis=0):
+        rows = np.flatnonzero((drawn[:, :2] == one).all(axis=1))
+        cells = np.unpackbits(masks["cells"][rows], axis=1).astype(np.int64)
+        hits[rows, 1] = _average_hits(cells, patients[image[rows]])
+    # By reader, then by finding, then by image, the center before the average mask.
+    order = np.lexsort((image, finding, k))
+
+    def twice(labels: Sequence[str | None], at: npt.NDArray[np.intp]) -> npt.NDArray[np.object_]:
+        return np.repeat(np.array(labels, dtype=object)[at[order]], 2)
+
+    return pd.DataFrame({
+        "image": twice(annotations.images, image), "patient": twice(annotations.patients, image),
+        "finding": twice(annotations.findings, finding),
+        "explainer": np.tile(np.array([CENTER, AVERAGE_MASK], dtype=object), len(drawn)),
+        "model": NO_MODEL, "reader": twice(annotations.readers, np.array(references)[k]),
+        "iou": np.nan, "hit": hits[order].ravel()})
 
 
 def _average_hits(cells: npt.NDArray[np.int64], patients: npt.NDArray[np.str_]

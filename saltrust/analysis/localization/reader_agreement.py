@@ -55,15 +55,15 @@ def pairwise_scores(drawings: Drawings, readers: Sequence[int],
                        [r for r in readers if annotations.annotated[image, finding, r]], 2)],
                   dtype=np.intp).reshape(-1, 4)
     first, second = at[:, [0, 1, 2]], at[:, [0, 1, 3]]
-    sizes = [drawings.masks(masks)["area"] for masks in (first, second)]
-    there_and_back = [drawings.pairs(pairs) for pairs in (at, at[:, [0, 1, 3, 2]])]
-    shared, both = there_and_back[0]["shared"], sizes[0] + sizes[1]
+    sizes = np.split(drawings.masks(np.concatenate([first, second]))["area"], 2)
+    measured = drawings.pairs(np.concatenate([at, at[:, [0, 1, 3, 2]]]))
+    shared, both = measured["shared"][:len(at)], sizes[0] + sizes[1]
     # A direction counts where a point was marked and there is a mask to hit.
     hits = np.stack([
         np.where([bool(size) and bool(annotations.point_pixels(*place)) for size, place in
-                  zip(against, masks.tolist(), strict=True)], measured["first"], np.nan)
-        for against, masks, measured in zip(sizes[::-1], (first, second), there_and_back,
-                                            strict=True)])
+                  zip(against, masks.tolist(), strict=True)], marked, np.nan)
+        for against, masks, marked in zip(sizes[::-1], (first, second),
+                                          np.split(measured["first"], 2), strict=True)])
     known = ~np.isnan(hits)
     hit = np.divide(np.where(known, hits, 0).sum(axis=0), known.sum(axis=0),
                     out=np.full(len(at), np.nan), where=known.any(axis=0))
