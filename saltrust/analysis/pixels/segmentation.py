@@ -1,4 +1,4 @@
-"""From a heatmap to a segmentation: quantise, threshold by Otsu, fill.
+"""From a heatmap to a segmentation: quantize, threshold by Otsu, fill.
 
 The steps follow the code released with CheXlocalize: the map is stretched to 0..255 between its
 minimum and maximum, cut to whole numbers, and Otsu's threshold on their histogram splits it.
