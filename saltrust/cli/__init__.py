@@ -25,6 +25,7 @@ from saltrust.cli.analyze.trustworthiness import (
     utility,
 )
 from saltrust.cli.demo import demo
+from saltrust.cli.export import export
 from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
@@ -89,7 +90,8 @@ def _warnings_on_stderr(level: int) -> Iterator[None]:
         logger.propagate = before[1]
 
 
-for _command in (demo, import_, train, generate, info, analyze, protocol, report):
+for _command in (demo, import_, train, generate, info, analyze, protocol, report,
+                 export):
     main.add_command(_command)
 
 for _command in (descriptors, localization, thresholds, regressions, confidence, classification,

@@ -1,0 +1,58 @@
+"""``saltrust export``: what analyses start from, as files for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saltrust.cli.analyze.command import grouped, selected
+from saltrust.cli.options import (
+    cubes_argument,
+    definition_options,
+    map_options,
+    overwrite_option,
+    pass_options,
+    segmentation_options,
+    selection_options,
+    slice_option,
+)
+from saltrust.errors import UsageError
+from saltrust.files import Advice, write_text
+
+
+@click.group()
+def export() -> None:
+    """Write what analyses start from, for other programs."""
+
+
+@export.command()
+@cubes_argument
+@click.option("-o", "--output", "file", required=True, metavar="FILE.csv",
+              type=click.Path(path_type=Path, dir_okay=False), help="CSV to write.")
+@selection_options
+@map_options
+@definition_options
+@segmentation_options
+@slice_option
+@pass_options
+@overwrite_option
+@click.pass_context
+def scores(ctx: click.Context, /, cubes: Path, file: Path, overwrite: bool, **options: Any
+           ) -> None:
+    """Every scored map with all that is known of it, one row each, as CSV.
+
+    Image and its coordinates, finding, label, explainer, model, reader, probability, IoU, hit, and
+    the descriptors of the reference mask: what `saltrust analyze regressions --scores` reads.
+    """
+    from saltrust.analysis.shape.score_frame import score_frame
+    from saltrust.cache.store import open_cubes
+
+    if file.exists() and not overwrite:
+        raise UsageError(f"{file} exists; say --overwrite to replace it, or choose another name")
+    tree = selected(open_cubes(cubes), options)
+    frame = score_frame(tree, **grouped(ctx, options))
+    write_text(file, frame.to_csv(index=False, lineterminator="\n"),
+               Advice("repeat the command with --overwrite", "choose another place"))
+    click.echo(f"wrote {len(frame)} rows to {file}", err=True)
