@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import xarray as xr
 from saltrust.analysis.pixels.run_masks import RunMask, mask_of_pixels, mask_of_runs
 from saltrust.analysis.pixels.scoring import MaskPixels
 from saltrust.analysis.select import label_positions
-from saltrust.analysis.stored.arrays import labels_of, read_at, values_of
+from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
 from saltrust.cache import rle
 from saltrust.cache.layout import CODES_PER_CHUNK
 from saltrust.cache.schema import FINDING_ALIASES, SPLITS
@@ -135,11 +136,11 @@ class Annotations:
 
     def digest(self, image: int, finding: int, reader: int) -> int:
         """A number that tells this mask from others; -1 where the reader did not annotate."""
-        if "digests" not in self._held:
-            self._held["digests"] = self._digests()
-        return int(self._held["digests"][image, finding, reader])
+        return int(self.digests[image, finding, reader])
 
-    def _digests(self) -> npt.NDArray[np.int64]:
+    @cached_property
+    def digests(self) -> npt.NDArray[np.int64]:
+        """The digests of all masks, shape (image, finding, reader)."""
         digests = np.full(self.annotated.shape, -1, dtype=np.int64)
         for image, finding, reader in np.argwhere(self.annotated).tolist():
             if self.resolution == "grid":
@@ -214,7 +215,7 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
     Parameters
     ----------
     cubes : xarray.DataTree
-        As :func:`saltrust.open_cubes` gives.
+        The tree that :func:`saltrust.open_cubes` gives.
     resolution : {"native", "grid"}, optional
         By default native where native masks are stored and the native size of every image
         that is annotated or ``mapped`` is known.
@@ -265,13 +266,21 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
         _reference=reference)
 
 
+def holds_masks(cubes: xr.DataTree, resolution: Resolution) -> bool:
+    """Whether any reader's masks are held at this resolution."""
+    reference = dataset_of(cubes, "reference")
+    name = "mask_rle" if resolution == "native" else "mask"
+    return (reference is not None and name in reference and "annotated" in reference
+            and bool(reference["annotated"].any()))
+
+
 def _reference(cubes: xr.DataTree) -> xr.Dataset:
     way_out = ("give the data set masks (native RLE, PNG or boxes; `saltrust import` for "
                "CheXlocalize) and generate the cubes again")
-    if "reference" not in cubes.children:
+    reference = dataset_of(cubes, "reference")
+    if reference is None:
         raise DataError(f"the cubes hold no reference masks (there is no group reference); "
                         f"{way_out}")
-    reference = cubes["reference"].to_dataset()
     if ("reader" not in reference.coords or not reference.coords["reader"].size
             or not {"mask", "mask_rle"} & set(reference.variables)):
         raise DataError(f"the cubes hold no reference masks (reference names no reader); {way_out}")
