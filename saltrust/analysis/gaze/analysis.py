@@ -51,10 +51,10 @@ _ENTRY = ["source", "explainer", "model"]
 _PAIRING = ["image", "finding", "patient"]
 
 
-def gaze(cubes: xr.DataTree | str | Path, *, comparison: GazeComparison | None = None,
+def gaze(cubes: xr.DataTree | str | Path, *, comparison: GazeComparison = GazeComparison(),
          measures: Sequence[str] | None = None,
          fitted_on: xr.DataTree | str | Path | None = None,
-         adjustment: Adjustment = "bonferroni", resampling: Resampling | None = None,
+         adjustment: Adjustment = "bonferroni", resampling: Resampling = Resampling(),
          progress: bool = False) -> Result:
     """Agreement of maps with gaze, beside chance, and compared between explainers and models.
 
@@ -63,7 +63,7 @@ def gaze(cubes: xr.DataTree | str | Path, *, comparison: GazeComparison | None =
     cubes : xarray.DataTree or path
         With ``/reference/gaze``, and ``/saliency`` or ``/localizer``.  Any selection
         (:func:`saltrust.select`); gaze is that of its first reader who looked at any image.
-    comparison : GazeComparison, optional
+    comparison : GazeComparison
         Which maps are compared, and how.
     measures : sequence of str, optional
         Which of :data:`saltrust.analysis.gaze.scores.MEASURES`: ``correlation``, ``ssim``,
@@ -73,7 +73,7 @@ def gaze(cubes: xr.DataTree | str | Path, *, comparison: GazeComparison | None =
         analysed.  By default the store that the cubes are a selection of, else the cubes.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         Of the p-values of the pairs, one family per finding, measure and what is shared.
-    resampling : Resampling, optional
+    resampling : Resampling
         Of the bootstrap by patient; its seed is also that of the draw of other images.
     progress : bool
         Whether a bar is shown on stderr.
@@ -101,7 +101,6 @@ def gaze(cubes: xr.DataTree | str | Path, *, comparison: GazeComparison | None =
     Z. Bylinskii et al. (2019), IEEE Trans. Pattern Anal. Mach. Intell. 41, 740-757.
     """
     tree = as_cubes(cubes)
-    comparison, resampling = comparison or GazeComparison(), resampling or Resampling()
     check_word(adjustment, Adjustment, "adjustment")
     for name in measures or ():
         if name not in MEASURES:
