@@ -1,4 +1,4 @@
-"""Rows of areas under ROC curves: of every model, of pairs of models, and averaged over findings."""
+"""Rows of areas under ROC curves: of models, of pairs of them, and averaged over findings."""
 
 from __future__ import annotations
 

@@ -11,9 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.inference.auc import roc_auc
+from saltrust.analysis.select import were_selected
 from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of, whole
 from saltrust.analysis.stored.images import StudyImages, images_of
 from saltrust.analysis.stored.maps import LOCALIZER, RANDOMIZED, TRAINED
+from saltrust.analysis.stored.whole_study import whole_study
 from saltrust.cache.schema import GROUPS, Label
 
 COLUMNS = ("finding", "model", "architecture", "seed", "condition", "replicate", "image_auc",
@@ -42,7 +44,44 @@ def image_aucs(cubes: xr.DataTree) -> pd.DataFrame:
         model on the very same ones, which is what the randomized AUC compares with.
     """
     images = images_of(cubes)
-    rows = [] if images.labels is None else list(_rows(cubes, images))
+    return _table([] if images.labels is None else list(_rows(cubes, images)))
+
+
+def study_aucs(cubes: xr.DataTree) -> pd.DataFrame:
+    """AUC over the images of every model of the study that the cubes are a selection of.
+
+    Where models were selected, networks that localize stay as baselines, and the classifier that
+    one of them belongs to may be among those left out.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of :func:`image_aucs`, on the images of the cubes.
+    """
+    present = image_aucs(cubes)
+    study = whole_study(cubes) if were_selected(cubes, "model") else cubes
+    if study is cubes:
+        return present
+    root, stored = cubes.to_dataset(), study.to_dataset()
+    places = {dim: {name: k for k, name in enumerate(labels_of(stored, dim))}
+              for dim in ("image", "finding")}
+    every = image_aucs(study.isel({
+        dim: [places[dim][name] for name in labels_of(root, dim) if name in places[dim]]
+        for dim in places}))
+    # Of the cubes' models the cubes are right, should somebody have changed a number in them.
+    return _table(list({**_by_key(every), **_by_key(present)}.values()))
+
+
+def _by_key(table: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Any]]:
+    return {tuple(str(row[name]) for name in ("finding", "model", "condition", "replicate")):
+            {str(name): value for name, value in row.items()} for row in table.to_dict("records")}
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"image_auc": "float64", "n_positive": "int64", "n_negative": "int64"})
 

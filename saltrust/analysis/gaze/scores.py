@@ -22,11 +22,11 @@ from saltrust.analysis.pixels.gaze_agreement import (
 )
 from saltrust.analysis.stored.arrays import labels_of
 from saltrust.analysis.stored.contents import source
-from saltrust.analysis.stored.fitted_on import fitted_study
 from saltrust.analysis.stored.gaze import RecordedGaze, recorded_gaze
 from saltrust.analysis.stored.images import images_of
 from saltrust.analysis.stored.maps import MapSeries, stored_maps
 from saltrust.analysis.stored.tally import Tally
+from saltrust.analysis.stored.whole_study import fitted_study
 from saltrust.cache.schema import Status
 from saltrust.choices import MapReading, MapSource
 from saltrust.errors import DataError
@@ -107,7 +107,7 @@ def gaze_scores(cubes: xr.DataTree, comparison: GazeComparison, *,
     comparison : GazeComparison
     fitted_on : xarray.DataTree or path, optional
         Study with the images of training and validation that the average gaze is of
-        (:func:`saltrust.analysis.stored.fitted_on.fitted_study`).
+        (:func:`saltrust.analysis.stored.whole_study.fitted_study`).
     seed : int
         Of the draw of other images, which also depends on where the image is in the study that
         the cubes are a selection of: what is drawn for an image of the whole study is drawn for

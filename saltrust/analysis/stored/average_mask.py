@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
-from saltrust.analysis.stored.fitted_on import FITTED_ON
+from saltrust.analysis.stored.whole_study import FITTED_ON
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError
 

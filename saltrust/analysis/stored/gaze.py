@@ -13,8 +13,8 @@ import xarray as xr
 from saltrust.analysis.pixels.gaze_agreement import fixated_pixels, is_informative
 from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
 from saltrust.analysis.stored.contents import source
-from saltrust.analysis.stored.fitted_on import FITTED_ON, check_grid
 from saltrust.analysis.stored.images import images_of
+from saltrust.analysis.stored.whole_study import FITTED_ON, check_grid
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -153,7 +153,7 @@ def recorded_gaze(cubes: xr.DataTree, study: xr.DataTree, *, threshold: float = 
         What is analysed.
     study : xarray.DataTree
         Where images of training and validation are looked for
-        (:func:`saltrust.analysis.stored.fitted_on.fitted_study`).
+        (:func:`saltrust.analysis.stored.whole_study.fitted_study`).
     threshold : float
         Of :class:`RecordedGaze`, where not every image has fixations stored.
 

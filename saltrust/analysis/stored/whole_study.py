@@ -1,7 +1,7 @@
-"""The study that averages over training and validation images are made of.
+"""The study that cubes are a selection of: images and models that they no longer hold.
 
-A selection such as the test split no longer holds these images; the store that it was opened
-from does.
+Averages are of training and validation images, which a selection such as the test split lacks; the
+store that it was opened from has them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,26 @@ from saltrust.errors import UsageError
 
 #: Splits whose images make up an average.
 FITTED_ON = ("train", "val")
+
+
+def whole_study(cubes: xr.DataTree) -> xr.DataTree:
+    """The store that the cubes were opened from, opened again.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+
+    Returns
+    -------
+    xarray.DataTree
+        The cubes themselves where there is no such store any more, or it lacks some of their
+        images.
+    """
+    path = cubes.attrs.get("source")
+    if path is None or not Path(path).exists():
+        return cubes
+    study = open_cubes(path)
+    return study if _images(cubes) <= _images(study) else cubes
 
 
 def fitted_study(cubes: xr.DataTree, fitted_on: xr.DataTree | str | Path | None = None
@@ -42,12 +62,8 @@ def fitted_study(cubes: xr.DataTree, fitted_on: xr.DataTree | str | Path | None 
     """
     if fitted_on is not None:
         return as_cubes(fitted_on)
-    path = cubes.attrs.get("source")
-    if path is None or not Path(path).exists():
-        return cubes
-    study = open_cubes(path)
-    present, stored = (set(labels_of(tree.to_dataset(), "image")) for tree in (cubes, study))
-    return study if present < stored else cubes
+    study = whole_study(cubes)
+    return cubes if _images(cubes) == _images(study) else study
 
 
 def check_grid(study: xr.DataTree, grid: tuple[int, int]) -> None:
@@ -68,3 +84,7 @@ def check_grid(study: xr.DataTree, grid: tuple[int, int]) -> None:
     if (sizes["y"], sizes["x"]) != grid:
         raise UsageError(f"fitted_on has a grid of {sizes['y']} x {sizes['x']} pixels, the cubes "
                          f"of {grid[0]} x {grid[1]}; name a study with the grid of the cubes")
+
+
+def _images(cubes: xr.DataTree) -> set[str]:
+    return set(labels_of(cubes.to_dataset(), "image"))
