@@ -167,9 +167,9 @@ def recorded_gaze(cubes: xr.DataTree, study: xr.DataTree, *, threshold: float = 
         raise DataError(f"{source(cubes)} holds no gaze (/reference/gaze is absent); import a data "
                         "set with gaze, such as `saltrust import egd-cxr`, or say gaze = true "
                         "under [data] for phantoms")
-    recorded = values_of(reference["gaze_recorded"], ("image", "reader")).any(axis=0)
-    readers = [name for name, has_gaze in zip(labels_of(reference, "reader"), recorded, strict=True)
-               if has_gaze]
+    recorded = values_of(reference["gaze_recorded"], ("image", "reader"))
+    readers = [name for r, name in enumerate(labels_of(reference, "reader"))
+               if recorded[:, r].any()]
     if not readers:
         raise DataError(f"{source(cubes)} holds no gaze on any selected image; select another "
                         "split")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,8 +113,8 @@ class MapSeries:
 
     def _all(self) -> npt.NDArray[np.uint8]:
         """Status of every image and finding."""
-        statuses: npt.NDArray[np.uint8] = self.maps.status[(..., *self._further())]
-        return statuses
+        index: Any = (..., *self._further())
+        return self.maps.status[index]
 
 
 def stored_maps(cubes: xr.DataTree, group: str) -> StoredMaps | None:
