@@ -50,6 +50,10 @@ RULES: dict[RandomizationRule, str] = {
 SCORE_COLUMNS = ("image", "patient", "finding", "explainer", "model", "replicate", "stage",
                  "stage_index", "ssim", "failed")
 
+_MEANINGS = {
+    "standard_deviation": "over images, n - 1",
+    "decision": "contrast of explainer x condition; interval and test by a bootstrap of patients "
+                "that weighs each pair by both of its images"}
 _KEY = ["finding", "explainer", "model"]
 #: Finding, explainer and model.
 Key = tuple[str, str, str]
@@ -166,13 +170,9 @@ def randomization(
         "ssim": {"setting": ssim, **settings.describe()},
         "baseline": f"mean SSIM of the trained model's maps of up to {pairs} random pairs of "
                     "different images",
-        "standard_deviation": "over images, n - 1",
         "failures": ("SSIM 0" if failures == "score" else "left out") + "; images whose trained "
                     "map is flat or not finite are left out, since nothing can degrade",
-        **decision.describe(),
-        "decision": "contrast of explainer x condition; interval and test by a bootstrap of "
-                    "patients that weighs each pair by both of its images",
-        "counts": dict(compared.counts)}
+        **decision.describe(), **_MEANINGS, "counts": dict(compared.counts)}
     return Result(meta, {name: table for name, table in tables.items() if len(table)})
 
 

@@ -154,7 +154,7 @@ def _similarity(cubes: xr.DataTree, criterion: Criterion, images: Images, ssim: 
                              progress=progress)
     if failures == "drop":
         scores = scores[~scores["failed"]].reset_index(drop=True)
-    of_criterion = scores[scores["criterion"] == criterion]
+    of_criterion = scores[scores["criterion"] == criterion].reset_index(drop=True)
     if of_criterion[of_criterion["explainer"].isin(saliency.labels["explainer"])].empty:
         raise DataError(f"no selected image has usable maps of two models in {source(cubes)}; "
                         "select others or generate them")

@@ -288,7 +288,8 @@ def test_the_average_gaze_is_of_other_splits_where_these_are_not_selected(store:
     result = gaze(select(cubes, split="test"), fitted_on=cubes, resampling=FEW,
                   comparison=GazeComparison(source="localizer", images="all"))
     train = np.flatnonzero(splits == "train")
-    assert result.meta["average_gaze"] == f"mean over {len(train)} images of training and validation"
+    assert result.meta["average_gaze"] == (
+        f"mean over {len(train)} images of training and validation")
     seen = cubes["reference/gaze"].sel(reader="reference").values.astype(float)
     rows = result.tables["scores"].query("explainer == @AVERAGE").set_index("image")
     for k in np.flatnonzero(splits == "test"):

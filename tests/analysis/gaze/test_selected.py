@@ -66,7 +66,7 @@ def test_a_path_gives_what_the_tree_gives(store: Path, cubes: xr.DataTree) -> No
 def test_the_average_gaze_is_of_the_store_that_was_selected_from(cubes: xr.DataTree) -> None:
     test = select(cubes, split="test")
     result = gaze(test, resampling=FEW)
-    splits = cubes["split"].values.astype(str)
+    splits = cubes["split"].values.astype("U8")
     reader = result.meta["reader"]
     recorded = cubes["reference/gaze_recorded"].sel(reader=reader).values.astype(bool)
     fitted = np.flatnonzero(np.isin(splits, ["train", "val"]) & recorded)
