@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
@@ -48,7 +49,7 @@ def test_a_finding_alone_has_the_rows_of_the_whole(cubes: xr.DataTree, level: st
 def test_a_model_alone_has_the_rows_of_the_whole(cubes: xr.DataTree) -> None:
     # Of cases that every model predicted, so that both are of the same ones.
     probability = cubes["prediction/probability"]
-    known = cubes.isel(image=probability.notna().all(["finding", "model"]).values.nonzero()[0])
+    known = cubes.isel(image=np.isfinite(probability).all(["finding", "model"]).values.nonzero()[0])
     whole = classification(known, resampling=FEW).tables["auc"]
     for part in (select(known, model="densenet-2"), known.sel(model="densenet-2")):
         alone = classification(part, resampling=FEW)
