@@ -8,7 +8,18 @@ from typing import Any
 
 from saltrust.analysis.inference.estimate import check_confidence_level
 from saltrust.analysis.inference.resampling import check_resampling
-from saltrust.choices import BootstrapKind, Definition, IouSlice, Resolution, check_word
+from saltrust.choices import (
+    BootstrapKind,
+    Definition,
+    Failures,
+    Images,
+    IouSlice,
+    MapReading,
+    MapSource,
+    Posthoc,
+    Resolution,
+    check_word,
+)
 from saltrust.errors import UsageError
 
 #: A number, or a file with one per finding.
@@ -115,3 +126,94 @@ class Resampling:
         """What stands of it in the metadata of a result."""
         return {"resamples": self.resamples, "seed": self.seed,
                 "confidence_level": self.confidence_level}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How explainers are compared with their baselines (protocol A).
+
+    Attributes
+    ----------
+    posthoc : {"tukey", "control"}
+        Tukey's correction over all pairs of levels, as the paper; or contrasts against each
+        baseline alone with Dunnett's.
+    alpha : float
+        Level of the decisions; intervals have level 1 - alpha.
+    margin : float
+        Means closer than this, by two one-sided tests, are called equivalent.
+    resamples, seed : int
+        Of the paired bootstrap.
+    """
+
+    posthoc: Posthoc = "tukey"
+    alpha: float = 0.05
+    margin: float = 0.05
+    resamples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_word(self.posthoc, Posthoc, "posthoc")
+        check_confidence_level(1 - self.alpha)
+        check_resampling(self.resamples, self.seed)
+        if not self.margin > 0:
+            raise UsageError(f"margin = {self.margin} must be positive, such as 0.05")
+
+    def describe(self) -> dict[str, Any]:
+        """What stands of it in the metadata of a result."""
+        return {"alpha": self.alpha, "posthoc": self.posthoc, "confidence_level": 1 - self.alpha,
+                "equivalence_margin": self.margin, "resamples": self.resamples,
+                "seed": self.seed,
+                "effect_size": "mean difference per image / its standard deviation",
+                "decision": "pass: significantly above the baseline by the mixed model; did not "
+                            "pass: below; else uncertain"}
+
+
+@dataclass(frozen=True)
+class GazeComparison:
+    """Which maps are compared with gaze, and how.
+
+    Attributes
+    ----------
+    source : {"all", "saliency", "localizer"}
+        Maps of explainers, of localizers (and of decoders trained with gaze), or both.
+    reading : {"raw", "absolute", "positive"}
+        Maps as they are stored, their absolute values, or their positive parts.
+    images : {"positive", "all"}
+        Only maps of findings that the image shows, or all: gaze belongs to no finding.
+    threshold : float
+        Where not every image has fixations stored, pixels with at least this share of the
+        maximum of the gaze heatmap count as fixated; above 0, at most 1.
+    others : int
+        Images of other patients whose gaze each map is compared with besides, for chance.
+    failures : {"score", "drop"}
+        A flat or non-finite map is scored as one that tells nothing
+        (:func:`saltrust.analysis.pixels.gaze_agreement.agreement`), or its image is left out
+        for all maps of the finding.
+    """
+
+    source: MapSource = "all"
+    reading: MapReading = "raw"
+    images: Images = "positive"
+    threshold: float = 0.5
+    others: int = 5
+    failures: Failures = "score"
+
+    def __post_init__(self) -> None:
+        check_word(self.source, MapSource, "source")
+        check_word(self.reading, MapReading, "reading")
+        check_word(self.images, Images, "images")
+        check_word(self.failures, Failures, "failures")
+        if not 0 < self.threshold <= 1:
+            raise UsageError(f"gaze threshold {self.threshold} must lie above 0 and be at most 1, "
+                             "such as 0.5")
+        if self.others < 1:
+            raise UsageError(f"others = {self.others} must be at least 1, such as 5")
+
+    def describe(self) -> dict[str, Any]:
+        """What stands of it in the metadata of a result."""
+        return {"map": self.reading,
+                "compared": ("findings that the image shows" if self.images == "positive"
+                             else "every finding with a map"),
+                "other_images": f"{self.others} of other patients per image",
+                "failures": ("scored as a map that tells nothing" if self.failures == "score"
+                             else "their images are left out")}

@@ -65,7 +65,8 @@ def select(cubes: xr.DataTree | str | Path, *, stored: bool = False, **labels: A
     Returns
     -------
     xarray.DataTree
-        With all dimensions, in the order of the cubes; maps are still read when asked for.
+        With all dimensions, in the order of the cubes; maps are still read when asked for.  Its
+        attribute ``selected`` lists the names by which somebody chose.
 
     Raises
     ------
@@ -94,7 +95,23 @@ def select(cubes: xr.DataTree | str | Path, *, stored: bool = False, **labels: A
             chosen["image"] = images
         parts[path] = _taken(dataset, chosen)
     selected = _tree(tree, parts)
-    return _with_maps(selected) if stored else selected
+    names = sorted({*tree.attrs.get("selected", ()), *wanted})
+    if stored:
+        selected = _with_maps(selected)
+    selected.attrs = {**tree.attrs, "selected": names} if names else dict(tree.attrs)
+    return selected
+
+
+def were_selected(cubes: xr.DataTree, name: str) -> bool:
+    """Whether somebody chose by this name with :func:`select`, be it all that there are.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    name : str
+        Of a dimension, or of a coordinate of images.
+    """
+    return name in cubes.attrs.get("selected", ())
 
 
 def _with_maps(tree: xr.DataTree) -> xr.DataTree:

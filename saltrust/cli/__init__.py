@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from saltrust import __version__
+from saltrust.cli.analyze.classification import classification
 from saltrust.cli.analyze.confidence import confidence
-from saltrust.cli.analyze.from_scores import classification
 from saltrust.cli.analyze.gaze import gaze
 from saltrust.cli.analyze.group import analyze
 from saltrust.cli.analyze.localization import descriptors, localization, thresholds

@@ -15,7 +15,10 @@ from saltrust.analysis.inference.auc import roc_auc
 from saltrust.analysis.inference.bootstrap import mean_interval, wilson_interval
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
+from saltrust.analysis.stored.images import images_of
 from saltrust.cache.schema import Label
+from saltrust.choices import BootstrapKind
+from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -36,8 +39,10 @@ def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
         For the labels and the patients.
     probabilities : pandas.DataFrame
         Columns ``image, finding, model, probability``.
-    confidence, resamples, seed
+    confidence_level : float
         Of the percentile bootstrap by patient (Brier score) and the Wald interval (slope).
+    resamples, seed : int
+        Of that bootstrap.
 
     Returns
     -------
@@ -57,16 +62,25 @@ def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
 
 
 def calibration_of_cases(cases: pd.DataFrame, *, confidence_level: float = 0.95,
-                         resamples: int = 1000,
-                         seed: int = 0) -> pd.DataFrame:
-    """As :func:`calibration_table`, of cases that carry their label.
+                         resamples: int = 1000, seed: int = 0,
+                         kind: BootstrapKind = "percentile") -> pd.DataFrame:
+    """Brier score, calibration slope, expected calibration error and AUC of labelled cases.
 
     Parameters
     ----------
     cases : pandas.DataFrame
         Columns ``patient, finding, model, label`` (0, 1 or bool) and ``probability``.
-    confidence, resamples, seed
-        As :func:`calibration_table`.
+    confidence_level : float
+        Of the interval of the Brier score and of the Wald interval of the slope.
+    resamples, seed : int
+        Of the bootstrap by patient of the Brier score.
+    kind : {"percentile", "bca"}
+        Of its interval.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of :func:`calibration_table`.
     """
     check_confidence_level(confidence_level)
     rows = []
@@ -75,7 +89,8 @@ def calibration_of_cases(cases: pd.DataFrame, *, confidence_level: float = 0.95,
         p, label = group["probability"].to_numpy(), group["label"].to_numpy(dtype=np.float64)
         n = len(label)
         squared = mean_interval((p - label) ** 2, group["patient"].to_numpy(dtype=object),
-                                resamples=resamples, confidence_level=confidence_level, seed=seed)
+                                resamples=resamples, confidence_level=confidence_level, seed=seed,
+                                method=kind)
         brier = Estimate(estimate=float(squared.mean), std_error=float(squared.std_error),
                          conf_low=float(squared.conf_low), conf_high=float(squared.conf_high),
                          n=n, note=squared.notes[0])
@@ -107,7 +122,7 @@ def reliability(cases: pd.DataFrame, *, confidence_level: float = 0.95) -> pd.Da
     ----------
     cases : pandas.DataFrame
         As for :func:`calibration_of_cases`.
-    confidence : float
+    confidence_level : float
         Of Wilson's intervals, which take the cases of a bin for independent.
 
     Returns
@@ -147,27 +162,24 @@ def _slope(p: FloatArray, label: FloatArray, confidence_level: float) -> Estimat
     inside = np.clip(p, _NEAREST, 1 - _NEAREST)
     fit = logistic_regression(np.log(inside / (1 - inside)), label,
                               confidence_level=confidence_level).slope
-    said = {"all hits": "only positives are labelled", "all misses": "only negatives are labelled",
-            "the regressor is constant": "the probability is constant",
-            SEPARATED: "positives and negatives are separated: Firth's penalised likelihood"}
-    note = said.get(fit.note, fit.note)
+    meanings = {"all hits": "only positives are labelled",
+                "all misses": "only negatives are labelled",
+                "the regressor is constant": "the probability is constant",
+                SEPARATED: "positives and negatives are separated: Firth's penalised likelihood"}
+    note = meanings.get(fit.note, fit.note)
     return Estimate(fit.estimate, fit.std_error, fit.conf_low, fit.conf_high, fit.statistic,
                     fit.df, fit.p_value, fit.n, note)
 
 
 def _labelled(cubes: xr.DataTree, probabilities: pd.DataFrame) -> pd.DataFrame:
-    reference = cubes["reference"].to_dataset()["label"].transpose("image", "finding")
-    labels = reference.values
-    known = np.argwhere((labels == Label.POSITIVE) | (labels == Label.NEGATIVE))
-    names = {dim: np.array([str(name) for name in reference[dim].values], dtype=object)
-             for dim in ("image", "finding")}
-    table = pd.DataFrame({"image": names["image"][known[:, 0]],
-                          "finding": names["finding"][known[:, 1]],
-                          "label": labels[known[:, 0], known[:, 1]] == Label.POSITIVE})
-    patients = names["image"]
-    if "patient" in cubes.coords:
-        stated = [str(name) for name in cubes.coords["patient"].values]
-        patients = np.array([name or image for name, image in zip(stated, names["image"],
-                                                                  strict=True)], dtype=object)
-    table["patient"] = patients[known[:, 0]]
+    images = images_of(cubes)
+    if images.labels is None:
+        raise DataError("the cubes hold no labels (/reference/label is absent), so calibration "
+                        "cannot be judged")
+    known = np.argwhere(np.isin(images.labels, (Label.POSITIVE, Label.NEGATIVE)))
+    names, patients, findings = (np.array(labels, dtype=object) for labels in
+                                 (images.names, images.patients, images.findings))
+    table = pd.DataFrame({"image": names[known[:, 0]], "finding": findings[known[:, 1]],
+                          "label": images.labels[known[:, 0], known[:, 1]] == Label.POSITIVE,
+                          "patient": patients[known[:, 0]]})
     return probabilities.merge(table, on=["image", "finding"])

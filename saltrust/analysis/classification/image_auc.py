@@ -11,24 +11,27 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.inference.auc import roc_auc
-from saltrust.analysis.stored.maps import LOCALIZER, RANDOMISED, TRAINED, Images
-from saltrust.cache.schema import Label
+from saltrust.analysis.select import were_selected
+from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of, whole
+from saltrust.analysis.stored.images import StudyImages, images_of
+from saltrust.analysis.stored.maps import LOCALIZER, RANDOMIZED, TRAINED
+from saltrust.analysis.stored.whole_study import whole_study
+from saltrust.cache.schema import GROUPS, Label
 
 COLUMNS = ("finding", "model", "architecture", "seed", "condition", "replicate", "image_auc",
            "n_positive", "n_negative")
 
-#: The trained model on the images on which it was randomised, where these are not all.
+#: The trained model on the images on which it was randomized, where these are not all.
 TRAINED_ON_DRAWN = "trained, on the randomised images"
 
 
-def image_aucs(cubes: xr.DataTree, images: Images) -> pd.DataFrame:
-    """AUC over the chosen images of every model, trained and with random weights.
+def image_aucs(cubes: xr.DataTree) -> pd.DataFrame:
+    """AUC over the images of every model, trained and with random weights.
 
     Parameters
     ----------
     cubes : xarray.DataTree
-    images : Images
-        Which images and findings; images labelled neither positive nor negative are left out.
+        Images labelled neither positive nor negative are left out.
 
     Returns
     -------
@@ -38,64 +41,110 @@ def image_aucs(cubes: xr.DataTree, images: Images) -> pd.DataFrame:
         no probability.
         ``randomised`` is the last stage of ``/randomization``, of each replicate.  Where that
         holds some of the images only, ``trained, on the randomised images`` is the trained
-        model on the very same ones, which is what the randomised AUC compares with.
+        model on the very same ones, which is what the randomized AUC compares with.
     """
-    rows = list(_rows(cubes, images)) if images.labels is not None else []
+    images = images_of(cubes)
+    return _table([] if images.labels is None else list(_rows(cubes, images)))
+
+
+def study_aucs(cubes: xr.DataTree) -> pd.DataFrame:
+    """AUC over the images of every model of the study that the cubes are a selection of.
+
+    Where models were selected, networks that localize stay as baselines, and the classifier that
+    one of them belongs to may be among those left out.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of :func:`image_aucs`, on the images of the cubes.
+    """
+    present = image_aucs(cubes)
+    study = whole_study(cubes) if were_selected(cubes, "model") else cubes
+    if study is cubes:
+        return present
+    root, stored = cubes.to_dataset(), study.to_dataset()
+    places = {dim: {name: k for k, name in enumerate(labels_of(stored, dim))}
+              for dim in ("image", "finding")}
+    every = image_aucs(study.isel({
+        dim: [places[dim][name] for name in labels_of(root, dim) if name in places[dim]]
+        for dim in places}))
+    # Of the cubes' models the cubes are right, should somebody have changed a number in them.
+    return _table(list({**_by_key(every), **_by_key(present)}.values()))
+
+
+def _by_key(table: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Any]]:
+    return {tuple(str(row[name]) for name in ("finding", "model", "condition", "replicate")):
+            {str(name): value for name, value in row.items()} for row in table.to_dict("records")}
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"image_auc": "float64", "n_positive": "int64", "n_negative": "int64"})
 
 
 def architectures(cubes: xr.DataTree, models: Sequence[str], group: str) -> dict[str, str]:
-    """Architecture of every model by name; empty where the cubes do not say."""
-    found = (_coordinate(cubes[group].to_dataset(), "model_architecture")
-             if group in cubes.children else {})
-    return {model: found.get(model, "") for model in models}
+    """Architecture of every model by name; empty where the cubes do not say.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    models : sequence of str
+    group : str
+        Which has the models: ``saliency``, ``localizer``, ...
+    """
+    dataset = dataset_of(cubes, group)
+    stated = {} if dataset is None else _of_models(dataset, "model_architecture")
+    return {model: stated.get(model, "") for model in models}
 
 
-def _rows(cubes: xr.DataTree, images: Images) -> Iterator[dict[str, Any]]:
-    trained, drawn = (_probabilities(cubes, group) for group in ("prediction", "randomization"))
+def _rows(cubes: xr.DataTree, images: StudyImages) -> Iterator[dict[str, Any]]:
+    trained, drawn = (_stored(cubes, group, "probability")
+                      for group in ("prediction", "randomization"))
     if trained is not None:
-        yield from _aucs_of(trained, images, TRAINED)
-    scores = _probabilities(cubes, "localizer", "score")
+        yield from _aucs_of(trained, trained.values, images, TRAINED)
+    scores = _stored(cubes, "localizer", "score")
     if scores is not None:
-        # A localizer has no scores of findings that it does not localise.
-        yield from (row for row in _aucs_of(scores, images, LOCALIZER)
+        # A localizer has no scores of findings that it does not localize.
+        yield from (row for row in _aucs_of(scores, scores.values, images, LOCALIZER)
                     if row["n_positive"] or row["n_negative"])
     if drawn is None:
         return
-    drawn = drawn.isel(stage=-1).transpose("image", "finding", "model", "replicate")
+    drawn = drawn.isel(stage=-1)
     if trained is not None:
-        names = set(drawn["model"].values)
-        same = trained.isel(model=[m for m, name in enumerate(trained["model"].values)
-                                   if name in names])
-        known = np.isfinite(drawn.sel(model=same["model"].values).values).all(axis=-1)
-        if (np.isfinite(same.values) & ~known)[images.chosen].any():
-            yield from _aucs_of(same.copy(data=np.where(known, same.values, np.nan)), images,
+        of_trained = labels_of(trained, "model")
+        models = [name for name in labels_of(drawn, "model") if name in of_trained]
+        same = trained.isel(model=[m for m, name in enumerate(of_trained) if name in models])
+        columns = [labels_of(drawn, "model").index(name) for name in labels_of(same, "model")]
+        known = np.isfinite(drawn.values[:, :, columns]).all(axis=-1)
+        if (np.isfinite(same.values) & ~known).any():
+            yield from _aucs_of(same, np.where(known, same.values, np.nan), images,
                                 TRAINED_ON_DRAWN)
-    for r, replicate in enumerate(drawn["replicate"].values):
-        yield from _aucs_of(drawn.isel(replicate=r), images, RANDOMISED, str(int(replicate)))
+    for r, replicate in enumerate(labels_of(drawn, "replicate")):
+        yield from _aucs_of(drawn, drawn.values[..., r], images, RANDOMIZED, replicate)
 
 
-def _probabilities(cubes: xr.DataTree, group: str, name: str = "probability"
-                   ) -> xr.DataArray | None:
-    if group not in cubes.children or name not in cubes[group].data_vars:
+def _stored(cubes: xr.DataTree, group: str, name: str) -> xr.DataArray | None:
+    """What networks predicted, with all dimensions; None without a network."""
+    dataset = dataset_of(cubes, group)
+    if dataset is None or name not in dataset or not all(dataset[name].shape):
         return None
-    return cubes[group].to_dataset()[name].transpose("image", "finding", "model", ...)
+    return whole(dataset[name], GROUPS[group][name].dims)
 
 
-def _aucs_of(probability: xr.DataArray, images: Images, condition: str, replicate: str = ""
-             ) -> Iterator[dict[str, Any]]:
-    assert images.labels is not None
-    values = probability.values.astype(np.float64)[images.chosen]
-    built, seeds = (_coordinate(probability, name)
-                    for name in ("model_architecture", "model_seed"))
-    for f in images.chosen_findings.tolist():
-        labels = images.labels[images.chosen, f]
-        for m, model in enumerate(map(str, probability["model"].values)):
-            yield {"finding": images.findings[f], "model": model,
-                   "architecture": built.get(model, ""), "seed": seeds.get(model, ""),
-                   "condition": condition, "replicate": replicate,
-                   **_auc(labels, values[:, f, m])}
+def _aucs_of(labelled: xr.DataArray, predicted: npt.NDArray[np.floating[Any]],
+             images: StudyImages, condition: str, replicate: str = "") -> Iterator[dict[str, Any]]:
+    """One row per finding and model of an array (image, finding, model)."""
+    values = predicted.astype(np.float64)
+    built, seeds = (_of_models(labelled, name) for name in ("model_architecture", "model_seed"))
+    for f, finding in enumerate(images.findings):
+        for m, model in enumerate(labels_of(labelled, "model")):
+            yield {"finding": finding, "model": model, "architecture": built.get(model, ""),
+                   "seed": seeds.get(model, ""), "condition": condition, "replicate": replicate,
+                   **_auc(images.labels_of(finding), values[:, f, m])}
 
 
 def _auc(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> dict[str, Any]:
@@ -105,9 +154,11 @@ def _auc(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> dict[
             "n_negative": int((~positive).sum())}
 
 
-def _coordinate(labelled: xr.DataArray | xr.Dataset, name: str) -> dict[str, str]:
+def _of_models(labelled: xr.DataArray | xr.Dataset, name: str) -> dict[str, str]:
     """A coordinate of the models by name, as text."""
-    if name not in labelled.coords:
+    if name not in labelled.coords or "model" not in labelled.coords:
         return {}
-    return {str(model): str(value) for model, value in
-            zip(labelled["model"].values, labelled[name].values, strict=True)}
+    coordinate = values_of(labelled[name], ["model"]) if labelled[name].dims else np.atleast_1d(
+        labelled[name].values)
+    return {model: str(value) for model, value in
+            zip(labels_of(labelled, "model"), coordinate, strict=True)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,25 @@ import xarray as xr
 from saltrust.analysis.gaze.scores import (
     AVERAGE,
     BASELINE,
-    CENTRE,
-    CENTRE_SIGMA,
+    CENTER,
+    CENTER_SIGMA,
     MEASURES,
     SWAPPED,
     gaze_scores,
 )
-from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
-from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
+from saltrust.analysis.inference.bootstrap import (
+    mean_interval,
+    percentile_interval,
+    resampled_means,
+)
+from saltrust.analysis.inference.estimate import Estimate, estimates_table
 from saltrust.analysis.inference.multiplicity import adjust_families
-from saltrust.analysis.inference.resampling import check_resampling
+from saltrust.analysis.options import GazeComparison, Resampling
 from saltrust.analysis.result import Result
-from saltrust.choices import Adjustment, Failures, MapReading, MapSource
+from saltrust.analysis.select import as_cubes
+from saltrust.analysis.stored.contents import split_of
+from saltrust.analysis.stored.gaze import RecordedGaze
+from saltrust.choices import Adjustment, check_word
 from saltrust.errors import UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
@@ -43,119 +51,127 @@ _ENTRY = ["source", "explainer", "model"]
 _PAIRING = ["image", "finding", "patient"]
 
 
-def gaze(cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str] | None = None,
-         explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
-         source_group: MapSource = "all", map_form: MapReading = "raw", positives: bool = True,
-         measures: Sequence[str] | None = None, reader: str | None = None,
-         threshold: float = 0.5, others: int = 5, failures: Failures = "score",
-         adjustment: Adjustment = "bonferroni", resamples: int = 1000,
-         confidence_level: float = 0.95,
-         seed: int = 0, progress: bool = False) -> Result:
+def gaze(cubes: xr.DataTree | str | Path, *, comparison: GazeComparison = GazeComparison(),
+         measures: Sequence[str] | None = None,
+         fitted_on: xr.DataTree | str | Path | None = None,
+         adjustment: Adjustment = "bonferroni", resampling: Resampling = Resampling(),
+         progress: bool = False) -> Result:
     """Agreement of maps with gaze, beside chance, and compared between explainers and models.
 
     Parameters
     ----------
-    cubes, split, findings, explainers, models, source_group, map_form, positives, reader, threshold
-        As :func:`saltrust.analysis.gaze.scores.gaze_scores`.
+    cubes : xarray.DataTree or path
+        With ``/reference/gaze``, and ``/saliency`` or ``/localizer``.  Any selection
+        (:func:`saltrust.select`); gaze is that of its first reader who looked at any image.
+    comparison : GazeComparison
+        Which maps are compared, and how.
     measures : sequence of str, optional
-        Which of :data:`saltrust.analysis.gaze.scores.MEASURES`; all by default.
-    others, failures, progress
-        As :func:`saltrust.analysis.gaze.scores.gaze_scores`.
+        Which of :data:`saltrust.analysis.gaze.scores.MEASURES`: ``correlation``, ``ssim``,
+        ``similarity``, ``kl``, ``auc_judd``, ``auc_shuffled``, ``nss``; all by default.
+    fitted_on : xarray.DataTree or path, optional
+        Study whose training and validation images the average gaze is of, where none of them is
+        analysed.  By default the store that the cubes are a selection of, else the cubes.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         Of the p-values of the pairs, one family per finding, measure and what is shared.
-    resamples, confidence, seed
-        Of the bootstrap by patient.
+    resampling : Resampling
+        Of the bootstrap by patient; its seed is also that of the draw of other images.
+    progress : bool
+        Whether a bar is shown on stderr.
 
     Returns
     -------
     Result
         ``summary``: per finding, source, explainer, model and measure (``term``) the mean over
         images with its interval, ``sd, patients, failed``, and ``other``, the mean with the
-        gaze on other images.  ``specificity``: own less other gaze.  ``comparisons``: ``a`` less
-        ``b`` on the same images, explainers and baselines within a model (``compared`` is
-        ``explainers``, ``within`` the model) and models within an explainer.  ``scores``.
+        gaze on other images.  ``specificity``: agreement with the gaze on the image less that
+        with the gaze on others.  ``comparisons``: ``a`` less ``b`` on the same images, explainers
+        and baselines within a model (``compared`` is ``explainers``, ``within`` the model) and
+        models within an explainer.  ``scores``: the rows these are made of.
         KL is the only measure that is better when lower.
 
     Raises
     ------
-    DataError, UsageError
-        As :func:`saltrust.analysis.gaze.scores.gaze_scores`.
+    UsageError
+        If a measure or an option is not known.
+    DataError
+        If there is no gaze, no map, or no map left.
 
     References
     ----------
     Z. Bylinskii et al. (2019), IEEE Trans. Pattern Anal. Mach. Intell. 41, 740-757.
     """
-    check_confidence_level(confidence_level)
-    check_resampling(resamples, seed)
+    tree = as_cubes(cubes)
+    check_word(adjustment, Adjustment, "adjustment")
     for name in measures or ():
         if name not in MEASURES:
             raise UsageError(f"measure {name!r} is not known; {nearest(name, MEASURES)}")
     chosen = [name for name in MEASURES if measures is None or name in measures]
-    scored = gaze_scores(cubes, split=split, findings=findings, explainers=explainers,
-                         models=models, source_group=source_group, map_form=map_form,
-                         positives=positives, reader=reader, threshold=threshold, others=others,
-                         failures=failures, seed=seed, progress=progress)
+    scored = gaze_scores(tree, comparison, fitted_on=fitted_on, seed=resampling.seed,
+                         progress=progress)
 
     def estimates(values: FloatArray, patients: pd.Series[str]) -> list[Estimate]:
-        return _means(values, patients.to_numpy(dtype=object), resamples, confidence_level, seed)
+        return _means(values, patients.to_numpy(dtype=object), resampling)
 
     tables = {"summary": _summary(scored.table, chosen, estimates),
               "specificity": _specificity(scored.table, chosen, estimates),
               "comparisons": _comparisons(scored.table, chosen, estimates, adjustment),
               "scores": scored.table}
-    discrete = (f"pixels whose gaze is at least {threshold:g} of its maximum"
-                if scored.gaze.threshold is not None else "pixels that hold a fixation")
     meta = {
-        "split": split or "all", "reader": scored.gaze.reader, "map": map_form,
-        "compared": "findings that the image shows" if positives else "every finding with a map",
-        "resolution": "grid", "fixated": discrete,
-        "other_images": f"{others} of other patients per image",
-        "centre_prior": f"Gaussian of {CENTRE_SIGMA:g} of height and width",
-        "average_gaze": (
-            f"mean over {len(scored.gaze.averaged)} images of training and validation"
-            if scored.gaze.average_is_independent else
-            "mean over the selected images of other patients"),
-        "failures": ("scored as a map that tells nothing" if failures == "score"
-                     else "their images are left out"),
-        "better": "higher, but for kl", "confidence_level": confidence_level,
-        "resamples": resamples,
-        "seed": seed, "adjustment": adjustment, "counts": scored.counts,
+        "split": split_of(tree), "reader": scored.gaze.reader, **comparison.describe(),
+        "resolution": "grid", **_chance(scored.gaze), "better": "higher, but for kl",
+        **resampling.describe(), "adjustment": adjustment, "counts": scored.counts,
         "exclusions": scored.exclusions}
     return Result(meta, {name: table for name, table in tables.items() if len(table)})
 
 
-def _means(values: FloatArray, patients: npt.NDArray[Any], resamples: int, confidence_level: float,
-           seed: int) -> list[Estimate]:
-    """Mean of every column with percentile interval and the p-value that inverts it."""
+def _chance(recorded: RecordedGaze) -> dict[str, str]:
+    """What counts as fixated, and the maps that know nothing of the image, for the metadata."""
+    return {
+        "fixated": ("pixels that hold a fixation" if recorded.threshold is None else
+                    f"pixels whose gaze is at least {recorded.threshold:g} of its maximum"),
+        "centre_prior": f"Gaussian of {CENTER_SIGMA:g} of height and width",
+        "average_gaze": (f"mean over {len(recorded.averaged)} images of training and validation"
+                         if recorded.average_is_independent else
+                         "mean over the selected images of other patients")}
+
+
+def _means(values: FloatArray, patients: npt.NDArray[Any], resampling: Resampling
+           ) -> list[Estimate]:
+    """Mean of every column with its bootstrap interval and the p-value that inverts it."""
     count = (~np.isnan(values)).sum(axis=0)
     if len(set(patients.tolist())) < 2:
         note = f"{len(values)} rows of 1 patient: no interval"
         return [Estimate(estimate=float(np.nanmean(column)) if n else np.nan, n=int(n),
                          note=note if n else "no rows")
                 for column, n in zip(values.T, count, strict=True)]
-    drawn = resampled_means(values, patients, resamples=resamples, seed=seed)
-    low, high, used = percentile_interval(drawn, confidence_level)
-    found = []
+    drawn = resampled_means(values, patients, resamples=resampling.resamples,
+                            seed=resampling.seed)
+    low, high, used = percentile_interval(drawn, resampling.confidence_level)
+    if resampling.kind == "bca":
+        moved = mean_interval(values, patients, resamples=resampling.resamples, method="bca",
+                              confidence_level=resampling.confidence_level, seed=resampling.seed)
+        low, high = moved.conf_low, moved.conf_high
+    estimates = []
     for k, n in enumerate(count.tolist()):
         if not n:
-            found.append(Estimate(note="no rows"))
+            estimates.append(Estimate(note="no rows"))
             continue
         finite = drawn[np.isfinite(drawn[:, k]), k]
         tail = min(np.sum(finite <= 0), np.sum(finite >= 0))
-        found.append(Estimate(
+        estimates.append(Estimate(
             estimate=float(np.nanmean(values[:, k])), n=n,
             std_error=float(np.std(finite, ddof=1)) if used[k] > 1 else np.nan,
             conf_low=float(low[k]), conf_high=float(high[k]),
             p_value=min(1.0, 2 * (float(tail) + 1) / (len(finite) + 1))))
-    return found
+    return estimates
 
 
 def _by_finding(scores: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Rows of each finding, then all of them where there are several."""
-    found = list(dict.fromkeys(scores["finding"]))
-    for finding in found:
+    findings = list(dict.fromkeys(scores["finding"]))
+    for finding in findings:
         yield finding, scores[scores["finding"] == finding]
-    if len(found) > 1:
+    if len(findings) > 1:
         yield ALL, scores
 
 
@@ -211,7 +227,7 @@ def _comparisons(scores: pd.DataFrame, measures: list[str], estimates: Estimates
     sizes: dict[str, int] = {}
     for finding, group in _by_finding(scores):
         for compared, within, levels in _levels(group):
-            pairs = [pair for pair in combinations(levels, 2) if set(pair) != {CENTRE, AVERAGE}]
+            pairs = [pair for pair in combinations(levels, 2) if set(pair) != {CENTER, AVERAGE}]
             for one, two in pairs:
                 both = levels[one].merge(levels[two], on=_PAIRING, suffixes=("_a", "_b"))
                 if both.empty:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
+from saltrust.analysis.inference.estimate import Estimate, estimates_table
 from saltrust.analysis.inference.multiplicity import adjust
 from saltrust.analysis.inference.paired_differences import (
     bootstrap,
@@ -24,11 +24,10 @@ from saltrust.analysis.inference.paired_differences import (
     equivalence,
     signed_rank,
 )
-from saltrust.analysis.inference.resampling import check_resampling
 from saltrust.analysis.mixed.model import fit_model
 from saltrust.analysis.mixed.options import Contrasts, Fitting
+from saltrust.analysis.options import Decision
 from saltrust.analysis.result import records
-from saltrust.choices import Posthoc
 from saltrust.errors import DataError, UsageError
 
 PASS, FAIL, UNCERTAIN, UNKNOWN = "pass", "did not pass", "uncertain", "not decided"
@@ -48,45 +47,6 @@ _NAN = float("nan")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class DecisionOptions:
-    """How explainers are compared with their baselines.
-
-    Attributes
-    ----------
-    posthoc : {"tukey", "control"}
-        Tukey's correction over all pairs of levels, as the paper; or contrasts against each
-        baseline alone with Dunnett's.
-    alpha : float
-        Level of the decisions; intervals have level 1 - alpha.
-    margin : float
-        Means closer than this, by two one-sided tests, are called equivalent.
-    resamples, seed : int
-        Of the paired bootstrap.
-    """
-
-    posthoc: Posthoc = "tukey"
-    alpha: float = 0.05
-    margin: float = 0.05
-    resamples: int = 2000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_confidence_level(1 - self.alpha)
-        check_resampling(self.resamples, self.seed)
-        if not self.margin > 0:
-            raise UsageError(f"margin = {self.margin} must be positive, such as 0.05")
-
-    def describe(self) -> dict[str, Any]:
-        """The options as plain values for the metadata of a result."""
-        return {"alpha": self.alpha, "posthoc": self.posthoc, "confidence_level": 1 - self.alpha,
-                "equivalence_margin": self.margin, "resamples": self.resamples,
-                "seed": self.seed,
-                "effect_size": "mean difference per image / its standard deviation",
-                "decision": "pass: significantly above the baseline by the mixed model; did not "
-                            "pass: below; else uncertain"}
-
-
 def verdict(estimate: float, p_value: float, alpha: float) -> str:
     """The paper's rule for one comparison of scores of which high ones are good.
 
@@ -103,7 +63,7 @@ def verdict(estimate: float, p_value: float, alpha: float) -> str:
 
 
 def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
-           identify: Mapping[str, str], options: DecisionOptions, random: str = "",
+           identify: Mapping[str, str], options: Decision, random: str = "",
            constants: Mapping[str, float] | None = None, judge: Judge | None = None
            ) -> Decided:
     """Compare levels with baselines, or with constants, on the images they share.
@@ -117,7 +77,7 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
         Level and baseline; a baseline that is no level must be among the constants.
     identify : mapping of str to str
         What the rows are about; put before the other columns.
-    options : DecisionOptions
+    options : Decision
     random : str
         A further random factor, such as the model's seed (:func:`_formula`).
     constants : mapping of str to float, optional
@@ -175,17 +135,17 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
     return decisions, methods
 
 
-def adjust_together(found: Sequence[Decided], what: str, options: DecisionOptions,
+def adjust_together(decided: Sequence[Decided], what: str, options: Decision,
                     judge: Judge | None = None) -> Decided:
     """Take contrasts that were fitted apart as one family, by Holm's correction.
 
     Parameters
     ----------
-    found : sequence of (decisions, methods)
+    decided : sequence of (decisions, methods)
         As :func:`decide` gives, one contrast each.
     what : str
         Name of the family.
-    options : DecisionOptions
+    options : Decision
     judge : callable, optional
 
     Returns
@@ -193,8 +153,8 @@ def adjust_together(found: Sequence[Decided], what: str, options: DecisionOption
     decisions, methods : list of dict
     """
     judge = judge or verdict
-    decisions = [dict(row) for rows, _ in found for row in rows]
-    methods = [dict(row) for _, rows in found for row in rows]
+    decisions = [dict(row) for rows, _ in decided for row in rows]
+    methods = [dict(row) for _, rows in decided for row in rows]
     family = f"{what} ({len(decisions)} tests)"
     for rows in (decisions, *([row for row in methods if row["method"] == m] for m in METHODS)):
         p_values = adjust([row["p_value"] for row in rows], "holm", size=len(decisions))
@@ -245,7 +205,7 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
                               aggfunc="mean", sort=False)
 
 
-def _mixed(scores: pd.DataFrame, contrasts: Sequence[Pair], options: DecisionOptions,
+def _mixed(scores: pd.DataFrame, contrasts: Sequence[Pair], options: Decision,
            random: str, constants: Mapping[str, float]) -> list[dict[str, Any]]:
     """Uniform columns of the mixed model for every contrast; a note where it cannot be had."""
     formula = _formula(scores, random)
@@ -282,7 +242,7 @@ def _formula(scores: pd.DataFrame, random: str) -> str:
     return formula
 
 
-def _families(contrasts: Sequence[Pair], options: DecisionOptions,
+def _families(contrasts: Sequence[Pair], options: Decision,
               constants: Mapping[str, float]) -> list[list[Pair]]:
     """Contrasts that one fit gives: all pairs of levels, or those with one baseline."""
     levels = [pair for pair in contrasts if pair[1] not in constants]
@@ -294,7 +254,7 @@ def _families(contrasts: Sequence[Pair], options: DecisionOptions,
 
 
 def _contrast_rows(scores: pd.DataFrame, wanted: Sequence[Pair], formula: str,
-                   options: DecisionOptions, constants: Mapping[str, float]
+                   options: Decision, constants: Mapping[str, float]
                    ) -> dict[Pair, dict[str, Any]]:
     baseline = wanted[0][1]
     compared = (
@@ -308,18 +268,18 @@ def _contrast_rows(scores: pd.DataFrame, wanted: Sequence[Pair], formula: str,
     notes = "; ".join(fitted.meta["notes"])
     if baseline in constants:
         return _against_value(fitted.tables["means"], wanted, constants[baseline], notes)
-    found: dict[Pair, dict[str, Any]] = {}
+    rows: dict[Pair, dict[str, Any]] = {}
     for record in records(fitted.tables["contrasts"]):
         row = {name: _NAN if value is None else value for name, value in record.items()}
         a, b = str(row.pop("level_a")), str(row.pop("level_b"))
         row |= {"note": row["note"] or notes}
         del row["contrast"]
-        found[a, b] = {**row, "term": f"{a} - {b}"}
+        rows[a, b] = {**row, "term": f"{a} - {b}"}
         # A pair is estimated in one direction only.
-        found[b, a] = {**row, "term": f"{b} - {a}", "estimate": -row["estimate"],
+        rows[b, a] = {**row, "term": f"{b} - {a}", "estimate": -row["estimate"],
                        "statistic": -row["statistic"], "conf_low": -row["conf_high"],
                        "conf_high": -row["conf_low"]}
-    return {pair: found.get(pair) or Estimate(
+    return {pair: rows.get(pair) or Estimate(
         n=0, note="no scores of one of the two").row(" - ".join(pair)) for pair in wanted}
 
 
@@ -342,7 +302,7 @@ def _against_value(means: pd.DataFrame, wanted: Sequence[Pair], value: float, no
     return rows
 
 
-def _paired(wide: pd.DataFrame, level: str, baseline: str, options: DecisionOptions,
+def _paired(wide: pd.DataFrame, level: str, baseline: str, options: Decision,
             constant: float | None) -> dict[str, Estimate]:
     """Bootstrap, signed-rank test, effect size and equivalence of the differences per image."""
     nothing = Estimate(note="no scores of one of the two")

@@ -7,78 +7,96 @@ localise, and beside the same explainer on the model with random weights (Arun e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.classification.image_auc import architectures, image_aucs
+from saltrust.analysis.classification.image_auc import architectures, study_aucs
+from saltrust.analysis.options import Decision
 from saltrust.analysis.result import Result
-from saltrust.analysis.stored.maps import LOCALIZER, RANDOMISED, TRAINED, select_images
+from saltrust.analysis.select import as_cubes
+from saltrust.analysis.stored.contents import split_of
+from saltrust.analysis.stored.maps import LOCALIZER, RANDOMIZED, TRAINED
 from saltrust.analysis.trustworthiness.decisions import (
     Decided,
-    DecisionOptions,
     adjust_together,
     decide,
     decision_tables,
 )
 from saltrust.analysis.trustworthiness.utility_scores import BASELINE, utility_scores
-from saltrust.choices import Failures, UtilityBaseline
+from saltrust.choices import Failures, UtilityBaseline, check_word
 
 METRICS = ("auprc", "average_precision", "auroc")
 #: What the decisions call the maps of the model with random weights.
 RANDOM_MODEL = "randomised model"
 
 
-def utility(cubes: xr.DataTree, *, split: str | None = None,
-            findings: Sequence[str] | None = None, explainers: Sequence[str] | None = None,
-            models: Sequence[str] | None = None, baseline: UtilityBaseline | None = None,
-            reader: str | None = None, failures: Failures = "score",
-            options: DecisionOptions | None = None, progress: bool = False) -> Result:
+def utility(cubes: xr.DataTree | str | Path, *, baseline: UtilityBaseline | None = None,
+            fitted_on: xr.DataTree | str | Path | None = None, failures: Failures = "score",
+            decision: Decision = Decision(), progress: bool = False) -> Result:
     """Utility of every explainer, and whether it passes against its baselines.
 
     Parameters
     ----------
-    cubes, split, findings, explainers, models, baseline, reader, failures, progress
-        As :func:`saltrust.analysis.trustworthiness.utility_scores.utility_scores`.
-    options : DecisionOptions, optional
+    cubes : xarray.DataTree or path
+        With reference masks on the grid; saliency, localizer and randomization maps are scored
+        where there are any.  Any selection (:func:`saltrust.select`), such as the test split;
+        selecting a reader says whose masks are the reference where several readers have that
+        role, else the first's are.
+    baseline : {"average-mask", "none"}, optional
+        By default the average mask where training or validation positives are known.  It is not
+        scored on the images it is made of, unless the finding has no others.
+    fitted_on : xarray.DataTree or path, optional
+        Study whose training and validation images the average mask is of.  By default the
+        store that the cubes are a selection of, else the cubes.
+    failures : {"score", "drop"}
+        A flat or non-finite map holds no ranking: ``"score"`` gives it what no information
+        gives, AUPRC and average precision equal to the prevalence and AUROC 0.5; ``"drop"``
+        leaves its image out for all maps of the finding.
+    decision : Decision
+        How explainers are compared with their baselines.
+    progress : bool
+        Whether a bar is shown on stderr.
 
     Returns
     -------
     Result
-        ``summary`` (:func:`summarise`, with the AUC of the model), ``decisions`` and ``methods``
+        ``summary`` (:func:`summarize`, with the AUC of the model), ``decisions`` and ``methods``
         (:mod:`saltrust.analysis.trustworthiness.decisions`), ``models``
-        (:mod:`saltrust.analysis.classification.image_auc`) and
-        ``scores``.
+        (:mod:`saltrust.analysis.classification.image_auc`) and ``scores``.
 
     Raises
     ------
-    DataError, UsageError
-        As :func:`saltrust.analysis.trustworthiness.utility_scores.utility_scores`.
+    DataError
+        If there are no reference masks, no positive image, or nothing to score.
+    UsageError
+        If an option is not known.
 
     References
     ----------
     N. Arun et al. (2021), Radiol. Artif. Intell. 3(6), e200267.
     """
-    options = options or DecisionOptions()
-    scored = utility_scores(cubes, split=split, findings=findings, explainers=explainers,
-                            models=models, baseline=baseline, reader=reader, failures=failures,
+    if baseline is not None:
+        check_word(baseline, UtilityBaseline, "baseline")
+    check_word(failures, Failures, "failures")
+    tree = as_cubes(cubes)
+    scored = utility_scores(tree, baseline=baseline, fitted_on=fitted_on, failures=failures,
                             progress=progress)
-    images = select_images(cubes, split, findings)
-    aucs = image_aucs(cubes, images)
-    tables = {"summary": with_auc(summarise(scored.table), aucs),
-              **compare(scored.table, cubes, options), "models": aucs, "scores": scored.table}
+    aucs = study_aucs(tree)
+    tables = {"summary": with_auc(summarize(scored.table), aucs),
+              **compare(scored.table, tree, decision), "models": aucs, "scores": scored.table}
     meta = {
-        "criterion": "utility", "split": split, "resolution": "grid",
+        "criterion": "utility", "split": split_of(tree), "resolution": "grid",
         "reference_reader": scored.reader, "standard_deviation": "over images, n - 1",
         "auprc": "trapezoid from recall 0, precision 1, as the paper",
         "average_precision": "sum of precision x gain of recall; decides, since ties inflate the "
                              "trapezoid",
         "failures": ("scored as no information: AUPRC and average precision = prevalence, "
                      "AUROC = 0.5") if failures == "score" else "their images are left out",
-        "average_mask_of": scored.averaged, **options.describe(),
+        "average_mask_of": scored.averaged, **decision.describe(),
         "counts": scored.counts, "exclusions": scored.exclusions}
     # The first table is the headline; what has no rows needs no place.
     return Result(meta, {name: table for name, table in tables.items() if len(table)})
@@ -101,7 +119,7 @@ def with_auc(summary: pd.DataFrame, aucs: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(image_auc=np.array(values, dtype=np.float64))
 
 
-def compare(scores: pd.DataFrame, cubes: xr.DataTree, options: DecisionOptions
+def compare(scores: pd.DataFrame, cubes: xr.DataTree, decision: Decision
             ) -> dict[str, pd.DataFrame]:
     """Decide for every finding, model and metric.
 
@@ -121,13 +139,13 @@ def compare(scores: pd.DataFrame, cubes: xr.DataTree, options: DecisionOptions
         for name, members in _groups(trained, cubes).items():
             chosen = trained[trained["model"].isin(members)]
             beside = pd.concat([fixed.assign(model=member) for member in members])
-            random = of_finding[(of_finding["condition"] == RANDOMISED)
+            random = of_finding[(of_finding["condition"] == RANDOMIZED)
                                 & of_finding["model"].isin(members)]
             for metric in METRICS:
                 identify = {"finding": str(finding), "model": name, "metric": metric}
-                found = _decide(chosen, beside, random, metric, identify, options)
-                decisions += found[0]
-                methods += found[1]
+                decided = _decide(chosen, beside, random, metric, identify, decision)
+                decisions += decided[0]
+                methods += decided[1]
     return decision_tables(decisions, methods, ["finding", "model", "metric"])
 
 
@@ -143,8 +161,8 @@ def _groups(trained: pd.DataFrame, cubes: xr.DataTree) -> dict[str, list[str]]:
     return groups
 
 
-def _decide(trained: pd.DataFrame, fixed: pd.DataFrame, randomised: pd.DataFrame, metric: str,
-            identify: dict[str, str], options: DecisionOptions) -> Decided:
+def _decide(trained: pd.DataFrame, fixed: pd.DataFrame, randomized: pd.DataFrame, metric: str,
+            identify: dict[str, str], decision: Decision) -> Decided:
     explainers = list(dict.fromkeys(trained["explainer"]))
     baselines = list(dict.fromkeys(fixed["explainer"]))
     decisions: list[dict[str, Any]] = []
@@ -152,11 +170,11 @@ def _decide(trained: pd.DataFrame, fixed: pd.DataFrame, randomised: pd.DataFrame
     if baselines:
         table = _levels(pd.concat([trained, fixed]), metric)
         pairs = [(e, b) for b in baselines for e in explainers]
-        decisions, methods = decide(table, pairs, identify=identify, options=options,
+        decisions, methods = decide(table, pairs, identify=identify, options=decision,
                                     random="model")
     against_random = []
     for explainer in explainers:
-        other = randomised[randomised["explainer"] == explainer]
+        other = randomized[randomized["explainer"] == explainer]
         if other.empty:
             continue
         # Replicates of random weights are averaged per image: an image is compared with itself.
@@ -165,8 +183,8 @@ def _decide(trained: pd.DataFrame, fixed: pd.DataFrame, randomised: pd.DataFrame
         both = pd.concat([trained[trained["explainer"] == explainer],
                           other.assign(explainer=RANDOM_MODEL)])
         against_random.append(decide(_levels(both, metric), [(explainer, RANDOM_MODEL)],
-                                     identify=identify, options=options, random="model"))
-    more = adjust_together(against_random, "explainers", options)
+                                     identify=identify, options=decision, random="model"))
+    more = adjust_together(against_random, "explainers", decision)
     return [*decisions, *more[0]], [*methods, *more[1]]
 
 
@@ -176,15 +194,14 @@ def _levels(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
                          "value": scores[metric]}).reset_index(drop=True)
 
 
-def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+def summarize(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over images of every explainer, model and condition.
 
     Parameters
     ----------
     scores : pandas.DataFrame
-        As :func:`saltrust.analysis.trustworthiness.utility_scores.utility_scores` gives;
-        replicates of a
-        randomised model are averaged per image.
+        With the columns :data:`saltrust.analysis.trustworthiness.utility_scores.SCORE_COLUMNS`;
+        replicates of a randomized model are averaged per image.
 
     Returns
     -------

@@ -80,15 +80,23 @@ def grouped(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        ``scoring``, ``execution``, ``resampling`` where their options are among these, and the
-        others as they are.
+        ``scoring``, ``execution``, ``comparison``, ``decision``, ``resampling`` where their
+        options are among these, and the others as they are.
     """
-    from saltrust.analysis.options import Execution, Resampling, Scoring
+    from saltrust.analysis.options import (
+        Decision,
+        Execution,
+        GazeComparison,
+        Resampling,
+        Scoring,
+    )
 
     rest = dict(options)
     values: dict[str, Any] = {}
     for name, kind, sign in (("scoring", Scoring, "definition"),
                              ("execution", Execution, "workers"),
+                             ("comparison", GazeComparison, "others"),
+                             ("decision", Decision, "alpha"),
                              ("resampling", Resampling, "resamples")):
         if sign not in rest:
             continue

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from saltrust.choices import Adjustment, Failures, Images, MapReading, MapSource, words
+from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
     bootstrap_options,
     choose_or_all,
@@ -15,21 +17,27 @@ from saltrust.cli.options import (
     selection_options,
     shows_progress,
 )
-from saltrust.cli.output import emit, output_options, write_figures
+from saltrust.cli.output import output_options
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from saltrust.analysis.options import GazeComparison
+    from saltrust.analysis.result import Result
 
 
 @click.command()
 @cubes_argument
 @selection_options
 @map_options
-@click.option("--source", "source_group", type=click.Choice(["all", "saliency", "localizer"]),
-              default="all", show_default=True,
+@click.option("--source", type=click.Choice(words(MapSource)), default="all", show_default=True,
               help="Maps of explainers, those of localizers and of decoders trained with gaze "
                    "(explainer `localizer`), or both.")
-@click.option("--map", "map_form", type=click.Choice(["raw", "absolute", "positive"]),
-              default="raw", show_default=True,
+@click.option("--map", "reading", type=click.Choice(words(MapReading)), default="raw",
+              show_default=True,
               help="Maps as stored, their absolute values, or their positive parts.")
-@click.option("--images", type=click.Choice(["positive", "all"]), default="positive",
+@click.option("--images", type=click.Choice(words(Images)), default="positive",
               show_default=True,
               help="Gaze belongs to no finding: compare it with the maps of the findings that "
                    "the image shows, or with all.")
@@ -43,36 +51,41 @@ from saltrust.cli.output import emit, output_options, write_figures
                    "maximum of the gaze heatmap count as fixated (AUC, NSS).")
 @click.option("--others", type=click.IntRange(1), default=5, show_default=True,
               help="Other patients' images whose gaze each map is compared with, for chance.")
-@click.option("--failures", type=click.Choice(["score", "drop"]), default="score",
+@click.option("--failures", type=click.Choice(words(Failures)), default="score",
               show_default=True,
               help="Flat or non-finite maps: scored as telling nothing, or their images left "
                    "out for every map.")
-@click.option("--adjustment", type=click.Choice(["bonferroni", "holm", "bh", "none"]),
-              default="bonferroni", show_default=True,
-              help="Correction of p-values within a family of pairs.")
+@click.option("--adjustment", type=click.Choice(words(Adjustment)), default="bonferroni",
+              show_default=True, help="Correction of p-values within a family of pairs.")
 @bootstrap_options
 @output_options
 @click.pass_context
-def gaze(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+def gaze(ctx: click.Context, /, cubes: Path, explainers: tuple[str, ...],
+         models: tuple[str, ...], **options: Any) -> None:
     """Do heatmaps look where people look?  Correlation, SSIM, AUC, NSS, KL with recorded gaze.
 
     Beside chance: a central Gaussian, the average gaze on other patients' images, and the
     gaze on other images.  -o also draws the agreement, and maps with the gaze over them (.png
     and .svg).
     """
-    from saltrust.analysis.gaze.analysis import gaze as compute
-    from saltrust.cache.store import open_cubes
+    from dataclasses import replace
 
-    output = {name: options.pop(name) for name in ("form", "tables", "folder", "overwrite")}
-    options["positives"] = options.pop("images") == "positive"
-    for name in ("findings", "explainers", "models", "measures"):
-        options[name] = choose_or_all(options[name])
-    tree = open_cubes(cubes)
-    result = compute(tree, progress=shows_progress(ctx), **options)
-    emit(result, "gaze", **output)
-    if output["folder"] is not None:
-        from saltrust.report.figures import gaze as gaze_figures
+    from saltrust.analysis.gaze.analysis import gaze as analyze
+    from saltrust.analysis.gaze.maps import select_maps
 
-        write_figures({"gaze_agreement": gaze_figures.agreement(result),
-                       "gaze_examples": gaze_figures.examples(tree, result)},
-                      output["folder"], overwrite=output["overwrite"])
+    def compute(tree: xr.DataTree, *, comparison: GazeComparison, **further: Any) -> Result:
+        chosen, source = select_maps(
+            tree, explainers=choose_or_all(explainers), models=choose_or_all(models),
+            source=comparison.source)
+        return analyze(chosen, comparison=replace(comparison, source=source),
+                       progress=shows_progress(ctx), **further)
+
+    options["measures"] = choose_or_all(options["measures"])
+    run(ctx, "gaze", compute, cubes, options, draw=_draw)
+
+
+def _draw(tree: xr.DataTree, result: Result) -> dict[str, Figure]:
+    from saltrust.report.figures import gaze as figures
+
+    return {"gaze_agreement": figures.agreement(result),
+            "gaze_examples": figures.examples(tree, result)}

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from saltrust.choices import (
+    Failures,
+    Images,
+    Posthoc,
+    RandomizationRule,
+    SsimSetting,
+    UtilityBaseline,
+    words,
+)
+from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
-    choose_or_all,
     cubes_argument,
     map_options,
     seed_option,
@@ -17,14 +25,10 @@ from saltrust.cli.options import (
     shows_progress,
     stack,
 )
-from saltrust.cli.output import emit, output_options
-
-#: Names that the output options take.
-_OUTPUT = ("form", "tables", "folder", "overwrite")
-_DECISION = ("posthoc", "alpha", "margin", "resamples", "seed")
+from saltrust.cli.output import output_options
 
 decision_options = stack(
-    click.option("--posthoc", type=click.Choice(["tukey", "control"]), default="tukey",
+    click.option("--posthoc", type=click.Choice(words(Posthoc)), default="tukey",
                  show_default=True,
                  help="Contrasts of the mixed model: all pairs of levels with Tukey's correction, "
                       "as the paper, or each baseline as control with Dunnett's."),
@@ -42,12 +46,12 @@ decision_options = stack(
 @cubes_argument
 @selection_options
 @map_options
-@click.option("--baseline", type=click.Choice(["average-mask", "none"]), default=None,
+@click.option("--baseline", type=click.Choice(words(UtilityBaseline)), default=None,
               help="Mean mask of the training and validation positives.  [default: average-mask "
                    "where there are any]")
 @click.option("--reader", default=None, metavar="NAME",
               help="Reference reader that maps are scored against.  [default: the first]")
-@click.option("--failures", type=click.Choice(["score", "drop"]), default="score",
+@click.option("--failures", type=click.Choice(words(Failures)), default="score",
               show_default=True,
               help="Flat or non-finite maps: scored as no information, or their images left out "
                    "for every explainer.")
@@ -63,27 +67,27 @@ def utility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     """
     from saltrust.analysis.trustworthiness.utility import utility as compute
 
-    _run(ctx, "utility", compute, cubes, options)
+    run(ctx, "utility", compute, cubes, {**options, "progress": shows_progress(ctx)})
 
 
 image_options = stack(
-    click.option("--images", type=click.Choice(["all", "positive"]), default="all",
+    click.option("--images", type=click.Choice(words(Images)), default="all",
                  show_default=True, help="All that have maps, or as the paper those that show "
                                          "the finding."),
-    click.option("--ssim", type=click.Choice(["default", "paper", "raw"]), default="default",
+    click.option("--ssim", type=click.Choice(words(SsimSetting)), default="default",
                  show_default=True,
                  help="default: Gaussian window (sigma 1.5), each map scaled to [0, 1], data "
                       "range 1; paper: uniform 7 x 7, scaled to [0, 1], data range 2, as the "
                       "released scripts; raw: maps in their own units, data range of the pair."),
     click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True,
                  help="Random pairs of different images; the paper took 50."),
-    click.option("--failures", type=click.Choice(["score", "drop"]), default="score",
+    click.option("--failures", type=click.Choice(words(Failures)), default="score",
                  show_default=True, help="Flat or non-finite maps: scored as nothing shared and "
                                          "no information, or left out."),
 )
 
 rule_option = click.option(
-    "--rule", type=click.Choice(["table", "text", "preprint"]), default="table",
+    "--rule", type=click.Choice(words(RandomizationRule)), default="table",
     show_default=True,
     help="Pass where the randomised maps are significantly below the baseline (table), not "
          "significantly above (text), or below on average (preprint).")
@@ -108,8 +112,7 @@ def randomization(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     """
     from saltrust.analysis.trustworthiness.randomization import randomization as compute
 
-    options["positives"] = options.pop("images") == "positive"
-    _run(ctx, "randomization", compute, cubes, options)
+    run(ctx, "randomization", compute, cubes, {**options, "progress": shows_progress(ctx)})
 
 
 @click.command()
@@ -129,8 +132,7 @@ def repeatability(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     """
     from saltrust.analysis.trustworthiness.repeatability import repeatability as compute
 
-    options["positives"] = options.pop("images") == "positive"
-    _run(ctx, "repeatability", compute, cubes, options)
+    run(ctx, "repeatability", compute, cubes, {**options, "progress": shows_progress(ctx)})
 
 
 @click.command()
@@ -146,18 +148,4 @@ def reproducibility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     """Do models of different architectures give the same maps?  As `repeatability`."""
     from saltrust.analysis.trustworthiness.repeatability import reproducibility as compute
 
-    options["positives"] = options.pop("images") == "positive"
-    _run(ctx, "reproducibility", compute, cubes, options)
-
-
-def _run(ctx: click.Context, topic: str, compute: Callable[..., Any], cubes: Path,
-         options: dict[str, Any]) -> None:
-    from saltrust.analysis.trustworthiness.decisions import DecisionOptions
-    from saltrust.cache.store import open_cubes
-
-    output = {name: options.pop(name) for name in _OUTPUT}
-    chosen = DecisionOptions(**{name: options.pop(name) for name in _DECISION})
-    for name in ("findings", "explainers", "models"):
-        options[name] = choose_or_all(options[name])
-    result = compute(open_cubes(cubes), options=chosen, progress=shows_progress(ctx), **options)
-    emit(result, topic, **output)
+    run(ctx, "reproducibility", compute, cubes, {**options, "progress": shows_progress(ctx)})

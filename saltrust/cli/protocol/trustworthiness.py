@@ -47,14 +47,14 @@ def trustworthiness(ctx: click.Context, /, cubes: Path, folder: Path, overwrite:
     DIR/figures/       box plots, SSIM along the stages, examples as .png and .svg
     DIR/results/       every criterion with all digits: JSON, and CSV per table
     """
-    from saltrust.analysis.trustworthiness.decisions import DecisionOptions
+    from saltrust.analysis.options import Decision
     from saltrust.cache.store import open_cubes
     from saltrust.cli.protocol.localization import deliver, refuse_to_replace
     from saltrust.report.protocols.trustworthiness import run_trustworthiness
 
     tree = open_cubes(cubes)
     refuse_to_replace(folder, overwrite=overwrite)
-    chosen = DecisionOptions(**{name: options.pop(name) for name in
+    chosen = Decision(**{name: options.pop(name) for name in
                                 ("posthoc", "alpha", "margin", "resamples", "seed")})
     for name in ("findings", "explainers", "models"):
         options[name] = choose_or_all(options[name])

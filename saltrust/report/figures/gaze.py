@@ -173,10 +173,9 @@ def _gaze(cubes: xr.DataTree, image: str, reader: str,
 def _map(maps: StoredMaps | None, image: str, finding: str, entry: Entry, form: str,
          ) -> npt.NDArray[np.float64]:
     assert maps is not None
-    position = [maps.labels[dim].index(label) for dim, label in zip(
-        ("finding", "explainer", "model"), (finding, *entry[1:]), strict=True)
-        if dim in maps.labels]
-    values = maps.read([maps.labels["image"].index(image)], *position)[0].astype(np.float64)
+    series = maps.series(**{dim: label for dim, label in zip(
+        ("explainer", "model"), entry[1:], strict=True) if dim in maps.labels})
+    values = series.read([image], finding)[0].astype(np.float64)
     if form == "absolute":
         values = np.abs(values)
     elif form == "positive":

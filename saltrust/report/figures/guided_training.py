@@ -113,13 +113,13 @@ def _short(name: str) -> str:
 
 def _draw(axes: Axes, maps: StoredMaps, key: tuple[str, ...], heading: str,
           correlation: float | None) -> None:
-    dims = ("image", "finding", "explainer", "model") if len(key) == 4 else (
-        "image", "finding", "model")
-    at = tuple(maps.labels[dim].index(label) for dim, label in zip(dims, key, strict=True))
-    if maps.status[at] == Status.MISSING:
+    image, finding, *names = key
+    series = maps.series(**dict(zip(list(maps.labels)[2:], names, strict=True)))
+    status = series.status(image, finding)
+    if status == Status.MISSING:
         return
-    heatmap = np.abs(maps.read([at[0]], *at[1:])[0].astype(np.float64))
-    if maps.status[at] == Status.OK:
+    heatmap = np.abs(series.read([image], finding)[0].astype(np.float64))
+    if status == Status.OK:
         heatmap = unit_range(np.minimum(heatmap, np.percentile(heatmap, _BRIGHTEST)))
     axes.imshow(np.nan_to_num(heatmap), cmap="inferno", vmin=0, vmax=1)
     number = "" if correlation is None or np.isnan(correlation) else f"{correlation:.2f}"

@@ -143,8 +143,7 @@ def examples(cubes: xr.DataTree, scores: pd.DataFrame, metric: str) -> Figure | 
     chosen = [str(order.index[place]) for place in places[::-1]]
     explainers = list(dict.fromkeys(own["explainer"]))
     values = {(row.image, row.explainer): getattr(row, metric) for row in own.itertuples()}
-    f, m = (maps.labels["finding"].index(first["finding"]),
-            maps.labels["model"].index(first["model"]))
+    f = maps.labels["finding"].index(first["finding"])
     columns = len(explainers) + 1
     size = WIDTH / max(columns, 5)
     figure = new_figure(0.3 + (size + 0.2) * len(chosen), width=size * columns)
@@ -154,9 +153,10 @@ def examples(cubes: xr.DataTree, scores: pd.DataFrame, metric: str) -> Figure | 
         mask = _reference(cubes, at, f, str(first["reader"]))
         _panel(row[0], _radiograph(cubes, at, mask.shape), mask, image[:24], "gray")
         for axes, explainer in zip(row[1:], explainers, strict=True):
-            e = maps.labels["explainer"].index(explainer)
-            usable = maps.status[at, f, e, m] == Status.OK
-            heatmap = maps.read([at], f, e, m)[0] if usable else np.zeros(mask.shape)
+            series = maps.series(explainer=explainer, model=str(first["model"]))
+            usable = series.status(image, str(first["finding"])) == Status.OK
+            heatmap = (series.read([image], str(first["finding"]))[0] if usable
+                       else np.zeros(mask.shape))
             score = values.get((image, explainer), float("nan"))
             _panel(axes, unit_range(heatmap) if usable else heatmap, mask,
                    f"{explainer}  {score:.2f}", "inferno")

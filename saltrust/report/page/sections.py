@@ -10,7 +10,9 @@ import xarray as xr
 from saltrust.analysis.confidence.analysis import confidence
 from saltrust.analysis.gaze.analysis import gaze
 from saltrust.analysis.localization.analysis import localization
+from saltrust.analysis.options import Resampling
 from saltrust.analysis.result import Result
+from saltrust.analysis.select import select
 from saltrust.analysis.shape.descriptors import descriptors
 from saltrust.analysis.shape.regressions import regressions
 from saltrust.analysis.stored.contents import probabilities, require_heatmaps, require_masks
@@ -73,7 +75,8 @@ def attempt(cubes: xr.DataTree, *, seed: int = 0, keep: bool = False, progress: 
     run("regressions", lambda: _regress(cubes, found))
     run("confidence", lambda: _relate(cubes, found, seed))
     if "reference" in cubes.children and "gaze" in cubes["reference"].data_vars:
-        run("gaze", lambda: gaze(cubes, split=split, seed=seed, progress=progress))
+        run("gaze", lambda: gaze(select(cubes, split=split), fitted_on=cubes,
+                                 resampling=Resampling(seed=seed), progress=progress))
     return {topic: found[topic] for topic in (*TOPICS, *OPTIONAL_TOPICS) if topic in found}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from saltrust.analysis.classification.analysis import MACRO
+from saltrust.analysis.classification.auc_rows import MACRO
 from saltrust.analysis.gaze.scores import LOCALIZER
 from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.result import Result

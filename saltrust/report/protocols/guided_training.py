@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ import xarray as xr
 from saltrust import __version__
 from saltrust.analysis.classification.analysis import classification
 from saltrust.analysis.gaze.analysis import gaze
+from saltrust.analysis.gaze.maps import select_maps
+from saltrust.analysis.options import GazeComparison, Resampling
 from saltrust.analysis.result import Result
+from saltrust.analysis.select import select
 from saltrust.analysis.stored.contents import source
 from saltrust.analysis.stored.maps import stored_maps
-from saltrust.choices import Adjustment, AucInterval
+from saltrust.choices import Adjustment, AucInterval, MapReading
 from saltrust.errors import DataError
 from saltrust.report.figures import classification as classification_figures
 from saltrust.report.figures import guided_training as guided_figures
@@ -40,7 +44,7 @@ def run_guided_training(
     cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str] | None = None,
     explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
     baseline: str | None = None, level: str = "image", interval: AucInterval = "delong",
-    map_form: str = "absolute", adjustment: Adjustment = "holm", resamples: int = 1000,
+    map_form: MapReading = "absolute", adjustment: Adjustment = "holm", resamples: int = 1000,
     confidence_level: float = 0.95, seed: int = 0, progress: bool = False,
 ) -> Protocol:
     """Compare classifiers guided by gaze with the baseline: how they classify, where they look.
@@ -83,22 +87,23 @@ def run_guided_training(
     compared = arms(cubes, models, baseline)
     names = [arm.model for arm in compared]
     split = split or _predicted_split(cubes)
-    cases: Any = {"split": split, "findings": findings, "models": names, "level": level,
-                  "resamples": resamples, "confidence_level": confidence_level, "seed": seed}
+    chosen = select(cubes, split=split, finding=findings)
+    of_models = select(chosen, model=names)
+    resampling = Resampling(resamples=resamples, seed=seed, confidence_level=confidence_level)
+    cases: Any = {"level": level, "resampling": resampling}
     found = Protocol()
-    sound = classification(cubes, **cases, interval=interval, adjustment="none")
+    sound = classification(of_models, **cases, interval=interval, adjustment="none")
     differences = against_baseline(sound, compared, adjustment)
     found.results["classification"] = Result(
         {**sound.meta, "adjustment": f"{adjustment}, one family per finding: all models against "
                                      "their baseline"},
         {**sound.tables, "against_baseline": differences} if len(differences) else sound.tables)
-    paper = classification(cubes, **cases, interval="protocol-w", adjustment="none")
+    paper = classification(of_models, **cases, interval="protocol-w", adjustment="none")
     found.results["classification_paper"] = Result(
         paper.meta, {"auc": paper.tables["auc"]})
-    agreement = _agreement(found, cubes, compared, {
-        "split": split, "findings": findings, "explainers": explainers, "map_form": map_form,
-        "adjustment": adjustment, "resamples": resamples, "confidence_level": confidence_level,
-        "seed": seed, "progress": progress})
+    agreement = _agreement(found, chosen, compared, explainers, {
+        "fitted_on": cubes, "comparison": GazeComparison(reading=map_form),
+        "adjustment": adjustment, "resampling": resampling, "progress": progress})
     _tabulate(found, compared, differences, agreement)
     _draw(found, cubes, compared, agreement)
     if not any(arm.baseline for arm in compared):
@@ -119,16 +124,16 @@ def _predicted_split(cubes: xr.DataTree) -> str | None:
 
 
 def _agreement(found: Protocol, cubes: xr.DataTree, compared: Sequence[Arm],
-               options: dict[str, Any]) -> Result | None:
-    if options["explainers"] is None:
+               explainers: Sequence[str] | None, options: dict[str, Any]) -> Result | None:
+    if explainers is None:
         maps = stored_maps(cubes, "saliency")
         present = [] if maps is None else [name for name in RULES
                                            if name in maps.labels["explainer"]]
         # The decoders are `localizer` to the analysis.
         if present and stored_maps(cubes, "localizer") is not None:
-            options["explainers"] = [*present, "localizer"]
+            explainers = [*present, "localizer"]
         else:
-            options["explainers"] = present or None
+            explainers = present or None
     known = set()
     for group in ("saliency", "localizer"):
         maps = stored_maps(cubes, group)
@@ -137,8 +142,10 @@ def _agreement(found: Protocol, cubes: xr.DataTree, compared: Sequence[Arm],
         if not known:
             raise DataError(f"{source(cubes)} has no maps; name explainers in the study and "
                             "generate the cubes again")
-        result = gaze(cubes, models=[arm.model for arm in compared if arm.model in known],
-                      **options)
+        tree, group = select_maps(cubes, explainers=explainers, models=[
+            arm.model for arm in compared if arm.model in known])
+        options["comparison"] = replace(options["comparison"], source=group)
+        result = gaze(tree, **options)
     except DataError as error:
         found.missing["gaze"] = str(error)
         return None

@@ -9,13 +9,14 @@ import pandas as pd
 import xarray as xr
 
 from saltrust import __version__
+from saltrust.analysis.options import Decision
 from saltrust.analysis.result import Result
+from saltrust.analysis.select import select
 from saltrust.analysis.stored.contents import source
-from saltrust.analysis.trustworthiness.decisions import DecisionOptions
 from saltrust.analysis.trustworthiness.randomization import randomization
 from saltrust.analysis.trustworthiness.repeatability import repeatability, reproducibility
 from saltrust.analysis.trustworthiness.utility import METRICS, utility
-from saltrust.choices import Failures
+from saltrust.choices import Failures, RandomizationRule, SsimSetting
 from saltrust.errors import DataError
 from saltrust.report.figures import trustworthiness as criteria_figures
 from saltrust.report.protocols.localization import Protocol
@@ -32,9 +33,9 @@ CRITERIA = ("utility", "randomization", "repeatability", "reproducibility")
 def run_trustworthiness(
     cubes: xr.DataTree, *, split: str | None = None, findings: Sequence[str] | None = None,
     explainers: Sequence[str] | None = None, models: Sequence[str] | None = None,
-    positives: bool = False, ssim: str = "default", rule: str = "table", pairs: int = 1000,
-    against_value: float = 0.5, failures: Failures = "score",
-    options: DecisionOptions | None = None, progress: bool = False,
+    positives: bool = False, ssim: SsimSetting = "default", rule: RandomizationRule = "table",
+    pairs: int = 1000, against_value: float = 0.5, failures: Failures = "score",
+    options: Decision | None = None, progress: bool = False,
 ) -> Protocol:
     """Judge every criterion that the cubes allow.
 
@@ -56,15 +57,15 @@ failures, options, progress
     UsageError
         If an option or a name is not known.
     """
-    shared: dict[str, Any] = {"split": split, "findings": findings, "explainers": explainers,
-                              "models": models, "failures": failures, "options": options,
+    chosen = select(cubes, split=split, finding=findings, explainer=explainers, model=models)
+    shared: dict[str, Any] = {"failures": failures, "decision": options or Decision(),
                               "progress": progress}
-    maps = {**shared, "positives": positives, "ssim": ssim, "pairs": pairs}
+    maps = {**shared, "images": "positive" if positives else "all", "ssim": ssim, "pairs": pairs}
     runs: dict[str, Callable[[], Result]] = {
-        "utility": lambda: utility(cubes, **shared),
-        "randomization": lambda: randomization(cubes, **maps, rule=rule),
-        "repeatability": lambda: repeatability(cubes, **maps, against_value=against_value),
-        "reproducibility": lambda: reproducibility(cubes, **maps, against_value=against_value)}
+        "utility": lambda: utility(chosen, fitted_on=cubes, **shared),
+        "randomization": lambda: randomization(chosen, **maps, rule=rule),
+        "repeatability": lambda: repeatability(chosen, **maps, against_value=against_value),
+        "reproducibility": lambda: reproducibility(chosen, **maps, against_value=against_value)}
     found = Protocol()
     for name, run in runs.items():
         try:

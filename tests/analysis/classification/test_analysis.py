@@ -11,8 +11,11 @@ import xarray as xr
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from saltrust.analysis.classification.analysis import MACRO, classification
+from saltrust.analysis.classification.analysis import classification
+from saltrust.analysis.classification.auc_rows import MACRO
 from saltrust.analysis.inference.auc_covariance import auc_covariance
+from saltrust.analysis.options import Resampling
+from saltrust.analysis.select import select
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError, UsageError
 
@@ -56,16 +59,16 @@ def test_images_and_what_is_left_out() -> None:
     label = tree["reference/label"].values[5:, 0]
     scores = tree["prediction/probability"].values[5:, 0]
     patients = tree["patient"].values[5:]
-    found = auc_covariance(label, scores, patients)
+    areas = auc_covariance(label, scores, patients)
     edema = row(result.tables["auc"], finding="Edema", model="fair")
     assert edema["estimate"] == pytest.approx(roc_auc_score(label, scores[:, 1]))
-    error = np.sqrt(found.covariance[1, 1])
+    error = np.sqrt(areas.covariance[1, 1])
     assert edema["std_error"] == pytest.approx(error)
     assert edema["conf_high"] - edema["estimate"] == pytest.approx(norm.ppf(0.975) * error)
     assert (edema["n"], edema["n_positive"], edema["patients"]) == (115, label.sum(), 29)
     pair = row(result.tables["comparisons"], finding="Edema", model_a="good", model_b="coin")
-    variance = found.covariance[0, 0] + found.covariance[2, 2] - 2 * found.covariance[0, 2]
-    z = (found.auc[0] - found.auc[2]) / np.sqrt(variance)
+    variance = areas.covariance[0, 0] + areas.covariance[2, 2] - 2 * areas.covariance[0, 2]
+    z = (areas.auc[0] - areas.auc[2]) / np.sqrt(variance)
     assert pair["statistic"] == pytest.approx(z)
     assert pair["p_value"] == pytest.approx(2 * norm.sf(abs(z)))
     assert pair["p_adjusted"] == pytest.approx(min(1, 3 * pair["p_value"]))
@@ -95,7 +98,7 @@ def test_an_examination_has_the_largest_probability_of_its_views() -> None:
 
 def test_bootstrap_agrees_with_delong_and_finds_the_better_model() -> None:
     tree = cubes(400)
-    plain, drawn = (classification(tree, interval=interval, resamples=2000)
+    plain, drawn = (classification(tree, interval=interval, resampling=Resampling(resamples=2000))
                     for interval in ("delong", "bootstrap"))
     one, two = (row(result.tables["auc"], finding="Edema", model="good")
                 for result in (plain, drawn))
@@ -111,24 +114,24 @@ def test_bootstrap_agrees_with_delong_and_finds_the_better_model() -> None:
 
 def test_protocol_w_is_the_median_of_thirty_samples() -> None:
     result = classification(cubes(400), interval="protocol-w")
-    found = row(result.tables["auc"], finding="Edema", model="good")
-    assert found["conf_low"] < found["estimate"] < found["conf_high"]
-    assert np.isnan(found["p_value"])
-    assert "as the paper" in found["note"]
+    area = row(result.tables["auc"], finding="Edema", model="good")
+    assert area["conf_low"] < area["estimate"] < area["conf_high"]
+    assert np.isnan(area["p_value"])
+    assert "as the paper" in area["note"]
     # Samples of under 60 cases are far wider than what 400 images say.
     plain = row(classification(cubes(400)).tables["auc"], finding="Edema", model="good")
-    assert found["std_error"] > 1.8 * plain["std_error"]
+    assert area["std_error"] > 1.8 * plain["std_error"]
 
 
 def test_protocol_w_has_no_interval_of_fewer_cases_than_its_samples() -> None:
     """Each sample would be all cases, and an interval without width says a wrong thing."""
     result = classification(cubes(50), interval="protocol-w")
     for finding, n in (("Edema", 45), ("Pneumothorax", 50), (MACRO, 50)):
-        found = row(result.tables["auc"], finding=finding, model="good")
+        area = row(result.tables["auc"], finding=finding, model="good")
         plain = row(classification(cubes(50)).tables["auc"], finding=finding, model="good")
-        assert found["estimate"] == plain["estimate"]
-        assert np.isnan(found["conf_low"])
-        assert f"55 cases or more, and there are {n}" in found["note"]
+        assert area["estimate"] == plain["estimate"]
+        assert np.isnan(area["conf_low"])
+        assert f"55 cases or more, and there are {n}" in area["note"]
 
 
 def test_one_class_only_and_bad_options() -> None:
@@ -145,7 +148,7 @@ def test_one_class_only_and_bad_options() -> None:
     with pytest.raises(UsageError, match="bootstrap"):
         classification(tree, interval="bootstra")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="'fair'"):
-        classification(tree, models=["fairr"])
+        classification(select(tree, model="fairr"))
     tree["prediction/probability"].values[:] = np.nan
     with pytest.raises(DataError, match="no case with a label and a prediction"):
         classification(tree)
@@ -155,7 +158,7 @@ def test_one_class_only_and_bad_options() -> None:
 
 
 def test_a_single_model_has_no_pairs() -> None:
-    result = classification(cubes(), models=["good"], findings=["Edema"])
+    result = classification(select(cubes(), model="good", finding="Edema"))
     assert list(result.tables) == ["auc", "calibration", "cases"]
     assert json.loads(json.dumps(result.to_object(), allow_nan=False))["tables"]["auc"]
 
@@ -163,6 +166,7 @@ def test_a_single_model_has_no_pairs() -> None:
 @pytest.mark.parametrize("n", [2, 4])
 def test_hardly_any_case_gives_a_note(n: int) -> None:
     tree = cubes(12).isel(image=slice(4, 4 + n))
-    result = classification(tree, findings=["Pneumothorax"], resamples=50)
-    for found in result.tables["auc"].itertuples():
-        assert np.isfinite(found.conf_low) or found.note
+    result = classification(select(tree, finding="Pneumothorax"),
+                            resampling=Resampling(resamples=50))
+    for area in result.tables["auc"].itertuples():
+        assert np.isfinite(area.conf_low) or area.note

@@ -42,17 +42,17 @@ def _by_term(table: pd.DataFrame) -> pd.DataFrame:
 
 def test_calibration_equals_independent_implementations() -> None:
     cubes, predicted, p, label = _study(0, n=300, sharpen=2.0)
-    found = _by_term(calibration_table(cubes, predicted, resamples=100))
-    assert found.loc["brier", "estimate"] == pytest.approx(brier_score_loss(label, p))
-    assert found.loc["auc", "estimate"] == pytest.approx(roc_auc_score(label, p))
+    table = _by_term(calibration_table(cubes, predicted, resamples=100))
+    assert table.loc["brier", "estimate"] == pytest.approx(brier_score_loss(label, p))
+    assert table.loc["auc", "estimate"] == pytest.approx(roc_auc_score(label, p))
     expected = sm.Logit(label, sm.add_constant(np.log(p / (1 - p)))).fit(disp=0)
-    assert found.loc["slope", "estimate"] == pytest.approx(expected.params[1], rel=1e-6)
-    assert found.loc["slope", "conf_low"] == pytest.approx(expected.conf_int()[1, 0], rel=1e-6)
+    assert table.loc["slope", "estimate"] == pytest.approx(expected.params[1], rel=1e-6)
+    assert table.loc["slope", "conf_low"] == pytest.approx(expected.conf_int()[1, 0], rel=1e-6)
     # Uncertain and unstated labels are left out.
-    assert (found["n"] == 300).all()
-    by_hand = sum(abs(p[own].mean() - label[own].mean()) * own.sum() for own in
-                  ((np.floor(10 * p) == k) for k in range(10)) if own.any()) / len(p)
-    assert found.loc["ece", "estimate"] == pytest.approx(by_hand)
+    assert (table["n"] == 300).all()
+    by_hand = sum(abs(p[inside].mean() - label[inside].mean()) * inside.sum() for inside in
+                  ((np.floor(10 * p) == k) for k in range(10)) if inside.any()) / len(p)
+    assert table.loc["ece", "estimate"] == pytest.approx(by_hand)
 
 
 def test_overconfidence_is_told_from_calibration() -> None:
@@ -66,25 +66,25 @@ def test_overconfidence_is_told_from_calibration() -> None:
 
 def test_one_class_says_why() -> None:
     cubes, predicted, _, label = _study(2, n=20)
-    own = predicted[:20][label == 1]
-    found = _by_term(calibration_table(cubes, own, resamples=20))
-    assert found.loc["slope", "note"] == "only positives are labelled"
-    assert found.loc["auc", "note"] == "only one class is labelled"
+    positives = predicted[:20][label == 1]
+    table = _by_term(calibration_table(cubes, positives, resamples=20))
+    assert table.loc["slope", "note"] == "only positives are labelled"
+    assert table.loc["auc", "note"] == "only one class is labelled"
     assert np.isnan(expected_error(np.zeros(0), np.zeros(0)))
 
 
 def test_bins_of_a_reliability_diagram_are_those_of_scikit_learn() -> None:
     _, _, p, label = _study(3, n=600, sharpen=1.4)
     cases = pd.DataFrame({"model": "net", "finding": "Edema", "label": label, "probability": p})
-    found = reliability(cases)
+    table = reliability(cases)
     observed, predicted = calibration_curve(label, p, n_bins=10)
-    np.testing.assert_allclose(found["observed"], observed)
-    np.testing.assert_allclose(found["predicted"], predicted)
-    assert found["n"].sum() == 600
-    for row in found.itertuples():
+    np.testing.assert_allclose(table["observed"], observed)
+    np.testing.assert_allclose(table["predicted"], predicted)
+    assert table["n"].sum() == 600
+    for row in table.itertuples():
         low, high = proportion_confint(round(row.observed * row.n), row.n, method="wilson")
         np.testing.assert_allclose([row.conf_low, row.conf_high], [low, high], atol=1e-12)
-    error = (found["n"] * (found["observed"] - found["predicted"]).abs()).sum() / 600
+    error = (table["n"] * (table["observed"] - table["predicted"]).abs()).sum() / 600
     assert error == pytest.approx(expected_error(p, label.astype(float)))
 
 

@@ -15,8 +15,11 @@ from scipy import stats
 
 import saltrust
 from saltrust.analysis.gaze.analysis import gaze
-from saltrust.analysis.gaze.scores import AVERAGE, CENTRE, MEASURES, SWAPPED
+from saltrust.analysis.gaze.maps import select_maps
+from saltrust.analysis.gaze.scores import AVERAGE, CENTER, MEASURES, SWAPPED
+from saltrust.analysis.options import GazeComparison, Resampling
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
+from saltrust.analysis.select import select
 from saltrust.cache.reference import fixation_count, instance_counts, write_annotations
 from saltrust.cache.schema import Label, Status
 from saltrust.cache.writing import create_store
@@ -25,6 +28,7 @@ from saltrust.datasets.phantom.collection import phantom
 from saltrust.errors import DataError, UsageError
 
 GRID = 24
+FEW = Resampling(resamples=20)
 MODELS = xr.Dataset(coords={"model": ["net", "other"], "model_role": ("model", ["member"] * 2)})
 EXPLAINERS = xr.Dataset(coords={"explainer": ["oracle", "noise"],
                                 "explainer_parameters": ("explainer", ["{}", "{}"])})
@@ -60,7 +64,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(store: Path) -> Result:
-    return gaze(saltrust.open_cubes(store), resamples=300, seed=4)
+    return gaze(store, resampling=Resampling(resamples=300, seed=4))
 
 
 def row(table: pd.DataFrame, **wanted: Any) -> pd.Series:
@@ -86,7 +90,7 @@ def test_only_findings_that_the_image_shows_are_compared(result: Result, store: 
     pairs = {(image, finding) for image in labels.index for finding in labels.columns
              if labels.loc[image, finding] == Label.POSITIVE}
     assert set(zip(scores["image"], scores["finding"], strict=True)) == pairs
-    everything = gaze(saltrust.open_cubes(store), positives=False, resamples=50,
+    everything = gaze(store, comparison=GazeComparison(images="all"), resampling=FEW,
                       measures=["nss"]).tables
     assert len(everything["scores"]) == 7 * labels.size
     # One map per pair of explainer and model, one localizer, two baselines.
@@ -110,15 +114,15 @@ def test_a_map_of_the_gaze_agrees_and_noise_does_not(result: Result) -> None:
 
 def test_gaze_is_central_so_the_baselines_agree_but_are_not_specific(result: Result) -> None:
     summary, specific = result.tables["summary"], result.tables["specificity"]
-    for name in (CENTRE, AVERAGE):
-        found = row(summary, finding="all", explainer=name, term="auc_judd")
-        assert found["estimate"] > 0.6
-        assert found["model"] == ""
-    own = row(specific, finding="all", explainer=CENTRE, term="correlation")
-    assert abs(own["estimate"]) < 0.1
+    for name in (CENTER, AVERAGE):
+        central = row(summary, finding="all", explainer=name, term="auc_judd")
+        assert central["estimate"] > 0.6
+        assert central["model"] == ""
+    prior = row(specific, finding="all", explainer=CENTER, term="correlation")
+    assert abs(prior["estimate"]) < 0.1
     # Others look at the centre too.
-    shuffled = row(summary, finding="all", explainer=CENTRE, term="auc_shuffled")
-    assert shuffled["estimate"] < row(summary, finding="all", explainer=CENTRE,
+    shuffled = row(summary, finding="all", explainer=CENTER, term="auc_shuffled")
+    assert shuffled["estimate"] < row(summary, finding="all", explainer=CENTER,
                                       term="auc_judd")["estimate"] - 0.08
     # The average is of these very images: it knows the gaze on others better than on its own.
     circular = row(summary, finding="all", explainer=AVERAGE, term="auc_shuffled")
@@ -135,25 +139,25 @@ def test_the_summary_is_the_mean_of_the_scores(result: Result) -> None:
     part = scores[(scores["finding"] == "Edema") & (scores["explainer"] == "oracle")
                   & (scores["model"] == "other")]
     for measure in MEASURES:
-        found = row(summary, finding="Edema", explainer="oracle", model="other", term=measure)
-        assert found["estimate"] == pytest.approx(part[measure].mean(), abs=1e-12)
-        assert found["sd"] == pytest.approx(part[measure].std(), abs=1e-12)
-        assert found["n"] == len(part)
-        assert found["patients"] == part["patient"].nunique()
-        assert found["conf_low"] <= found["estimate"] <= found["conf_high"]
+        estimate = row(summary, finding="Edema", explainer="oracle", model="other", term=measure)
+        assert estimate["estimate"] == pytest.approx(part[measure].mean(), abs=1e-12)
+        assert estimate["sd"] == pytest.approx(part[measure].std(), abs=1e-12)
+        assert estimate["n"] == len(part)
+        assert estimate["patients"] == part["patient"].nunique()
+        assert estimate["conf_low"] <= estimate["estimate"] <= estimate["conf_high"]
         if measure in SWAPPED:
-            assert found["other"] == pytest.approx(part[f"{measure}_other"].mean())
+            assert estimate["other"] == pytest.approx(part[f"{measure}_other"].mean())
 
 
 def test_pairs_are_compared_on_the_same_images(result: Result) -> None:
     comparisons, scores = result.tables["comparisons"], result.tables["scores"]
-    found = row(comparisons, finding="all", compared="models", within="oracle", term="nss")
-    assert (found["a"], found["b"]) == ("net", "other")
+    estimate = row(comparisons, finding="all", compared="models", within="oracle", term="nss")
+    assert (estimate["a"], estimate["b"]) == ("net", "other")
     wide = scores[scores["explainer"] == "oracle"].pivot_table(
         index=["image", "finding"], columns="model", values="nss")
-    assert found["estimate"] == pytest.approx((wide["net"] - wide["other"]).mean())
-    assert found["n"] == len(wide)
-    assert found["p_value"] < 0.05
+    assert estimate["estimate"] == pytest.approx((wide["net"] - wide["other"]).mean())
+    assert estimate["n"] == len(wide)
+    assert estimate["p_value"] < 0.05
     within = comparisons[(comparisons["compared"] == "explainers")
                          & (comparisons["finding"] == "Edema") & (comparisons["term"] == "kl")]
     # oracle, noise, localizer of net with two baselines; the baselines not with each other.
@@ -192,25 +196,27 @@ def test_flat_and_non_finite_maps_are_counted_and_never_missing(store: Path, tmp
     # Its status speaks too well of this one.
     root["saliency/heatmap"][positive[2], 0, 0, 0] = 2.5
     cubes = saltrust.open_cubes(path)
-    found = gaze(cubes, findings=["Edema"], resamples=50)
-    assert found.meta["counts"]["flat"] == 2
-    assert found.meta["counts"]["nonfinite"] == 1
-    scores = found.tables["scores"]
+    edema = select(cubes, finding="Edema")
+    result = gaze(edema, resampling=FEW)
+    assert result.meta["counts"]["flat"] == 2
+    assert result.meta["counts"]["nonfinite"] == 1
+    scores = result.tables["scores"]
     failed = scores[scores["failed"]]
     assert len(failed) == 3
     assert not scores.query("explainer != @AVERAGE")[list(MEASURES)].isna().any().any()
     assert failed["correlation"].tolist() == [0, 0, 0]
     assert failed["auc_judd"].tolist() == failed["auc_shuffled"].tolist() == [0.5] * 3
-    assert row(found.tables["summary"], explainer="oracle", model="net",
+    assert row(result.tables["summary"], explainer="oracle", model="net",
                term="nss")["failed"] == 3
-    dropped = gaze(cubes, findings=["Edema"], failures="drop", resamples=50)
+    dropped = gaze(edema, comparison=GazeComparison(failures="drop"), resampling=FEW)
     assert dropped.meta["exclusions"]["an explainer's map is flat or not finite"] == 3
     assert set(dropped.tables["summary"].query("note == ''")["n"]) == {len(positive) - 3}
 
 
 def test_absolute_and_positive_maps(store: Path, tmp_path: Path) -> None:
     cubes = saltrust.open_cubes(store).load()
-    tables = {form: gaze(cubes, explainers=["noise"], models=["net"], map_form=form, resamples=20,
+    tables = {form: gaze(select(cubes, explainer="noise", model="net"),
+                         comparison=GazeComparison(reading=form), resampling=FEW,
                          measures=["correlation"]).tables["scores"]
               for form in ("raw", "absolute", "positive")}
     one = tables["raw"].query("explainer == 'noise'").iloc[0]
@@ -225,22 +231,34 @@ def test_absolute_and_positive_maps(store: Path, tmp_path: Path) -> None:
 
 
 def test_sources_are_chosen(store: Path) -> None:
-    cubes = saltrust.open_cubes(store)
-    only = gaze(cubes, source_group="localizer", resamples=20).tables["scores"]
-    assert set(only["source"]) == {"localizer", "baseline"}
-    maps = gaze(cubes, source_group="saliency", resamples=20).tables["scores"]
-    assert set(maps["source"]) == {"saliency", "baseline"}
-    decoder = gaze(cubes, explainers=["localizer"], resamples=20).tables["scores"]
-    assert set(decoder["explainer"]) == {"localizer", CENTRE, AVERAGE}
+    def sources(**options: Any) -> set[str]:
+        tree, source = select_maps(saltrust.open_cubes(store), **options)
+        scores = gaze(tree, comparison=GazeComparison(source=source), resampling=FEW,
+                      measures=["nss"]).tables["scores"]
+        return set(scores["explainer"] + " " + scores["model"]) - {f"{CENTER} ", f"{AVERAGE} "}
+
+    of_net = {"oracle net", "noise net"}
+    assert sources(source="localizer") == {"localizer net"}
+    assert sources(source="saliency") == of_net | {"oracle other", "noise other"}
+    assert sources(explainers=["localizer"]) == {"localizer net"}
+    assert sources(explainers=["oracle"]) == {"oracle net", "oracle other"}
+    assert sources(explainers=["oracle", "localizer"], models=["net"]) == {
+        "oracle net", "localizer net"}
+    # A localizer is no baseline of the other model here.
+    assert sources(models=["other"]) == {"oracle other", "noise other"}
+    assert sources(models=["net"]) == {*of_net, "localizer net"}
+    with pytest.raises(UsageError, match="source saliency"):
+        sources(source="saliency", explainers=["localizer"])
 
 
 def test_without_fixations_the_heatmap_says_what_is_fixated(store: Path) -> None:
     cubes = saltrust.open_cubes(store).load()
     cubes["reference"] = cubes["reference"].to_dataset().drop_vars(
         ["fixation_y", "fixation_x", "fixation_duration"])
-    found = gaze(cubes, source_group="localizer", threshold=0.4, resamples=20)
-    assert found.meta["fixated"] == "pixels whose gaze is at least 0.4 of its maximum"
-    scores = found.tables["scores"].query("source == 'localizer'")
+    result = gaze(cubes, comparison=GazeComparison(source="localizer", threshold=0.4),
+                  resampling=FEW)
+    assert result.meta["fixated"] == "pixels whose gaze is at least 0.4 of its maximum"
+    scores = result.tables["scores"].query("source == 'localizer'")
     # The map is the gaze, so everything above the threshold ranks first.
     assert (scores["auc_judd"] == 1).all()
 
@@ -248,11 +266,11 @@ def test_without_fixations_the_heatmap_says_what_is_fixated(store: Path) -> None
 def test_one_patient_alone_has_no_other_gaze(store: Path) -> None:
     cubes = saltrust.open_cubes(store).load()
     cubes["patient"].values[:] = "same"
-    found = gaze(cubes, resamples=20)
-    assert "specificity" not in found.tables
-    assert AVERAGE not in set(found.tables["scores"]["explainer"])
-    assert found.meta["exclusions"]["images without another patient's gaze beside"] > 0
-    summary = found.tables["summary"]
+    result = gaze(cubes, resampling=FEW)
+    assert "specificity" not in result.tables
+    assert AVERAGE not in set(result.tables["scores"]["explainer"])
+    assert result.meta["exclusions"]["images without another patient's gaze beside"] > 0
+    summary = result.tables["summary"]
     assert summary.query("term == 'auc_shuffled'")["note"].eq("no rows").all()
     assert summary.query("term == 'nss'")["note"].str.contains("1 patient").all()
 
@@ -267,47 +285,57 @@ def test_the_average_gaze_is_of_other_splits_where_these_are_not_selected(store:
     leaked = np.flatnonzero(patients == first[0])[0]
     splits[leaked] = "test"
     cubes["split"].values[:] = splits
-    found = gaze(cubes, split="test", source_group="localizer", positives=False, resamples=20)
+    result = gaze(select(cubes, split="test"), fitted_on=cubes, resampling=FEW,
+                  comparison=GazeComparison(source="localizer", images="all"))
     train = np.flatnonzero(splits == "train")
-    assert found.meta["average_gaze"] == f"mean over {len(train)} images of training and validation"
+    assert result.meta["average_gaze"] == (
+        f"mean over {len(train)} images of training and validation")
     seen = cubes["reference/gaze"].sel(reader="reference").values.astype(float)
-    rows = found.tables["scores"].query("explainer == @AVERAGE").set_index("image")
+    rows = result.tables["scores"].query("explainer == @AVERAGE").set_index("image")
     for k in np.flatnonzero(splits == "test"):
         mean = seen[[i for i in train if patients[i] != patients[k]]].mean(axis=0)
-        own = rows.loc[str(cubes["image"].values[k]), "correlation"].iloc[0]
-        assert own == pytest.approx(np.corrcoef(mean.ravel(), seen[k].ravel())[0, 1], abs=1e-9)
+        agreement = rows.loc[str(cubes["image"].values[k]), "correlation"].iloc[0]
+        assert agreement == pytest.approx(np.corrcoef(mean.ravel(), seen[k].ravel())[0, 1],
+                                          abs=1e-9)
     assert not rows["auc_shuffled"].isna().any()
-    specific = found.tables["specificity"]
+    specific = result.tables["specificity"]
     assert abs(row(specific, finding="all", explainer=AVERAGE, term="correlation")[
         "estimate"]) < 0.15
-    with_training = gaze(cubes, source_group="localizer", resamples=20)
+    with_training = gaze(cubes, comparison=GazeComparison(source="localizer"),
+                         resampling=FEW)
     assert with_training.meta["average_gaze"] == "mean over the selected images of other patients"
 
 
 def test_the_same_seed_gives_the_same_numbers(store: Path) -> None:
-    cubes = saltrust.open_cubes(store)
-    one, two, other = (gaze(cubes, resamples=30, seed=seed, explainers=["oracle"]).to_object()
+    cubes = select(store, explainer="oracle")
+    one, two, other = (gaze(cubes, resampling=Resampling(resamples=30, seed=seed)).to_object()
                        for seed in (1, 1, 2))
     assert one == two
     assert one["tables"]["scores"] != other["tables"]["scores"]
 
 
-@pytest.mark.parametrize(("options", "error", "words"), [
-    ({"map_form": "signed"}, UsageError, "map form"),
-    ({"source_group": "decoder"}, UsageError, "source"),
-    ({"measures": ["auc"]}, UsageError, "auc_judd"),
-    ({"explainers": ["gradcam"]}, UsageError, "gradcam"),
-    ({"models": ["nett"]}, UsageError, "'net'"),
-    ({"findings": ["Edma"]}, UsageError, "'Edema'"),
-    ({"reader": "expert-1"}, UsageError, "reader with gaze"),
-    ({"threshold": 0.0}, UsageError, "gaze threshold"),
-    ({"others": 0}, UsageError, "others"),
-    ({"split": "val"}, DataError, "no image"),
+@pytest.mark.parametrize(("options", "words"), [
+    ({"reading": "signed"}, "reading"),
+    ({"source": "decoder"}, "source"),
+    ({"images": "some"}, "images"),
+    ({"failures": "keep"}, "failures"),
+    ({"threshold": 0.0}, "gaze threshold"),
+    ({"others": 0}, "others"),
 ])
-def test_wrong_options_say_what_is_wrong(store: Path, options: dict[str, Any], error: type,
-                                         words: str) -> None:
-    with pytest.raises(error, match=words):
-        gaze(saltrust.open_cubes(store), **options)
+def test_wrong_options_say_what_is_wrong(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        GazeComparison(**options)
+
+
+def test_wrong_names_say_what_is_wrong(store: Path) -> None:
+    with pytest.raises(UsageError, match="auc_judd"):
+        gaze(store, measures=["auc"])
+    with pytest.raises(UsageError, match="did you mean 'holm'"):
+        gaze(store, adjustment="hom")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="gradcam"):
+        select_maps(saltrust.open_cubes(store), explainers=["gradcam"])
+    with pytest.raises(UsageError, match="'net'"):
+        select_maps(saltrust.open_cubes(store), models=["nett"])
 
 
 def test_cubes_without_gaze_maps_or_labels_are_refused(store: Path) -> None:

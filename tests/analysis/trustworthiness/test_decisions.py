@@ -10,14 +10,14 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from saltrust.analysis.inference.multiplicity import adjust
 from saltrust.analysis.trustworthiness.decisions import (
-    DecisionOptions,
+    Decision,
     decide,
     decision_tables,
     verdict,
 )
 from saltrust.errors import UsageError
 
-OPTIONS = DecisionOptions(resamples=1000)
+OPTIONS = Decision(resamples=1000)
 
 
 def scores(shifts: dict[str, float], n: int = 30, seed: int = 0, spread: float = 0.1,
@@ -30,17 +30,17 @@ def scores(shifts: dict[str, float], n: int = 30, seed: int = 0, spread: float =
         for i in range(n) for level, shift in shifts.items()])
 
 
-def run(table: pd.DataFrame, contrasts, options: DecisionOptions = OPTIONS, **more
+def run(table: pd.DataFrame, contrasts, options: Decision = OPTIONS, **more
         ) -> dict[str, pd.DataFrame]:
-    found = decide(table, contrasts, identify={"finding": "f"}, options=options, **more)
-    return decision_tables(*found, ["finding"])
+    decided = decide(table, contrasts, identify={"finding": "f"}, options=options, **more)
+    return decision_tables(*decided, ["finding"])
 
 
 def test_what_stands_beside_the_mixed_model() -> None:
     table = scores({"base": 0, "up": 0.08, "same": 0.0, "down": -0.2})
     levels = ["up", "same", "down"]
-    found = run(table, [(level, "base") for level in levels])
-    decisions, methods = found["decisions"].set_index("explainer"), found["methods"]
+    tables = run(table, [(level, "base") for level in levels])
+    decisions, methods = tables["decisions"].set_index("explainer"), tables["methods"]
     wide = table.pivot_table(index="image", columns="level", values="value", sort=False)
     signed = methods[methods["method"] == "Wilcoxon"].set_index("explainer")
     raw = [stats.wilcoxon(wide[level], wide["base"]).pvalue for level in levels]
@@ -88,8 +88,8 @@ def test_the_order_of_a_pair_turns_its_sign() -> None:
 def test_unequal_variances_change_decisions_and_are_flagged() -> None:
     quiet = scores({"base": 0, "steady": 0.02}, spread=0.01, seed=1)
     loud = scores({"wild": 0.0}, spread=0.8, seed=2)
-    found = run(pd.concat([quiet, loud]), [("steady", "base"), ("wild", "base")])
-    row = found["decisions"].set_index("explainer").loc["steady"]
+    tables = run(pd.concat([quiet, loud]), [("steady", "base"), ("wild", "base")])
+    row = tables["decisions"].set_index("explainer").loc["steady"]
     assert row["decision"] == "uncertain"
     assert row["bootstrap_decision"] == row["wilcoxon_decision"] == "pass"
     assert row["changes"]
@@ -111,8 +111,8 @@ def several_models(models: int, disagreement: float, seed: int = 0) -> pd.DataFr
     image = generator.normal(0.4, 0.1, 20)
     shared = generator.normal(0, 0.05, (20, 3))  # what images do to explainers in every model
     for m in range(models):
-        own = generator.normal(0, disagreement, 3)
-        values = (image[:, None] + shared + own + generator.normal(0, 0.02)
+        of_model = generator.normal(0, disagreement, 3)
+        values = (image[:, None] + shared + of_model + generator.normal(0, 0.02)
                   + generator.normal(0, 0.03, (20, 3)))
         parts.append(pd.DataFrame([
             {"image": f"i{i}", "patient": f"p{i}", "level": level, "model": f"m{m}",
@@ -171,8 +171,8 @@ def test_alpha_is_the_users() -> None:
     table = scores({"base": 0, "up": 0.06})
     p = run(table, [("up", "base")])["decisions"]["p_adjusted"].iloc[0]
     for alpha, decision in ((p * 1.01, "pass"), (p * 0.99, "uncertain")):
-        found = run(table, [("up", "base")], DecisionOptions(alpha=float(alpha), resamples=200))
-        assert found["decisions"]["decision"].iloc[0] == decision
+        tables = run(table, [("up", "base")], Decision(alpha=float(alpha), resamples=200))
+        assert tables["decisions"]["decision"].iloc[0] == decision
 
 
 def test_patients_with_several_images_widen_the_interval() -> None:
@@ -181,11 +181,11 @@ def test_patients_with_several_images_widen_the_interval() -> None:
                "value": shift * (level == "a") + generator.normal(0, 0.01)}
               for patient, shift in enumerate(generator.normal(0.1, 0.2, 12))
               for copy in range(4) for level in "ab"]
-    own = pd.DataFrame(copies)
-    by_image = own.assign(patient=own["image"])
+    by_patient = pd.DataFrame(copies)
+    by_image = by_patient.assign(patient=by_patient["image"])
     widths = [float((t := run(table, [("a", "b")])["methods"].query(
         "method == 'paired bootstrap'").iloc[0])["conf_high"] - t["conf_low"])
-        for table in (own, by_image)]
+        for table in (by_patient, by_image)]
     assert widths[0] > 1.6 * widths[1]
 
 
@@ -206,9 +206,9 @@ def test_verdicts_and_options() -> None:
     assert verdict(float("nan"), 0.5, 0.05) == "not decided"
     assert verdict(0.1, 0.05, 0.05) == "uncertain"
     with pytest.raises(UsageError, match="resamples"):
-        DecisionOptions(resamples=0)
+        Decision(resamples=0)
     with pytest.raises(UsageError, match="confidence"):
-        DecisionOptions(alpha=0)
+        Decision(alpha=0)
 
 
 def test_ten_levels_are_forty_five_pairs() -> None:
@@ -216,13 +216,13 @@ def test_ten_levels_are_forty_five_pairs() -> None:
         ["grad", "sg", "ig", "sig", "gcam", "xrai", "gbp", "ggcam", "average-mask", "unet"])}
     table = scores(levels, n=20)
     pairs = [(level, base) for base in ("average-mask", "unet") for level in list(levels)[:8]]
-    found = run(table, pairs)
-    assert found["decisions"]["family"].str.contains("45").all()
-    assert len(found["decisions"]) == 16
-    assert len(found["methods"]) == 48
+    tables = run(table, pairs)
+    assert tables["decisions"]["family"].str.contains("45").all()
+    assert len(tables["decisions"]) == 16
+    assert len(tables["methods"]) == 48
 
 
 def test_too_few_resamples_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     run(scores({"a": 0, "b": 1, "c": 2}, n=5), [("a", "c"), ("b", "c")],
-        DecisionOptions(resamples=50))
+        Decision(resamples=50))
     assert "resamples" in caplog.text

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from saltrust.analysis.inference.auc import roc_auc
+from saltrust.analysis.select import select
 from saltrust.analysis.trustworthiness.repeatability import repeatability
 from saltrust.analysis.trustworthiness.utility import utility
 
@@ -29,7 +30,7 @@ def scored(build_study: Any) -> tuple[xr.DataTree, dict[str, float]]:
 
 def test_utility_shows_the_auc_of_the_scores(scored: tuple[xr.DataTree, dict[str, float]]) -> None:
     cubes, expected = scored
-    tables = utility(cubes, split="test").tables
+    tables = utility(select(cubes, split="test"), fitted_on=cubes).tables
     models, summary = tables["models"], tables["summary"]
     for name, auc in expected.items():
         for table, column in ((models, "model"), (summary, "explainer")):
@@ -40,7 +41,7 @@ def test_utility_shows_the_auc_of_the_scores(scored: tuple[xr.DataTree, dict[str
 
 def test_repeatability_shows_both_seeds(scored: tuple[xr.DataTree, dict[str, float]]) -> None:
     cubes, expected = scored
-    summary = repeatability(cubes, split="test").tables["summary"]
+    summary = repeatability(select(cubes, split="test")).tables["summary"]
     row = summary[summary["explainer"] == "localizer unet"].iloc[0]
     assert row["image_auc_a"] == pytest.approx(expected[row["model_a"]])
     assert row["image_auc_b"] == pytest.approx(expected[row["model_b"]])
@@ -49,7 +50,7 @@ def test_repeatability_shows_both_seeds(scored: tuple[xr.DataTree, dict[str, flo
 def test_a_decoder_without_scores_has_the_auc_of_its_classifier(build_study: Any) -> None:
     """A map of a model of /prediction beside it, as a decoder trained on gaze has."""
     cubes = build_study(localizers=["dense-1"])
-    summary = utility(cubes, split="test").tables["summary"]
+    summary = utility(select(cubes, split="test"), fitted_on=cubes).tables["summary"]
     of_model = summary[summary["model"] == "dense-1"].set_index(["explainer", "condition"])
     aucs = of_model["image_auc"]
     assert np.isfinite(aucs["dense-1", "localizer"])
@@ -62,5 +63,5 @@ def test_what_a_localizer_is_not_about_is_not_listed(build_study: Any) -> None:
     shape = group["status"].shape
     cubes["localizer"] = group.assign(
         score=(group["status"].dims, np.full(shape, np.nan, np.float32)))
-    models = utility(cubes, split="test").tables["models"]
+    models = utility(select(cubes, split="test"), fitted_on=cubes).tables["models"]
     assert "localizer" not in set(models["condition"])

@@ -8,12 +8,16 @@ import pytest
 import xarray as xr
 from sklearn.metrics import roc_auc_score
 
+from saltrust.analysis.options import Decision
+from saltrust.analysis.pixels.map_similarity import DifferentImages, draw_pairs
 from saltrust.analysis.pixels.ssim import ssim
-from saltrust.analysis.trustworthiness.decisions import DecisionOptions
+from saltrust.analysis.select import select
+from saltrust.analysis.trustworthiness.image_bootstrap import image_bootstrap
+from saltrust.analysis.trustworthiness.map_pairs import ByChance
 from saltrust.analysis.trustworthiness.randomization import RULES, randomization, rule_judge
 from saltrust.errors import DataError, UsageError
 
-OPTIONS = DecisionOptions(resamples=400)
+OPTIONS = Decision(resamples=400)
 
 
 def one(table: pd.DataFrame, **wanted: object) -> pd.Series:
@@ -32,7 +36,7 @@ def anatomy(mask, image, model, stage, generator):
 def test_the_edge_detector_fails_under_every_rule(build_study) -> None:
     cubes = build_study(randomization=True)
     for rule in RULES:
-        row = one(randomization(cubes, rule=rule, options=OPTIONS).tables["decisions"],
+        row = one(randomization(cubes, rule=rule, decision=OPTIONS).tables["decisions"],
                   explainer="edges")
         assert row["decision"] == "did not pass"
         assert row["estimate"] > 0.5
@@ -42,11 +46,11 @@ def test_the_edge_detector_fails_under_every_rule(build_study) -> None:
 def test_the_rules_differ_on_what_is_not_significant(build_study) -> None:
     cubes = build_study(explainers={"anatomy": anatomy, "noise": lambda *a: a[-1].normal(
         size=a[0].shape)}, randomization=True)
-    found = {rule: randomization(cubes, rule=rule, options=OPTIONS).tables["decisions"]
-             for rule in RULES}
-    for rule, table in found.items():
+    tables = {rule: randomization(cubes, rule=rule, decision=OPTIONS).tables["decisions"]
+              for rule in RULES}
+    for rule, table in tables.items():
         assert one(table, explainer="anatomy")["decision"] == "pass", rule
-    noise = {rule: one(table, explainer="noise") for rule, table in found.items()}
+    noise = {rule: one(table, explainer="noise") for rule, table in tables.items()}
     assert noise["table"]["decision"] == "uncertain"
     assert noise["text"]["decision"] == "pass"
     assert noise["preprint"]["decision"] == (
@@ -56,7 +60,7 @@ def test_the_rules_differ_on_what_is_not_significant(build_study) -> None:
 def test_values_stages_and_baseline(build_study) -> None:
     cubes = build_study(positives=3, negatives=2, fitted=0, stages=4, replicates=2,
                         randomization=True)
-    result = randomization(cubes, options=OPTIONS)
+    result = randomization(cubes, decision=OPTIONS)
     maps = cubes["randomization/heatmap"].isel(finding=0, model=0).values
     scores = result.tables["scores"]
     assert len(scores) == 5 * 3 * 2 * 3
@@ -66,9 +70,10 @@ def test_values_stages_and_baseline(build_study) -> None:
         assert row.ssim == ssim(maps[i, e, r, 0], maps[i, e, r, row.stage_index])
     stages = result.tables["stages"]
     row = one(stages, explainer="oracle", replicate="1", stage="block2")
-    own = scores.query("explainer == 'oracle' and replicate == '1' and stage == 'block2'")["ssim"]
+    of_stage = scores.query(
+        "explainer == 'oracle' and replicate == '1' and stage == 'block2'")["ssim"]
     assert (row["n"], row["ssim_mean"], row["ssim_sd"]) == (
-        5, pytest.approx(own.mean()), pytest.approx(own.std(ddof=1)))
+        5, pytest.approx(of_stage.mean()), pytest.approx(of_stage.std(ddof=1)))
     pairs = [ssim(maps[i, 0, 0, 0], maps[j, 0, 0, 0]) for i in range(5) for j in range(i)]
     assert row["baseline"] == pytest.approx(np.mean(pairs))
     summary = one(result.tables["summary"], explainer="oracle")
@@ -84,7 +89,7 @@ def test_values_stages_and_baseline(build_study) -> None:
 def test_the_auc_beside_is_of_the_randomised_images(build_study) -> None:
     """Randomised on some of the images: the trained AUC that stands beside is on the same."""
     cubes = build_study(randomization=True, replicates=2)
-    aucs = randomization(cubes, split="test", options=OPTIONS).tables["models"]
+    aucs = randomization(select(cubes, split="test"), decision=OPTIONS).tables["models"]
     assert set(aucs["condition"]) == {"trained", "randomised"}
 
     test = np.flatnonzero(cubes["split"].values == "test")
@@ -92,7 +97,7 @@ def test_the_auc_beside_is_of_the_randomised_images(build_study) -> None:
     stored = cubes["randomization/probability"]
     cubes["randomization/probability"] = stored.where(
         ~stored["image"].isin(cubes["image"].values[left_out]))
-    result = randomization(cubes, split="test", options=OPTIONS)
+    result = randomization(select(cubes, split="test"), decision=OPTIONS)
     aucs = result.tables["models"]
     drawn = np.setdiff1d(test, left_out)
     label = cubes["reference/label"].values[drawn, 0] == 1
@@ -108,7 +113,7 @@ def test_the_auc_beside_is_of_the_randomised_images(build_study) -> None:
 
 
 def test_fifty_pairs_as_the_paper_have_a_monte_carlo_error(build_study) -> None:
-    result = randomization(build_study(randomization=True), pairs=50, options=OPTIONS)
+    result = randomization(build_study(randomization=True), pairs=50, decision=OPTIONS)
     assert (result.tables["summary"]["pairs"] == 50).all()
     assert (result.tables["summary"]["baseline_error"] > 0).all()
     assert len(result.tables["pairs"]) == 3 * 50
@@ -116,10 +121,6 @@ def test_fifty_pairs_as_the_paper_have_a_monte_carlo_error(build_study) -> None:
 
 def test_the_image_bootstrap_covers_the_difference() -> None:
     """Coverage of the interval where each image is in many pairs: independent noise maps."""
-    from saltrust.analysis.pixels.map_similarity import DifferentImages, draw_pairs
-    from saltrust.analysis.stored.maps import Images
-    from saltrust.analysis.trustworthiness.randomization import _image_bootstrap, _Pass
-
     n, covered, trials = 30, 0, 120
     for trial in range(trials):
         generator = np.random.default_rng(trial)
@@ -127,15 +128,12 @@ def test_the_image_bootstrap_covers_the_difference() -> None:
         left, right = draw_pairs(n, 10_000, generator, ordered=False)
         values = 0.4 + effect[left] + effect[right] + generator.normal(scale=0.02, size=len(left))
         names = [f"i{k}" for k in range(n)]
-        images = Images(names, names, [], np.arange(n), ["f"], np.arange(1), None)
-        key = ("f", "e", "m")
-        work = _Pass(images, None, None, False, 0, 0, "score",  # type: ignore[arg-type]
-                     baselines={key: DifferentImages(left, right, values, len(left))},
-                     usable={key: list(range(n))})
-        group = pd.DataFrame({"image": names,
-                              "ssim": 0.3 + generator.normal(scale=0.1, size=n)})
-        found = _image_bootstrap(group, work, key, DecisionOptions(resamples=300, seed=trial))
-        covered += found.conf_low <= -0.1 <= found.conf_high
+        baseline = ByChance(names, DifferentImages(left, right, values, len(left)))
+        scores = pd.DataFrame({"image": names,
+                               "ssim": 0.3 + generator.normal(scale=0.1, size=n)})
+        estimate = image_bootstrap(scores, baseline, dict(zip(names, names, strict=True)),
+                                   Decision(resamples=300, seed=trial))
+        covered += estimate.conf_low <= -0.1 <= estimate.conf_high
     assert 0.86 <= covered / trials <= 0.99
 
 
@@ -145,11 +143,11 @@ def test_flat_randomised_maps_are_counted(build_study) -> None:
     dataset["status"][2, 0, 0, 0, 0, 2] = 2
     dataset["heatmap"][2, 0, 0, 0, 0, 2] = 0
     cubes["randomization"] = xr.DataTree(dataset)
-    result = randomization(cubes, options=OPTIONS)
+    result = randomization(cubes, decision=OPTIONS)
     row = one(result.tables["stages"], explainer="oracle", stage="block1")
     assert (row["failed"], row["n"]) == (1, 5)
     assert result.tables["scores"].query("failed")["ssim"].tolist() == [0]
-    dropped = randomization(cubes, failures="drop", options=OPTIONS).tables["stages"]
+    dropped = randomization(cubes, failures="drop", decision=OPTIONS).tables["stages"]
     assert one(dropped, explainer="oracle", stage="block1")["n"] == 4
 
 
@@ -162,7 +160,7 @@ def test_a_flat_trained_map_does_not_count_in_favour(build_study) -> None:
     dataset["heatmap"][:7, 0, edges, 0, :, 0] = 0
     cubes["randomization"] = xr.DataTree(dataset)
     for failures in ("score", "drop"):
-        result = randomization(cubes, failures=failures, options=OPTIONS)
+        result = randomization(cubes, failures=failures, decision=OPTIONS)
         row = one(result.tables["summary"], explainer="edges")
         assert (row["n"], row["flat_trained"], row["failed"], row["pairs"]) == (3, 7, 0, 3)
         assert row["randomised_mean"] == pytest.approx(1)
@@ -173,12 +171,12 @@ def test_a_flat_trained_map_does_not_count_in_favour(build_study) -> None:
 
 def test_one_copy_of_the_trained_maps_is_enough(build_study) -> None:
     cubes = build_study(positives=5, replicates=2, randomization=True)
-    whole = randomization(cubes, options=OPTIONS).tables["scores"]
+    whole = randomization(cubes, decision=OPTIONS).tables["scores"]
     dataset = cubes["randomization"].to_dataset()
     dataset["status"][:, :, :, :, 1, 0] = 0
     dataset["heatmap"][:, :, :, :, 1, 0] = np.nan
     cubes["randomization"] = xr.DataTree(dataset)
-    again = randomization(cubes, options=OPTIONS).tables["scores"]
+    again = randomization(cubes, decision=OPTIONS).tables["scores"]
     np.testing.assert_allclose(again["ssim"], whole["ssim"])
 
 
@@ -188,6 +186,6 @@ def test_bad_input_says_what_is_wrong(build_study) -> None:
     with pytest.raises(UsageError, match="did you mean 'table'"):
         rule_judge("tabel")
     cubes = build_study(positives=1, negatives=0, fitted=0, randomization=True)
-    row = randomization(cubes, options=OPTIONS).tables["decisions"].iloc[0]
+    row = randomization(cubes, decision=OPTIONS).tables["decisions"].iloc[0]
     assert row["decision"] == "not decided"
     assert "fewer than 2 images" in row["note"]

@@ -8,11 +8,12 @@ import pytest
 import xarray as xr
 from skimage.metrics import structural_similarity
 
-from saltrust.analysis.trustworthiness.decisions import DecisionOptions
+from saltrust.analysis.options import Decision
+from saltrust.analysis.select import select
 from saltrust.analysis.trustworthiness.repeatability import repeatability, reproducibility
 from saltrust.errors import DataError, UsageError
 
-OPTIONS = DecisionOptions(resamples=300)
+OPTIONS = Decision(resamples=300)
 
 
 def one(table: pd.DataFrame, **wanted: object) -> pd.Series:
@@ -24,8 +25,8 @@ def one(table: pd.DataFrame, **wanted: object) -> pd.Series:
 
 def test_pairs_follow_the_architectures_and_values_scikit_image(build_study) -> None:
     cubes = build_study(positives=3, negatives=2)
-    same = repeatability(cubes, split="test", options=OPTIONS, ssim="paper")
-    other = reproducibility(cubes, split="test", options=OPTIONS)
+    same = repeatability(select(cubes, split="test"), decision=OPTIONS, ssim="paper")
+    other = reproducibility(select(cubes, split="test"), decision=OPTIONS)
     assert set(same.tables["scores"]["model_b"]) == {"dense-2"}
     assert set(zip(other.tables["scores"]["model_a"], other.tables["scores"]["model_b"],
                    strict=True)) == {("dense-1", "inception"), ("dense-2", "inception")}
@@ -39,7 +40,7 @@ def test_pairs_follow_the_architectures_and_values_scikit_image(build_study) -> 
 
 def test_localizers_constants_and_chance(build_study) -> None:
     cubes = build_study(localizers=["unet-1", "unet-2"])
-    result = repeatability(cubes, split="test", options=OPTIONS)
+    result = repeatability(select(cubes, split="test"), decision=OPTIONS)
     summary, table = result.tables["summary"], result.tables["decisions"]
     edges, noise = one(summary, explainer="edges"), one(summary, explainer="noise")
     assert edges["ssim_mean"] == pytest.approx(1)
@@ -61,7 +62,7 @@ def test_localizers_constants_and_chance(build_study) -> None:
 
 def test_a_constant_of_the_users(build_study) -> None:
     cubes = build_study(explainers=["oracle", "noise"])
-    tables = [repeatability(cubes, against_value=value, options=OPTIONS).tables["decisions"]
+    tables = [repeatability(cubes, against_value=value, decision=OPTIONS).tables["decisions"]
               for value in (0.5, 0.0)]
     rows = [one(table, explainer="oracle", baseline=value, models="dense-1 / dense-2")
             for table, value in zip(tables, ("0.5", "0"), strict=True)]
@@ -71,18 +72,18 @@ def test_a_constant_of_the_users(build_study) -> None:
 
 def shared(mask, image, model, stage, generator):
     """Replicates agree, another architecture does not."""
-    own = np.random.default_rng(int(abs(image[0, 0]) * 1e9) + (1 if model == 2 else 0))
-    return own.normal(size=mask.shape).cumsum(axis=0) + 0.5 * generator.normal(size=mask.shape)
+    common = np.random.default_rng(int(abs(image[0, 0]) * 1e9) + (1 if model == 2 else 0))
+    return common.normal(size=mask.shape).cumsum(axis=0) + 0.5 * generator.normal(size=mask.shape)
 
 
 def test_repeatability_against_reproducibility(build_study) -> None:
     cubes = build_study(explainers={"shared": shared, "noise": lambda *a: a[-1].normal(
         size=a[0].shape)})
-    table = repeatability(cubes, split="test", options=OPTIONS).tables["decisions"]
+    table = repeatability(select(cubes, split="test"), decision=OPTIONS).tables["decisions"]
     row = one(table, explainer="shared", baseline="reproducibility")
     assert row["estimate"] > 0.1
     assert row["wilcoxon_decision"] == "pass"
-    back = reproducibility(cubes, split="test", options=OPTIONS).tables["decisions"]
+    back = reproducibility(select(cubes, split="test"), decision=OPTIONS).tables["decisions"]
     assert one(back, explainer="shared", baseline="repeatability")["estimate"] == pytest.approx(
         -row["estimate"])
     assert one(table, explainer="noise", baseline="reproducibility")["decision"] == "uncertain"
@@ -94,13 +95,13 @@ def test_an_explainer_in_one_model_only_is_counted_and_not_compared(
     dataset = cubes["saliency"].to_dataset()
     dataset["status"][:, :, 0, 1:] = 0
     cubes["saliency"] = xr.DataTree(dataset)
-    result = repeatability(cubes, options=OPTIONS)
+    result = repeatability(cubes, decision=OPTIONS)
     assert result.tables["summary"]["explainer"].tolist() == ["edges", "noise"]
     assert result.meta["exclusions"] == {"oracle: maps of dense-1 only": 13}
     assert "oracle: maps of dense-1 only (13): not compared" in caplog.text
     with pytest.raises(DataError, match=r"no explainer has maps of two models .*oracle: maps of "
                                         r"dense-1 only\); generate"):
-        repeatability(cubes, explainers=["oracle"], options=OPTIONS)
+        repeatability(select(cubes, explainer="oracle"), decision=OPTIONS)
 
 
 def test_failures_have_no_shared_structure(build_study) -> None:
@@ -111,19 +112,19 @@ def test_failures_have_no_shared_structure(build_study) -> None:
     dataset["status"][15, 0, 1, :] = 3
     dataset["heatmap"][15, 0, 1, :] = np.nan
     cubes["saliency"] = xr.DataTree(dataset)
-    result = repeatability(cubes, split="test", options=OPTIONS)
+    result = repeatability(select(cubes, split="test"), decision=OPTIONS)
     failed = result.tables["scores"].query("failed")
     assert failed["image"].tolist() == ["image-014", "image-015"]
     assert (failed["ssim"] == 0).all()
     assert result.meta["counts"]["with a flat or non-finite map"] >= 2
     assert one(result.tables["summary"], explainer="edges")["failed"] == 2
-    dropped = repeatability(cubes, split="test", failures="drop", options=OPTIONS)
+    dropped = repeatability(select(cubes, split="test"), failures="drop", decision=OPTIONS)
     assert one(dropped.tables["summary"], explainer="edges")["n"] == 10
 
 
 def test_only_positive_images_as_the_paper(build_study) -> None:
-    result = repeatability(build_study(positives=7), split="test", positives=True,
-                           options=OPTIONS)
+    result = repeatability(select(build_study(positives=7), split="test"), images="positive",
+                           decision=OPTIONS)
     assert set(result.tables["summary"]["n"]) == {7}
 
 
@@ -134,28 +135,29 @@ def test_models_guided_in_other_ways_are_no_repetition(
     cubes.attrs["models"] = {name: {"guidance": {"loss": name.split("-")[0]}}
                              for name in built if name != "plain"}
 
-    def compared(**options: object) -> tuple[set[tuple[str, str]], list[int]]:
-        result = repeatability(cubes, split="test", options=OPTIONS, **options)
+    def compared(*models: str) -> tuple[set[tuple[str, str]], list[int]]:
+        result = repeatability(select(cubes, split="test", model=models or None),
+                               decision=OPTIONS)
         scores = result.tables["scores"]
         return (set(zip(scores["model_a"], scores["model_b"], strict=True)),
                 list(result.meta["exclusions"].values()))
 
     assert compared() == ({("decoder-1", "decoder-2"), ("plain", "classification-1")}, [8])
     assert "8 pairs of models of one architecture (first: set1-1 and decoder-1)" in caplog.text
-    assert compared(models=["set1-1", "decoder-1"]) == ({("set1-1", "decoder-1")}, [])
+    assert compared("set1-1", "decoder-1") == ({("set1-1", "decoder-1")}, [])
     cubes.attrs["models"] = {name: {"guidance": {"loss": f"set{k}"}}
                              for k, name in enumerate(built)}
     with pytest.raises(DataError, match=r"set1-1 and decoder-1 were not.*--model"):
-        repeatability(cubes, split="test", options=OPTIONS)
+        repeatability(select(cubes, split="test"), decision=OPTIONS)
 
 
 def test_decoders_guided_in_other_ways_are_no_baseline(build_study) -> None:
     cubes = build_study(localizers=["unet-1", "unet-2"], positives=4)
-    alike = repeatability(cubes, split="test", options=OPTIONS).tables["summary"]
+    alike = repeatability(select(cubes, split="test"), decision=OPTIONS).tables["summary"]
     assert "localizer unet" in set(alike["explainer"])
     cubes.attrs["models"] = {"unet-1": {"guidance": {"loss": "decoder"}},
                              "unet-2": {"guidance": {"loss": "set2"}}}
-    apart = repeatability(cubes, split="test", options=OPTIONS).tables["summary"]
+    apart = repeatability(select(cubes, split="test"), decision=OPTIONS).tables["summary"]
     assert set(alike["explainer"]) - set(apart["explainer"]) == {"localizer unet"}
 
 
@@ -171,4 +173,4 @@ def test_bad_input_says_what_is_wrong(build_study) -> None:
     with pytest.raises(UsageError, match="SSIM"):
         repeatability(build_study(), ssim="sim")
     with pytest.raises(UsageError, match=r"no model .dense-l.; did you mean"):
-        repeatability(build_study(), models=["dense-l", "dense-2"])
+        repeatability(select(build_study(), model=["dense-l", "dense-2"]))

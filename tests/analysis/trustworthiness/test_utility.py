@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
+from saltrust.analysis.options import Decision
+from saltrust.analysis.result import Result
+from saltrust.analysis.select import select
 from saltrust.analysis.stored.average_mask import average_mask
-from saltrust.analysis.trustworthiness.decisions import DecisionOptions
-from saltrust.analysis.trustworthiness.utility import summarise, utility
-from saltrust.analysis.trustworthiness.utility_scores import utility_scores
+from saltrust.analysis.trustworthiness.utility import summarize, utility
+from saltrust.analysis.trustworthiness.utility_scores import Scored, utility_scores
 from saltrust.errors import DataError, UsageError
 
-OPTIONS = DecisionOptions(resamples=500)
+OPTIONS = Decision(resamples=500)
+
+
+def scores_on(cubes: xr.DataTree, split: str, **options: Any) -> Scored:
+    return utility_scores(select(cubes, split=split), fitted_on=cubes, **options)
+
+
+def utility_on(cubes: xr.DataTree, split: str, **options: Any) -> Result:
+    return utility(select(cubes, split=split), fitted_on=cubes,
+                   **{"decision": OPTIONS, **options})
 
 
 def decision(table: pd.DataFrame, **wanted: str) -> pd.Series:
@@ -26,7 +39,7 @@ def decision(table: pd.DataFrame, **wanted: str) -> pd.Series:
 
 def test_scores_are_scikit_learns_on_the_stored_maps(build_study) -> None:
     cubes = build_study(positives=4)
-    scored = utility_scores(cubes, split="test").table
+    scored = scores_on(cubes, "test").table
     masks = cubes["reference/mask"].isel(finding=0, reader=0)
     maps = cubes["saliency/heatmap"].isel(finding=0)
     checked = 0
@@ -49,7 +62,7 @@ def test_scores_are_scikit_learns_on_the_stored_maps(build_study) -> None:
 
 
 def test_summary_is_mean_and_sd_over_images(build_study) -> None:
-    result = utility(build_study(), split="test", options=OPTIONS)
+    result = utility_on(build_study(), "test")
     scores, summary = result.tables["scores"], result.tables["summary"]
     row = decision(summary, explainer="oracle", model="dense-2")
     values = scores[(scores["explainer"] == "oracle") & (scores["model"] == "dense-2")]["auprc"]
@@ -63,15 +76,15 @@ def test_summary_is_mean_and_sd_over_images(build_study) -> None:
 
 def test_the_average_mask_is_of_training_and_validation_positives(build_study) -> None:
     cubes = build_study(fitted=12)
-    found = average_mask(cubes, "Opacity", "truth")
+    average = average_mask(cubes, "Opacity", "truth")
     masks = cubes["reference/mask"].values[:12, 0, 0]
-    assert found.n == 12
-    np.testing.assert_allclose(found.values, masks.mean(axis=0))
+    assert average.n == 12
+    np.testing.assert_allclose(average.values, masks.mean(axis=0))
     assert average_mask(cubes, "Opacity", "truth", splits=["val"]).n == 4
 
 
 def test_annotations_alone_give_the_average_masks_scores(build_study) -> None:
-    result = utility(build_study(saliency=False), split="test", baseline="average-mask")
+    result = utility_on(build_study(saliency=False), "test", baseline="average-mask")
     assert list(result.tables) == ["summary", "scores"]
     assert result.tables["summary"]["explainer"].tolist() == ["average-mask"]
     assert result.meta["average_mask_of"] == {"Opacity": 12}
@@ -80,27 +93,27 @@ def test_annotations_alone_give_the_average_masks_scores(build_study) -> None:
 def test_the_average_mask_is_not_tried_on_its_own_images(
         build_study, caplog: pytest.LogCaptureFixture) -> None:
     cubes = build_study(positives=10, negatives=2, fitted=6)
-    found = utility(cubes, options=OPTIONS)
-    chosen = found.tables["summary"].set_index(["explainer", "model"])["n"]
+    result = utility(cubes, decision=OPTIONS)
+    chosen = result.tables["summary"].set_index(["explainer", "model"])["n"]
     assert chosen["average-mask", ""] == 10
     assert chosen["oracle", "dense-1"] == 16
-    assert found.meta["exclusions"] == {"average mask not tried on images it is made of": 6}
+    assert result.meta["exclusions"] == {"average mask not tried on images it is made of": 6}
     assert "honest baseline" not in caplog.text
-    own = utility(cubes, split="train", options=OPTIONS)
-    assert decision(own.tables["summary"], explainer="average-mask")["n"] == 4
+    circular = utility_on(cubes, "train")
+    assert decision(circular.tables["summary"], explainer="average-mask")["n"] == 4
     assert "honest baseline" in caplog.text
 
 
 def test_the_average_mask_is_tried_on_its_own_images_where_there_are_no_others(
         build_study, caplog: pytest.LogCaptureFixture) -> None:
     cubes = build_study(positives=0, negatives=3, fitted=6)
-    found = utility_scores(cubes, baseline="average-mask").table
-    assert (found["explainer"] == "average-mask").sum() == 6
+    table = utility_scores(cubes, baseline="average-mask").table
+    assert (table["explainer"] == "average-mask").sum() == 6
     assert "honest baseline" in caplog.text
 
 
 def test_the_oracle_passes_and_noise_does_not(build_study) -> None:
-    table = utility(build_study(), split="test", options=OPTIONS).tables["decisions"]
+    table = utility_on(build_study(), "test").tables["decisions"]
     for model in ("dense-1", "densenet121: 2 models", "inception"):
         for metric in ("auprc", "average_precision", "auroc"):
             oracle = decision(table, explainer="oracle", model=model, metric=metric)
@@ -121,7 +134,7 @@ def test_the_oracle_passes_and_noise_does_not(build_study) -> None:
 
 def test_against_localizers_and_random_weights(build_study) -> None:
     cubes = build_study(localizers=["unet-1"], randomization=True, replicates=2)
-    result = utility(cubes, split="test", options=OPTIONS)
+    result = utility_on(cubes, "test")
     table = result.tables["decisions"]
     chosen = {"metric": "average_precision", "model": "dense-1"}
     assert decision(table, explainer="oracle", baseline="unet-1", **chosen)["decision"] \
@@ -152,15 +165,15 @@ def test_flat_and_nonfinite_maps_are_failures_that_count(build_study) -> None:
     cubes = build_study(models={"net": "a"})
     spoil(cubes, 14, 0, "flat")
     spoil(cubes, 15, 2, "nonfinite")
-    scored = utility_scores(cubes, split="test")
+    scored = scores_on(cubes, "test")
     failed = scored.table[scored.table["failed"]]
     assert failed["image"].tolist() == ["image-014", "image-015"]
     np.testing.assert_array_equal(failed["average_precision"], failed["prevalence"])
     np.testing.assert_array_equal(failed["auprc"], failed["prevalence"])
     assert (failed["auroc"] == 0.5).all()
     assert (scored.counts["flat"], scored.counts["nonfinite"]) == (1, 1)
-    assert summarise(scored.table)["failed"].sum() == 2
-    dropped = utility_scores(cubes, split="test", failures="drop")
+    assert summarize(scored.table)["failed"].sum() == 2
+    dropped = scores_on(cubes, "test", failures="drop")
     assert dropped.exclusions == {"an explainer's map is flat or not finite": 2}
     assert (dropped.table.groupby(["explainer"]).size() == 22).all()
 
@@ -171,7 +184,7 @@ def test_an_explainer_in_one_model_only(build_study, caplog) -> None:
     dataset["status"][:, :, 0, 1:] = 0
     dataset["heatmap"][:, :, 0, 1:] = np.nan
     cubes["saliency"] = xr.DataTree(dataset)
-    result = utility(cubes, split="test", options=OPTIONS)
+    result = utility_on(cubes, "test")
     summary = result.tables["summary"]
     assert summary[summary["explainer"] == "oracle"]["model"].tolist() == ["dense-1"]
     table = result.tables["decisions"]
@@ -189,21 +202,20 @@ def test_images_without_positive_pixels_are_counted(build_study) -> None:
     dataset["mask"][20] = False
     dataset["annotated"][21] = False
     cubes["reference"] = xr.DataTree(dataset)
-    scored = utility_scores(cubes, split="test")
+    scored = scores_on(cubes, "test")
     assert scored.exclusions == {"positive label but no positive pixel": 1,
                                  "positive label but not annotated": 1}
     assert scored.counts["positives"] == 22
 
 
 def test_several_images_of_one_patient(build_study) -> None:
-    result = utility(build_study(per_patient=2), split="test", options=OPTIONS,
-                     models=["dense-1"])
+    result = utility_on(select(build_study(per_patient=2), model="dense-1"), "test")
     assert (result.tables["decisions"]["decision"] != "not decided").all()
 
 
 def test_contrasts_against_a_control(build_study) -> None:
     cubes = build_study(models={"net": "a"})
-    tukey, control = (utility(cubes, split="test", options=DecisionOptions(
+    tukey, control = (utility_on(cubes, "test", decision=Decision(
         posthoc=kind, resamples=200)).tables["decisions"] for kind in ("tukey", "control"))
     np.testing.assert_allclose(tukey["estimate"], control["estimate"])
     assert (control["p_adjusted"] <= tukey["p_adjusted"] + 1e-12).all()
@@ -215,14 +227,16 @@ def test_bad_input_says_what_is_wrong(build_study) -> None:
     with pytest.raises(DataError, match="nothing to score"):
         utility_scores(cubes, baseline="none")
     with pytest.raises(UsageError, match="split"):
-        utility_scores(cubes, split="tset")
+        scores_on(cubes, "tset")
     with pytest.raises(UsageError, match="reader 'x'"):
-        utility_scores(cubes, reader="x")
+        utility(select(cubes, reader="x"))
+    with pytest.raises(UsageError, match="did you mean 'average-mask'"):
+        utility(cubes, baseline="average_mask")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="splits train and val"):
         average_mask(build_study(fitted=0), "Opacity", "truth")
     with pytest.raises(UsageError, match="did you mean 'oracle'"):
-        utility_scores(build_study(positives=1), explainers=["oracl"])
+        utility(select(build_study(positives=1), explainer="oracl"))
     with pytest.raises(DataError, match="not empty"):
-        utility_scores(build_study(positives=0), split="test")
+        scores_on(build_study(positives=0), "test")
     with pytest.raises(UsageError, match="margin"):
-        DecisionOptions(margin=0)
+        Decision(margin=0)

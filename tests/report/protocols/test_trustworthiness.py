@@ -10,13 +10,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from saltrust.analysis.options import Decision
 from saltrust.analysis.result.text import render_frame
-from saltrust.analysis.trustworthiness.decisions import DecisionOptions
 from saltrust.errors import DataError
 from saltrust.report.protocols.localization import Protocol
 from saltrust.report.protocols.trustworthiness import run_trustworthiness
 
-OPTIONS = DecisionOptions(resamples=700)
+OPTIONS = Decision(resamples=700)
 
 
 @pytest.fixture(scope="module")
