@@ -14,6 +14,7 @@ from matplotlib.transforms import Bbox
 
 from saltrust.analysis.classification.analysis import classification
 from saltrust.analysis.classification.calibration import reliability
+from saltrust.analysis.options import Resampling
 from saltrust.analysis.result import Result
 from saltrust.report.figures.classification import calibration, roc
 
@@ -40,7 +41,7 @@ def cubes(n: int = 60, findings: list[str] = FINDINGS, models: list[str] = MODEL
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return classification(cubes(), resamples=200)
+    return classification(cubes(), resampling=Resampling(resamples=200))
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -95,7 +96,7 @@ def test_nothing_lies_outside_the_figure_or_over_another(
 ) -> None:
     findings = [f"finding {k}" for k in range(n_findings)]
     models = [f"set3-guided_backprop-{k}" for k in range(n_models)]
-    figure = draw(classification(cubes(40, findings, models), resamples=10))
+    figure = draw(classification(cubes(40, findings, models), resampling=Resampling(resamples=10)))
     FigureCanvasAgg(figure).draw()
     whole = figure.bbox
     heading = figure._suptitle  # type: ignore[attr-defined]
@@ -118,7 +119,7 @@ def test_nothing_lies_outside_the_figure_or_over_another(
 
 def test_every_model_has_a_line_of_its_own() -> None:
     models = [f"model {k}" for k in range(16)]
-    drawn = roc(classification(cubes(40, ["CHF"], models), resamples=10))
+    drawn = roc(classification(cubes(40, ["CHF"], models), resampling=Resampling(resamples=10)))
     lines = panels(drawn)[0].lines[1:]
     assert len({(line.get_color(), str(line.get_linestyle()))
                 for line in lines}) == 16
