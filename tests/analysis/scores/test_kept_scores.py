@@ -258,7 +258,7 @@ def test_workers_change_nothing(store: Path) -> None:
     alone = localization(open_cubes(store), resampling=few, execution=Execution(keep=False))
     many = localization(open_cubes(store), resampling=few,
                         execution=Execution(workers=2, keep=False))
-    assert alone.to_object() == many.to_object()
+    assert alone.to_dict() == many.to_dict()
     cubes = open_cubes(store)
     del cubes.attrs["source"]
     with pytest.raises(UsageError, match="need maps as they lie in a store"):
