@@ -25,9 +25,22 @@ if TYPE_CHECKING:
     from saltrust.analysis.localization.analysis import localization as localization
     from saltrust.analysis.localization.thresholds import tune_thresholds as tune_thresholds
     from saltrust.analysis.mixed.model import mixed_model as mixed_model
+    from saltrust.analysis.mixed.options import Contrasts as Contrasts
+    from saltrust.analysis.mixed.options import Fitting as Fitting
+    from saltrust.analysis.options import Decision as Decision
     from saltrust.analysis.options import Execution as Execution
+    from saltrust.analysis.options import GazeComparison as GazeComparison
     from saltrust.analysis.options import Resampling as Resampling
     from saltrust.analysis.options import Scoring as Scoring
+    from saltrust.analysis.protocols.guided_training.protocol import (
+        protocol_guided_training as protocol_guided_training,
+    )
+    from saltrust.analysis.protocols.localization.protocol import (
+        protocol_localization as protocol_localization,
+    )
+    from saltrust.analysis.protocols.trustworthiness.protocol import (
+        protocol_trustworthiness as protocol_trustworthiness,
+    )
     from saltrust.analysis.result import Result as Result
     from saltrust.analysis.select import select as select
     from saltrust.analysis.shape.descriptors import descriptors as descriptors
@@ -62,11 +75,18 @@ _EXPORTS = {
     "reproducibility": "saltrust.analysis.trustworthiness.repeatability",
     "gaze": "saltrust.analysis.gaze.analysis",
     "mixed_model": "saltrust.analysis.mixed.model",
+    "protocol_localization": "saltrust.analysis.protocols.localization.protocol",
+    "protocol_trustworthiness": "saltrust.analysis.protocols.trustworthiness.protocol",
+    "protocol_guided_training": "saltrust.analysis.protocols.guided_training.protocol",
     "simulate_cubes": "saltrust.testing",
     "Result": "saltrust.analysis.result",
     "Scoring": "saltrust.analysis.options",
     "Execution": "saltrust.analysis.options",
     "Resampling": "saltrust.analysis.options",
+    "Decision": "saltrust.analysis.options",
+    "GazeComparison": "saltrust.analysis.options",
+    "Contrasts": "saltrust.analysis.mixed.options",
+    "Fitting": "saltrust.analysis.mixed.options",
 }
 
 __all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604

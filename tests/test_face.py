@@ -74,7 +74,8 @@ def test_every_parameter_is_documented_where_it_is_met(name: str) -> None:
     assert "As :func:" not in section and "as :func:" not in section
 
 
-@pytest.mark.parametrize("name", ["Scoring", "Execution", "Resampling"])
+@pytest.mark.parametrize("name", ["Scoring", "Execution", "Resampling", "Decision",
+                                  "GazeComparison", "Contrasts", "Fitting"])
 def test_groups_of_options_are_frozen_and_small(name: str) -> None:
     kind = getattr(saltrust, name)
     value = kind()

@@ -32,10 +32,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ANALYSES)
 def test_a_path_gives_what_the_tree_gives(store: Path, name: str) -> None:
     analysis = ANALYSES[name]
-    expected = analysis(saltrust.open_cubes(store)).to_object()
+    expected = analysis(saltrust.open_cubes(store)).to_dict()
     assert any(expected["tables"].values())
     for path in (store, str(store)):
-        assert analysis(path).to_object() == expected
+        assert analysis(path).to_dict() == expected
 
 
 @pytest.mark.parametrize("name", ANALYSES)

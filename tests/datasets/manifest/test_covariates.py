@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from saltrust.datasets.stored_cubes import stored_cubes
 
 from saltrust.cache.reference import import_collection
 from saltrust.cache.store import open_cubes
+from saltrust.datasets.cubes.collection import stored_cubes
 from saltrust.datasets.manifest.collection import manifest
 from saltrust.datasets.manifest.covariates import column_values
 from saltrust.errors import DataError
