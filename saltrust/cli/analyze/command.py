@@ -26,11 +26,14 @@ OUTPUT = ("form", "tables", "folder", "overwrite")
 _FIELDS = {"slice": "iou_slice", "kind": "bootstrap"}
 
 Draw = Callable[["xr.DataTree", "Result"], Mapping[str, "Figure"]]
+Load = Callable[[Path, dict[str, Any]], Any]
 
 
-def run(ctx: click.Context, topic: str, compute: Callable[..., Result], cubes: Path,
-        options: dict[str, Any], *, draw: Draw | None = None) -> None:
-    """Load the cubes, select from them, compute, and emit.
+def run(ctx: click.Context, topic: str, compute: Callable[..., Result], source: Path,
+        options: dict[str, Any], *, load: Load | None = None, draw: Draw | None = None,
+        save: Callable[[Result], None] | None = None,
+        shown: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None) -> None:
+    """Load, select, compute, and emit.
 
     Parameters
     ----------
@@ -38,21 +41,38 @@ def run(ctx: click.Context, topic: str, compute: Callable[..., Result], cubes: P
     topic : str
         Stem of the names of files.
     compute : callable
-        ``compute(cubes, **options)``, an analysis of the Python face.
-    cubes : Path
+        ``compute(loaded, **options)``, an analysis of the Python face.
+    source : Path
+        Of the cubes, or of what else the analysis starts from.
     options : dict
         As click gives them; those that belong together are handed on together.
+    load : callable, optional
+        ``load(source, options)`` to what is analysed, with the options that choose taken out; by
+        default the selected part of the cubes.
     draw : callable, optional
         Figures by name, written where a folder was named.
+    save : callable, optional
+        Writes what else the options ask for.
+    shown : callable, optional
+        Options to the tables that people are shown who name none; by default the headline.
     """
-    from saltrust.cache.store import open_cubes
-
     output = split_off(options, OUTPUT)
-    tree = selected(open_cubes(cubes), options)
-    result = compute(tree, **grouped(ctx, options))
+    loaded = (load or load_cubes)(source, options)
+    if shown is not None and not output["tables"] and output["form"] == "table":
+        output["tables"] = shown(options)
+    result = compute(loaded, **grouped(ctx, options))
+    if save is not None:
+        save(result)
     emit(result, topic, **output)
     if draw is not None and output["folder"] is not None:
-        write_figures(draw(tree, result), output["folder"], overwrite=output["overwrite"])
+        write_figures(draw(loaded, result), output["folder"], overwrite=output["overwrite"])
+
+
+def load_cubes(path: Path, options: dict[str, Any]) -> xr.DataTree:
+    """The part of the cubes at a path that the options choose."""
+    from saltrust.cache.store import open_cubes
+
+    return selected(open_cubes(path), options)
 
 
 def selected(tree: xr.DataTree, options: dict[str, Any]) -> xr.DataTree:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from saltrust.choices import BootstrapKind, words
-from saltrust.cli.analyze.command import OUTPUT, grouped, run, selected, split_off
+from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
     benchmark_option,
     bootstrap_options,
@@ -21,7 +22,7 @@ from saltrust.cli.options import (
     selection_options,
     slice_option,
 )
-from saltrust.cli.output import emit, output_options
+from saltrust.cli.output import output_options
 from saltrust.errors import UsageError
 
 
@@ -103,13 +104,8 @@ def thresholds(ctx: click.Context, /, cubes: Path, save: Path | None, **options:
     saltrust analyze localization C.zarr --split test --threshold tuned.csv --cutoff tuned.csv
     """
     from saltrust.analysis.localization.thresholds import save_thresholds, tune_thresholds
-    from saltrust.cache.store import open_cubes
 
-    output = split_off(options, OUTPUT)
-    if save is not None and save.exists() and not output["overwrite"]:
+    if save is not None and save.exists() and not options["overwrite"]:
         raise UsageError(f"{save} exists; say --overwrite to replace it, or choose another name")
-    tree = selected(open_cubes(cubes), options)
-    result = tune_thresholds(tree, **grouped(ctx, options))
-    if save is not None:
-        save_thresholds(result, save)
-    emit(result, "thresholds", **output)
+    run(ctx, "thresholds", tune_thresholds, cubes, options,
+        save=None if save is None else partial(save_thresholds, path=save))

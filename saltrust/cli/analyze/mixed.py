@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from saltrust.choices import AllPairs, ContrastAdjustment, DegreesOfFreedom, Engine, words
+from saltrust.cli.analyze.command import run, split_off
 from saltrust.cli.options import confidence_option, seed_option
-from saltrust.cli.output import emit, output_options
+from saltrust.cli.output import output_options
 from saltrust.errors import UsageError
+
+if TYPE_CHECKING:
+    from saltrust.analysis.result import Result
 
 
 @click.command()
@@ -46,9 +50,9 @@ from saltrust.errors import UsageError
 @confidence_option
 @seed_option
 @output_options
-def mixed(scores: Path, formula: str, over: str | None, chosen: tuple[str, ...], df: Any, ml: bool,
-          engine: Any, verify: bool, confidence_level: float, form: str, tables: tuple[str, ...],
-          folder: Path | None, overwrite: bool, **comparison: Any) -> None:
+@click.pass_context
+def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, ...],
+          **options: Any) -> None:
     """Do scores differ between explainers, given that they come from the same images?
 
     A linear mixed model with random intercepts, crossed or nested, by REML: fixed effects,
@@ -67,10 +71,16 @@ def mixed(scores: Path, formula: str, over: str | None, chosen: tuple[str, ...],
             raise UsageError(f"--where {text!r} is not of the form COLUMN=VALUE, such as "
                              "condition=trained,baseline")
         only.setdefault(column, []).extend(values.split(","))
-    result = mixed_model(
-        scores, formula, over=over, only=only, contrasts=Contrasts(**comparison),
-        fitting=Fitting(df=df, reml=not ml, engine=engine, verify=verify),
-        confidence_level=confidence_level)
-    if verify:
-        click.echo(result.meta["verification"], err=True)
-    emit(result, "mixed", form=form, tables=tables, folder=folder, overwrite=overwrite)
+
+    def compute(path: Path, **rest: Any) -> Result:
+        contrasts = Contrasts(**split_off(rest, ("posthoc", "control", "adjustment",
+                                                 "against_value", "seed")))
+        fitting = Fitting(reml=not rest.pop("ml"), **split_off(rest, ("df", "engine", "verify")))
+        return mixed_model(path, formula, only=only, contrasts=contrasts, fitting=fitting, **rest)
+
+    def say_how_far_apart(result: Result) -> None:
+        if "verification" in result.meta:
+            click.echo(result.meta["verification"], err=True)
+
+    run(ctx, "mixed", compute, scores, options, load=lambda path, _options: path,
+        save=say_how_far_apart)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from saltrust.choices import Family, Fit, words
-from saltrust.cli.analyze.command import OUTPUT, SELECTION, grouped, selected, split_off
+from saltrust.cli.analyze.command import SELECTION, run, selected, split_off
 from saltrust.cli.options import (
     adjustment_option,
     benchmark_option,
@@ -21,15 +22,15 @@ from saltrust.cli.options import (
     selection_options,
     slice_option,
 )
-from saltrust.cli.output import emit, output_options
+from saltrust.cli.output import output_options
 from saltrust.errors import UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
-    from saltrust.analysis.result import Result
-
 _log = logging.getLogger(__name__)
+
 
 #: Which table holds a fit.
 _TABLES = {"cluster": "robust", "mixed": "mixed", "logit": "logit"}
@@ -68,48 +69,47 @@ def regressions(ctx: click.Context, /, cubes: Path | None, scores: Path | None, 
     For IoU and hit: saliency, expert, and expert - saliency, each on one min-max normalised
     descriptor at a time.  --format markdown or latex prints the papers' Table 2.
     """
-    output = split_off(options, OUTPUT)
+    from saltrust.analysis.shape import regressions as analysis
+
     if (cubes is None) == (scores is None):
         raise UsageError("give either CUBES or --scores FILE.csv" if cubes is None else
                          "CUBES and --scores exclude each other; leave one of them out")
-    result = (_from_cubes(ctx, cubes, options) if cubes is not None
-              else _from_scores(ctx, str(scores), options))
-    further = [_TABLES[name] for name in _TABLES if name in options["fits"]]
-    if further and not output["tables"] and output["form"] == "table":
-        output["tables"] = ("estimates", *further)
-    emit(result, "regressions", **output)
+    if scores is not None:
+        _leave_out_what_needs_cubes(ctx, options)
+        run(ctx, "regressions", analysis.regressions_from_scores, scores, options,
+            load=_load_scores, shown=_fitted_tables)
+    elif cubes is not None:
+        run(ctx, "regressions", analysis.regressions, cubes, options, load=_load_cubes,
+            shown=_fitted_tables)
 
 
-def _from_cubes(ctx: click.Context, path: Path, options: dict[str, Any]) -> Result:
-    from saltrust.analysis.shape.regressions import regressions as compute
+def _fitted_tables(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The headline, and the table of every further fit."""
+    return ("estimates", *(table for fit, table in _TABLES.items() if fit in options["fits"]))
+
+
+def _load_cubes(path: Path, options: dict[str, Any]) -> xr.DataTree:
     from saltrust.cache.store import open_cubes
 
     tree = open_cubes(path)
-    _fits_among_models(options, tree)
-    chosen = dict(options)
-    return compute(selected(tree, chosen), **grouped(ctx, chosen))
+    stored = ([] if "saliency" not in tree.children else
+              [str(name) for name in tree["saliency"].to_dataset()["model"].values])
+    _take_fits_from_models(options, stored)
+    return selected(tree, options)
 
 
-def _from_scores(ctx: click.Context, path: str, options: dict[str, Any]) -> Result:
+def _load_scores(path: Path, options: dict[str, Any]) -> pd.DataFrame | Path:
     from saltrust.analysis.scores.score_rows import select_scores
     from saltrust.analysis.scores.tidy_scores import read_tidy_scores
-    from saltrust.analysis.shape.regressions import regressions_from_scores
 
-    _fits_among_models(options, None)
-    chosen = _without_cubes(ctx, options)
-    labels = {SELECTION[name]: value for name, value in split_off(chosen, SELECTION).items()
+    _take_fits_from_models(options, [])
+    labels = {SELECTION[name]: value for name, value in split_off(options, SELECTION).items()
               if value}
-    compute: Any = regressions_from_scores
-    frame = select_scores(read_tidy_scores(path), labels) if labels else path
-    result: Result = compute(frame, **grouped(ctx, chosen))
-    result.meta["scores"] = path
-    return result
+    return select_scores(read_tidy_scores(path), labels) if labels else path
 
 
-def _fits_among_models(options: dict[str, Any], tree: xr.DataTree | None) -> None:
+def _take_fits_from_models(options: dict[str, Any], stored: Sequence[str]) -> None:
     """``--model cluster`` named a fit until 0.2, unless maps of such a model are stored."""
-    stored = () if tree is None or "saliency" not in tree.children else tree[
-        "saliency"].to_dataset()["model"].values
     named = [name for name in options["models"] if name in words(Fit) and name not in stored]
     for name in named:
         _log.warning("--model %s for a fit is deprecated and will select a model only; say --fit "
@@ -118,13 +118,11 @@ def _fits_among_models(options: dict[str, Any], tree: xr.DataTree | None) -> Non
     options["models"] = tuple(name for name in options["models"] if name not in named)
 
 
-def _without_cubes(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """The options that a table of scores can obey; others, where given, are refused."""
-    kept = dict(options)
+def _leave_out_what_needs_cubes(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Take out the options that a table of scores cannot obey; those given are refused."""
     for name in ("split", "resolution", "threshold", "cutoff", "keep", "workers", "scheduler"):
         given = ctx.get_parameter_source(name)
         if given is not None and given.name == "COMMANDLINE":
             raise UsageError(f"--{name} needs CUBES; with --scores the scores are as they stand "
                              "in the file")
-        kept.pop(name)
-    return kept
+        options.pop(name)
