@@ -68,7 +68,8 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
     Parameters
     ----------
     cubes : xarray.DataTree or path
-        As :func:`saltrust.open_cubes` gives, or a part of it (:func:`saltrust.select`, ``.sel``),
+        The tree that :func:`saltrust.open_cubes` gives, or a part of it
+        (:func:`saltrust.select`, ``.sel``),
         with maps, predictions and reference masks.  Of several reference readers the first
         counts; select another with ``reader=[...]``.
     scoring : Scoring

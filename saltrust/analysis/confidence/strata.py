@@ -78,18 +78,18 @@ def confidence_strata(scores: pd.DataFrame, operating_point: Choice, *,
             table = table[table["score"].notna() & table["probability"].notna()]
             name = {"explainer": explainer, "model": model, "scheme": scheme}
             for finding in (*dict.fromkeys(stored["finding"]), ALL):
-                own = table if finding == ALL else table[table["finding"] == finding]
+                rows_of_finding = table if finding == ALL else table[table["finding"] == finding]
                 rows += [{**name, "finding": finding, **row}
-                         for row in _strata(own, scheme, options)]
-    found = estimates_table(rows, _IDENTIFY, ("probability",))
-    families = found[["explainer", "model", "scheme"]].agg(", ".join, axis=1)
-    families = families.where(found["finding"] != ALL, families + ", pooled")
-    contrast = found["stratum"] == CONTRAST
+                         for row in _strata(rows_of_finding, scheme, options)]
+    table = estimates_table(rows, _IDENTIFY, ("probability",))
+    families = table[["explainer", "model", "scheme"]].agg(", ".join, axis=1)
+    families = families.where(table["finding"] != ALL, families + ", pooled")
+    contrast = table["stratum"] == CONTRAST
     sizes = {str(name): int(count) for name, count in families[contrast].value_counts().items()}
-    tested = adjust_families(found[contrast], families[contrast], adjustment, sizes)
+    tested = adjust_families(table[contrast], families[contrast], adjustment, sizes)
     for column in ("p_adjusted", "adjustment", "family"):
-        found.loc[contrast, column] = tested[column]
-    return found
+        table.loc[contrast, column] = tested[column]
+    return table
 
 
 def _strata(table: pd.DataFrame, scheme: Scheme, options: Mapping[str, Any]
@@ -103,11 +103,11 @@ def _strata(table: pd.DataFrame, scheme: Scheme, options: Mapping[str, Any]
     last = len(BIN_BOUNDS) - 2
     named += [(f"[{low:g}, {high:g}{']' if k == last else ')'}", bins == k) for k, (low, high) in
               enumerate(pairwise(BIN_BOUNDS))]
-    for stratum, own in named:
+    for stratum, belongs in named:
         # Every stratum in its column keeps the resamples of patients the same for all.
-        estimate = _mean(np.where(own, score, np.nan), cluster, scheme, options)
+        estimate = _mean(np.where(belongs, score, np.nan), cluster, scheme, options)
         yield {"stratum": stratum, **estimate.row("mean"),
-               "probability": float(p[own].mean()) if own.any() else np.nan}
+               "probability": float(p[belongs].mean()) if belongs.any() else np.nan}
         if stratum == FALSE_NEGATIVE:
             yield {"stratum": CONTRAST, "probability": np.nan,
                    **_contrast(score, called, cluster, options).row("difference")}
@@ -117,10 +117,10 @@ def _mean(values: FloatArray, cluster: npt.NDArray[Any], scheme: Scheme,
           options: Mapping[str, Any]) -> Estimate:
     take = proportion_interval if scheme == "hit" and np.isin(
         values[~np.isnan(values)], (0.0, 1.0)).all() else mean_interval
-    found = take(values, cluster, **options)
-    return Estimate(estimate=float(found.mean), std_error=float(found.std_error),
-                    conf_low=float(found.conf_low), conf_high=float(found.conf_high),
-                    n=int(found.n), note=found.notes[0])
+    average = take(values, cluster, **options)
+    return Estimate(estimate=float(average.mean), std_error=float(average.std_error),
+                    conf_low=float(average.conf_low), conf_high=float(average.conf_high),
+                    n=int(average.n), note=average.notes[0])
 
 
 def _contrast(score: FloatArray, called: npt.NDArray[np.bool_], cluster: npt.NDArray[Any],

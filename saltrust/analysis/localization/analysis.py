@@ -52,7 +52,8 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     Parameters
     ----------
     cubes : xarray.DataTree or path
-        As :func:`saltrust.open_cubes` gives, or a part of it (:func:`saltrust.select`, ``.sel``).
+        The tree that :func:`saltrust.open_cubes` gives, or a part of it
+        (:func:`saltrust.select`, ``.sel``).
         Of several reference readers, each is scored against.
     scoring : Scoring
         Resolution, definitions, slice, threshold and probability cut-off of the scores.

@@ -43,11 +43,11 @@ def map_differences(scores: pd.DataFrame, *, resamples: int = 1000, confidence_l
     Parameters
     ----------
     scores : pandas.DataFrame
-        As :func:`saltrust.analysis.localization.analysis.score_maps` gives.
+        Table of :func:`saltrust.analysis.scores.scored_maps.score_maps`.
     resamples : int
         Bootstrap resamples of patients.
-    confidence : float
-        Level of the percentile intervals.
+    confidence_level : float
+        Of the percentile intervals.
     seed : int
 
     Returns
@@ -67,22 +67,24 @@ def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
     Parameters
     ----------
     scores : pandas.DataFrame
-        As :func:`saltrust.analysis.localization.analysis.score_maps` gives; the expert is the mean
-        over
-        the benchmark readers of each image.
+        Table of :func:`saltrust.analysis.scores.scored_maps.score_maps`; the expert is the mean
+        over the benchmark readers of each image.
     margin : float
         In IoU, and in hit rate; above 0.
-    resamples, confidence, seed
-        As :func:`map_differences`.
+    resamples : int
+        Bootstrap resamples of patients.
+    confidence_level : float
+        Of the intervals.
+    seed : int
 
     Returns
     -------
     pandas.DataFrame
         ``finding, metric, contrast`` (``A - B``, ``expert - B``), the uniform columns, and
-        ``equivalent``: ``yes`` where ``p_adjusted < 1 - confidence``, else ``no``; empty where
-        there is no test.  ``p_value`` is of two one-sided tests: the larger share of resampled
+        ``equivalent``: ``yes`` where ``p_adjusted < 1 - confidence_level``, else ``no``; empty
+        where there is no test.  ``p_value`` is of two one-sided tests: the larger share of resampled
         differences beyond either margin, one more counted there; adjusted by Holm over the
-        contrasts of a metric and finding.  The interval has level ``1 - 2 (1 - confidence)``,
+        contrasts of a metric and finding.  The interval has level ``1 - 2 (1 - confidence_level)``,
         so that without adjustment it lies within the margins where the test rejects.
 
     Raises
@@ -105,8 +107,8 @@ def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
     # 90% interval for two tests at 5% each; a level below one half has none.
     width = max(1 - 2 * (1 - confidence_level), 0.01)
     rows: list[dict[str, Any]] = []
-    for name, found in _contrasts(table, asked, SCHEMES, resamples, seed):
-        for one in found:
+    for name, differences in _contrasts(table, asked, SCHEMES, resamples, seed):
+        for one in differences:
             estimate = bootstrap_estimate(one.value, one.drawn, one.n, width)
             finite = one.drawn[np.isfinite(one.drawn)]
             beyond = max(np.count_nonzero(finite >= margin), np.count_nonzero(finite <= -margin))
@@ -138,8 +140,11 @@ def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, S
         known.
     contrasts : iterable of ((explainer, model), (explainer, model))
     metrics : iterable of {"iou", "hit"}
-    resamples, confidence, seed
-        As :func:`map_differences`.
+    resamples : int
+        Bootstrap resamples of patients.
+    confidence_level : float
+        Of the intervals.
+    seed : int
 
     Returns
     -------
@@ -164,8 +169,8 @@ def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, S
     """
     check_confidence_level(confidence_level)
     rows: list[dict[str, Any]] = []
-    for name, found in _contrasts(scores, list(contrasts), metrics, resamples, seed):
-        for one in found:
+    for name, differences in _contrasts(scores, list(contrasts), metrics, resamples, seed):
+        for one in differences:
             estimate = bootstrap_estimate(one.value, one.drawn, one.n, confidence_level)
             rows.append({"finding": one.finding, **name, **estimate.row("difference"),
                          **_effect(one, confidence_level)})
@@ -251,16 +256,16 @@ def _by_finding(findings: list[str], differences: FloatArray, moments: FloatArra
                      for part in (differences, differences**2))
     for k, finding in enumerate(findings):
         yield _Difference(finding, float(means[k]), drawn[:, k], int(n[k]),
-                          float(_standardised(means[k], second[k], int(n[k]))),
-                          _standardised(drawn[:, k], squares[:, k], int(n[k])))
-    there = np.flatnonzero(n > 0)
+                          float(_standardized(means[k], second[k], int(n[k]))),
+                          _standardized(drawn[:, k], squares[:, k], int(n[k])))
+    with_images = np.flatnonzero(n > 0)
     if len(findings) > 1:
-        mean = float(means[there].mean()) if len(there) else float("nan")
-        average = drawn[:, there].mean(axis=1) if len(there) else drawn[:, 0]
+        mean = float(means[with_images].mean()) if len(with_images) else float("nan")
+        average = drawn[:, with_images].mean(axis=1) if len(with_images) else drawn[:, 0]
         yield _Difference(AVERAGE, mean, average, int(n.sum()))
 
 
-def _standardised(mean: Any, second: Any, n: int) -> FloatArray:
+def _standardized(mean: Any, second: Any, n: int) -> FloatArray:
     """Mean over standard deviation (n - 1); NaN where nothing varies beyond rounding."""
     mean, second = np.asarray(mean, dtype=np.float64), np.asarray(second, dtype=np.float64)
     variance = second - mean**2
@@ -277,10 +282,10 @@ def _effect(difference: _Difference, confidence_level: float) -> dict[str, float
 
 
 def _adjusted(rows: list[dict[str, Any]], extra: Sequence[str]) -> pd.DataFrame:
-    found = estimates_table(rows, _IDENTIFY, extra)
-    families = found["metric"] + ", " + found["finding"]
+    table = estimates_table(rows, _IDENTIFY, extra)
+    families = table["metric"] + ", " + table["finding"]
     sizes = {str(name): int(count) for name, count in families.value_counts().items()}
-    return adjust_families(found, families, "holm", sizes)
+    return adjust_families(table, families, "holm", sizes)
 
 
 def bootstrap_estimate(value: float, drawn: FloatArray, n: int, confidence_level: float,
@@ -295,7 +300,7 @@ def bootstrap_estimate(value: float, drawn: FloatArray, n: int, confidence_level
         What is not finite is left out.
     n : int
         Rows it is made from.
-    confidence : float
+    confidence_level : float
     against : float
         Tested value.
     """

@@ -87,7 +87,7 @@ def agreement(pairs: pd.DataFrame, *, resamples: int = 1000, confidence_level: f
     ----------
     pairs : pandas.DataFrame
         Of :func:`pairwise_scores`.
-    resamples, confidence, seed
+    resamples, confidence_level, seed
         Of the percentile bootstrap by patient; Wilson's interval where all are hits or misses.
 
     Returns
@@ -105,13 +105,13 @@ def agreement(pairs: pd.DataFrame, *, resamples: int = 1000, confidence_level: f
             values = group[metric].to_numpy(dtype=np.float64)
             zero_one = metric == "hit" and np.isin(values[~np.isnan(values)], (0.0, 1.0)).all()
             interval = proportion_interval if zero_one else mean_interval
-            found = interval(values, patient.to_numpy(dtype=object), resamples=resamples,
-                             confidence_level=confidence_level, seed=seed)
-            n = int(found.n)
+            average = interval(values, patient.to_numpy(dtype=object), resamples=resamples,
+                               confidence_level=confidence_level, seed=seed)
+            n = int(average.n)
             estimate = Estimate(
-                estimate=float(found.mean), std_error=float(found.std_error),
-                conf_low=float(found.conf_low), conf_high=float(found.conf_high), n=n,
-                note=found.notes[0] if n else "no point marked" if metric == "hit" else
+                estimate=float(average.mean), std_error=float(average.std_error),
+                conf_low=float(average.conf_low), conf_high=float(average.conf_high), n=n,
+                note=average.notes[0] if n else "no point marked" if metric == "hit" else
                 "both masks are empty")
             rows.append({"finding": finding, "reader_a": one, "reader_b": two, "metric": metric,
                          **estimate.row("mean")})
@@ -125,10 +125,10 @@ def share_of_agreement(scores: pd.DataFrame, pairs: pd.DataFrame, *, resamples: 
     Parameters
     ----------
     scores : pandas.DataFrame
-        As :func:`saltrust.analysis.localization.analysis.score_maps` gives.
+        Table of :func:`saltrust.analysis.scores.scored_maps.score_maps`.
     pairs : pandas.DataFrame
         Of :func:`pairwise_scores`.
-    resamples, confidence, seed
+    resamples, confidence_level, seed
         Of the percentile bootstrap by patient, which resamples both means together.
 
     Returns
@@ -175,13 +175,13 @@ def _columns(findings: list[str], both: FloatArray, drawn: FloatArray
     n = known.sum(axis=0)
     sums = np.where(known, both, 0.0).sum(axis=1)
     means = np.divide(sums, n, out=np.full(sums.shape, np.nan), where=n > 0)
-    found = [(finding, means[:, k], drawn[..., k], int(n[k]))
-             for k, finding in enumerate(findings)]
-    there = np.flatnonzero(n > 0)
-    if len(there):
-        found.append((AVERAGE, means[:, there].mean(axis=1), drawn[..., there].mean(axis=2),
-                      int(n.sum())))
-    return found
+    columns = [(finding, means[:, k], drawn[..., k], int(n[k]))
+               for k, finding in enumerate(findings)]
+    with_images = np.flatnonzero(n > 0)
+    if len(with_images):
+        columns.append((AVERAGE, means[:, with_images].mean(axis=1),
+                        drawn[..., with_images].mean(axis=2), int(n.sum())))
+    return columns
 
 
 def _share(means: FloatArray, drawn: FloatArray, n: int, confidence_level: float) -> Estimate:

@@ -46,11 +46,11 @@ def summarize(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: 
     Parameters
     ----------
     scores : pandas.DataFrame
-        As :func:`saltrust.analysis.localization.analysis.score_maps` gives.
+        Table of :func:`saltrust.analysis.scores.scored_maps.score_maps`.
     resamples : int
         Bootstrap resamples of patients (of images where the patient is unknown).
-    confidence : float
-        Level of the percentile intervals; Wilson's where all are hits or all are misses.
+    confidence_level : float
+        Of the percentile intervals; Wilson's where all are hits or all are misses.
     seed : int
     chance : mapping of finding to float, optional
         Hit rate of a point thrown at random: the mean area ratio of the reference masks.
@@ -79,14 +79,13 @@ def summarize(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: 
         values, columns = score_matrix(scores, metric)
         shares = not np.isin(values[~np.isnan(values)], (0.0, 1.0)).all()
         interval = mean_interval if metric == "iou" or shares else proportion_interval
-        found = interval(values, clusters, resamples=resamples, confidence_level=confidence_level,
-                         seed=seed,
-                         method=method)
+        average = interval(values, clusters, resamples=resamples,
+                           confidence_level=confidence_level, seed=seed, method=method)
         for k, column in enumerate(columns):
             estimate = Estimate(
-                estimate=float(found.mean[k]), std_error=float(found.std_error[k]),
-                conf_low=float(found.conf_low[k]), conf_high=float(found.conf_high[k]),
-                n=int(found.n[k]), note=found.notes[k] if found.n[k] else _no_rows(metric))
+                estimate=float(average.mean[k]), std_error=float(average.std_error[k]),
+                conf_low=float(average.conf_low[k]), conf_high=float(average.conf_high[k]),
+                n=int(average.n[k]), note=average.notes[k] if average.n[k] else _no_rows(metric))
             expected = (chance or {}).get(column[0], np.nan) if metric == "hit" else np.nan
             rows.append({**_identity(column, metric), **estimate.row("mean"),
                          "chance": expected})
@@ -131,13 +130,16 @@ def decrease(scores: pd.DataFrame, *, paired: bool | Collection[Scheme] = True,
     Parameters
     ----------
     scores : pandas.DataFrame
-        As :func:`saltrust.analysis.localization.analysis.score_maps` gives.
+        Table of :func:`saltrust.analysis.scores.scored_maps.score_maps`.
     paired : bool or collection of {"iou", "hit"}
         Whether, or for which metrics, both means are over the images that both have; otherwise
         each over its own, as in the released CheXlocalize code.  The expert is the mean over the
         benchmark readers of the image.
-    resamples, confidence, seed
-        As :func:`summarize`.
+    resamples : int
+        Bootstrap resamples of patients (of images where the patient is unknown).
+    confidence_level : float
+        Of the percentile intervals.
+    seed : int
 
     Returns
     -------
@@ -264,9 +266,9 @@ def _falls(scores: pd.DataFrame, paired: Collection[Scheme], resamples: int, see
         drawn = np.stack([resampled_means(part, clusters, resamples=resamples, seed=seed)
                           for part in both])
         for explainer, model in dict.fromkeys(columns[k][1:] for k in chosen):
-            own = [i for i, k in enumerate(chosen) if columns[k][1:] == (explainer, model)]
-            findings = [columns[chosen[i]][0] for i in own]
-            of_map = _by_finding(findings, both[..., own], drawn[..., own], nothing)
+            of_series = [i for i, k in enumerate(chosen) if columns[k][1:] == (explainer, model)]
+            findings = [columns[chosen[i]][0] for i in of_series]
+            of_map = _by_finding(findings, both[..., of_series], drawn[..., of_series], nothing)
             falls.update({(metric, (finding, explainer, model)): fall
                           for finding, fall in of_map.items()})
     return falls
@@ -331,9 +333,9 @@ def score_matrix(scores: pd.DataFrame, metric: Scheme) -> tuple[FloatArray, list
     keys = scores[["finding", "explainer", "model"]].drop_duplicates()
     columns = [(str(f), str(e), str(m)) for f, e, m in keys.itertuples(index=False)]
     # By map, then by finding, both in order of appearance, people last.
-    found = list(dict.fromkeys(f for f, _, _ in columns))
+    findings = list(dict.fromkeys(f for f, _, _ in columns))
     maps = list(dict.fromkeys((e, m) for _, e, m in columns))
-    columns.sort(key=lambda c: (c[1] == EXPERT, maps.index((c[1], c[2])), found.index(c[0])))
+    columns.sort(key=lambda c: (c[1] == EXPERT, maps.index((c[1], c[2])), findings.index(c[0])))
     place = {column: k for k, column in enumerate(columns)}
     at = [place[key] for key in zip(scores["finding"], scores["explainer"], scores["model"],
                                     strict=True)]
@@ -374,16 +376,16 @@ def on_shared_positives(scores: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scores : pandas.DataFrame
-        As :func:`saltrust.analysis.localization.analysis.score_maps` gives.
+        Table of :func:`saltrust.analysis.scores.scored_maps.score_maps`.
 
     Returns
     -------
     pandas.DataFrame
     """
     person = scores["explainer"] == EXPERT
-    own = list(zip(scores["image"], scores["finding"], scores["reader"], strict=True))
-    asked = {unit for unit, expert in zip(own, person, strict=True) if expert}
-    missed = {unit for unit, empty in zip(own, person & (scores["area_predicted"] == 0),
+    units = list(zip(scores["image"], scores["finding"], scores["reader"], strict=True))
+    asked = {unit for unit, expert in zip(units, person, strict=True) if expert}
+    missed = {unit for unit, empty in zip(units, person & (scores["area_predicted"] == 0),
                                           strict=True) if empty}
-    kept = np.array([unit in asked and unit not in missed for unit in own], dtype=bool)
+    kept = np.array([unit in asked and unit not in missed for unit in units], dtype=bool)
     return scores[kept & (scores["area_reference"] > 0)].reset_index(drop=True)

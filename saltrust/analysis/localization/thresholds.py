@@ -50,7 +50,7 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
     Parameters
     ----------
     cubes : xarray.DataTree or path
-        As :func:`saltrust.open_cubes` gives, or the part of it to tune on, such as
+        The tree that :func:`saltrust.open_cubes` gives, or the part of it to tune on, such as
         ``select(cubes, split="val")``.
     thresholds : sequence of float
         Thresholds to try, shares of the range of a map in [0, 1).

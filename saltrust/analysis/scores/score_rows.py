@@ -73,7 +73,8 @@ def check_scores(scores: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     DataError
-        As :func:`check_columns`, or if there is no row of a saliency map.
+        If a column is missing or not of numbers, rows repeat the same names, or no row is of a
+        saliency map.
     """
     kept = check_columns(scores, _NAMES, _NUMBERS, "scores")
     if not (kept["explainer"] != EXPERT).any():

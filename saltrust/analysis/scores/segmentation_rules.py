@@ -100,7 +100,7 @@ def cutoff_choice(cutoff: float | str | Path | None, called: str = "cutoff") -> 
     Raises
     ------
     UsageError, DataError
-        As :func:`threshold_choice`.
+        If it is none of these, or the file cannot be read or lacks a column or a number.
     """
     if cutoff is None:
         return Choice(description="no cut-off")

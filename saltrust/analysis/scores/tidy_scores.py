@@ -89,7 +89,7 @@ def tidy_scores(table: pd.DataFrame, where: str = "the table of scores", *,
     Returns
     -------
     scores, descriptors : pandas.DataFrame
-        As :func:`saltrust.analysis.shape.regressions.regress` takes them.
+        What :func:`saltrust.analysis.shape.regressions.regress` takes.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     Parameters
     ----------
     cubes : xarray.DataTree or path
-        As :func:`saltrust.open_cubes` gives, or a part of it.
+        The tree that :func:`saltrust.open_cubes` gives, or a part of it.
     scoring : Scoring
         Its resolution and its definition (:func:`saltrust.analysis.pixels.shape.describe_shape`).
     properties : sequence of callable

@@ -87,7 +87,8 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     Parameters
     ----------
     cubes : xarray.DataTree or path
-        As :func:`saltrust.open_cubes` gives, or a part of it (:func:`saltrust.select`, ``.sel``),
+        The tree that :func:`saltrust.open_cubes` gives, or a part of it
+        (:func:`saltrust.select`, ``.sel``),
         with saliency maps and reference masks.  Of several reference readers the first counts;
         select another with ``reader=[...]``.
     scoring : Scoring

@@ -214,7 +214,7 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
     Parameters
     ----------
     cubes : xarray.DataTree
-        As :func:`saltrust.open_cubes` gives.
+        The tree that :func:`saltrust.open_cubes` gives.
     resolution : {"native", "grid"}, optional
         By default native where native masks are stored and the native size of every image
         that is annotated or ``mapped`` is known.

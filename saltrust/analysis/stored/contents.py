@@ -33,10 +33,10 @@ def split_of(cubes: xr.DataTree) -> str:
     return ", ".join(name for name in SPLITS if name in present) or "not stated"
 
 
-def one_of(name: str, there: Sequence[str], what: str) -> str:
+def one_of(name: str, present: Sequence[str], what: str) -> str:
     """``name`` if it is there, else a UsageError with the nearest."""
-    if name not in there:
-        raise UsageError(f"there is no {what} {name!r}; {nearest(name, there)}")
+    if name not in present:
+        raise UsageError(f"there is no {what} {name!r}; {nearest(name, present)}")
     return name
 
 
@@ -84,12 +84,12 @@ def require_reader(cubes: xr.DataTree, name: str | None,
     readers = cubes["reference"].to_dataset()
     if "reader_role" not in readers.coords:
         return
-    there = [str(reader) for reader, its in zip(readers["reader"].values,
-                                                readers["reader_role"].values, strict=True)
-             if str(its) == role]
-    if name not in there:
+    present = [str(reader) for reader, its in zip(readers["reader"].values,
+                                                  readers["reader_role"].values, strict=True)
+               if str(its) == role]
+    if name not in present:
         raise UsageError(f"{source(cubes)} has no {role} reader {name!r}; "
-                         + (nearest(name, there) if there else "it has none at all"))
+                         + (nearest(name, present) if present else "it has none at all"))
 
 
 def require_heatmaps(cubes: xr.DataTree, purpose: str) -> None:
@@ -109,7 +109,7 @@ def probabilities(cubes: xr.DataTree, purpose: str) -> pd.DataFrame:
     ----------
     cubes : xarray.DataTree
     purpose : str
-        As :func:`require_masks`.
+        What cannot be done without, to end the sentence: "so `purpose`".
 
     Returns
     -------
