@@ -14,10 +14,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 import zarr
-from saltrust.analysis.scores.pass_workers import executor
 
-from saltrust.analysis.localization.analysis import localization, score_maps
-from saltrust.analysis.scores import pass_workers, pixel_pass
+from saltrust.analysis.localization.analysis import localization
+from saltrust.analysis.options import Execution, Resampling, Scoring
+from saltrust.analysis.scores import scan, workers
+from saltrust.analysis.scores.scored_maps import score_maps
+from saltrust.analysis.scores.workers import executor
+from saltrust.analysis.select import select
 from saltrust.cache.inspection import describe
 from saltrust.cache.reference import instance_counts, write_annotations
 from saltrust.cache.schema import Status
@@ -62,17 +65,23 @@ def store(pristine: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(pristine, tmp_path / "study.zarr"))
 
 
+def _scores(cubes: xr.DataTree, *, keep: bool = False, scheduler: str | None = None,
+            **scoring: Any) -> pd.DataFrame:
+    execution = Execution(keep=keep, scheduler=scheduler)
+    return score_maps(cubes, Scoring(**scoring), execution).table
+
+
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every map that is passed over."""
     maps: list[int] = []
-    count = pixel_pass.count_map
+    count = scan.count_map
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         maps.append(1)
         return count(*args, **kwargs)
 
-    monkeypatch.setattr(pixel_pass, "count_map", watched)
+    monkeypatch.setattr(scan, "count_map", watched)
     return maps
 
 
@@ -81,62 +90,62 @@ def _kept(store: Path) -> list[Path]:
 
 
 def test_the_pixels_are_passed_over_once(store: Path, counted: list[int]) -> None:
-    fresh = score_maps(open_cubes(store))
+    fresh = _scores(open_cubes(store))
     assert len(counted) == MAPS
     assert not (store / "scores").exists()
-    first = score_maps(open_cubes(store), keep=True)
+    first = _scores(open_cubes(store), keep=True)
     assert len(counted) == 2 * MAPS
-    again = score_maps(open_cubes(store), keep=True)
+    again = _scores(open_cubes(store), keep=True)
     assert len(counted) == 2 * MAPS
     pd.testing.assert_frame_equal(fresh, first)
     pd.testing.assert_frame_equal(fresh, again)
 
 
 def test_what_is_kept_does_not_depend_on_the_selection(store: Path, counted: list[int]) -> None:
-    whole = score_maps(open_cubes(store))
+    whole = _scores(open_cubes(store))
     counted.clear()
-    chosen = {"findings": ["Cardiomegaly"], "explainers": ["cam"]}
-    one = score_maps(open_cubes(store), keep=True, **chosen)  # type: ignore[arg-type]
+    chosen = select(open_cubes(store), finding=["Cardiomegaly"], explainer="cam")
+    one = _scores(chosen, keep=True)
     assert len(counted) == MAPS // 20
     # The rest is added; another slice, cut-off or standard threshold asks for nothing new.
-    two = score_maps(open_cubes(store), keep=True)
+    two = _scores(open_cubes(store), keep=True)
     assert len(counted) == MAPS
     pd.testing.assert_frame_equal(two, whole)
     mine = whole[(whole["finding"] == "Cardiomegaly")
                  & whole["explainer"].isin(["cam", "expert"])]
     pd.testing.assert_frame_equal(one, mine.reset_index(drop=True))
-    score_maps(open_cubes(store), keep=True, iou_slice="all", threshold=0.35, split="test")
+    _scores(select(open_cubes(store), split="test"), keep=True, slice="all", threshold=0.35)
     assert len(counted) == MAPS
     assert len(_kept(store)) == 1
 
 
 def test_another_definition_or_threshold_is_kept_apart(store: Path, counted: list[int]) -> None:
-    score_maps(open_cubes(store), keep=True)
+    _scores(open_cubes(store), keep=True)
     for options in ({"definition": "peer"}, {"resolution": "grid"}, {"threshold": 0.333}):
         before = len(counted)
-        expected = score_maps(open_cubes(store), **options)  # type: ignore[arg-type]
-        found = score_maps(open_cubes(store), keep=True, **options)  # type: ignore[arg-type]
+        expected = _scores(open_cubes(store), **options)
+        scores = _scores(open_cubes(store), keep=True, **options)
         assert len(counted) == before + 2 * MAPS
-        pd.testing.assert_frame_equal(found, expected)
+        pd.testing.assert_frame_equal(scores, expected)
     assert len(_kept(store)) == 4
 
 
 def test_a_store_generated_again_never_meets_old_scores(tmp_path: Path) -> None:
     path = tmp_path / "study.zarr"
     _write(path, seed=0)
-    old = score_maps(open_cubes(path), keep=True)
+    old = _scores(open_cubes(path), keep=True)
     kept = shutil.copytree(path / "scores", tmp_path / "scores")
     shutil.rmtree(path)
     _write(path, seed=1)
     # Even if someone carries them over.
     shutil.copytree(kept, path / "scores")
-    new = score_maps(open_cubes(path), keep=True)
-    pd.testing.assert_frame_equal(new, score_maps(open_cubes(path)))
+    new = _scores(open_cubes(path), keep=True)
+    pd.testing.assert_frame_equal(new, _scores(open_cubes(path)))
     assert not new["iou"].equals(old["iou"])
 
 
 def test_a_store_with_scores_is_still_valid_and_opens(store: Path) -> None:
-    score_maps(open_cubes(store), keep=True)
+    _scores(open_cubes(store), keep=True)
     cubes = open_cubes(store)
     assert problems(cubes) == []
     assert describe(cubes)["problems"] == []
@@ -147,21 +156,21 @@ def test_a_store_with_scores_is_still_valid_and_opens(store: Path) -> None:
     (place,) = _kept(store)
     group = read_scores(store, "localization", place.name)
     assert group is not None
-    assert set(group["map_explainer"].values) == {"grad", "cam"}
+    assert set(group["explainer"].values) == {"grad", "cam"}
     assert (group["total"].sum("level") == 64 * 64).all()
 
 
-def test_a_read_only_store_is_analysed_and_said(store: Path, counted: list[int],
+def test_a_read_only_store_is_analyzed_with_a_warning(store: Path, counted: list[int],
                                                 caplog: pytest.LogCaptureFixture,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     # Root may write anywhere, so the system's answer is given in its place.
     monkeypatch.setattr("saltrust.cache.scores.os.access", lambda *_: False)
     with caplog.at_level(logging.WARNING):
-        found = score_maps(open_cubes(store), keep=True)
+        scores = _scores(open_cubes(store), keep=True)
     assert "is read-only" in caplog.text
     assert "not kept" in caplog.text
     assert not (store / "scores").exists()
-    pd.testing.assert_frame_equal(found, score_maps(open_cubes(store)))
+    pd.testing.assert_frame_equal(scores, _scores(open_cubes(store)))
 
 
 def test_a_full_disk_leaves_nothing_behind(store: Path, caplog: pytest.LogCaptureFixture,
@@ -171,7 +180,7 @@ def test_a_full_disk_leaves_nothing_behind(store: Path, caplog: pytest.LogCaptur
 
     monkeypatch.setattr("saltrust.cache.scores._write", full)
     with caplog.at_level(logging.WARNING):
-        score_maps(open_cubes(store), keep=True)
+        _scores(open_cubes(store), keep=True)
     assert "No space left" in caplog.text
     assert sorted(path.name for path in store.parent.iterdir()) == ["study.zarr"]
 
@@ -195,19 +204,19 @@ def _garble_a_chunk(kept: Path) -> None:
     "variable", "variable gone", "group", "chunk gone", "chunk"])
 def test_damaged_scores_are_computed_again(store: Path, counted: list[int], damage: Any,
                                            caplog: pytest.LogCaptureFixture) -> None:
-    expected = score_maps(open_cubes(store), keep=True)
+    expected = _scores(open_cubes(store), keep=True)
     (kept,) = _kept(store)
     damage(kept)
     counted.clear()
     with caplog.at_level(logging.WARNING):
-        found = score_maps(open_cubes(store), keep=True)
+        scores = _scores(open_cubes(store), keep=True)
     assert "computed again" in caplog.text
     assert len(counted) == MAPS
-    pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(scores, expected)
     caplog.clear()
     counted.clear()
     with caplog.at_level(logging.WARNING):
-        pd.testing.assert_frame_equal(score_maps(open_cubes(store), keep=True), expected)
+        pd.testing.assert_frame_equal(_scores(open_cubes(store), keep=True), expected)
     assert not counted
     assert not caplog.text
 
@@ -215,23 +224,23 @@ def test_damaged_scores_are_computed_again(store: Path, counted: list[int], dama
 @pytest.mark.parametrize("group", ["scores", "scores/localization"])
 def test_cubes_open_beside_a_damaged_group_of_scores(store: Path, counted: list[int], group: str,
                                                      caplog: pytest.LogCaptureFixture) -> None:
-    expected = score_maps(open_cubes(store), keep=True)
+    expected = _scores(open_cubes(store), keep=True)
     (store / group / "zarr.json").write_text("nonsense")
     with caplog.at_level(logging.WARNING):
         cubes = open_cubes(store)
     assert set(cubes.children) == {"reference", "saliency"}
     counted.clear()
     # What is kept below lies where it lay, and keeping something new mends the groups above it.
-    pd.testing.assert_frame_equal(score_maps(cubes, keep=True), expected)
+    pd.testing.assert_frame_equal(_scores(cubes, keep=True), expected)
     assert not counted
     assert not caplog.text
-    score_maps(cubes, keep=True, threshold=0.123)
+    _scores(cubes, keep=True, threshold=0.123)
     metadata = json.loads((store / group / "zarr.json").read_text())
     assert metadata["node_type"] == "group"
 
 
 def test_damage_elsewhere_is_still_an_error(store: Path) -> None:
-    score_maps(open_cubes(store), keep=True)
+    _scores(open_cubes(store), keep=True)
     (store / "reference" / "label" / "zarr.json").write_text("{")
     with pytest.raises(DataError, match="damaged, generate it again"):
         open_cubes(store)
@@ -240,21 +249,23 @@ def test_damage_elsewhere_is_still_an_error(store: Path) -> None:
 def test_cubes_in_memory_are_never_kept(store: Path, counted: list[int]) -> None:
     cubes = open_cubes(store)
     del cubes.attrs["source"]
-    score_maps(cubes, keep=True)
+    _scores(cubes, keep=True)
     assert not (store / "scores").exists()
 
 
 def test_workers_change_nothing(store: Path) -> None:
-    alone = localization(open_cubes(store), resamples=50)
-    many = localization(open_cubes(store), resamples=50, workers=2)
+    few = Resampling(resamples=50)
+    alone = localization(open_cubes(store), resampling=few, execution=Execution(keep=False))
+    many = localization(open_cubes(store), resampling=few,
+                        execution=Execution(workers=2, keep=False))
     assert alone.to_object() == many.to_object()
     cubes = open_cubes(store)
     del cubes.attrs["source"]
-    with pytest.raises(UsageError, match="opened from a store"):
-        localization(cubes, workers=2)
+    with pytest.raises(UsageError, match="need maps as they lie in a store"):
+        localization(cubes, execution=Execution(workers=2))
 
 
-def test_a_worker_that_dies_is_said() -> None:
+def test_a_worker_that_dies_is_named() -> None:
     with pytest.raises(UsageError, match=r"one of 2 worker processes died.*__main__"), \
             executor(2, None) as pool:
         list(pool.map(os._exit, [3]))
@@ -263,11 +274,11 @@ def test_a_worker_that_dies_is_said() -> None:
 def test_the_numpy_pass_gives_the_same_scores(store: Path,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     for definition in ("default", "peer"):
-        fast = score_maps(open_cubes(store), definition=definition)  # type: ignore[arg-type]
+        fast = _scores(open_cubes(store), definition=definition)
         with monkeypatch.context() as patch:
             for module in ("levels", "upsampling"):
                 patch.setattr(f"saltrust.analysis.pixels.{module}.compiled", lambda: False)
-            slow = score_maps(open_cubes(store), definition=definition)  # type: ignore[arg-type]
+            slow = _scores(open_cubes(store), definition=definition)
         pd.testing.assert_frame_equal(fast, slow)
 
 
@@ -275,19 +286,19 @@ def test_scores_round_trip(tmp_path: Path) -> None:
     zarr.open_group(tmp_path / "s.zarr", mode="w")
     made_from = {"definition": "peer"}
     key = scores_key({"finished": "now"}, made_from)
-    found = xr.Dataset({"name": ("map", np.array(["a", "bé"], dtype=object)),
+    scores = xr.Dataset({"name": ("map", np.array(["a", "bé"], dtype=object)),
                         "value": (("map", "level"), np.arange(6, dtype=np.int32).reshape(2, 3))})
     assert read_scores(tmp_path / "s.zarr", "topic", key) is None
     for _ in range(2):
-        assert write_scores(tmp_path / "s.zarr", "topic", key, found, made_from)
+        assert write_scores(tmp_path / "s.zarr", "topic", key, scores, made_from)
         back = read_scores(tmp_path / "s.zarr", "topic", key)
         assert back is not None
         assert back["name"].values.tolist() == ["a", "bé"]
         assert back["value"].dtype == np.int32
-        assert (back["value"].values == found["value"].values).all()
+        assert (back["value"].values == scores["value"].values).all()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.zarr"]
     with pytest.raises(DataError, match="not a Zarr store"):
-        write_scores(tmp_path / "none.zarr", "topic", key, found, made_from)
+        write_scores(tmp_path / "none.zarr", "topic", key, scores, made_from)
 
 
 # Sockets and threads of the cluster are closed by finalisers of its own.
@@ -296,17 +307,17 @@ def test_scores_round_trip(tmp_path: Path) -> None:
 def test_a_dask_scheduler_changes_nothing(store: Path) -> None:
     from distributed import LocalCluster
 
-    alone = score_maps(open_cubes(store))
+    alone = _scores(open_cubes(store))
     with LocalCluster(n_workers=1, threads_per_worker=2, processes=False,
                       dashboard_address=None) as cluster:
-        found = score_maps(open_cubes(store), scheduler=cluster.scheduler_address)
-    pd.testing.assert_frame_equal(found, alone)
+        scores = _scores(open_cubes(store), scheduler=cluster.scheduler_address)
+    pd.testing.assert_frame_equal(scores, alone)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning",
                             "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_scheduler_that_is_not_there_is_named(store: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pass_workers, "_SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr(workers, "_SECONDS_TO_CONNECT", 1)
     with pytest.raises(UsageError, match=r"tcp://127.0.0.1:9 cannot be reached"):
-        score_maps(open_cubes(store), scheduler="tcp://127.0.0.1:9")
+        _scores(open_cubes(store), scheduler="tcp://127.0.0.1:9")
