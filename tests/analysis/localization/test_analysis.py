@@ -16,15 +16,14 @@ import pytest
 import xarray as xr
 
 from saltrust.analysis.inference.bootstrap import mean_interval, wilson_interval
-from saltrust.analysis.localization.analysis import (
-    SCORE_COLUMNS,
-    localization,
-    score_maps,
-    summarize,
-)
-from saltrust.analysis.localization.summary import AVERAGE, decrease
+from saltrust.analysis.localization.analysis import localization
+from saltrust.analysis.localization.summary import AVERAGE, decrease, summarize
+from saltrust.analysis.options import Execution, Resampling, Scoring
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
 from saltrust.analysis.scores import scores_table
+from saltrust.analysis.scores.scored_maps import score_maps
+from saltrust.analysis.scores.scores_table import SCORE_COLUMNS
+from saltrust.analysis.select import select
 from saltrust.cache.schema import Status
 from saltrust.errors import DataError, UsageError
 
@@ -32,6 +31,7 @@ Mask = npt.NDArray[np.bool_]
 BuildCubes = Callable[..., xr.DataTree]
 SIZE = (40, 50)
 READERS = {"truth": "reference", "expert one": "benchmark"}
+FEW = Resampling(resamples=50)
 
 
 def _disk(y: float, x: float, radius: float, size: tuple[int, int] = SIZE) -> Mask:
@@ -45,6 +45,10 @@ def _box(top: int, left: int, height: int, width: int, size: tuple[int, int] = S
     return mask
 
 
+def _scores(cubes: xr.DataTree, **scoring: Any) -> pd.DataFrame:
+    return score_maps(cubes, Scoring(**scoring), Execution()).table
+
+
 def _row(scores: pd.DataFrame, **labels: str) -> dict[Any, Any]:
     chosen = scores
     for name, value in labels.items():
@@ -53,8 +57,8 @@ def _row(scores: pd.DataFrame, **labels: str) -> dict[Any, Any]:
     return chosen.iloc[0].to_dict()
 
 
-def _same(found: float, expected: float | None) -> bool:
-    return math.isnan(found) if expected is None else found == expected
+def _same(value: float, expected: float | None) -> bool:
+    return math.isnan(value) if expected is None else value == expected
 
 
 # Truth recovery ------------------------------------------------------------------------------
@@ -75,7 +79,7 @@ def test_masks_as_heatmaps_are_recovered_on_the_grid(build_cubes: BuildCubes) ->
         {(image, "Edema", "truth"): mask for image, mask in zip(images, masks, strict=True)},
         heatmaps={(image, "Edema", "oracle", "perfect"): 0.3 * mask - 0.1
                   for image, mask in zip(images, masks, strict=True)}, grid=SIZE)
-    result = localization(cubes, resolution="grid")
+    result = localization(cubes, scoring=Scoring(resolution="grid"))
     scores = result.tables["scores"]
     assert list(scores.columns) == list(SCORE_COLUMNS)
     assert (scores["iou"] == 1).all()
@@ -89,7 +93,7 @@ def test_scaled_grids_give_the_same_hits(build_cubes: BuildCubes) -> None:
     mask = _disk(80, 100, 40, (160, 200))
     cubes = build_cubes({("a", "Edema", "truth"): mask},
                         heatmaps={("a", "Edema", "oracle", "m"): _disk(19.6, 24.6, 10)})
-    row = _row(score_maps(cubes), image="a")
+    row = _row(_scores(cubes), image="a")
     assert row["hit"] == 1
     assert row["iou"] > 0.93
     assert row["area_reference"] == mask.sum()
@@ -127,7 +131,7 @@ def golden(shared_data: Path, reference_folder: Path, build_cubes: BuildCubes,
 def test_released_values_of_a_real_radiograph(golden: tuple[xr.DataTree, dict[str, Any]],
                                               iou_slice: Any, name: str) -> None:
     cubes, expected = golden
-    scores = score_maps(cubes, definition="peer", resolution="native", iou_slice=iou_slice)
+    scores = _scores(cubes, definition="peer", resolution="native", slice=iou_slice)
     assert len(scores) == len(expected) == 10
     for row in scores.to_dict("records"):
         values = expected[row["finding"]]
@@ -146,7 +150,7 @@ def test_released_values_of_a_real_radiograph(golden: tuple[xr.DataTree, dict[st
 @pytest.mark.real_data
 def test_default_differs_by_rounding_only(golden: tuple[xr.DataTree, dict[str, Any]]) -> None:
     cubes, expected = golden
-    for row in score_maps(cubes).to_dict("records"):
+    for row in _scores(cubes).to_dict("records"):
         values = expected[row["finding"]]
         assert row["threshold"] == values["otsu_threshold_255"]
         assert row["area_predicted"] == pytest.approx(values["area_otsu_px"], rel=1e-5)
@@ -207,13 +211,13 @@ def test_slices_and_failures(study: xr.DataTree, labels: dict[str, str], positiv
                              ) -> None:
     for iou_slice, expected in (("positive", positive), ("all", everything),
                                 ("both_nonempty", both)):
-        row = _row(score_maps(study, iou_slice=iou_slice), **labels)  # type: ignore[arg-type]
+        row = _row(_scores(study, slice=iou_slice), **labels)
         assert _same(row["iou"], expected)
         assert _same(row["hit"], hit)
 
 
 def test_experts_are_scored_by_mask_and_point(study: xr.DataTree) -> None:
-    row = _row(score_maps(study), image="a", explainer="expert")
+    row = _row(_scores(study), image="a", explainer="expert")
     small, large = _disk(20, 25, 5).sum(), _disk(20, 25, 8).sum()
     assert row["model"] == "expert one"
     assert row["reader"] == "truth"
@@ -222,8 +226,8 @@ def test_experts_are_scored_by_mask_and_point(study: xr.DataTree) -> None:
     assert math.isnan(row["threshold"])
     assert math.isnan(row["n_peak"])
     # The first point decides; under peer any does, and no point is a miss.
-    assert _row(score_maps(study), image="b", explainer="expert")["hit"] == 0
-    assert _row(score_maps(study, definition="peer"), image="b", explainer="expert")["hit"] == 1
+    assert _row(_scores(study), image="b", explainer="expert")["hit"] == 0
+    assert _row(_scores(study, definition="peer"), image="b", explainer="expert")["hit"] == 1
 
 
 def test_an_expert_never_asked_for_points_did_not_miss(build_cubes: BuildCubes) -> None:
@@ -232,7 +236,7 @@ def test_an_expert_never_asked_for_points_did_not_miss(build_cubes: BuildCubes) 
              ("b", "Edema", "expert one"): _disk(20, 25, 5)}
     for points, hit in (({}, None), ({("a", "Edema", "expert one"): [(20, 25)]}, 0)):
         cubes = build_cubes(masks, readers=READERS, points=points)
-        row = _row(score_maps(cubes, definition="peer"), image="b", explainer="expert")
+        row = _row(_scores(cubes, definition="peer"), image="b", explainer="expert")
         assert _same(row["hit"], hit)
 
 
@@ -243,14 +247,14 @@ def test_points_find_their_pixel_on_the_grid(build_cubes: BuildCubes) -> None:
                         readers=READERS, points={("a", "Edema", "expert one"): [(67.9, 87.9)]},
                         grid=(20, 25))
     for resolution, place in (("native", (67, 87)), ("grid", (16, 21))):
-        scores = score_maps(cubes, resolution=resolution)  # type: ignore[arg-type]
+        scores = _scores(cubes, resolution=resolution)
         row = _row(scores, image="a")
         assert (row["peak_y"], row["peak_x"]) == place
         assert row["hit"] == 1
 
 
 def test_meta_counts_what_was_met(study: xr.DataTree) -> None:
-    meta = localization(study, resamples=50).meta
+    meta = localization(study, resampling=FEW).meta
     assert meta["resolution"] == "grid"    # image d has maps but no native size
     assert meta["slice"] == "positive"
     assert meta["counts"] == {
@@ -261,18 +265,23 @@ def test_meta_counts_what_was_met(study: xr.DataTree) -> None:
                                   "positive label but empty reference mask": 1,
                                   "label not negative and not annotated": 2}
     assert meta["hit_chance"] == {"Edema": pytest.approx(_disk(20, 25, 8).mean())}
-    assert localization(study, definition="peer", resamples=50).meta["slice"] == "both_nonempty"
+    peer = localization(study, scoring=Scoring(definition="peer"), resampling=FEW)
+    assert peer.meta["slice"] == "both_nonempty"
 
 
 def test_selection_of_rows(study: xr.DataTree) -> None:
-    found = score_maps(study, explainers=["cam"], split="test", findings=["Edema"])
-    assert set(found["explainer"]) == {"cam", "expert"}
-    assert set(found["image"]) == {"a", "b"}
-    assert set(score_maps(study, explainers=["expert"])["explainer"]) == {"expert"}
-    for wrong in ({"explainers": ["gradd"]}, {"models": ["n"]}, {"findings": ["Edemma"]},
-                  {"iou_slice": "positives"}, {"definition": "peeer"}, {"resolution": "nat"}):
+    chosen = _scores(select(study, explainer=["cam"], split="test", finding=["Edema"]))
+    assert set(chosen["explainer"]) == {"cam", "expert"}
+    assert set(chosen["image"]) == {"a", "b"}
+    without = study.copy()
+    del without["saliency"]
+    assert set(_scores(without)["explainer"]) == {"expert"}
+    for labels in ({"explainer": ["gradd"]}, {"model": ["n"]}, {"finding": ["Edemma"]}):
         with pytest.raises(UsageError):
-            score_maps(study, **wrong)
+            select(study, **labels)
+    for wrong in ({"slice": "positives"}, {"definition": "peeer"}, {"resolution": "nat"}):
+        with pytest.raises(UsageError):
+            _scores(study, **wrong)
 
 
 def test_what_cannot_be_scored_is_named(build_cubes: BuildCubes,
@@ -289,21 +298,21 @@ def test_what_cannot_be_scored_is_named(build_cubes: BuildCubes,
     both = build_cubes({("a", "Edema", "truth"): lesion, ("a", "Edema", "expert one"): lesion},
                        readers=READERS)
     with caplog.at_level(logging.WARNING):
-        result = localization(both, resamples=20)
+        result = localization(both, resampling=FEW)
     assert "no heatmaps" in caplog.text
     assert set(result.tables["summary"]["explainer"]) == {"expert"}
     assert result.tables["decrease"].empty
     native = build_cubes({("a", "Edema", "truth"): lesion}, images=["a", "b"],
                          heatmaps={("b", "Edema", "grad", "m"): lesion.astype(float)})
     with pytest.raises(DataError, match="native size of image 'b'"):
-        localization(native, resolution="native")
+        localization(native, scoring=Scoring(resolution="native"))
 
 
 def test_an_empty_slice_keeps_its_rows(build_cubes: BuildCubes) -> None:
     nothing = np.zeros(SIZE, dtype=bool)
     cubes = build_cubes({("a", "Edema", "truth"): nothing},
                         heatmaps={("a", "Edema", "grad", "m"): _disk(20, 25, 8).astype(float)})
-    result = localization(cubes, resamples=20)
+    result = localization(cubes, resampling=FEW)
     summary = result.tables["summary"]
     assert summary["estimate"].isna().all()
     assert (summary["n"] == 0).all()
@@ -317,13 +326,13 @@ def test_one_image_is_read_at_a_time(study: xr.DataTree, monkeypatch: pytest.Mon
     isel = xr.DataArray.isel
 
     def watched(self: xr.DataArray, *args: Any, **kwargs: Any) -> xr.DataArray:
-        found = isel(self, *args, **kwargs)
+        part = isel(self, *args, **kwargs)
         if self.name == "heatmap":
-            read.append(found.size)
-        return found
+            read.append(part.size)
+        return part
 
     monkeypatch.setattr(xr.DataArray, "isel", watched)
-    score_maps(study)
+    _scores(study)
     # At most all findings of one image, explainer and model.
     assert max(read) <= 2 * SIZE[0] * SIZE[1]
     assert len(read) == 7
@@ -339,7 +348,7 @@ def test_every_map_meets_every_reference_reader(build_cubes: BuildCubes) -> None
          ("a", "Edema", "guest"): lesion},
         readers={"one": "reference", "guest": "benchmark", "two": "reference"},
         heatmaps={("a", "Edema", "grad", "m"): lesion.astype(float)})
-    scores = score_maps(cubes)
+    scores = _scores(cubes)
     assert scores[["explainer", "reader"]].to_numpy().tolist() == [
         ["grad", "one"], ["grad", "two"], ["expert", "one"], ["expert", "two"]]
     assert _row(scores, explainer="grad", reader="one")["iou"] == 1
@@ -351,7 +360,7 @@ def test_every_map_meets_every_reference_reader(build_cubes: BuildCubes) -> None
 # Summaries -----------------------------------------------------------------------------------
 
 
-def _scores(iou: Mapping[str, list[float]], hit: Mapping[str, list[float]] | None = None,
+def _made_up(iou: Mapping[str, list[float]], hit: Mapping[str, list[float]] | None = None,
             findings: tuple[str, ...] = ("Edema",), patients: list[str] | None = None,
             ) -> pd.DataFrame:
     """Scores of made-up images: one list of values per explainer, the same for all findings.
@@ -375,7 +384,7 @@ def test_summary_has_means_and_uniform_columns() -> None:
     generator = np.random.default_rng(0)
     values = generator.uniform(size=60)
     hits = (generator.uniform(size=60) < 0.4).astype(float)
-    summary = summarize(_scores({"grad": list(values)}, {"grad": list(hits)}), resamples=4000,
+    summary = summarize(_made_up({"grad": list(values)}, {"grad": list(hits)}), resamples=4000,
                         chance={"Edema": 0.1})
     assert list(summary.columns) == ["finding", "explainer", "model", "metric",
                                      *ESTIMATE_COLUMNS, "chance"]
@@ -391,7 +400,7 @@ def test_summary_has_means_and_uniform_columns() -> None:
 
 
 def test_hits_without_a_miss_get_wilsons_interval() -> None:
-    hit = summarize(_scores({"grad": [1.0] * 11}), resamples=100).iloc[1]
+    hit = summarize(_made_up({"grad": [1.0] * 11}), resamples=100).iloc[1]
     assert hit["metric"] == "hit"
     assert (hit["conf_low"], hit["conf_high"]) == pytest.approx(wilson_interval(11, 11))
     assert "Wilson" in hit["note"]
@@ -400,8 +409,8 @@ def test_hits_without_a_miss_get_wilsons_interval() -> None:
 def test_images_of_one_patient_are_drawn_together() -> None:
     generator = np.random.default_rng(1)
     of_patient = np.repeat(generator.uniform(size=12), 5)
-    apart = summarize(_scores({"grad": list(of_patient)}), resamples=2000).iloc[0]
-    together = summarize(_scores({"grad": list(of_patient)},
+    apart = summarize(_made_up({"grad": list(of_patient)}), resamples=2000).iloc[0]
+    together = summarize(_made_up({"grad": list(of_patient)},
                                  patients=[f"p{k // 5}" for k in range(60)]),
                          resamples=2000).iloc[0]
     assert together["estimate"] == pytest.approx(apart["estimate"])
@@ -413,7 +422,7 @@ def test_decrease_is_that_of_the_means_and_shares_resamples() -> None:
     generator = np.random.default_rng(2)
     expert = generator.uniform(0.4, 0.8, 40)
     # Half the expert's IoU in every image: no resample differs from 50%.
-    falls, change = decrease(_scores({"grad": list(expert / 2), "expert": list(expert)},
+    falls, change = decrease(_made_up({"grad": list(expert / 2), "expert": list(expert)},
                                      {"grad": [1.0, 0.0] * 20, "expert": [1.0] * 40}),
                              resamples=500)
     overlap = _row(falls, finding="Edema", metric="iou")
@@ -432,8 +441,8 @@ def test_decrease_is_that_of_the_means_and_shares_resamples() -> None:
 
 
 def test_decrease_is_sorted_with_the_average_last() -> None:
-    first = _scores({"grad": [0.1, 0.2], "expert": [0.5, 0.5]}, findings=("Mass",))
-    second = _scores({"grad": [0.6, 0.6], "expert": [0.5, 0.7]}, findings=("Edema",))
+    first = _made_up({"grad": [0.1, 0.2], "expert": [0.5, 0.5]}, findings=("Mass",))
+    second = _made_up({"grad": [0.6, 0.6], "expert": [0.5, 0.7]}, findings=("Edema",))
     falls, _ = decrease(pd.concat([second, first], ignore_index=True).assign(hit=np.nan),
                         resamples=50)
     overlap = falls[falls["metric"] == "iou"]
@@ -444,13 +453,13 @@ def test_decrease_is_sorted_with_the_average_last() -> None:
 
 
 def test_decrease_takes_common_images_unless_told_otherwise() -> None:
-    table = _scores({"grad": [0.2, 0.4, float("nan")], "expert": [0.4, float("nan"), 0.8]})
+    table = _made_up({"grad": [0.2, 0.4, float("nan")], "expert": [0.4, float("nan"), 0.8]})
     paired = _row(decrease(table, resamples=50)[0], finding="Edema", metric="iou")
     assert (paired["expert"], paired["saliency"], paired["n"]) == (0.4, 0.2, 1)
     alone = _row(decrease(table, paired=False, resamples=50)[0], finding="Edema", metric="iou")
     assert (alone["expert"], alone["saliency"]) == pytest.approx((0.6, 0.3))
     assert alone["n"] == 2
-    hits = _scores({"grad": [0.2, 0.4, float("nan")], "expert": [0.4, float("nan"), 0.8]},
+    hits = _made_up({"grad": [0.2, 0.4, float("nan")], "expert": [0.4, float("nan"), 0.8]},
                    {"grad": [0.0, 1.0, 1.0], "expert": [1.0, 1.0, float("nan")]})
     for paired, expected in ((("hit",), [0.6, 0.3, 1.0, 0.5]), (("iou",), [0.4, 0.2, 1.0, 2 / 3]),
                              (False, [0.6, 0.3, 1.0, 2 / 3])):
@@ -464,7 +473,7 @@ def test_means_of_a_decrease_have_intervals_of_their_own_images() -> None:
     generator = np.random.default_rng(4)
     grad, expert = generator.random(30), generator.random(30)
     grad[:5] = np.nan
-    falls = decrease(_scores({"grad": list(grad), "expert": list(expert)}), resamples=400,
+    falls = decrease(_made_up({"grad": list(grad), "expert": list(expert)}), resamples=400,
                      seed=3)[0]
     expected = mean_interval(expert[5:], resamples=400)
     for finding in ("Edema", AVERAGE):
@@ -476,7 +485,7 @@ def test_means_of_a_decrease_have_intervals_of_their_own_images() -> None:
 
 
 def test_a_map_that_always_misses_has_no_interval_without_width() -> None:
-    falls, change = decrease(_scores({"grad": [0.1, 0.2, 0.4], "expert": [0.5, 0.6, 0.5]},
+    falls, change = decrease(_made_up({"grad": [0.1, 0.2, 0.4], "expert": [0.5, 0.6, 0.5]},
                                      {"grad": [0.0] * 3, "expert": [1.0, 0.0, 1.0]}),
                              resamples=200)
     row = _row(falls, finding="Edema", metric="hit")
@@ -487,15 +496,15 @@ def test_a_map_that_always_misses_has_no_interval_without_width() -> None:
 
 
 def test_two_experts_are_averaged_image_by_image() -> None:
-    one = _scores({"grad": [0.2, 0.2], "expert": [0.4, 0.6]})
-    two = _scores({"expert": [0.8, float("nan")]}).assign(model="second")
+    one = _made_up({"grad": [0.2, 0.2], "expert": [0.4, 0.6]})
+    two = _made_up({"expert": [0.8, float("nan")]}).assign(model="second")
     row = _row(decrease(pd.concat([one, two], ignore_index=True), resamples=50)[0],
                finding="Edema", metric="iou")
     assert row["expert"] == pytest.approx((0.6 + 0.6) / 2)
 
 
 def test_an_expert_without_overlap_has_no_decrease() -> None:
-    falls, change = decrease(_scores({"grad": [0.1, 0.2], "expert": [0.0, 0.0]}), resamples=50)
+    falls, change = decrease(_made_up({"grad": [0.1, 0.2], "expert": [0.0, 0.0]}), resamples=50)
     assert falls["estimate"].isna().all()
     assert (falls["note"] == "the expert's mean is 0").all()
     assert change["estimate"].isna().all()
@@ -503,15 +512,15 @@ def test_an_expert_without_overlap_has_no_decrease() -> None:
 
 def test_curves_are_the_same_a_few_at_a_time(study: xr.DataTree,
                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = localization(study, resamples=20).tables["overlap"]
+    expected = localization(study, resampling=FEW).tables["overlap"]
     monkeypatch.setattr(scores_table, "_CURVES", 1)
-    found = localization(study, resamples=20).tables["overlap"]
+    curves = localization(study, resampling=FEW).tables["overlap"]
     assert expected["auroc"].notna().sum() == 4
-    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    pd.testing.assert_frame_equal(curves, expected, check_exact=True)
 
 
 def test_scores_of_one_study_are_summarised_once_per_map(study: xr.DataTree) -> None:
-    result = localization(study, resamples=50)
+    result = localization(study, resampling=FEW)
     assert list(result.tables) == [
         "summary", "expert", "decrease", "decrease_change", "scores", "overlap", "decrease_shared",
         "differences", "hit_baselines", "hit_above_baseline", "agreement", "agreement_share"]
@@ -528,7 +537,8 @@ def test_scores_of_one_study_are_summarised_once_per_map(study: xr.DataTree) -> 
 
 
 def test_the_same_seed_gives_the_same_result(study: xr.DataTree) -> None:
-    first, second, third = (localization(study, resamples=50, seed=seed) for seed in (1, 1, 2))
+    first, second, third = (localization(study, resampling=Resampling(resamples=50, seed=seed))
+                            for seed in (1, 1, 2))
     assert first.to_object() == second.to_object()
     assert first.to_object() != third.to_object()
     assert isinstance(first, Result)

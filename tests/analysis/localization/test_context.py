@@ -15,19 +15,21 @@ from scipy import stats
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.localization.analysis import localization
 from saltrust.analysis.localization.contrasts import equivalences, map_differences
-from saltrust.analysis.localization.hit_baselines import AVERAGE_MASK, CENTRE
+from saltrust.analysis.localization.hit_baselines import AVERAGE_MASK, CENTER
 from saltrust.analysis.localization.summary import (
     AVERAGE,
     decrease,
     on_shared_positives,
     summarize,
 )
+from saltrust.analysis.options import Resampling, Scoring
 from saltrust.errors import DataError, UsageError
 
 Mask = npt.NDArray[np.bool_]
 BuildCubes = Callable[..., xr.DataTree]
 SIZE = (64, 64)
 READERS = {"truth": "reference", "one": "benchmark", "two": "benchmark"}
+FEW = Resampling(resamples=50)
 
 
 def _box(top: int, left: int, height: int, width: int) -> Mask:
@@ -60,13 +62,13 @@ def test_paired_differences_agree_with_the_paired_t_test() -> None:
 def test_a_difference_takes_common_images_and_is_adjusted() -> None:
     values = {"a": np.array([0.1, 0.2, np.nan]), "b": np.array([0.3, np.nan, 0.5]),
               "c": np.array([0.2, 0.3, 0.4])}
-    found = map_differences(_scores(values), resamples=200)
-    overlap = found[found["metric"] == "iou"].set_index("contrast")
+    differences = map_differences(_scores(values), resamples=200)
+    overlap = differences[differences["metric"] == "iou"].set_index("contrast")
     assert overlap.loc["a - b", "n"] == 1
     assert "no interval" in overlap.loc["a - b", "note"]
     assert overlap.loc["a - c", "estimate"] == pytest.approx(-0.1)
     assert (overlap["family"] == "iou, Edema (3 tests)").all()
-    hits = found[found["metric"] == "hit"]
+    hits = differences[differences["metric"] == "hit"]
     assert (hits["note"] == "no image that both have").all()
 
 
@@ -115,8 +117,8 @@ def test_maps_are_compared_with_the_mean_expert_for_equivalence() -> None:
     generator = np.random.default_rng(5)
     table = _scores({"grad": generator.uniform(size=30), "expert": generator.uniform(size=30)})
     other = table[table["explainer"] == "expert"].assign(model="two", iou=0.5)
-    found = equivalences(pd.concat([table, other], ignore_index=True), 0.1, resamples=100)
-    row = found[(found["contrast"] == "expert - grad") & (found["metric"] == "iou")].iloc[0]
+    equal = equivalences(pd.concat([table, other], ignore_index=True), 0.1, resamples=100)
+    row = equal[(equal["contrast"] == "expert - grad") & (equal["metric"] == "iou")].iloc[0]
     iou = {name: table.loc[table["explainer"] == name, "iou"].to_numpy()
            for name in ("grad", "expert")}
     assert row["estimate"] == pytest.approx(np.mean((iou["expert"] + 0.5) / 2 - iou["grad"]))
@@ -140,14 +142,14 @@ def study(build_cubes: BuildCubes) -> xr.DataTree:
 
 
 def test_baselines_hit_where_they_must(study: xr.DataTree) -> None:
-    result = localization(study, resamples=100)
+    result = localization(study, resampling=Resampling(resamples=100))
     rates = result.tables["hit_baselines"].set_index("explainer")
     # The centre is in d alone; the others' average is in a, b and c and never in d.
-    assert rates.loc[CENTRE, "estimate"] == 0.25
+    assert rates.loc[CENTER, "estimate"] == 0.25
     assert rates.loc[AVERAGE_MASK, "estimate"] == 0.75
-    assert rates.loc[CENTRE, "chance"] == pytest.approx(100 / 64**2)
+    assert rates.loc[CENTER, "chance"] == pytest.approx(100 / 64**2)
     above = result.tables["hit_above_baseline"].set_index("contrast")
-    assert above.loc[f"oracle - {CENTRE}", "estimate"] == 0.75
+    assert above.loc[f"oracle - {CENTER}", "estimate"] == 0.75
     assert above.loc[f"oracle - {AVERAGE_MASK}", "estimate"] == 0.25
 
 
@@ -155,24 +157,24 @@ def test_without_other_patients_there_is_no_average_mask(build_cubes: BuildCubes
     cubes = build_cubes({(image, "Edema", "truth"): _box(28, 28, 10, 10) for image in "ab"},
                         patients=["p", "p"],
                         heatmaps={("a", "Edema", "cam", "net"): np.eye(8)})
-    rates = localization(cubes, resamples=20).tables["hit_baselines"].set_index("explainer")
+    rates = localization(cubes, resampling=FEW).tables["hit_baselines"].set_index("explainer")
     assert math.isnan(rates.loc[AVERAGE_MASK, "estimate"])
     assert rates.loc[AVERAGE_MASK, "note"] != ""
-    assert rates.loc[CENTRE, "estimate"] == 1
+    assert rates.loc[CENTER, "estimate"] == 1
 
 
 def test_readers_agree_as_their_masks_do(study: xr.DataTree) -> None:
-    result = localization(study, resamples=100)
-    found = result.tables["agreement"].set_index(["reader_a", "reader_b", "metric"])
+    result = localization(study, resampling=Resampling(resamples=100))
+    table = result.tables["agreement"].set_index(["reader_a", "reader_b", "metric"])
     # Shifted by half its width: 50 of 150 pixels are shared.
-    assert found.loc[("truth", "one", "iou"), "estimate"] == pytest.approx(1 / 3)
-    assert found.loc[("truth", "one", "dice"), "estimate"] == pytest.approx(0.5)
-    assert found.loc[("truth", "two", "iou"), "estimate"] == pytest.approx(0.75)
-    assert found.loc[("truth", "one", "hit"), "estimate"] == 1
-    assert "Wilson" in found.loc[("truth", "one", "hit"), "note"]
+    assert table.loc[("truth", "one", "iou"), "estimate"] == pytest.approx(1 / 3)
+    assert table.loc[("truth", "one", "dice"), "estimate"] == pytest.approx(0.5)
+    assert table.loc[("truth", "two", "iou"), "estimate"] == pytest.approx(0.75)
+    assert table.loc[("truth", "one", "hit"), "estimate"] == 1
+    assert "Wilson" in table.loc[("truth", "one", "hit"), "note"]
     # The point of one lies outside its own shifted mask, inside the mask of two where that is.
-    assert found.loc[("one", "two", "hit"), "estimate"] == 1
-    assert found.loc[("one", "two", "hit"), "n"] == 3
+    assert table.loc[("one", "two", "hit"), "estimate"] == 1
+    assert table.loc[("one", "two", "hit"), "n"] == 3
     share = result.tables["agreement_share"].set_index(["finding", "metric"])
     readers = np.mean([(1 / 3 + 1 + 1 / 3) / 3] * 3 + [(1 / 3 + 0 + 0) / 3])
     assert share.loc[("Edema", "iou"), "readers"] == pytest.approx(readers)
@@ -181,22 +183,22 @@ def test_readers_agree_as_their_masks_do(study: xr.DataTree) -> None:
 
 
 def test_shared_positives_leave_out_what_an_expert_missed(study: xr.DataTree) -> None:
-    scores = localization(study, resamples=20).tables["scores"]
+    scores = localization(study, resampling=FEW).tables["scores"]
     shared = on_shared_positives(scores)
     assert set(shared["image"]) == {"a", "c", "d"}
-    whole, part = (decrease(table, resamples=20)[0].set_index(["finding", "metric"])
+    whole, part = (decrease(table, resamples=50)[0].set_index(["finding", "metric"])
                    for table in (scores, shared))
     assert whole.loc[("Edema", "iou"), "expert"] == pytest.approx((4 / 3 + 3) / 8)
     assert part.loc[("Edema", "iou"), "expert"] == pytest.approx((1 / 3 + 1) / 2)
     pd.testing.assert_frame_equal(
-        part, localization(study, resamples=20).tables["decrease_shared"].set_index(
+        part, localization(study, resampling=FEW).tables["decrease_shared"].set_index(
             ["finding", "metric"]))
 
 
 def test_studies_without_readers_or_second_maps_have_empty_tables(build_cubes: BuildCubes) -> None:
     cubes = build_cubes({("a", "Edema", "truth"): _box(28, 28, 10, 10)},
                         heatmaps={("a", "Edema", "cam", "net"): np.eye(8)})
-    tables = localization(cubes, resamples=20).tables
+    tables = localization(cubes, resampling=FEW).tables
     for name in ("differences", "agreement", "agreement_share"):
         assert tables[name].empty
 
@@ -207,10 +209,10 @@ def test_bca_intervals_are_those_of_the_bootstrap(study: xr.DataTree) -> None:
     row = summarize(table, resamples=500, method="bca").iloc[0]
     expected = mean_interval(table["iou"], resamples=500, method="bca")
     assert (row["conf_low"], row["conf_high"]) == (expected.conf_low, expected.conf_high)
-    meta = localization(study, resamples=20, bootstrap="bca").meta
+    meta = localization(study, resampling=Resampling(resamples=20, kind="bca")).meta
     assert meta["interval"].startswith("bias-corrected")
     with pytest.raises(UsageError, match="percentile"):
-        localization(study, bootstrap="percentil")  # type: ignore[arg-type]
+        Resampling(kind="percentil")  # type: ignore[arg-type]
 
 
 def test_a_code_that_does_not_fit_its_image_is_named(study: xr.DataTree) -> None:
@@ -220,11 +222,11 @@ def test_a_code_that_does_not_fit_its_image_is_named(study: xr.DataTree) -> None
     other = xr.DataTree.from_dict({"/": root, **{
         f"/{name}": node.to_dataset(inherit=False) for name, node in study.children.items()}})
     with pytest.raises(DataError, match=r"reference/mask_rle of a, Edema, reader truth.*63 x 64"):
-        localization(other, resolution="native", resamples=20)
+        localization(other, scoring=Scoring(resolution="native"), resampling=FEW)
 
 
 def test_one_reader_can_stand_for_the_expert(study: xr.DataTree) -> None:
-    every, one = (localization(study, resamples=50, benchmark=name) for name in (None, "one"))
+    every, one = (localization(study, resampling=FEW, benchmark=name) for name in (None, "one"))
     means = {name: result.tables["decrease"].set_index(["metric", "finding"])["expert"]
              for name, result in (("every", every), ("one", one))}
     summary = every.tables["summary"].set_index(["metric", "model"])["estimate"]
@@ -232,8 +234,8 @@ def test_one_reader_can_stand_for_the_expert(study: xr.DataTree) -> None:
     assert means["every"]["iou", "Edema"] == pytest.approx(
         (summary["iou", "one"] + summary["iou", "two"]) / 2)
     for result, expected in ((every, means["every"]), (one, means["one"])):
-        own = result.tables["expert"].set_index(["metric", "finding"])["estimate"]
-        assert own["iou", "Edema"] == pytest.approx(expected["iou", "Edema"])
+        of_expert = result.tables["expert"].set_index(["metric", "finding"])["estimate"]
+        assert of_expert["iou", "Edema"] == pytest.approx(expected["iou", "Edema"])
     assert one.meta["expert"] == "reader one"
     assert one.meta["expert_readers"] == ["one"]
     # Reader two, who drew nothing on one image, has no say any more.
@@ -242,4 +244,4 @@ def test_one_reader_can_stand_for_the_expert(study: xr.DataTree) -> None:
     assert shared == {"every": 3, "one": 4}
     pd.testing.assert_frame_equal(every.tables["scores"], one.tables["scores"])
     with pytest.raises(UsageError, match="benchmark reader 'ona'"):
-        localization(study, resamples=50, benchmark="ona")
+        localization(study, resampling=FEW, benchmark="ona")

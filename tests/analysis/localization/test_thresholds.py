@@ -13,17 +13,30 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from saltrust.analysis.localization.analysis import localization, score_maps
-from saltrust.analysis.localization.thresholds import CUTOFFS, GRID, save_thresholds, tune
+from saltrust.analysis.localization.analysis import localization
+from saltrust.analysis.localization.thresholds import (
+    CUTOFFS,
+    GRID,
+    save_thresholds,
+    tune_thresholds,
+)
+from saltrust.analysis.options import Execution, Resampling, Scoring
 from saltrust.analysis.pixels.overlap import intersection_over_union
 from saltrust.analysis.pixels.upsampling import bilinear_map
+from saltrust.analysis.scores.scored_maps import score_maps
 from saltrust.analysis.scores.segmentation_rules import cutoff_choice, threshold_choice
+from saltrust.analysis.select import select
 from saltrust.cache import rle
 from saltrust.errors import DataError, UsageError
 
 BuildCubes = Callable[..., xr.DataTree]
 GOLDEN = "patient64541_study1_view1_frontal"
 SIZE = (40, 50)
+FEW = Resampling(resamples=20)
+
+
+def _scores(cubes: xr.DataTree, **scoring: Any) -> pd.DataFrame:
+    return score_maps(cubes, Scoring(**scoring), Execution()).table
 
 
 def _with_probabilities(cubes: xr.DataTree, values: Any, model: str) -> xr.DataTree:
@@ -64,8 +77,8 @@ def test_released_tuned_segmentations(golden: tuple[xr.DataTree, dict[str, Any]]
                                       iou_slice: Any, suffix: str) -> None:
     cubes, expected = golden
     folder = shared_data / "chexlocalize_sample"
-    scores = score_maps(
-        cubes, definition="peer", resolution="native", iou_slice=iou_slice,
+    scores = _scores(
+        cubes, definition="peer", resolution="native", slice=iou_slice,
         threshold=folder / "tuning_results.csv" if threshold else None,
         cutoff=folder / "probability_tuning_results.csv" if cutoff else None)
     assert len(scores) == 10
@@ -114,7 +127,7 @@ def study(build_cubes: BuildCubes) -> xr.DataTree:
 def _ious(study: xr.DataTree, finding: str, threshold: float, iou_slice: Any,
           split: str | None = None) -> list[float]:
     """Brute force: upsample, stretch, threshold, decode, compare."""
-    found = []
+    ious = []
     reference, root = study["reference"].to_dataset(), study.to_dataset()
     for image in [str(name) for name in root["image"].values]:
         if split and str(root["split"].sel(image=image).item()) != split:
@@ -126,25 +139,25 @@ def _ious(study: xr.DataTree, finding: str, threshold: float, iou_slice: Any,
         low, high = values.min(), values.max()
         cut = (((values - low) / (high - low)).astype(np.float64) > threshold if high > low
                else np.zeros(SIZE, dtype=bool))
-        found.append(intersection_over_union(cut, mask, iou_slice))
-    return found
+        ious.append(intersection_over_union(cut, mask, iou_slice))
+    return ious
 
 
 @pytest.mark.parametrize("iou_slice", ["positive", "all", "both_nonempty"])
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.37])
 def test_a_fixed_threshold_is_brute_force(study: xr.DataTree, threshold: float, iou_slice: Any,
                                           ) -> None:
-    scores = score_maps(study, threshold=threshold, iou_slice=iou_slice)
+    scores = _scores(study, threshold=threshold, slice=iou_slice)
     for finding in ("Edema", "Mass"):
-        found = scores.loc[scores["finding"] == finding, "iou"].tolist()
-        assert found == pytest.approx(_ious(study, finding, threshold, iou_slice), nan_ok=True)
+        ious = scores.loc[scores["finding"] == finding, "iou"].tolist()
+        assert ious == pytest.approx(_ious(study, finding, threshold, iou_slice), nan_ok=True)
     usable = scores["threshold"].notna()
     assert (scores.loc[usable, "threshold"] == 255 * threshold).all()
     assert (~usable).sum() == 1
 
 
 def test_pixelwise_measures_follow_from_the_counts(study: xr.DataTree) -> None:
-    result = localization(study, threshold=0.4, resamples=20)
+    result = localization(study, scoring=Scoring(threshold=0.4), resampling=FEW)
     overlap = result.tables["overlap"]
     scores = result.tables["scores"].set_index(["image", "finding"])
     assert len(overlap) == 16
@@ -162,7 +175,7 @@ def test_pixelwise_measures_follow_from_the_counts(study: xr.DataTree) -> None:
 
 
 def test_tuning_is_brute_force(study: xr.DataTree) -> None:
-    result = tune(study, split="val")
+    result = tune_thresholds(select(study, split="val"))
     table = result.tables["thresholds"].set_index("finding")
     for finding in ("Edema", "Mass"):
         means = [np.nanmean(_ious(study, finding, t, "both_nonempty", "val")) for t in GRID]
@@ -172,20 +185,20 @@ def test_tuning_is_brute_force(study: xr.DataTree) -> None:
         assert curve.loc[curve["finding"] == finding, "miou"].tolist() == pytest.approx(means)
         reached = []
         for cutoff in CUTOFFS:
-            scores = score_maps(study, cutoff=cutoff, iou_slice="all", split="val",
-                                findings=[finding])
+            scores = _scores(select(study, split="val", finding=[finding]), cutoff=cutoff,
+                             slice="all")
             reached.append(scores["iou"].mean())
         assert table.loc[finding, "cutoff"] == CUTOFFS[int(np.argmax(reached))]
         assert table.loc[finding, "miou_cutoff"] == pytest.approx(max(reached))
 
 
 def test_tuned_on_one_split_and_applied_to_another(study: xr.DataTree, tmp_path: Path) -> None:
-    result = tune(study, split="val", grid=[0.25, 0.35, 0.62])
+    result = tune_thresholds(select(study, split="val"), thresholds=[0.25, 0.35, 0.62])
     path = tmp_path / "tuned.csv"
     save_thresholds(result, path)
     table = result.tables["thresholds"].set_index("finding")
-    scores = localization(study, split="test", threshold=path, cutoff=str(path), iou_slice="all",
-                          resamples=20)
+    scoring = Scoring(threshold=path, cutoff=str(path), slice="all")
+    scores = localization(select(study, split="test"), scoring=scoring, resampling=FEW)
     meta = scores.meta
     assert "tuned.csv" in meta["threshold"]
     assert "tuned.csv" in meta["probability_cutoff"]
@@ -203,7 +216,7 @@ def test_tuned_on_one_split_and_applied_to_another(study: xr.DataTree, tmp_path:
 
 
 def test_a_cutoff_empties_segmentations_but_touches_no_hit(study: xr.DataTree) -> None:
-    free, cut = (score_maps(study, cutoff=cutoff, iou_slice="both_nonempty")
+    free, cut = (_scores(study, cutoff=cutoff, slice="both_nonempty")
                  for cutoff in (None, 0.5))
     probability = study["prediction/probability"].values[..., 0].ravel()
     below = np.float32(probability) <= np.float32(0.5)
@@ -217,7 +230,7 @@ def test_a_cutoff_empties_segmentations_but_touches_no_hit(study: xr.DataTree) -
 def test_what_cannot_be_tuned_keeps_its_row(build_cubes: BuildCubes) -> None:
     cubes = build_cubes({("a", "Edema", "truth"): np.zeros(SIZE, dtype=bool)},
                         heatmaps={("a", "Edema", "cam", "net"): np.eye(5)})
-    row = tune(cubes).tables["thresholds"].iloc[0]
+    row = tune_thresholds(cubes).tables["thresholds"].iloc[0]
     assert math.isnan(row["threshold"])
     assert math.isnan(row["cutoff"])
     assert "no threshold: no map in the slice" in row["note"]
@@ -228,7 +241,7 @@ def test_of_equal_means_the_first_wins(build_cubes: BuildCubes) -> None:
     mask[:, :25] = True
     cubes = build_cubes({("a", "Edema", "truth"): mask},
                         heatmaps={("a", "Edema", "cam", "net"): mask})
-    row = tune(cubes, grid=[0.6, 0.3, 0.5]).tables["thresholds"].iloc[0]
+    row = tune_thresholds(cubes, thresholds=[0.6, 0.3, 0.5]).tables["thresholds"].iloc[0]
     assert (row["threshold"], row["miou"]) == (0.6, 1.0)
 
 
@@ -249,16 +262,17 @@ def test_bad_files_are_named(tmp_path: Path, text: str, words: str) -> None:
 def test_bad_options_are_named(study: xr.DataTree, tmp_path: Path) -> None:
     for wrong in ("otsi", "1.2", "-0.1", str(tmp_path / "none.csv")):
         with pytest.raises(UsageError, match="threshold"):
-            score_maps(study, threshold=wrong)
+            _scores(study, threshold=wrong)
     with pytest.raises(UsageError, match="cutoff"):
-        score_maps(study, cutoff="1.5")
+        _scores(study, cutoff="1.5")
     with pytest.raises(UsageError, match="cut-off"):
-        tune(study, cutoffs=[2.0])
+        tune_thresholds(study, cutoffs=[2.0])
     path = tmp_path / "tuned.csv"
     path.write_text("finding,threshold\nEdema,0.3\n")
     with pytest.raises(DataError, match=r"tuned.csv has no row for finding 'Mass'"):
-        score_maps(study, threshold=path)
-    assert set(score_maps(study, threshold=path, findings=["Edema"])["finding"]) == {"Edema"}
+        _scores(study, threshold=path)
+    edema = select(study, finding=["Edema"])
+    assert set(_scores(edema, threshold=path)["finding"]) == {"Edema"}
 
 
 def test_the_most_specific_row_counts(tmp_path: Path) -> None:
