@@ -14,7 +14,7 @@ import xarray as xr
 from saltrust.analysis.pixels.run_masks import RunMask, mask_of_pixels, mask_of_runs
 from saltrust.analysis.pixels.scoring import MaskPixels
 from saltrust.analysis.select import label_positions
-from saltrust.analysis.stored.arrays import labels_of, read_at, values_of
+from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
 from saltrust.cache import rle
 from saltrust.cache.layout import CODES_PER_CHUNK
 from saltrust.cache.schema import FINDING_ALIASES, SPLITS
@@ -265,13 +265,21 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
         _reference=reference)
 
 
+def holds_masks(cubes: xr.DataTree, resolution: Resolution) -> bool:
+    """Whether any reader's masks are held at this resolution."""
+    reference = dataset_of(cubes, "reference")
+    name = "mask_rle" if resolution == "native" else "mask"
+    return (reference is not None and name in reference and "annotated" in reference
+            and bool(reference["annotated"].any()))
+
+
 def _reference(cubes: xr.DataTree) -> xr.Dataset:
     way_out = ("give the data set masks (native RLE, PNG or boxes; `saltrust import` for "
                "CheXlocalize) and generate the cubes again")
-    if "reference" not in cubes.children:
+    reference = dataset_of(cubes, "reference")
+    if reference is None:
         raise DataError(f"the cubes hold no reference masks (there is no group reference); "
                         f"{way_out}")
-    reference = cubes["reference"].to_dataset()
     if ("reader" not in reference.coords or not reference.coords["reader"].size
             or not {"mask", "mask_rle"} & set(reference.variables)):
         raise DataError(f"the cubes hold no reference masks (reference names no reader); {way_out}")

@@ -54,18 +54,17 @@ def require_masks(cubes: xr.DataTree, purpose: str) -> None:
     DataError
         Naming the cubes and the group.
     """
-    if "reference" in cubes.children:
-        reference = cubes["reference"].to_dataset()
-        if {"mask", "mask_rle"} & set(reference.data_vars):
-            # Where the flags themselves are missing, reading the annotations says so.
-            if "annotated" not in reference:
-                return
-            drawn = reference["annotated"]
-            if "reader_role" in reference.coords:
-                roles = [str(role) for role in reference["reader_role"].values]
-                drawn = drawn.isel(reader=[role == "reference" for role in roles])
-            if drawn.values.any():
-                return
+    reference = dataset_of(cubes, "reference")
+    if reference is not None and {"mask", "mask_rle"} & set(reference.data_vars):
+        # Where the flags themselves are missing, reading the annotations says so.
+        if "annotated" not in reference:
+            return
+        drawn = values_of(reference["annotated"], ("image", "finding", "reader"))
+        if "reader_role" in reference.coords:
+            roles = values_of(reference["reader_role"], ("reader",)).astype(object)
+            drawn = drawn[..., roles == "reference"]
+        if drawn.any():
+            return
     raise DataError(f"{source(cubes)} has no reference masks (/reference/mask is absent or empty), "
                     f"so {purpose}; give the data set masks and generate the cubes again")
 
@@ -79,14 +78,12 @@ def require_reader(cubes: xr.DataTree, name: str | None,
     UsageError
         Naming the nearest reader of that role.
     """
-    if name is None or "reference" not in cubes.children:
+    readers = dataset_of(cubes, "reference")
+    if name is None or readers is None or "reader_role" not in readers.coords:
         return
-    readers = cubes["reference"].to_dataset()
-    if "reader_role" not in readers.coords:
-        return
-    present = [str(reader) for reader, its in zip(readers["reader"].values,
-                                                  readers["reader_role"].values, strict=True)
-               if str(its) == role]
+    roles = values_of(readers["reader_role"], ("reader",)).astype(object)
+    present = [reader for reader, its in zip(labels_of(readers, "reader"), roles, strict=True)
+               if its == role]
     if name not in present:
         raise UsageError(f"{source(cubes)} has no {role} reader {name!r}; "
                          + (nearest(name, present) if present else "it has none at all"))
@@ -94,10 +91,10 @@ def require_reader(cubes: xr.DataTree, name: str | None,
 
 def require_heatmaps(cubes: xr.DataTree, purpose: str) -> None:
     """Refuse cubes without a stored heatmap; as :func:`require_masks`."""
-    if "saliency" in cubes.children:
-        saliency = cubes["saliency"].to_dataset()
-        if "heatmap" in saliency and (saliency["status"].values != Status.MISSING).any():
-            return
+    saliency = dataset_of(cubes, "saliency")
+    if (saliency is not None and "heatmap" in saliency
+            and (saliency["status"].values != Status.MISSING).any()):
+        return
     raise DataError(f"{source(cubes)} has no heatmaps (/saliency/heatmap is absent or empty), so "
                     f"{purpose}; run `saltrust generate`")
 
@@ -121,14 +118,13 @@ def probabilities(cubes: xr.DataTree, purpose: str) -> pd.DataFrame:
     DataError
         If no probability is stored.
     """
-    if "prediction" in cubes.children and "probability" in cubes["prediction"].data_vars:
-        stored = cubes["prediction"].to_dataset()["probability"].transpose(
-            "image", "finding", "model")
-        values = stored.values.astype(np.float64)
+    prediction = dataset_of(cubes, "prediction")
+    if prediction is not None and "probability" in prediction:
+        dims = ("image", "finding", "model")
+        values = values_of(prediction["probability"], dims).astype(np.float64)
         known = np.argwhere(np.isfinite(values))
         if len(known):
-            names = {dim: np.array([str(name) for name in stored[dim].values], dtype=object)
-                     for dim in ("image", "finding", "model")}
+            names = {dim: np.array(labels_of(prediction, dim), dtype=object) for dim in dims}
             columns = {dim: labels[known[:, axis]]
                        for axis, (dim, labels) in enumerate(names.items())}
             return pd.DataFrame({**columns, "probability": values[np.isfinite(values)]})

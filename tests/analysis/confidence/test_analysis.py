@@ -13,9 +13,18 @@ import statsmodels.formula.api as smf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saltrust.analysis.confidence.analysis import IDENTIFY, POOLED, WITHIN, confidence, table3
+from saltrust.analysis.confidence.analysis import (
+    IDENTIFY,
+    POOLED,
+    WITHIN,
+    confidence,
+    relate,
+    table3,
+)
 from saltrust.analysis.inference.correlation import fisher_interval
+from saltrust.analysis.options import Resampling, Scoring
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
+from saltrust.analysis.scores.score_rows import select_scores
 from saltrust.errors import DataError, UsageError
 
 #: Level of probability, level of overlap: across findings the two go in opposite directions.
@@ -45,7 +54,7 @@ def study(images: int = 60, seed: int = 0, *, slope: float = 0.5, positive: floa
 
 
 def estimates(*arguments: Any, **options: Any) -> pd.DataFrame:
-    return confidence(*arguments, **options).tables["estimates"]
+    return relate(*arguments, **options).tables["estimates"]
 
 
 def one(table: pd.DataFrame, **labels: str) -> Any:
@@ -137,7 +146,7 @@ def test_every_correlation_uses_the_n_of_its_own_row(interval: Any) -> None:
 
 def test_robust_table_has_the_same_slopes_with_clustered_errors() -> None:
     scores, predicted = study(60)
-    result = confidence(scores, predicted)
+    result = relate(scores, predicted)
     slopes = result.tables["estimates"]
     slopes = slopes[slopes["term"] == "probability"].reset_index(drop=True)
     robust = result.tables["robust"]
@@ -151,10 +160,10 @@ def test_robust_table_has_the_same_slopes_with_clustered_errors() -> None:
 
 def test_bootstrap_resamples_patients_and_is_seeded() -> None:
     scores, predicted = study(30)
-    options: dict[str, Any] = {"interval": "bootstrap", "resamples": 200}
-    first = confidence(scores, predicted, seed=1, **options)
-    again = confidence(scores, predicted, seed=1, **options)
-    other = confidence(scores, predicted, seed=2, **options)
+    options: dict[str, Any] = {"interval": "bootstrap"}
+    first = relate(scores, predicted, resampling=Resampling(200, seed=1), **options)
+    again = relate(scores, predicted, resampling=Resampling(200, seed=1), **options)
+    other = relate(scores, predicted, resampling=Resampling(200, seed=2), **options)
     pd.testing.assert_frame_equal(first.tables["estimates"], again.tables["estimates"])
     assert (first.meta["resamples"], first.meta["seed"]) == (200, 1)
     rho = first.tables["estimates"]["term"] == "spearman"
@@ -166,7 +175,7 @@ def test_bootstrap_resamples_patients_and_is_seeded() -> None:
 
 def test_families_and_factors() -> None:
     scores, predicted = study(30)
-    result = confidence(scores, predicted)
+    result = relate(scores, predicted)
     table = result.tables["estimates"]
     pooled = table["finding"].isin([WITHIN, POOLED])
     np.testing.assert_allclose(table["p_adjusted"],
@@ -186,14 +195,14 @@ def test_slices() -> None:
     scores.loc[true_negatives, "area_predicted"] = 0.0
     assert (shown >= 0).all()
 
-    def pooled(**options: Any) -> Any:
-        return one(estimates(scores, predicted, **options), scheme="iou", finding=POOLED,
-                   term="probability")
+    def pooled(**scoring: Any) -> Any:
+        return one(estimates(scores, predicted, scoring=Scoring(**scoring)), scheme="iou",
+                   finding=POOLED, term="probability")
 
     positives = int((reference > 0).sum())
     assert pooled().n == positives
-    assert pooled(iou_slice="both_nonempty").n == positives - 6
-    everything = pooled(iou_slice="all")
+    assert pooled(slice="both_nonempty").n == positives - 6
+    everything = pooled(slice="all")
     assert everything.n == len(scores) - 4
     # False positives score 0, whatever slice the scores were made with.
     rows = joined(scores, predicted).drop(index=true_negatives)
@@ -201,21 +210,22 @@ def test_slices() -> None:
     assert everything.estimate == pytest.approx(fit.params["probability"], rel=1e-9)
     # A hit needs a reference, so that its rows are the same under every slice.
     for iou_slice in ("all", "both_nonempty"):
-        table = estimates(scores, predicted, iou_slice=iou_slice)
+        table = estimates(scores, predicted, scoring=Scoring(slice=iou_slice))
         assert one(table, scheme="hit", finding=POOLED, term="probability").n == positives
 
 
 def test_peer_definition_is_the_papers() -> None:
     scores, predicted = study(40)
-    peer = confidence(scores, predicted, definition="peer")
-    spelled = confidence(scores, predicted, iou_slice="all", normalise=True, interval="fisher")
+    peer = relate(scores, predicted, scoring=Scoring(definition="peer"))
+    spelled = relate(scores, predicted, scoring=Scoring(slice="all"), normalize=True,
+                     interval="fisher")
     pd.testing.assert_frame_equal(peer.tables["estimates"], spelled.tables["estimates"])
     assert (peer.meta["slice"], peer.meta["spearman_interval"]) == ("all", "fisher")
 
 
-def test_normalising_stretches_each_finding_before_pooling_alone() -> None:
+def test_normalizing_stretches_each_finding_before_pooling_alone() -> None:
     scores, predicted = study(40)
-    plain, stretched = (estimates(scores, predicted, normalise=flag) for flag in (False, True))
+    plain, stretched = (estimates(scores, predicted, normalize=flag) for flag in (False, True))
     single = ~plain["finding"].isin([WITHIN, POOLED])
     pd.testing.assert_frame_equal(plain[single], stretched[single])
     rows = joined(scores, predicted).dropna(subset=["iou"])
@@ -253,7 +263,7 @@ def test_a_finding_without_positives_keeps_its_rows() -> None:
     gone = scores["finding"] == "Edema"
     scores.loc[gone, ["iou", "hit"]] = np.nan
     scores.loc[gone, "area_reference"] = 0.0
-    result = confidence(scores, predicted)
+    result = relate(scores, predicted)
     table = result.tables["estimates"]
     edema = table[table["finding"] == "Edema"]
     assert edema["estimate"].isna().all()
@@ -271,7 +281,7 @@ def test_a_finding_without_positives_keeps_its_rows() -> None:
 def test_few_rows_of_a_finding(n: int) -> None:
     scores, predicted = study(30)
     lesions = scores.index[(scores["finding"] == "Lung Lesion") & (scores["area_reference"] > 0)]
-    result = confidence(scores.drop(index=lesions[n:]), predicted)
+    result = relate(scores.drop(index=lesions[n:]), predicted)
     table = result.tables["estimates"]
     rho = one(table, scheme="iou", finding="Lung Lesion", term="spearman")
     slope = one(table, scheme="iou", finding="Lung Lesion", term="probability")
@@ -286,7 +296,7 @@ def test_constant_probability_and_all_hits() -> None:
     scores, predicted = study(30)
     predicted.loc[predicted["finding"] == "Edema", "probability"] = 0.4
     scores.loc[(scores["finding"] == "Lung Lesion") & scores["hit"].notna(), "hit"] = 1.0
-    result = confidence(scores, predicted)
+    result = relate(scores, predicted)
     table = result.tables["estimates"]
     for term in ("probability", "spearman"):
         row = one(table, scheme="iou", finding="Edema", term=term)
@@ -303,7 +313,7 @@ def test_rows_without_a_probability_are_left_out_and_counted() -> None:
     scores, predicted = study(30)
     positives = joined(scores, predicted)["area_reference"].to_numpy() > 0
     lacking = predicted.index[positives][:5]
-    result = confidence(scores, predicted.drop(index=lacking))
+    result = relate(scores, predicted.drop(index=lacking))
     assert result.meta["exclusions"] == {
         "an empty reference mask": int((~positives).sum()), "no predicted probability": 5}
     assert one(result.tables["estimates"], scheme="iou", finding=POOLED,
@@ -313,32 +323,34 @@ def test_rows_without_a_probability_are_left_out_and_counted() -> None:
 def test_nothing_to_compute_names_the_reason() -> None:
     scores, predicted = study(10)
     with pytest.raises(DataError, match=r"no rows.*left out with no predicted probability"):
-        confidence(scores, predicted.assign(model="another"))
+        relate(scores, predicted.assign(model="another"))
     with pytest.raises(DataError, match="left out with an empty reference mask"):
-        confidence(scores.assign(area_reference=0.0, iou=np.nan, hit=np.nan), predicted)
+        relate(scores.assign(area_reference=0.0, iou=np.nan, hit=np.nan), predicted)
 
 
 def test_wrong_calls() -> None:
     scores, predicted = study(6)
     with pytest.raises(UsageError, match="did you mean 'fisher'"):
-        confidence(scores, predicted, interval="fischer")  # type: ignore[arg-type]
+        relate(scores, predicted, interval="fischer")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="'negative' is not known"):
-        confidence(scores, predicted, iou_slice="negative")  # type: ignore[arg-type]
+        Scoring(slice="negative")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="'tukey' is not known"):
-        confidence(scores, predicted, adjustment="tukey")  # type: ignore[arg-type]
+        relate(scores, predicted, adjustment="tukey")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="did you mean 'peer'"):
-        confidence(scores, predicted, definition="pear")  # type: ignore[arg-type]
+        Scoring(definition="pear")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="probabilities have no column 'probability'"):
-        confidence(scores, predicted.drop(columns="probability"))
+        relate(scores, predicted.drop(columns="probability"))
     with pytest.raises(DataError, match="probabilities have more than one row for image"):
-        confidence(scores, pd.concat([predicted, predicted]))
+        relate(scores, pd.concat([predicted, predicted]))
     with pytest.raises(UsageError, match="no model 'n'"):
-        confidence(scores, predicted, models=["n"])
+        select_scores(scores, {"model": ["n"]})
+    with pytest.raises(UsageError, match=r"saltrust\.confidence_from_scores"):
+        confidence(scores)  # type: ignore[arg-type]
 
 
 def test_table3_reads_like_the_paper() -> None:
     scores, predicted = study(60)
-    result = confidence(scores, predicted)
+    result = relate(scores, predicted)
     table = table3(result)
     assert table.columns.tolist() == ["scheme", "finding", "n", "linear regression coefficient",
                                       "Spearman correlation"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from saltrust.analysis.confidence.analysis import confidence
+from saltrust.analysis.confidence.analysis import relate
 from saltrust.analysis.confidence.strata import (
     ALL,
     CONTRAST,
@@ -15,6 +15,7 @@ from saltrust.analysis.confidence.strata import (
     TRUE_POSITIVE,
     confidence_strata,
 )
+from saltrust.analysis.options import Resampling
 from saltrust.analysis.scores.segmentation_rules import Choice
 from saltrust.errors import UsageError
 
@@ -110,8 +111,8 @@ def test_the_analysis_has_the_table_and_names_a_bad_operating_point() -> None:
     table = _table([0.1, 0.2, 0.3, 0.5, 0.9], [0.1, 0.5, 0.6, 0.8, 0.7])
     scores, predicted = table.drop(columns=["probability", "cluster"]), table[
         ["image", "finding", "model", "probability"]]
-    result = confidence(scores, predicted, resamples=50)
+    result = relate(scores, predicted, resampling=Resampling(resamples=50))
     assert _cell(result.tables["strata"], "iou", TRUE_POSITIVE)["n"] == 3
     assert result.meta["operating_point"] == "0.5"
     with pytest.raises(UsageError, match="operating point 7 must be between 0 and 1"):
-        confidence(scores, predicted, operating_point=7)
+        relate(scores, predicted, operating_point=7)

@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 
+from saltrust.analysis.options import Scoring
 from saltrust.analysis.result import Result
+from saltrust.analysis.select import select
 from saltrust.analysis.shape.descriptors import descriptors
 from saltrust.errors import DataError, UsageError
 
@@ -68,7 +70,7 @@ def test_rows_are_what_was_annotated(cubes: xr.DataTree) -> None:
 
 
 def test_peer_counts_polygons_and_notes_rectangles_without_width(cubes: xr.DataTree) -> None:
-    result = descriptors(cubes, definition="peer")
+    result = descriptors(cubes, scoring=Scoring(definition="peer"))
     rows = _rows(result)
     assert rows["a", "Edema", "truth"]["n_instances"] == 3
     assert rows["a", "Edema", "truth"]["elongation"] == pytest.approx(39 / 7)
@@ -80,39 +82,42 @@ def test_peer_counts_polygons_and_notes_rectangles_without_width(cubes: xr.DataT
 
 def test_the_grid_is_there_on_request_and_where_native_masks_are_not(
         cubes: xr.DataTree, build_cubes: BuildCubes) -> None:
-    rows = _rows(descriptors(cubes, resolution="grid"))
+    rows = _rows(descriptors(cubes, scoring=Scoring(resolution="grid")))
     assert rows["a", "Edema", "truth"]["elongation"] == 5
     assert rows["a", "Edema", "truth"]["area_ratio"] == 80 / 1200
     only_grid = build_cubes({("a", "Edema", "truth"): _box(10, 10, 8, 40)}, grid=(30, 40),
                             native=False)
     assert descriptors(only_grid).meta["resolution"] == "grid"
     with pytest.raises(DataError, match=r"mask_rle is missing.*--resolution grid"):
-        descriptors(only_grid, resolution="native")
+        descriptors(only_grid, scoring=Scoring(resolution="native"))
     only_native = build_cubes({("a", "Edema", "truth"): _box(10, 10, 8, 40)})
     with pytest.raises(DataError, match="--resolution native"):
-        descriptors(only_native, resolution="grid")
+        descriptors(only_native, scoring=Scoring(resolution="grid"))
 
 
 def test_selection_by_split_and_finding(cubes: xr.DataTree) -> None:
-    assert {key[0] for key in _rows(descriptors(cubes, split="test"))} == {"a"}
-    assert {key[1] for key in _rows(descriptors(cubes, findings=["Edema"]))} == {"Edema"}
+    test, edema = select(cubes, split="test"), select(cubes, finding=["Edema"])
+    assert {key[0] for key in _rows(descriptors(test))} == {"a"}
+    assert descriptors(test).meta["split"] == "test"
+    assert descriptors(cubes).meta["split"] == "val, test"
+    assert {key[1] for key in _rows(descriptors(edema))} == {"Edema"}
     with pytest.raises(DataError, match="no reader annotated"):
-        descriptors(cubes, split="val", findings=["Pneumothorax"])
+        descriptors(select(cubes, split="val", finding=["Pneumothorax"]))
     with pytest.raises(DataError, match=r"no image.*train"):
-        descriptors(cubes, split="train")
+        select(cubes, split="train")
     with pytest.raises(UsageError, match="did you mean 'Edema'"):
-        descriptors(cubes, findings=["Oedema"])
+        select(cubes, finding=["Oedema"])
     with pytest.raises(UsageError, match="split 'tset'"):
-        descriptors(cubes, split="tset")
+        select(cubes, split="tset")
     with pytest.raises(UsageError, match="resolution 'nativ'"):
-        descriptors(cubes, resolution="nativ")  # type: ignore[arg-type]
+        descriptors(cubes, scoring=Scoring(resolution="nativ"))  # type: ignore[arg-type]
 
 
-def test_extra_properties_are_columns(cubes: xr.DataTree) -> None:
+def test_properties_are_columns(cubes: xr.DataTree) -> None:
     def rows_touched(mask: Mask) -> float:
         return float(mask.any(axis=1).sum())
 
-    rows = _rows(descriptors(cubes, extra=[rows_touched]))
+    rows = _rows(descriptors(cubes, properties=[rows_touched]))
     assert rows["a", "Edema", "truth"]["rows_touched"] == 8
     assert math.isnan(rows["a", "Pneumothorax", "truth"]["rows_touched"])
 
@@ -125,7 +130,7 @@ def test_extra_properties_are_columns(cubes: xr.DataTree) -> None:
     for wrong, match in (([area_ratio], "another column"), ([lambda mask: 0.0], "name"),
                          ([rows_touched, rows_touched], "another column"), ([words], "number")):
         with pytest.raises(UsageError, match=match):
-            descriptors(cubes, extra=wrong)
+            descriptors(cubes, properties=wrong)
 
 
 def test_cubes_without_masks_are_refused(build_cubes: BuildCubes) -> None:
@@ -159,7 +164,7 @@ def test_released_values_of_a_real_radiograph(shared_data: Path, reference_folde
          for finding, code in drawn.items()},
         n_polygons={(GOLDEN, finding, "truth"): len(contours.get(finding, []))
                     for finding in drawn})
-    rows = _rows(descriptors(cubes, definition="peer"))
+    rows = _rows(descriptors(cubes, scoring=Scoring(definition="peer")))
     text = (reference_folder / "chexlocalize_patient64541.json").read_text()
     expected = {row["finding"]: row for row in json.loads(text)["rows"]}
     assert len(rows) == len(expected) == 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from saltrust.analysis.confidence import analysis as confidence
-from saltrust.analysis.localization import analysis as localization
-from saltrust.analysis.localization.analysis import score_maps
-from saltrust.analysis.shape import regressions
+from saltrust.analysis.confidence.analysis import POOLED, WITHIN, confidence, relate
+from saltrust.analysis.localization.analysis import localization
+from saltrust.analysis.options import Execution, Scoring
+from saltrust.analysis.scores.scored_maps import score_maps
+from saltrust.analysis.select import select
 from saltrust.analysis.shape.descriptors import descriptors
+from saltrust.analysis.shape.regressions import regress, regressions
 from saltrust.cache import rle
 from saltrust.cache.schema import Status
 from saltrust.errors import DataError, UsageError
@@ -22,9 +25,9 @@ FINDINGS = ["Cardiomegaly", "Edema"]
 SIZE = 32
 
 
-def ellipse(centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
+def ellipse(center: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
     y, x = np.mgrid[:SIZE, :SIZE]
-    return np.asarray(((y - centre[0]) / radii[0]) ** 2 + ((x - centre[1]) / radii[1]) ** 2 <= 1)
+    return np.asarray(((y - center[0]) / radii[0]) ** 2 + ((x - center[1]) / radii[1]) ** 2 <= 1)
 
 
 def text(values: Any) -> np.ndarray:
@@ -43,13 +46,13 @@ def tree(images: int = 24, seed: int = 0) -> xr.DataTree:
     label = generator.integers(0, 2, shape).astype(np.int8)
     y, x = np.mgrid[:SIZE, :SIZE]
     for i, f in np.ndindex(shape):
-        centre, radii = generator.uniform(12, 20, 2), generator.uniform(3, 11, 2)
+        center, radii = generator.uniform(12, 20, 2), generator.uniform(3, 11, 2)
         if label[i, f]:
-            masks[i, f, 0] = ellipse(tuple(centre), tuple(radii))
-            masks[i, f, 1] = ellipse(tuple(centre + 1), tuple(radii))
+            masks[i, f, 0] = ellipse(tuple(center), tuple(radii))
+            masks[i, f, 1] = ellipse(tuple(center + 1), tuple(radii))
             points[i, f, 1] = 16.0
         for e, shift in enumerate((0.0, 5.0)):
-            distance = (y - centre[0] - shift) ** 2 + (x - centre[1]) ** 2
+            distance = (y - center[0] - shift) ** 2 + (x - center[1]) ** 2
             heat[i, f, e, 0] = np.exp(-distance / 100)
     codes = text([[[rle.encode(masks[i, f, r]) for r in range(2)] for f in range(2)]
                   for i in range(images)])
@@ -101,52 +104,54 @@ def replaced(cubes: xr.DataTree, group: str, **variables: Any) -> xr.DataTree:
 @pytest.mark.parametrize("resolution", ["native", "grid"])
 def test_cubes_and_their_tables_give_the_same(definition: Any, resolution: Any) -> None:
     cubes = tree()
-    options = {"definition": definition, "resolution": resolution}
-    shapes = descriptors(cubes, **options).tables["descriptors"]
-    result = regressions.from_cubes(cubes, **options)
-    direct = regressions.regressions(score_maps(cubes, **options), shapes, definition=definition)
+    scoring = Scoring(definition=definition, resolution=resolution)
+    shapes = descriptors(cubes, scoring=scoring).tables["descriptors"]
+    result = regressions(cubes, scoring=scoring)
+    scores = score_maps(cubes, scoring, Execution()).table
+    direct = regress(scores, shapes, scoring=Scoring(definition=definition))
     pd.testing.assert_frame_equal(result.tables["estimates"], direct.tables["estimates"])
     assert len(result.tables["estimates"]) == 48
     assert result.meta["resolution"] == resolution
     assert result.meta["benchmark_readers"] == ["expert1"]
-    related = confidence.from_cubes(cubes, **options)
+    related = confidence(cubes, scoring=scoring)
     stored = cubes["prediction"].to_dataset()["probability"].to_dataframe().reset_index()
-    direct = confidence.confidence(score_maps(cubes, iou_slice="all", **options), stored,
-                                   definition=definition)
+    everything = replace(scoring, slice="all")
+    direct = relate(score_maps(cubes, everything, Execution()).table, stored,
+                    scoring=Scoring(definition=definition))
     pd.testing.assert_frame_equal(related.tables["estimates"], direct.tables["estimates"])
 
 
 def test_known_effects_have_their_signs() -> None:
     cubes = tree(60)
-    table = regressions.from_cubes(cubes, explainers=["gradcam"]).tables["estimates"]
+    table = regressions(select(cubes, explainer=["gradcam"])).tables["estimates"]
     row = table[(table["scheme"] == "iou") & (table["descriptor"] == "area_ratio")]
     slopes: Any = row.set_index("response")
     # A blob of fixed size fits large ellipses better; so does a mask shifted by one pixel.
     assert slopes.loc["saliency", "p_adjusted"] < 0.001
     assert slopes.loc["saliency", "estimate"] > slopes.loc["expert", "estimate"] > 0
-    related = confidence.from_cubes(cubes).tables["estimates"]
+    related = confidence(cubes).tables["estimates"]
     rho = related[(related["term"] == "spearman") & (related["scheme"] == "iou")
-                  & (related["finding"] == confidence.WITHIN)
+                  & (related["finding"] == WITHIN)
                   & (related["explainer"] == "gradcam")].iloc[0]
     assert rho.conf_low > 0
 
 
 def test_selections_reach_the_scores() -> None:
     cubes = tree()
-    table = confidence.from_cubes(cubes, findings=["Edema"], explainers=["grad"],
-                                  models=["m"]).tables["estimates"]
-    assert set(table["finding"]) == {"Edema", confidence.WITHIN, confidence.POOLED}
+    part = select(cubes, finding=["Edema"], explainer=["grad"], model=["m"])
+    table = confidence(part).tables["estimates"]
+    assert set(table["finding"]) == {"Edema", WITHIN, POOLED}
     assert set(table["explainer"]) == {"grad"}
-    found = regressions.from_cubes(cubes, findings=["Edema"], explainers=["grad"], models=["m"])
+    result = regressions(part)
     positives = int((cubes["reference/label"].sel(finding="Edema") == 1).sum())
-    assert set(found.tables["estimates"]["n"]) == {positives}
+    assert set(result.tables["estimates"]["n"]) == {positives}
     with pytest.raises(UsageError, match="finding 'Oedema'"):
-        regressions.from_cubes(cubes, findings=["Oedema"])
+        select(cubes, finding=["Oedema"])
     with pytest.raises(UsageError, match="explainer 'gradcm'"):
-        confidence.from_cubes(cubes, explainers=["gradcm"])
+        select(cubes, explainer=["gradcm"])
 
 
-@pytest.mark.parametrize("analysis", [regressions.from_cubes, confidence.from_cubes])
+@pytest.mark.parametrize("analysis", [regressions, confidence])
 def test_what_is_missing_is_named(analysis: Any) -> None:
     cubes = tree(8)
     for lacking in (without(cubes, "reference"),
@@ -165,7 +170,7 @@ def test_a_benchmark_reader_alone_is_no_reference() -> None:
     annotated: Any = cubes["reference/annotated"].copy()
     annotated[..., 0] = False
     with pytest.raises(DataError, match="has no reference masks"):
-        confidence.from_cubes(replaced(cubes, "reference", annotated=annotated))
+        confidence(replaced(cubes, "reference", annotated=annotated))
 
 
 def test_confidence_needs_predictions() -> None:
@@ -174,19 +179,19 @@ def test_confidence_needs_predictions() -> None:
     for lacking in (without(cubes, "prediction"),
                     replaced(cubes, "prediction", probability=empty)):
         with pytest.raises(DataError, match=r"study\.zarr has no predictions"):
-            confidence.from_cubes(lacking)
+            confidence(lacking)
 
 
 def test_too_few_rows_name_the_cubes_and_the_reason() -> None:
     cubes = tree(1)
     with pytest.raises(DataError, match=r"study\.zarr: none of the 48 regressions"):
-        regressions.from_cubes(cubes)
+        regressions(cubes)
     codes: Any = cubes["reference/mask_rle"].copy()
     codes[...] = rle.encode(np.zeros((SIZE, SIZE), dtype=bool))
     negative = replaced(cubes, "reference", mask_rle=codes)
     with pytest.raises(DataError, match=r"study\.zarr: no relation of probability .* empty "
                                         "reference mask"):
-        confidence.from_cubes(negative)
+        confidence(negative)
 
 
 def test_flat_maps_count_as_failures() -> None:
@@ -196,19 +201,14 @@ def test_flat_maps_count_as_failures() -> None:
     heat: Any = cubes["saliency/heatmap"].copy()
     heat[0:6] = 0
     flat = replaced(cubes, "saliency", status=status, heatmap=heat)
-    whole, marked = (regressions.from_cubes(c).tables["estimates"] for c in (cubes, flat))
+    whole, marked = (regressions(c).tables["estimates"] for c in (cubes, flat))
     assert (whole["n"] == marked["n"]).all()
     assert not np.allclose(whole["estimate"], marked["estimate"])
 
 
-@pytest.mark.parametrize(("analysis", "reader"), [
-    (localization.localization, {"benchmark": "expert2"}),
-    (regressions.from_cubes, {"benchmark": "expert2"}),
-    (regressions.from_cubes, {"reader": "thruth"}),
-    (confidence.from_cubes, {"reader": "thruth"})])
-def test_readers_who_are_not_there_are_refused_before_maps_are_read(
-        analysis: Any, reader: dict[str, str]) -> None:
-    cubes = tree(4)
-    role, name = ("benchmark", "expert1") if "benchmark" in reader else ("reference", "truth")
-    with pytest.raises(UsageError, match=f"has no {role} reader .*did you mean '{name}'"):
-        analysis(cubes, **reader)
+@pytest.mark.parametrize("analysis", [localization, regressions])
+def test_readers_who_are_not_there_are_refused_before_maps_are_read(analysis: Any) -> None:
+    with pytest.raises(UsageError, match=r"has no benchmark reader .*did you mean 'expert1'"):
+        analysis(tree(4), benchmark="expert2")
+    with pytest.raises(UsageError, match="no reader 'thruth'; did you mean 'truth'"):
+        select(tree(4), reader=["thruth"])

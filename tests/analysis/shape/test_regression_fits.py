@@ -13,7 +13,8 @@ import statsmodels.formula.api as smf
 from scipy import optimize
 
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
-from saltrust.analysis.shape.regressions import DESCRIPTORS, from_table, regressions
+from saltrust.analysis.scores.score_rows import select_scores
+from saltrust.analysis.shape.regressions import DESCRIPTORS, regress, regressions_from_scores
 from saltrust.errors import DataError, UsageError
 
 
@@ -49,13 +50,13 @@ def test_separated_data_get_firths_estimate(x: list[float], y: list[float]) -> N
     found = logistic_regression(x, y).slope
     design, response = sm.add_constant(np.array(x)), np.array(y, dtype=float)
 
-    def penalised(beta: np.ndarray) -> float:
+    def penalized(beta: np.ndarray) -> float:
         p = 1 / (1 + np.exp(-design @ beta))
         information = design.T @ (design * (p * (1 - p))[:, None])
         likelihood = np.sum(response * np.log(p) + (1 - response) * np.log1p(-p))
         return -float(likelihood + 0.5 * np.linalg.slogdet(information)[1])
 
-    best = optimize.minimize(penalised, np.zeros(2), method="Nelder-Mead",
+    best = optimize.minimize(penalized, np.zeros(2), method="Nelder-Mead",
                              options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 10000})
     assert found.estimate == pytest.approx(best.x[1], rel=1e-4)
     assert found.note == SEPARATED
@@ -98,7 +99,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_random_intercepts_equal_statsmodels(table: Path) -> None:
-    found = from_table(table, fits=["mixed"]).tables["mixed"]
+    found = regressions_from_scores(table, fits=["mixed"]).tables["mixed"]
     row = found[(found["scheme"] == "iou") & (found["response"] == "saliency")
                 & (found["descriptor"] == "area_ratio")].iloc[0]
     own = _tidy().query("explainer == 'gradcam'").copy()
@@ -118,7 +119,7 @@ def test_random_intercepts_equal_statsmodels(table: Path) -> None:
 
 
 def test_logit_rows_are_those_of_hits(table: Path) -> None:
-    found = from_table(table, fits=["logit"]).tables["logit"]
+    found = regressions_from_scores(table, fits=["logit"]).tables["logit"]
     assert len(found) == 8
     assert set(found["response"]) == {"saliency", "expert"}
     own = _tidy().query("explainer == 'expert'")
@@ -135,11 +136,11 @@ def test_a_table_gives_what_its_frames_give(table: Path) -> None:
     scores = tidy.drop(columns=list(DESCRIPTORS)).assign(
         model="model", reader="reference", area_predicted=1.0, area_reference=1.0)
     shapes = tidy[["image", "finding", *DESCRIPTORS]].drop_duplicates().assign(reader="reference")
-    expected = regressions(scores, shapes).tables["estimates"]
-    found = from_table(table).tables["estimates"]
+    expected = regress(scores, shapes).tables["estimates"]
+    found = regressions_from_scores(table).tables["estimates"]
     numbers = ["estimate", "std_error", "p_adjusted", "n"]
     np.testing.assert_allclose(found[numbers], expected[numbers], rtol=1e-9)
-    one = from_table(table, findings=["f1"]).tables["estimates"]
+    one = regressions_from_scores(select_scores(_tidy(), {"finding": ["f1"]})).tables["estimates"]
     assert (one["n"] == 60).all()
 
 
@@ -161,13 +162,13 @@ def test_bad_tables_are_named(tmp_path: Path, change, words: str) -> None:
     path = tmp_path / "bad.csv"
     change(_tidy()).to_csv(path, index=False)
     with pytest.raises(DataError, match=words):
-        from_table(path)
+        regressions_from_scores(path)
 
 
 def test_columns_that_are_not_read_are_said(tmp_path: Path, caplog) -> None:
     path = tmp_path / "scores.csv"
     _tidy(8).rename(columns={"elongation": "Elongaton"}).assign(site="A").to_csv(path, index=False)
-    found = from_table(path).tables["estimates"]
+    found = regressions_from_scores(path).tables["estimates"]
     (said,) = [record.getMessage() for record in caplog.records]
     assert "Elongaton (for elongation?" in said
     assert said.endswith(", site")
@@ -177,11 +178,11 @@ def test_columns_that_are_not_read_are_said(tmp_path: Path, caplog) -> None:
 
 def test_options_of_tables(table: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file"):
-        from_table(tmp_path / "none.csv")
+        regressions_from_scores(tmp_path / "none.csv")
     with pytest.raises(UsageError, match="fit 'mixd'"):
-        from_table(table, fits=["mixd"])
+        regressions_from_scores(table, fits=["mixd"])
     with pytest.raises(UsageError, match="no finding 'f9'"):
-        from_table(table, findings=["f9"])
+        select_scores(_tidy(), {"finding": ["f9"]})
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -191,9 +192,9 @@ def test_a_handful_of_rows_is_no_crash(tmp_path: Path, n: int) -> None:
     tidy.to_csv(path, index=False)
     if n < 3:
         with pytest.raises(DataError, match="at least 3 are needed"):
-            from_table(path, fits=["mixed", "logit"])
+            regressions_from_scores(path, fits=["mixed", "logit"])
         return
-    result = from_table(path, fits=["mixed", "logit"])
+    result = regressions_from_scores(path, fits=["mixed", "logit"])
     for name in ("estimates", "mixed", "logit"):
         missing = result.tables[name]["estimate"].isna()
         assert (result.tables[name].loc[missing, "note"] != "").all()

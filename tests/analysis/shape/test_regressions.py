@@ -14,12 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltrust.analysis.inference.multiplicity import adjust
+from saltrust.analysis.options import Scoring
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
+from saltrust.analysis.scores.score_rows import select_scores
 from saltrust.analysis.shape.regressions import (
     DESCRIPTORS,
     EXTRA,
     IDENTIFY,
     RESPONSES,
+    regress,
     regressions,
     table2,
 )
@@ -27,6 +30,7 @@ from saltrust.errors import DataError, UsageError
 
 FINDINGS = ("Cardiomegaly", "Edema", "Lung Lesion")
 READER = "radiologists"
+PEER = Scoring(definition="peer")
 
 
 def study(images: int = 60, seed: int = 0, *, readers: tuple[str, ...] = ("expert1", "expert2"),
@@ -59,7 +63,7 @@ def study(images: int = 60, seed: int = 0, *, readers: tuple[str, ...] = ("exper
 
 
 def estimates(*arguments: Any, **options: Any) -> pd.DataFrame:
-    return regressions(*arguments, **options).tables["estimates"]
+    return regress(*arguments, **options).tables["estimates"]
 
 
 def pick(table: pd.DataFrame, **labels: str) -> pd.DataFrame:
@@ -150,7 +154,7 @@ def test_no_effect_is_found_where_there_is_none() -> None:
 
 def test_families_are_declared_and_bonferroni_is_times_four() -> None:
     scores, shapes = study(20)
-    result = regressions(scores, shapes)
+    result = regress(scores, shapes)
     table = result.tables["estimates"]
     np.testing.assert_allclose(table["p_adjusted"], np.minimum(4 * table["p_value"], 1))
     assert result.meta["multiplicity"]["factor"] == 4
@@ -166,11 +170,11 @@ def test_families_are_declared_and_bonferroni_is_times_four() -> None:
 
 def test_expert_is_the_mean_or_the_one_reader_named() -> None:
     scores, shapes = study(30)
-    both = regressions(scores, shapes)
-    one = regressions(scores, shapes, benchmark="expert2")
+    both = regress(scores, shapes)
+    one = regress(scores, shapes, benchmark="expert2")
     assert both.meta["expert"].endswith("expert1, expert2")
     assert one.meta["expert"] == "reader expert2"
-    alone = regressions(scores[scores["model"] != "expert1"], shapes)
+    alone = regress(scores[scores["model"] != "expert1"], shapes)
     pd.testing.assert_frame_equal(one.tables["estimates"], alone.tables["estimates"])
     assert not np.allclose(both.tables["estimates"]["estimate"],
                            one.tables["estimates"]["estimate"])
@@ -187,7 +191,7 @@ def test_a_row_one_reader_lacks_is_the_mean_of_the_others() -> None:
 
 def test_without_a_benchmark_reader_saliency_is_still_regressed() -> None:
     scores, shapes = study(30, readers=())
-    result = regressions(scores, shapes)
+    result = regress(scores, shapes)
     table = result.tables["estimates"]
     assert len(table) == 24
     people = table["response"] != "saliency"
@@ -220,7 +224,7 @@ def test_rows_left_out_are_counted() -> None:
     scores.loc[positive[2], "area_reference"] = np.nan
     gone = scores.loc[positive[3], ["image", "finding"]].tolist()
     shapes = shapes[~((shapes["image"] == gone[0]) & (shapes["finding"] == gone[1]))]
-    result = regressions(scores, shapes)
+    result = regress(scores, shapes)
     # Two schemes that differ: the two rows lack an overlap, not a hit.
     common = {"an empty reference mask": empty, "no reference annotation": 1, "no n_instances": 1}
     missing = {"no score of the map in this slice": 2}
@@ -237,16 +241,17 @@ def test_peer_slice_needs_both_masks_and_concerns_the_overlap_alone() -> None:
     scores.loc[positive[:5], ["iou", "area_predicted"]] = 0.0
     scores.loc[people[10:12], ["iou", "area_predicted"]] = 0.0
     default = estimates(scores, shapes, benchmark="expert1")
-    peer = regressions(scores, shapes, benchmark="expert1", definition="peer")
+    peer = regress(scores, shapes, benchmark="expert1", scoring=PEER)
     assert set(default["n"]) == {len(positive)}
     assert set(pick(peer.tables["estimates"], scheme="iou")["n"]) == {len(positive) - 7}
     assert set(pick(peer.tables["estimates"], scheme="hit")["n"]) == {len(positive)}
     assert peer.meta["slice"] == "both_nonempty"
-    again = estimates(scores, shapes, benchmark="expert1", definition="peer",
-                      iou_slice="positive")
+    again = estimates(scores, shapes, benchmark="expert1",
+                      scoring=Scoring(definition="peer", slice="positive"))
     pd.testing.assert_frame_equal(again, default)
-    pd.testing.assert_frame_equal(estimates(scores, shapes, benchmark="expert1",
-                                            iou_slice="all"), default)
+    everything = Scoring(slice="all")
+    pd.testing.assert_frame_equal(
+        estimates(scores, shapes, benchmark="expert1", scoring=everything), default)
 
 
 def test_a_constant_descriptor_keeps_its_rows_and_the_others() -> None:
@@ -277,7 +282,7 @@ def test_all_hits_have_a_slope_of_zero_and_no_test() -> None:
     scores, shapes = study(30)
     experts = (scores["explainer"] == "expert") & scores["hit"].notna()
     scores.loc[experts, "hit"] = 1.0
-    result = regressions(scores, shapes)
+    result = regress(scores, shapes)
     hits = pick(result.tables["estimates"], scheme="hit")
     flat = pick(hits, response="expert")
     assert (flat["estimate"] == 0).all()
@@ -296,7 +301,7 @@ def test_too_few_rows_say_so(n: int) -> None:
     few = scores[keys.isin(kept) | (scores["area_reference"] == 0).to_numpy()]
     with pytest.raises(DataError, match=r"none of the 24 regressions can be computed: .*"
                                         "at least 3 are needed.*left out with an empty reference"):
-        regressions(few, shapes)
+        regress(few, shapes)
 
 
 def test_three_rows_are_enough() -> None:
@@ -304,7 +309,7 @@ def test_three_rows_are_enough() -> None:
     positive = scores[(scores["explainer"] == "gradcam") & (scores["area_reference"] > 0)]
     keys = scores.set_index(["image", "finding"]).index
     few = scores[keys.isin(positive.iloc[:3].set_index(["image", "finding"]).index)]
-    result = regressions(few, shapes)
+    result = regress(few, shapes)
     assert set(result.tables["estimates"]["n"]) == {3}
     strict(result)
 
@@ -312,7 +317,7 @@ def test_three_rows_are_enough() -> None:
 def test_one_map_with_rows_is_enough_for_a_result() -> None:
     scores, shapes = study(20, explainers=("grad", "gradcam"))
     scores.loc[scores["explainer"] == "grad", ["iou", "hit"]] = np.nan
-    result = regressions(scores, shapes)
+    result = regress(scores, shapes)
     table = result.tables["estimates"]
     assert pick(table, explainer="grad")["estimate"].isna().all()
     assert pick(table, explainer="gradcam")["estimate"].notna().all()
@@ -332,19 +337,19 @@ def test_rows_are_joined_by_label_not_by_position() -> None:
 
 def test_images_without_a_patient_are_their_own_cluster() -> None:
     scores, shapes = study(30)
-    by_patient = regressions(scores, shapes).tables["robust"]
-    by_image = regressions(scores.drop(columns="patient"), shapes).tables["robust"]
+    by_patient = regress(scores, shapes).tables["robust"]
+    by_image = regress(scores.drop(columns="patient"), shapes).tables["robust"]
     assert set(by_patient["clusters"]) == {15}
     positive = scores[(scores["explainer"] == "gradcam") & (scores["area_reference"] > 0)]
     assert set(by_image["clusters"]) == {len(positive["image"].unique())}
     pd.testing.assert_frame_equal(
-        by_image, regressions(scores.assign(patient=None), shapes).tables["robust"])
+        by_image, regress(scores.assign(patient=None), shapes).tables["robust"])
     assert not np.allclose(by_patient["std_error"], by_image["std_error"])
 
 
 def test_robust_table_has_the_same_slopes_with_clustered_errors() -> None:
     scores, shapes = study(40, seed=2)
-    result = regressions(scores, shapes)
+    result = regress(scores, shapes)
     table, robust = result.tables["estimates"], result.tables["robust"]
     assert list(robust.columns) == [*IDENTIFY, *ESTIMATE_COLUMNS, "clusters"]
     pd.testing.assert_frame_equal(robust[[*IDENTIFY, "estimate", "n", "family"]],
@@ -354,7 +359,7 @@ def test_robust_table_has_the_same_slopes_with_clustered_errors() -> None:
     assert (robust["df"] < table["df"]).all()
     # One row per cluster: the error is HC2.
     single = scores[scores["finding"] == "Edema"].assign(patient=None)
-    row = pick(regressions(single, shapes).tables["robust"], scheme="iou", response="saliency",
+    row = pick(regress(single, shapes).tables["robust"], scheme="iou", response="saliency",
                descriptor="area_ratio").iloc[0]
     data = single[single["explainer"] == "gradcam"].merge(shapes, on=["image", "finding"])
     data = data.dropna(subset=["iou"])
@@ -365,7 +370,7 @@ def test_robust_table_has_the_same_slopes_with_clustered_errors() -> None:
 
 def test_one_patient_has_no_clustered_error() -> None:
     scores, shapes = study(20)
-    result = regressions(scores.assign(patient="p"), shapes)
+    result = regress(scores.assign(patient="p"), shapes)
     robust = result.tables["robust"]
     assert robust["estimate"].notna().all()
     assert robust["std_error"].isna().all()
@@ -375,16 +380,19 @@ def test_one_patient_has_no_clustered_error() -> None:
 
 def test_selecting_explainers_and_models() -> None:
     scores, shapes = study(20, explainers=("grad", "gradcam"))
-    only = estimates(scores, shapes, explainers=["gradcam"], models=["m"])
+    chosen = select_scores(scores, {"explainer": ["gradcam"], "model": ["m"]})
+    only = estimates(chosen, shapes)
     assert set(only["explainer"]) == {"gradcam"}
+    # People stay whatever maps are chosen.
+    assert only.loc[only["response"] == "expert", "estimate"].notna().all()
     with pytest.raises(UsageError, match="no explainer 'gradcm'; did you mean 'gradcam'"):
-        regressions(scores, shapes, explainers=["gradcm"])
+        select_scores(scores, {"explainer": ["gradcm"]})
     with pytest.raises(UsageError, match="no model 'x'"):
-        regressions(scores, shapes, models=["x"])
+        select_scores(scores, {"model": ["x"]})
     with pytest.raises(UsageError, match="no benchmark reader 'expert3'; did you mean"):
-        regressions(scores, shapes, benchmark="expert3")
+        regress(scores, shapes, benchmark="expert3")
     with pytest.raises(UsageError, match="hold none at all"):
-        regressions(scores[scores["explainer"] != "expert"], shapes, benchmark="expert1")
+        regress(scores[scores["explainer"] != "expert"], shapes, benchmark="expert1")
 
 
 def test_several_reference_readers_are_not_pooled(caplog: pytest.LogCaptureFixture) -> None:
@@ -396,35 +404,39 @@ def test_several_reference_readers_are_not_pooled(caplog: pytest.LogCaptureFixtu
         first = estimates(both, shapes_of_both)
     assert "2 reference readers" in caplog.text
     pd.testing.assert_frame_equal(first, estimates(scores, shapes))
-    other = regressions(both, shapes_of_both, reader="other")
+    other = regress(both[both["reader"] == "other"], shapes_of_both)
     assert other.meta["reference_readers"] == ["other"]
-    with pytest.raises(UsageError, match="no reference reader 'othr'; did you mean 'other'"):
-        regressions(both, shapes_of_both, reader="othr")
+    pd.testing.assert_frame_equal(
+        other.tables["estimates"], estimates(second, shapes.assign(reader="other")))
 
 
 def test_wrong_tables_and_options() -> None:
     scores, shapes = study(6)
     with pytest.raises(DataError, match="scores have no column 'iou'"):
-        regressions(scores.drop(columns="iou"), shapes)
+        regress(scores.drop(columns="iou"), shapes)
     with pytest.raises(DataError, match="descriptors have no column 'elongation'"):
-        regressions(scores, shapes.drop(columns="elongation"))
+        regress(scores, shapes.drop(columns="elongation"))
     with pytest.raises(DataError, match="scores have more than one row for image 'image0'"):
-        regressions(pd.concat([scores, scores.iloc[:1]]), shapes)
+        regress(pd.concat([scores, scores.iloc[:1]]), shapes)
     with pytest.raises(DataError, match="'hit' of the scores must hold numbers"):
-        regressions(scores.assign(hit="yes"), shapes)
+        regress(scores.assign(hit="yes"), shapes)
     with pytest.raises(DataError, match="hold no saliency map"):
-        regressions(scores[scores["explainer"] == "expert"], shapes)
+        regress(scores[scores["explainer"] == "expert"], shapes)
     with pytest.raises(DataError, match="reference reader"):
-        regressions(scores.assign(reader=None), shapes)
-    for options in ({"definition": "pear"}, {"iou_slice": "negative"}, {"adjustment": "tukey"},
-                    {"family": "none"}, {"confidence_level": 1.0}):
+        regress(scores.assign(reader=None), shapes)
+    for options in ({"adjustment": "tukey"}, {"family": "none"}, {"confidence_level": 1.0}):
         with pytest.raises(UsageError):
-            regressions(scores, shapes, **options)
+            regress(scores, shapes, **options)
+    for wrong in ({"definition": "pear"}, {"slice": "negative"}):
+        with pytest.raises(UsageError):
+            Scoring(**wrong)
+    with pytest.raises(UsageError, match=r"saltrust\.regressions_from_scores"):
+        regressions(scores)  # type: ignore[arg-type]
 
 
 def test_table2_reads_like_the_paper() -> None:
     scores, shapes = study(60)
-    result = regressions(scores, shapes)
+    result = regress(scores, shapes)
     table = table2(result)
     assert table.columns.tolist() == ["scheme", "characteristic", "n", "saliency", "expert",
                                       "difference (expert - saliency)"]
@@ -437,14 +449,14 @@ def test_table2_reads_like_the_paper() -> None:
     said = f"{row.estimate:.3f} ({row.conf_low:.3f}, {row.conf_high:.3f}) ***"
     assert table.loc[1, "saliency"] == said
     without, shapes = study(60, readers=(), explainers=("grad", "gradcam"))
-    several = table2(regressions(without, shapes))
+    several = table2(regress(without, shapes))
     assert several["explainer"].tolist() == ["grad"] * 8 + ["gradcam"] * 8
     assert set(several["expert"]) == {"n/a (no benchmark reader)"}
 
 
 def test_stars_follow_the_adjusted_p_value() -> None:
     scores, shapes = study(60)
-    result = regressions(scores, shapes)
+    result = regress(scores, shapes)
     table = result.tables["estimates"]
     for p_adjusted, mark in ((0.02, "*"), (0.002, "**"), (0.0002, "***"), (0.06, "")):
         changed = Result(result.meta, {"estimates": table.assign(p_adjusted=p_adjusted)})
