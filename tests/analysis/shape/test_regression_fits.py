@@ -29,17 +29,17 @@ def _data(seed: int, n: int = 120) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(3))
 def test_logit_equals_statsmodels(seed: int) -> None:
     x, y, clusters = _data(seed)
-    found = logistic_regression(x, y, clusters=clusters)
+    fitted = logistic_regression(x, y, clusters=clusters)
     design = sm.add_constant(x)
     expected = sm.Logit(y, design).fit(disp=0)
     robust = sm.Logit(y, design).fit(disp=0, cov_type="cluster", cov_kwds={"groups": clusters})
-    assert found.slope.estimate == pytest.approx(expected.params[1], rel=1e-6)
-    assert found.slope.std_error == pytest.approx(expected.bse[1], rel=1e-6)
-    assert found.slope.p_value == pytest.approx(expected.pvalues[1], rel=1e-5)
-    assert (found.slope.conf_low, found.slope.conf_high) == pytest.approx(
+    assert fitted.slope.estimate == pytest.approx(expected.params[1], rel=1e-6)
+    assert fitted.slope.std_error == pytest.approx(expected.bse[1], rel=1e-6)
+    assert fitted.slope.p_value == pytest.approx(expected.pvalues[1], rel=1e-5)
+    assert (fitted.slope.conf_low, fitted.slope.conf_high) == pytest.approx(
         expected.conf_int()[1], rel=1e-6)
-    assert found.clustered_error == pytest.approx(robust.bse[1], rel=1e-5)
-    assert found.slope.note == ""
+    assert fitted.clustered_error == pytest.approx(robust.bse[1], rel=1e-5)
+    assert fitted.slope.note == ""
 
 
 @pytest.mark.parametrize(("x", "y"), [
@@ -47,7 +47,7 @@ def test_logit_equals_statsmodels(seed: int) -> None:
     ([0.0, 0.1, 0.5, 0.5, 0.8, 1.0], [1, 1, 1, 0, 0, 0]),
 ])
 def test_separated_data_get_firths_estimate(x: list[float], y: list[float]) -> None:
-    found = logistic_regression(x, y).slope
+    fitted = logistic_regression(x, y).slope
     design, response = sm.add_constant(np.array(x)), np.array(y, dtype=float)
 
     def penalized(beta: np.ndarray) -> float:
@@ -58,17 +58,17 @@ def test_separated_data_get_firths_estimate(x: list[float], y: list[float]) -> N
 
     best = optimize.minimize(penalized, np.zeros(2), method="Nelder-Mead",
                              options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 10000})
-    assert found.estimate == pytest.approx(best.x[1], rel=1e-4)
-    assert found.note == SEPARATED
-    assert math.isfinite(found.std_error)
+    assert fitted.estimate == pytest.approx(best.x[1], rel=1e-4)
+    assert fitted.note == SEPARATED
+    assert math.isfinite(fitted.std_error)
 
 
 def test_logit_that_cannot_be_had_says_why() -> None:
     for x, y, word in (([1, 2], [0, 1], "2 rows"), ([1, 1, 1], [0, 1, 0], "constant"),
                        ([1, 2, 3], [1, 1, 1], "all hits"), ([1, 2, 3], [0, 0, 0], "all misses")):
-        found = logistic_regression(x, y).slope
-        assert math.isnan(found.estimate)
-        assert word in found.note
+        slopes = logistic_regression(x, y).slope
+        assert math.isnan(slopes.estimate)
+        assert word in slopes.note
     with pytest.raises(DataError, match="0 or 1"):
         logistic_regression([1, 2, 3], [0, 0.5, 1])
 
@@ -99,33 +99,33 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_random_intercepts_equal_statsmodels(table: Path) -> None:
-    found = regressions_from_scores(table, fits=["mixed"]).tables["mixed"]
-    row = found[(found["scheme"] == "iou") & (found["response"] == "saliency")
-                & (found["descriptor"] == "area_ratio")].iloc[0]
-    own = _tidy().query("explainer == 'gradcam'").copy()
-    low, high = own["area_ratio"].min(), own["area_ratio"].max()
-    own["x"] = (own["area_ratio"] - low) / (high - low)
+    slopes = regressions_from_scores(table, fits=["mixed"]).tables["mixed"]
+    row = slopes[(slopes["scheme"] == "iou") & (slopes["response"] == "saliency")
+                 & (slopes["descriptor"] == "area_ratio")].iloc[0]
+    rows = _tidy().query("explainer == 'gradcam'").copy()
+    low, high = rows["area_ratio"].min(), rows["area_ratio"].max()
+    rows["x"] = (rows["area_ratio"] - low) / (high - low)
     # In percent, since statsmodels warns of any variance below 0.01.
-    own["percent"] = 100 * own["iou"]
-    expected = smf.mixedlm("percent ~ x", own, groups=np.ones(len(own)), re_formula="0",
+    rows["percent"] = 100 * rows["iou"]
+    expected = smf.mixedlm("percent ~ x", rows, groups=np.ones(len(rows)), re_formula="0",
                            vc_formula={"image": "0 + C(image)", "finding": "0 + C(finding)"}
                            ).fit(reml=True)
     assert row["estimate"] == pytest.approx(expected.params["x"] / 100, rel=1e-3)
     assert row["std_error"] == pytest.approx(expected.bse["x"] / 100, rel=1e-2)
     assert row["sd_image"] ** 2 == pytest.approx(
         expected.vcomp[list(expected.model.exog_vc.names).index("image")] / 1e4, rel=0.02)
-    assert len(found) == 24
-    assert (found["p_adjusted"] >= found["p_value"]).all()
+    assert len(slopes) == 24
+    assert (slopes["p_adjusted"] >= slopes["p_value"]).all()
 
 
 def test_logit_rows_are_those_of_hits(table: Path) -> None:
-    found = regressions_from_scores(table, fits=["logit"]).tables["logit"]
-    assert len(found) == 8
-    assert set(found["response"]) == {"saliency", "expert"}
-    own = _tidy().query("explainer == 'expert'")
-    row = found[(found["response"] == "expert") & (found["descriptor"] == "elongation")].iloc[0]
-    x = own["elongation"].to_numpy()
-    expected = sm.Logit(own["hit"].to_numpy(), sm.add_constant((x - x.min()) / np.ptp(x))
+    slopes = regressions_from_scores(table, fits=["logit"]).tables["logit"]
+    assert len(slopes) == 8
+    assert set(slopes["response"]) == {"saliency", "expert"}
+    rows = _tidy().query("explainer == 'expert'")
+    row = slopes[(slopes["response"] == "expert") & (slopes["descriptor"] == "elongation")].iloc[0]
+    x = rows["elongation"].to_numpy()
+    expected = sm.Logit(rows["hit"].to_numpy(), sm.add_constant((x - x.min()) / np.ptp(x))
                         ).fit(disp=0)
     assert row["estimate"] == pytest.approx(expected.params[1], rel=1e-6)
     assert row["odds_ratio"] == pytest.approx(np.exp(expected.params[1]), rel=1e-6)
@@ -137,9 +137,9 @@ def test_a_table_gives_what_its_frames_give(table: Path) -> None:
         model="model", reader="reference", area_predicted=1.0, area_reference=1.0)
     shapes = tidy[["image", "finding", *DESCRIPTORS]].drop_duplicates().assign(reader="reference")
     expected = regress(scores, shapes).tables["estimates"]
-    found = regressions_from_scores(table).tables["estimates"]
+    estimates = regressions_from_scores(table).tables["estimates"]
     numbers = ["estimate", "std_error", "p_adjusted", "n"]
-    np.testing.assert_allclose(found[numbers], expected[numbers], rtol=1e-9)
+    np.testing.assert_allclose(estimates[numbers], expected[numbers], rtol=1e-9)
     one = regressions_from_scores(select_scores(_tidy(), {"finding": ["f1"]})).tables["estimates"]
     assert (one["n"] == 60).all()
 
@@ -168,12 +168,12 @@ def test_bad_tables_are_named(tmp_path: Path, change, words: str) -> None:
 def test_columns_that_are_not_read_are_said(tmp_path: Path, caplog) -> None:
     path = tmp_path / "scores.csv"
     _tidy(8).rename(columns={"elongation": "Elongaton"}).assign(site="A").to_csv(path, index=False)
-    found = regressions_from_scores(path).tables["estimates"]
-    (said,) = [record.getMessage() for record in caplog.records]
-    assert "Elongaton (for elongation?" in said
-    assert said.endswith(", site")
-    own = found[found["descriptor"] == "elongation"]
-    assert (own["note"] == "no row has elongation").all()
+    estimates = regressions_from_scores(path).tables["estimates"]
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "Elongaton (for elongation?" in warning
+    assert warning.endswith(", site")
+    elongation = estimates[estimates["descriptor"] == "elongation"]
+    assert (elongation["note"] == "no row has elongation").all()
 
 
 def test_options_of_tables(table: Path, tmp_path: Path) -> None:

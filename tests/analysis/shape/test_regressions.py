@@ -42,13 +42,13 @@ def study(images: int = 60, seed: int = 0, *, readers: tuple[str, ...] = ("exper
     shapes: list[dict[str, Any]] = []
     for i in range(images):
         for finding in FINDINGS:
-            there = generator.random() < positive
-            area = float(generator.uniform(0.01, 0.5)) if there else 0.0
+            present = generator.random() < positive
+            area = float(generator.uniform(0.01, 0.5)) if present else 0.0
             name = {"image": f"image{i}", "finding": finding, "reader": READER}
-            shapes.append({**name, "n_instances": int(generator.integers(1, 4)) if there else 0,
+            shapes.append({**name, "n_instances": int(generator.integers(1, 4)) if present else 0,
                            "area_ratio": area,
-                           "elongation": generator.uniform(1, 6) if there else np.nan,
-                           "irrectangularity": generator.uniform(0, 0.8) if there else np.nan})
+                           "elongation": generator.uniform(1, 6) if present else np.nan,
+                           "irrectangularity": generator.uniform(0, 0.8) if present else np.nan})
             common = {**name, "patient": f"patient{i // 2}", "area_reference": area * 1e4,
                       "area_predicted": 100.0}
             people = [("expert", reader, 0.5, 0.1) for reader in readers]
@@ -57,8 +57,8 @@ def study(images: int = 60, seed: int = 0, *, readers: tuple[str, ...] = ("exper
                 noise = generator.normal(0, 0.05)
                 iou = float(np.clip(base + slope * area + noise, 0, 1))
                 scores.append({**common, "explainer": explainer, "model": model,
-                               "iou": iou if there else np.nan,
-                               "hit": float(generator.random() < iou) if there else np.nan})
+                               "iou": iou if present else np.nan,
+                               "hit": float(generator.random() < iou) if present else np.nan})
     return pd.DataFrame(scores), pd.DataFrame(shapes)
 
 
@@ -145,11 +145,11 @@ def test_recovers_the_effects_built_in() -> None:
 
 
 def test_no_effect_is_found_where_there_is_none() -> None:
-    found = []
+    significant = []
     for seed in range(60):
         table = pick(estimates(*study(15, seed=seed)), scheme="iou", response="saliency")
-        found += (pick(table, descriptor="elongation")["p_value"] < 0.05).tolist()
-    assert sum(found) <= 9
+        significant += (pick(table, descriptor="elongation")["p_value"] < 0.05).tolist()
+    assert sum(significant) <= 9
 
 
 def test_families_are_declared_and_bonferroni_is_times_four() -> None:
@@ -446,8 +446,8 @@ def test_table2_reads_like_the_paper() -> None:
     row = pick(result.tables["estimates"], scheme="iou", response="saliency",
                descriptor="area_ratio").iloc[0]
     assert row.p_adjusted < 0.001
-    said = f"{row.estimate:.3f} ({row.conf_low:.3f}, {row.conf_high:.3f}) ***"
-    assert table.loc[1, "saliency"] == said
+    shown = f"{row.estimate:.3f} ({row.conf_low:.3f}, {row.conf_high:.3f}) ***"
+    assert table.loc[1, "saliency"] == shown
     without, shapes = study(60, readers=(), explainers=("grad", "gradcam"))
     several = table2(regress(without, shapes))
     assert several["explainer"].tolist() == ["grad"] * 8 + ["gradcam"] * 8
