@@ -39,7 +39,7 @@ def study(images: int = 60, seed: int = 0, *, slope: float = 0.5, positive: floa
     predicted: list[dict[str, Any]] = []
     for i in range(images):
         for finding, (level, overlap) in FINDINGS.items():
-            there = generator.random() < positive
+            present = generator.random() < positive
             for model in models:
                 name = {"image": f"image{i}", "finding": finding, "model": model}
                 p = level + generator.uniform(-0.15, 0.15)
@@ -47,9 +47,9 @@ def study(images: int = 60, seed: int = 0, *, slope: float = 0.5, positive: floa
                 iou = overlap + slope * (p - level) + generator.normal(0, 0.03)
                 scores.append({
                     **name, "patient": f"patient{i // 2}", "explainer": "gradcam",
-                    "reader": "radiologists", "iou": max(iou, 0.0) if there else np.nan,
-                    "hit": float(generator.random() < iou) if there else np.nan,
-                    "area_predicted": 50.0, "area_reference": 100.0 if there else 0.0})
+                    "reader": "radiologists", "iou": max(iou, 0.0) if present else np.nan,
+                    "hit": float(generator.random() < iou) if present else np.nan,
+                    "area_predicted": 50.0, "area_reference": 100.0 if present else 0.0})
     return pd.DataFrame(scores), pd.DataFrame(predicted)
 
 
@@ -167,8 +167,8 @@ def test_bootstrap_resamples_patients_and_is_seeded() -> None:
     pd.testing.assert_frame_equal(first.tables["estimates"], again.tables["estimates"])
     assert (first.meta["resamples"], first.meta["seed"]) == (200, 1)
     rho = first.tables["estimates"]["term"] == "spearman"
-    one_low, other_low = (found.tables["estimates"].loc[rho, "conf_low"].to_numpy()
-                          for found in (first, other))
+    one_low, other_low = (result.tables["estimates"].loc[rho, "conf_low"].to_numpy()
+                          for result in (first, other))
     assert not np.allclose(one_low, other_low)
     np.testing.assert_allclose(one_low, other_low, atol=0.2)
 

@@ -32,29 +32,29 @@ def _table(iou: list[float], probability: list[float], hit: list[float] | None =
         "cluster": range(n)})
 
 
-def _cell(found: pd.DataFrame, scheme: str, stratum: str, finding: str = "Edema"
+def _cell(strata: pd.DataFrame, scheme: str, stratum: str, finding: str = "Edema"
           ) -> dict[str, object]:
-    (row,) = found[(found["scheme"] == scheme) & (found["stratum"] == stratum)
-                   & (found["finding"] == finding)].to_dict("records")
+    (row,) = strata[(strata["scheme"] == scheme) & (strata["stratum"] == stratum)
+                   & (strata["finding"] == finding)].to_dict("records")
     return row
 
 
 def test_strata_have_the_means_of_their_rows() -> None:
     table = _table([0.1, 0.2, 0.3, 0.5, 0.9], [0.1, 0.5, 0.6, 0.8, 1.0], [0, 0, 1, 1, 1])
-    found = confidence_strata(table, HALF, resamples=200)
-    called, missed = (_cell(found, "iou", name) for name in (TRUE_POSITIVE, FALSE_NEGATIVE))
+    strata = confidence_strata(table, HALF, resamples=200)
+    called, missed = (_cell(strata, "iou", name) for name in (TRUE_POSITIVE, FALSE_NEGATIVE))
     # A probability equal to the operating point does not exceed it.
     assert (called["n"], missed["n"]) == (3, 2)
     assert called["estimate"] == pytest.approx(np.mean([0.3, 0.5, 0.9]))
     assert missed["estimate"] == pytest.approx(0.15)
     assert called["probability"] == pytest.approx(0.8)
-    assert _cell(found, "iou", CONTRAST)["estimate"] == pytest.approx(17 / 30 - 0.15)
-    bins = {name: _cell(found, "iou", name)["n"] for name in found["stratum"].unique()
+    assert _cell(strata, "iou", CONTRAST)["estimate"] == pytest.approx(17 / 30 - 0.15)
+    bins = {name: _cell(strata, "iou", name)["n"] for name in strata["stratum"].unique()
             if name.startswith("[")}
     assert bins == {"[0, 0.2)": 1, "[0.2, 0.4)": 0, "[0.4, 0.6)": 1, "[0.6, 0.8)": 1,
                     "[0.8, 1]": 2}
-    assert _cell(found, "iou", "[0.2, 0.4)")["note"] == "no rows"
-    hits = _cell(found, "hit", TRUE_POSITIVE)
+    assert _cell(strata, "iou", "[0.2, 0.4)")["note"] == "no rows"
+    hits = _cell(strata, "hit", TRUE_POSITIVE)
     assert hits["estimate"] == 1
     assert "Wilson" in str(hits["note"])
 
@@ -77,11 +77,11 @@ def test_findings_are_a_family_and_the_pooled_row_another() -> None:
     generator = np.random.default_rng(1)
     parts = [_table(generator.uniform(size=40).tolist(), generator.uniform(size=40).tolist(),
                     finding=name) for name in ("Edema", "Mass", "Nodule")]
-    found = confidence_strata(pd.concat(parts), HALF, resamples=400)
-    tested = found[(found["stratum"] == CONTRAST) & (found["scheme"] == "iou")]
-    own, pooled = tested[tested["finding"] != ALL], tested[tested["finding"] == ALL]
-    assert own["p_adjusted"].tolist() == np.minimum(3 * own["p_value"], 1).tolist()
-    assert (own["family"] == "grad, net, iou (3 tests)").all()
+    strata = confidence_strata(pd.concat(parts), HALF, resamples=400)
+    tested = strata[(strata["stratum"] == CONTRAST) & (strata["scheme"] == "iou")]
+    of_findings, pooled = tested[tested["finding"] != ALL], tested[tested["finding"] == ALL]
+    assert of_findings["p_adjusted"].tolist() == np.minimum(3 * of_findings["p_value"], 1).tolist()
+    assert (of_findings["family"] == "grad, net, iou (3 tests)").all()
     assert pooled["p_adjusted"].tolist() == pooled["p_value"].tolist()
     assert pooled["n"].item() == 120
 
@@ -90,10 +90,10 @@ def test_operating_points_by_finding() -> None:
     table = pd.concat([_table([0.1, 0.2], [0.3, 0.7]), _table([0.1, 0.2], [0.3, 0.7],
                                                               finding="Mass")])
     point = Choice(table={("Edema", "", ""): 0.2, ("Mass", "", ""): 0.8})
-    found = confidence_strata(table, point, resamples=50)
-    assert _cell(found, "iou", TRUE_POSITIVE)["n"] == 2
-    assert _cell(found, "iou", TRUE_POSITIVE, "Mass")["n"] == 0
-    contrast = _cell(found, "iou", CONTRAST)
+    strata = confidence_strata(table, point, resamples=50)
+    assert _cell(strata, "iou", TRUE_POSITIVE)["n"] == 2
+    assert _cell(strata, "iou", TRUE_POSITIVE, "Mass")["n"] == 0
+    contrast = _cell(strata, "iou", CONTRAST)
     assert np.isnan(contrast["estimate"])
     assert contrast["note"] == ("2 true positives and 0 false negatives: at least 2 of each are "
                                 "needed")
@@ -102,9 +102,9 @@ def test_operating_points_by_finding() -> None:
 def test_negatives_and_unknown_probabilities_are_left_out() -> None:
     table = pd.concat([_table([0.5, 0.6], [0.9, float("nan")]),
                        _table([float("nan")], [0.9], finding="Mass", area_reference=0.0)])
-    found = confidence_strata(table, HALF, resamples=50)
-    assert _cell(found, "iou", TRUE_POSITIVE, ALL)["n"] == 1
-    assert _cell(found, "iou", TRUE_POSITIVE, "Mass")["note"] == "no rows"
+    strata = confidence_strata(table, HALF, resamples=50)
+    assert _cell(strata, "iou", TRUE_POSITIVE, ALL)["n"] == 1
+    assert _cell(strata, "iou", TRUE_POSITIVE, "Mass")["note"] == "no rows"
 
 
 def test_the_analysis_has_the_table_and_names_a_bad_operating_point() -> None:

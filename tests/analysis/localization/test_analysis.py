@@ -519,7 +519,7 @@ def test_curves_are_the_same_a_few_at_a_time(study: xr.DataTree,
     pd.testing.assert_frame_equal(curves, expected, check_exact=True)
 
 
-def test_scores_of_one_study_are_summarised_once_per_map(study: xr.DataTree) -> None:
+def test_scores_of_one_study_are_summarized_once_per_map(study: xr.DataTree) -> None:
     result = localization(study, resampling=FEW)
     assert list(result.tables) == [
         "summary", "expert", "decrease", "decrease_change", "scores", "overlap", "decrease_shared",
