@@ -48,10 +48,10 @@ def test_a_study_with_gaze_is_scored_against_it(run, looked_at: Path, tmp_path: 
     result = run("--quiet", "analyze", "gaze", looked_at, "--split", "test", "--map", "positive",
                  "--resamples", 100, "--format", "json", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
-    assert found["meta"]["map"] == "positive"
+    content = json.loads(result.stdout)
+    assert content["meta"]["map"] == "positive"
     summary = {(row["finding"], row["explainer"], row["term"]): row
-               for row in found["tables"]["summary"]}
+               for row in content["tables"]["summary"]}
     for explainer in ("gradcam", "grad", "centre-prior", "average-gaze"):
         row = summary["all", explainer, "nss"]
         assert row["n"] == summary["all", "gradcam", "kl"]["n"] > 3
@@ -60,7 +60,7 @@ def test_a_study_with_gaze_is_scored_against_it(run, looked_at: Path, tmp_path: 
     with (tmp_path / "out" / "gaze_comparisons.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["compared"] for row in rows} == {"explainers"}
-    assert json.loads((tmp_path / "out" / "gaze.json").read_text()) == found
+    assert json.loads((tmp_path / "out" / "gaze.json").read_text()) == content
     for name in ("gaze_agreement", "gaze_examples"):
         for suffix in ("png", "svg"):
             assert (tmp_path / "out" / f"{name}.{suffix}").stat().st_size > 5000

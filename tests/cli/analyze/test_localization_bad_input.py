@@ -77,9 +77,9 @@ def tables(result: Any) -> dict[str, Any]:
     return json.loads(result.stdout, parse_constant=pytest.fail)
 
 
-def check_notes(found: dict[str, Any]) -> None:
+def check_notes(content: dict[str, Any]) -> None:
     """What has no estimate, or an estimate without an interval, says why."""
-    for name, rows in found["tables"].items():
+    for name, rows in content["tables"].items():
         for row in rows:
             if "note" in row and "estimate" in row and row["term"] not in ("ece", "auc"):
                 assert row["n"] is not None
@@ -119,11 +119,11 @@ def test_a_finding_without_a_positive_keeps_its_rows(run, tmp_path: Path) -> Non
     empty = np.zeros(SIZE, dtype=bool)
     cubes = write(tmp_path / "s.zarr", 12,
                   drawn=lambda k, finding: empty if finding else blob(k, finding))
-    found = tables(run("-q", "analyze", "localization", cubes, "--format", "json",
+    content = tables(run("-q", "analyze", "localization", cubes, "--format", "json",
                        "--resamples", "50"))
-    check_notes(found)
-    own = [row for row in found["tables"]["summary"] if row["finding"] == "Mass"]
-    assert {row["n"] for row in own} == {0}
+    check_notes(content)
+    of_mass = [row for row in content["tables"]["summary"] if row["finding"] == "Mass"]
+    assert {row["n"] for row in of_mass} == {0}
     related = tables(run("-q", "analyze", "confidence", cubes, "--format", "json"))
     check_notes(related)
     assert related["meta"]["exclusions"] == {"an empty reference mask": 12}
@@ -136,12 +136,12 @@ def test_a_finding_without_a_positive_keeps_its_rows(run, tmp_path: Path) -> Non
 
 def test_a_reader_missing_for_some_images_is_counted(run, tmp_path: Path) -> None:
     cubes = write(tmp_path / "s.zarr", 12, expert=lambda k, finding: k >= 4)
-    found = tables(run("-q", "analyze", "localization", cubes, "--format", "json",
+    content = tables(run("-q", "analyze", "localization", cubes, "--format", "json",
                        "--resamples", "50"))
-    rows = {row["explainer"]: row["n"] for row in found["tables"]["summary"]
+    rows = {row["explainer"]: row["n"] for row in content["tables"]["summary"]
             if row["finding"] == "Edema" and row["metric"] == "iou"}
     assert rows == {"grad": 12, "expert": 8}
-    (fall,) = [row for row in found["tables"]["decrease"]
+    (fall,) = [row for row in content["tables"]["decrease"]
                if row["finding"] == "Edema" and row["metric"] == "iou"]
     assert fall["n"] == 8
     fitted = tables(run("-q", "analyze", "regressions", cubes, "--format", "json"))
@@ -151,10 +151,10 @@ def test_a_reader_missing_for_some_images_is_counted(run, tmp_path: Path) -> Non
 
 def test_images_without_a_reference_are_counted_and_no_negatives(run, tmp_path: Path) -> None:
     cubes = write(tmp_path / "s.zarr", 12, reference=lambda k, finding: k >= 3)
-    found = tables(run("-q", "analyze", "localization", cubes, "--format", "json",
+    content = tables(run("-q", "analyze", "localization", cubes, "--format", "json",
                        "--resamples", "50"))
-    assert found["meta"]["exclusions"] == {"positive label but not annotated": 6}
-    rows = [row for row in found["tables"]["scores"]
+    assert content["meta"]["exclusions"] == {"positive label but not annotated": 6}
+    rows = [row for row in content["tables"]["scores"]
             if row["image"] == "i0" and row["explainer"] == "grad"]
     assert {(row["iou"], row["hit"], row["area_reference"]) for row in rows} == {
         (None, None, None)}

@@ -14,16 +14,16 @@ def test_tuned_on_one_split_applied_to_another(run, cubes: Path, tmp_path: Path)
     result = run("-q", "analyze", "thresholds", cubes, "--split", "test", "--save", tuned,
                  "--grid", "0.25,0.5", "--format", "json")
     assert result.exit_code == 0, result.stderr
-    found = {(row["finding"], row["explainer"]): row
-             for row in json.loads(result.stdout)["tables"]["thresholds"]}
+    searched = {(row["finding"], row["explainer"]): row
+                for row in json.loads(result.stdout)["tables"]["thresholds"]}
     with tuned.open() as lines:
         saved = list(csv.DictReader(lines))
-    assert len(saved) == len(found)
+    assert len(saved) == len(searched)
     assert {row["threshold"] for row in saved} <= {"0.25", "0.5", ""}
     again = run("-q", "analyze", "thresholds", cubes, "--save", tuned)
     assert again.exit_code == 2
     assert "--overwrite" in again.stderr
-    usable = [name for (name, _), row in found.items()
+    usable = [name for (name, _), row in searched.items()
               if row["threshold"] is not None and row["cutoff"] is not None]
     applied = run("-q", "analyze", "localization", cubes, "--threshold", tuned, "--cutoff",
                   tuned, "--finding", usable[0], "--resamples", "20", "--format", "json")
@@ -32,7 +32,7 @@ def test_tuned_on_one_split_applied_to_another(run, cubes: Path, tmp_path: Path)
     assert "tuned.csv" in content["meta"]["threshold"]
     for row in content["tables"]["scores"]:
         if row["explainer"] != "expert" and row["threshold"] is not None:
-            assert row["threshold"] == 255 * found[usable[0], row["explainer"]]["threshold"]
+            assert row["threshold"] == 255 * searched[usable[0], row["explainer"]]["threshold"]
 
 
 def test_scores_are_kept_unless_told_not_to(run, cubes: Path) -> None:

@@ -74,13 +74,13 @@ def test_similarity_commands(run, trusted: Path, tmp_path: Path, command: str, p
     result = run("--quiet", "analyze", command, trusted, "--ssim", "paper", "--format", "json",
                  "-o", tmp_path / "out", "--resamples", 200)
     assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
-    assert found["meta"]["ssim"]["data_range"] == 2
-    summary = found["tables"]["summary"]
+    content = json.loads(result.stdout)
+    assert content["meta"]["ssim"]["data_range"] == 2
+    summary = content["tables"]["summary"]
     assert len(summary) == 2 * pairs
     for row in summary:
         assert (row["ssim_mean"] == pytest.approx(1)) == (row["explainer"] == "edges")
-    assert json.loads((tmp_path / "out" / f"{command}.json").read_text()) == found
+    assert json.loads((tmp_path / "out" / f"{command}.json").read_text()) == content
 
 
 def test_the_protocol_writes_everything_once(run, trusted: Path, tmp_path: Path) -> None:
@@ -129,11 +129,11 @@ def test_the_average_mask_of_siim_acr(run, shared_data: Path, tmp_path: Path) ->
     assert made.exit_code == 0, made.stderr
     result = run("--quiet", "analyze", "utility", store, "--baseline", "average-mask", "--split",
                  "test", "--format", "json")
-    found = json.loads(result.stdout)
-    row = found["tables"]["summary"][0]
+    content = json.loads(result.stdout)
+    row = content["tables"]["summary"][0]
     assert (row["explainer"], row["n"]) == ("average-mask", 246)
-    assert found["meta"]["average_mask_of"] == {"Pneumothorax": 2133}
-    assert found["meta"]["counts"]["negatives"] == 822
+    assert content["meta"]["average_mask_of"] == {"Pneumothorax": 2133}
+    assert content["meta"]["counts"]["negatives"] == 822
     # The paper printed 0.15 (0.18) and 0.73 (0.19) for masks of its own resampling.
     assert 0.1 < row["auprc_mean"] < 0.2
 
@@ -159,8 +159,8 @@ def test_boxes_of_rsna_give_an_average_mask(run, tmp_path: Path) -> None:
     assert "reach outside" in made.stderr
     result = run("--quiet", "analyze", "utility", store, "--split", "test", "--format", "json")
     assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
-    assert found["tables"]["summary"][0]["n"] == 6
-    assert found["meta"]["average_mask_of"] == {"Pneumonia": 10}
+    content = json.loads(result.stdout)
+    assert content["tables"]["summary"][0]["n"] == 6
+    assert content["meta"]["average_mask_of"] == {"Pneumonia": 10}
     # Every box covers (500, 430) or nearly: the average mask must be far better than chance.
-    assert found["tables"]["summary"][0]["auroc_mean"] > 0.8
+    assert content["tables"]["summary"][0]["auroc_mean"] > 0.8
