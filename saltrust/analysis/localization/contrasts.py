@@ -84,8 +84,9 @@ def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
         ``equivalent``: ``yes`` where ``p_adjusted < 1 - confidence_level``, else ``no``; empty
         where there is no test.  ``p_value`` is of two one-sided tests: the larger share of
         resampled differences beyond either margin, one more counted there; adjusted by Holm over
-        the contrasts of a metric and finding.  The interval has level ``1 - 2 (1 - confidence_level)``,
-        so that without adjustment it lies within the margins where the test rejects.
+        the contrasts of a metric and finding.  The interval has level
+        ``1 - 2 (1 - confidence_level)``, so that without adjustment it lies within the margins
+        where the test rejects.
 
     Raises
     ------
