@@ -41,7 +41,9 @@ def score_frame(cubes: xr.DataTree, scoring: Scoring, execution: Execution) -> p
              .merge(_labels(scored), on=["image", "finding"], how="left"))
     probability = _probabilities(scored)
     table = (table.merge(probability, on=["image", "finding", "explainer", "model"], how="left")
-             .merge(shapes, on=["image", "finding", "reader"], how="left"))
+             .merge(shapes, on=["image", "finding", "reader"], how="left")
+             # Not known of every mask, so that its type would depend on the selection.
+             .astype({"n_instances": "float64"}))
     coordinates = [name for name in _images(cubes).columns if name != "image"]
     names = ["image", *coordinates, "finding", "label", "explainer", "model", "reader",
              "probability", "iou", "hit"]

@@ -93,7 +93,7 @@ def test_a_second_call_measures_nothing(store: Path, whole: pd.DataFrame, measur
                                         ) -> None:
     assert not (store / "scores").exists()
     pd.testing.assert_frame_equal(_table(open_cubes(store)), whole)
-    assert len(measured) == _drawn(whole) > 50
+    assert len(measured) == _drawn(whole) > 25
     pd.testing.assert_frame_equal(_table(open_cubes(store)), whole)
     assert len(measured) == _drawn(whole)
     pd.testing.assert_frame_equal(_table(open_cubes(store), keep=False), whole)
@@ -165,8 +165,9 @@ def test_other_labels_neither_take_nor_leave_anything(store: Path, whole: pd.Dat
                                                       measured: list[int]) -> None:
     cubes = open_cubes(store)
     names = [str(name) for name in cubes["image"].values]
-    renamed = cubes.assign_coords(image=[f"new {name}" for name in names])
-    turned = cubes.assign_coords(image=names[::-1])
+    renamed, turned = (
+        cubes.map_over_datasets(lambda part, labels=labels: part.assign_coords(image=labels))
+        for labels in ([f"new {name}" for name in names], names[::-1]))
     expected = {"renamed": whole.assign(image="new " + whole["image"]),
                 "turned": whole.assign(image=whole["image"].map(dict(zip(names, names[::-1],
                                                                          strict=True))))}

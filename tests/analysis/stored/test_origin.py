@@ -90,7 +90,7 @@ COMPUTED: dict[str, Callable[[xr.DataArray], xr.DataArray]] = {
     "loaded": lambda a: a.load(),
     "computed": lambda a: a.compute(),
     "written to": lambda a: _written_to(a.copy(deep=True)),
-    "written to as it is": lambda a: _written_to(a),
+    "written to as it is": _written_to,
     "assigned": lambda a: a.copy(data=np.zeros(a.shape, dtype=np.float32)),
     "another type": lambda a: a.astype("float64"),
     "joined": lambda a: xr.concat([a.isel(image=[0]), a.isel(image=[1])], "image"),
