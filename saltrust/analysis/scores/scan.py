@@ -22,7 +22,7 @@ from saltrust.analysis.options import Execution
 from saltrust.analysis.pixels.levels import levels_for
 from saltrust.analysis.scores.map_counts import FIELDS, MapCounts, count_map, unusable
 from saltrust.analysis.scores.workers import executor
-from saltrust.analysis.stored.annotations import Annotations, read_annotations
+from saltrust.analysis.stored.annotations import Annotations, holds_masks, read_annotations
 from saltrust.analysis.stored.arrays import group_of, labels_of, read_at, values_of
 from saltrust.analysis.stored.origin import store_positions
 from saltrust.cache.schema import GROUPS, Status
@@ -32,7 +32,7 @@ from saltrust.choices import Definition, Resolution
 from saltrust.errors import UsageError
 
 #: Raised when the same cubes would give other numbers, or are kept in another form.
-SCAN_VERSION = 2
+SCAN_VERSION = 3
 TOPIC = "localization"
 #: What names a map.
 MAP = ["image", "finding", "explainer", "model"]
@@ -86,8 +86,9 @@ def scan_maps(saliency: xr.Dataset, annotations: Annotations, options: ScanOptio
         ``level`` (bins of the map stretched to 0..1, beginning at ``cut``); labels ``image,
         finding, explainer, model`` of every map.  Variables: the fields of
         :class:`saltrust.analysis.scores.map_counts.MapCounts`; ``mask_digest(map, reader)``, -1
-        where the reader did not annotate.  Attributes: ``explainers`` and ``models`` in the order
-        of the cubes; ``missing``, the number of maps that images with maps do not have.
+        where the reader did not annotate; ``status(map)``, as the cubes state it.  Attributes:
+        ``explainers`` and ``models`` in the order of the cubes; ``missing``, the number of maps
+        that images with maps do not have.
 
     Raises
     ------
@@ -136,14 +137,13 @@ def _from_store(saliency: xr.Dataset, annotations: Annotations, maps: pd.DataFra
         names[dim], dtype=object)[positions[dim]], maps[dim]) for dim in MAP})
     scan = _kept_and_counted(store, wanted, options, execution)
     readers = annotations.references
-    if not set(readers) <= set(scan["reader"].values.tolist()):
+    if scan is None or not set(readers) <= set(scan["reader"].values.tolist()):
         return None
     scan = scan.sel(reader=readers).assign_coords(
         {dim: ("map", maps[dim].to_numpy(dtype=object)) for dim in MAP})
     # A mask or a status that was changed in memory: only what is in memory counts.
     stale = ((scan["mask_digest"].values != _digests(annotations, maps)).any(axis=1)
-             | (scan["outcome"].values != maps["status"].to_numpy())
-             & (maps["status"].to_numpy() != Status.OK))
+             | (scan["status"].values != maps["status"].to_numpy()))
     if stale.any():
         fresh = _count(_Scanner(saliency, annotations, options), maps[stale], execution.progress)
         scan = _joined([scan.isel(map=~stale), fresh])
@@ -159,8 +159,11 @@ def _renamed(labels: Sequence[str], stored: npt.NDArray[Any], column: pd.Series[
 
 
 def _kept_and_counted(store: ScoreStore, wanted: pd.DataFrame, options: ScanOptions,
-                      execution: Execution) -> xr.Dataset:
-    """What is kept in a store of the maps, and the others counted; kept together from now on."""
+                      execution: Execution) -> xr.Dataset | None:
+    """What is kept in a store of the maps, and the others counted; kept together from now on.
+
+    None where maps have to be counted and the store holds no masks to count them with.
+    """
     made_from = options.made_from()
     kept = store.read(TOPIC, made_from)
     rows = np.full(len(wanted), -1) if kept is None else _index(kept).get_indexer(
@@ -169,9 +172,14 @@ def _kept_and_counted(store: ScoreStore, wanted: pd.DataFrame, options: ScanOpti
     if not missing.any():
         assert kept is not None
         return kept.isel(map=rows)
+    if not holds_masks(open_cubes(store.source), options.resolution):
+        return None
     counted = _count_in_store(store, wanted[missing], options, execution)
     scan = counted if kept is None else _joined([kept, counted])
-    store.write(TOPIC, made_from, scan)
+    # Of a map that memory may hold but the store does not, there is nothing to keep.
+    held = scan["status"].values != Status.MISSING
+    if (counted["status"].values != Status.MISSING).any():
+        store.write(TOPIC, made_from, scan if held.all() else scan.isel(map=held))
     rows[missing] = np.arange(scan.sizes["map"] - int(missing.sum()), scan.sizes["map"])
     return scan if np.array_equal(rows, np.arange(scan.sizes["map"])) else scan.isel(map=rows)
 
@@ -304,7 +312,8 @@ class _Scanner:
         variables = {name: (dims, np.array([getattr(one, name) for one in counts], dtype=dtype))
                      for name, (dims, dtype) in FIELDS.items()}
         return xr.Dataset(
-            {**variables, "mask_digest": (("map", "reader"), digest)},
+            {**variables, "mask_digest": (("map", "reader"), digest),
+             "status": ("map", self._status[tuple(places.T)])},
             {**{dim: ("map", maps[dim].to_numpy(dtype=object)) for dim in MAP},
              "reader": np.array(self._annotations.references, dtype=object),
              "cut": ("level", self._levels.cuts)})
