@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from saltrust.analysis.scores.kept_rows import Topic, Values, keep_rows
+from saltrust.analysis.scores.kept_rows import IntArray, Topic, Values, keep_rows
 from saltrust.analysis.stored.annotations import Annotations
 from saltrust.cache.scores import ScoreStore
-
-IntArray = npt.NDArray[np.intp]
 
 #: A mask is sampled at the centers of this many rows and columns of cells, whatever its size.
 CELLS = 64
 
-_MASKS = Topic("masks", 1, ("image", "finding", "reader"), ("mask_digest",))
-_PAIRS = Topic("readers", 1, ("image", "finding", "reader_a", "reader_b"),
-               ("digest_a", "digest_b", "digest_points"))
+
+def _mask_content(annotations: Annotations, at: IntArray) -> Values:
+    return {"mask_digest": annotations.digests[tuple(at.T)]}
+
+
+def _pair_content(annotations: Annotations, at: IntArray) -> Values:
+    points = [crc32(repr(annotations.point_pixels(image, finding, reader)).encode())
+              for image, finding, reader, _ in at.tolist()]
+    return {"digest_a": annotations.digests[tuple(at[:, [0, 1, 2]].T)],
+            "digest_b": annotations.digests[tuple(at[:, [0, 1, 3]].T)],
+            "digest_points": np.array(points, dtype=np.int64)}
+
+
+_MASKS = Topic("masks", 1, ("image", "finding", "reader"), _mask_content)
+_PAIRS = Topic("readers", 1, ("image", "finding", "reader_a", "reader_b"), _pair_content)
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,7 @@ class Drawings:
             ``cells``, uint8, shape (n, CELLS * CELLS / 8): packed bits, whether it covers the
             pixel at the center of each cell, in row order.
         """
-        rows = self._named(at, ("image", "finding", "reader"))
-        rows["mask_digest"] = [self.annotations.digest(*place) for place in at.tolist()]
-        return keep_rows(self.store, _MASKS, rows, self._made_from(),
-                         lambda missing: self._measure_masks(at[missing]))
+        return keep_rows(self.store, _MASKS, self.annotations, at, {}, self._measure_masks)
 
     def pairs(self, at: IntArray) -> Values:
         """Measurements of pairs of readers' masks.
@@ -72,24 +77,7 @@ class Drawings:
             ``shared``, shape (n,): pixels in both masks; ``first`` and ``any``: whether the first,
             or any, of a's points lies in b's mask (0 without points).
         """
-        rows = self._named(at, ("image", "finding", "reader_a", "reader_b"))
-        digest = self.annotations.digest
-        rows["digest_a"] = [digest(i, f, a) for i, f, a, _ in at.tolist()]
-        rows["digest_b"] = [digest(i, f, b) for i, f, _, b in at.tolist()]
-        rows["digest_points"] = [crc32(repr(self.annotations.point_pixels(i, f, a)).encode())
-                                 for i, f, a, _ in at.tolist()]
-        return keep_rows(self.store, _PAIRS, rows, self._made_from(),
-                         lambda missing: self._measure_pairs(at[missing]))
-
-    def _made_from(self) -> dict[str, str]:
-        return {"resolution": self.annotations.resolution}
-
-    def _named(self, at: IntArray, columns: Sequence[str]) -> pd.DataFrame:
-        kinds = (self.annotations.images, self.annotations.findings, self.annotations.readers,
-                 self.annotations.readers)
-        return pd.DataFrame({name: np.array(labels, dtype=object)[at[:, axis]]
-                             for axis, (name, labels) in enumerate(zip(columns, kinds,
-                                                                       strict=False))})
+        return keep_rows(self.store, _PAIRS, self.annotations, at, {}, self._measure_pairs)
 
     def _measure_masks(self, at: IntArray) -> Values:
         area, center = np.zeros(len(at), dtype=np.int64), np.zeros(len(at), dtype=bool)

@@ -1,7 +1,7 @@
 """What is measured of drawings, kept in ``/scores`` of the store so that it is measured once.
 
-A row is known by its labels and by digests of what was drawn: a mask that was changed in memory,
-or in the store, is measured anew.
+A row is known by its labels and by digests of what was drawn: a mask that was changed in memory is
+measured anew, and is not kept.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from saltrust.analysis.stored.annotations import Annotations, holds_masks, read_annotations
 from saltrust.cache.scores import ScoreStore
+from saltrust.cache.store import open_cubes
 
+IntArray = npt.NDArray[np.intp]
 Values = dict[str, npt.NDArray[Any]]
-Measure = Callable[[npt.NDArray[np.intp]], Values]
+Measure = Callable[[IntArray], Values]
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,19 @@ class Topic:
     version : int
         Raised when the same drawing would have other values.
     labels : tuple of str
-        Columns that name a row.
-    content : tuple of str
-        Columns of digests, which tell whether a kept row is of the same drawing.
+        Columns that name a row: of the image, of the finding, and of one reader or several.
+    content : callable
+        Annotations and positions in them, one row of image, finding and readers per drawing, to
+        columns of digests, which tell whether a kept row is of the same drawing.
     """
 
     name: str
     version: int
     labels: tuple[str, ...]
-    content: tuple[str, ...]
+    content: Callable[[Annotations, IntArray], Values]
 
 
-def keep_rows(store: ScoreStore | None, topic: Topic, rows: pd.DataFrame,
+def keep_rows(store: ScoreStore | None, topic: Topic, annotations: Annotations, at: IntArray,
               made_from: Mapping[str, Any], measure: Measure) -> Values:
     """Values of rows: those kept where they are of the same drawing, the others measured.
 
@@ -52,55 +56,89 @@ def keep_rows(store: ScoreStore | None, topic: Topic, rows: pd.DataFrame,
     store : ScoreStore or None
         None: nothing is looked up or kept.
     topic : Topic
-    rows : pandas.DataFrame
-        The columns of the topic, one row per drawing.
+    annotations : Annotations
+    at : ndarray of int, shape (n, len(topic.labels))
+        Positions in the annotations of the image, the finding and the readers of each drawing.
     made_from : mapping
-        What values depend on besides the drawing, as JSON values.
+        What values depend on besides the drawing and its resolution, as JSON values.
     measure : callable
-        Positions among the rows to values, one array of shape (positions, ...) per name.
+        Some of these rows of positions to values, one array of shape (rows, ...) per name.
 
     Returns
     -------
     dict of str to ndarray
-        One array of shape (rows, ...) per name.
+        One array of shape (n, ...) per name.
     """
-    facts = {"version": topic.version, **made_from}
+    facts = {"version": topic.version, "resolution": annotations.resolution, **made_from}
     kept = store.read(topic.name, facts) if store is not None else None
-    place, same = _places(kept, rows, topic)
+    labels = dict(zip(topic.labels, _names(annotations, at), strict=True))
+    content = topic.content(annotations, at)
+    place, same = _places(kept, labels, content)
     if kept is not None and same.all():
-        return {name: values[place] for name, values in _values(kept, topic).items()}
-    values = measure(np.flatnonzero(~same))
+        return {name: values[place] for name, values in _values(kept, labels, content).items()}
+    values = measure(at[~same])
     if kept is not None:
-        stored = _values(kept, topic)
+        stored = _values(kept, labels, content)
         values = {name: _merged(stored[name][place[same]], part, same)
                   for name, part in values.items()}
-    if store is not None:
-        # What is kept of another drawing under these labels stays: the store's own may be meant.
+    if store is not None and store.keep:
         fresh = place < 0
-        parts = {**{name: rows[name].to_numpy()[fresh] for name in (*topic.labels,
-                                                                    *topic.content)},
-                 **{name: part[fresh] for name, part in values.items()}}
-        store.write(topic.name, facts, _dataset(parts, kept))
+        fresh[fresh] = _of_store(store, topic, annotations, at[fresh],
+                                 {name: part[fresh] for name, part in content.items()})
+        if fresh.any():
+            parts = {name: part[fresh] for name, part in {**labels, **content, **values}.items()}
+            store.write(topic.name, facts, _dataset(parts, kept))
     return values
 
 
-def _places(kept: xr.Dataset | None, rows: pd.DataFrame, topic: Topic
-            ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+def _names(annotations: Annotations, at: IntArray) -> list[npt.NDArray[Any]]:
+    """Labels at these positions, by column."""
+    return [np.array(names, dtype=object)[at[:, axis]]
+            for axis, names in enumerate(_axes(annotations, at))]
+
+
+def _axes(annotations: Annotations, at: IntArray) -> list[list[str]]:
+    """Labels that each column of positions counts: images, findings, then readers."""
+    return [annotations.images, annotations.findings,
+            *([annotations.readers] * (at.shape[1] - 2))]
+
+
+def _of_store(store: ScoreStore, topic: Topic, annotations: Annotations, at: IntArray,
+              content: Values) -> npt.NDArray[np.bool_]:
+    """Whether the store itself holds each drawing under these labels; only such are kept in it."""
+    if not len(at):
+        return np.zeros(0, dtype=bool)
+    cubes = open_cubes(store.source)
+    if not holds_masks(cubes, annotations.resolution):
+        return np.zeros(len(at), dtype=bool)
+    drawn = read_annotations(cubes, resolution=annotations.resolution)
+    places = np.column_stack([
+        pd.Index(stored).get_indexer(pd.Index(names))
+        for stored, names in zip(_axes(drawn, at), _names(annotations, at), strict=True)])
+    held: npt.NDArray[np.bool_] = np.asarray((places >= 0).all(axis=1))
+    of_store = topic.content(drawn, places[held])
+    held[held] = np.logical_and.reduce([of_store[name] == part[held]
+                                        for name, part in content.items()])
+    return held
+
+
+def _places(kept: xr.Dataset | None, labels: Values, content: Values
+            ) -> tuple[IntArray, npt.NDArray[np.bool_]]:
     """Place of every row among the kept ones, -1 for none, and whether the drawing is the same."""
+    n = len(next(iter(labels.values())))
     if kept is None:
-        return np.full(len(rows), -1), np.zeros(len(rows), dtype=bool)
-    index = pd.MultiIndex.from_arrays([kept[name].values.astype(object)
-                                       for name in topic.labels])
-    place = index.get_indexer(pd.MultiIndex.from_frame(rows[list(topic.labels)]))
+        return np.full(n, -1), np.zeros(n, dtype=bool)
+    index = pd.MultiIndex.from_arrays([kept[name].values.astype(object) for name in labels])
+    place = index.get_indexer(pd.MultiIndex.from_arrays(list(labels.values())))
     same = place >= 0
-    for name in topic.content:
-        same &= kept[name].values[place] == rows[name].to_numpy()
+    for name, part in content.items():
+        same &= kept[name].values[place] == part
     return place, same
 
 
-def _values(kept: xr.Dataset, topic: Topic) -> Values:
+def _values(kept: xr.Dataset, labels: Values, content: Values) -> Values:
     return {str(name): array.values for name, array in kept.data_vars.items()
-            if name not in (*topic.labels, *topic.content)}
+            if name not in labels and name not in content}
 
 
 def _merged(stored: npt.NDArray[Any], measured: npt.NDArray[Any], same: npt.NDArray[np.bool_]

@@ -16,7 +16,7 @@ from saltrust.analysis.options import Execution, Scoring
 from saltrust.analysis.pixels.scoring import MaskPixels
 from saltrust.analysis.pixels.shape import ShapeDescriptors, describe_shape
 from saltrust.analysis.result import Result
-from saltrust.analysis.scores.kept_rows import Topic, keep_rows
+from saltrust.analysis.scores.kept_rows import IntArray, Topic, Values, keep_rows
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.contents import split_of
@@ -29,7 +29,14 @@ Property = Callable[[npt.NDArray[np.bool_]], float]
 #: Columns of the table, before those of further properties.
 COLUMNS = ("image", "finding", "reader", *ShapeDescriptors._fields)
 
-_TOPIC = Topic("descriptors", 1, ("image", "finding", "reader"), ("mask_digest", "n_polygons"))
+
+def _content(annotations: Annotations, at: IntArray) -> Values:
+    """What tells a mask from others; under ``peer`` its polygons are counted too."""
+    return {"mask_digest": annotations.digests[tuple(at.T)],
+            "n_polygons": annotations.n_polygons[tuple(at.T)]}
+
+
+_TOPIC = Topic("descriptors", 1, ("image", "finding", "reader"), _content)
 
 _MEANINGS = {
     "default": "8-connected components; dominant instance by outer-contour length, its rectangle "
@@ -121,17 +128,15 @@ def describe_masks(annotations: Annotations, definition: Definition, store: Scor
     at = np.argwhere(annotations.annotated)
     names = [np.array(labels, dtype=object)[at[:, axis]] for axis, labels in
              enumerate((annotations.images, annotations.findings, annotations.readers))]
-    masks = pd.DataFrame(dict(zip(COLUMNS[:3], names, strict=True)))
-    masks["mask_digest"] = [annotations.digest(*place) for place in at.tolist()]
-    masks["n_polygons"] = annotations.n_polygons[tuple(at.T)]
     shapes = keep_rows(
-        store, _TOPIC, masks, {"resolution": annotations.resolution, "definition": definition},
-        lambda rows: _measure(annotations, at[rows], definition, progress=progress))
-    table = masks[list(COLUMNS[:3])].assign(**{name: shapes[name] for name in COLUMNS[3:]})
+        store, _TOPIC, annotations, at, {"definition": definition},
+        lambda rows: _measure(annotations, rows, definition, progress=progress))
+    table = pd.DataFrame({**dict(zip(COLUMNS[:3], names, strict=True)),
+                          **{name: shapes[name] for name in COLUMNS[3:]}})
     return table.astype({"n_instances": "int64"})
 
 
-def _measure(annotations: Annotations, at: npt.NDArray[np.intp], definition: Definition, *,
+def _measure(annotations: Annotations, at: IntArray, definition: Definition, *,
              progress: bool) -> dict[str, npt.NDArray[np.float64]]:
     """Descriptors of the masks at these positions, image by image."""
     rows: list[ShapeDescriptors] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -135,11 +136,11 @@ class Annotations:
 
     def digest(self, image: int, finding: int, reader: int) -> int:
         """A number that tells this mask from others; -1 where the reader did not annotate."""
-        if "digests" not in self._held:
-            self._held["digests"] = self._digests()
-        return int(self._held["digests"][image, finding, reader])
+        return int(self.digests[image, finding, reader])
 
-    def _digests(self) -> npt.NDArray[np.int64]:
+    @cached_property
+    def digests(self) -> npt.NDArray[np.int64]:
+        """The digests of all masks, shape (image, finding, reader)."""
         digests = np.full(self.annotated.shape, -1, dtype=np.int64)
         for image, finding, reader in np.argwhere(self.annotated).tolist():
             if self.resolution == "grid":

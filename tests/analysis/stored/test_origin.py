@@ -13,6 +13,7 @@ import xarray as xr
 
 from saltrust.analysis.stored.origin import store_positions
 from saltrust.cache.schema import GROUPS
+from saltrust.cache.scores import ScoreStore
 from saltrust.cache.store import open_cubes
 from saltrust.testing import simulate_cubes
 
@@ -27,8 +28,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def _of(store: Path) -> ScoreStore:
+    return ScoreStore(store, {}, keep=True)
+
+
 def _positions(array: xr.DataArray, store: Path) -> dict[str, list[int]] | None:
-    positions = store_positions(array, store, NAME, DIMS)
+    positions = store_positions(array, _of(store), NAME, DIMS)
     return None if positions is None else {dim: at.tolist() for dim, at in positions.items()}
 
 
@@ -111,10 +116,11 @@ def test_another_array_or_store_has_no_positions(heatmap: xr.DataArray, store: P
     assert _positions(heatmap, other) is None
     assert _positions(open_cubes(other)[NAME], other) == _every(heatmap)
     status = open_cubes(store)["saliency/status"]
-    assert store_positions(status, store, NAME, status.dims) is None
-    assert store_positions(heatmap, store, "randomization/heatmap", DIMS) is None
+    assert store_positions(status, _of(store), NAME, status.dims) is None
+    assert store_positions(heatmap, _of(store), "randomization/heatmap", DIMS) is None
     # Whatever a transposed lazy array is, its positions must not be mistaken.
-    turned = store_positions(heatmap.transpose("finding", "image", ...), store, NAME, DIMS)
+    turned = store_positions(heatmap.transpose("finding", "image", ...), _of(store), NAME,
+                             DIMS)
     assert turned is None or {dim: at.tolist() for dim, at in turned.items()} == _every(heatmap)
 
 
@@ -126,5 +132,5 @@ def test_the_store_is_known_under_any_name_of_its_folder(store: Path, tmp_path: 
     assert _positions(heatmap, store) == _positions(heatmap, link) == _every(heatmap)
     monkeypatch.chdir(store.parent)
     relative = open_cubes(store.name)[NAME]
-    assert store_positions(relative, store.name, NAME, DIMS) is not None
+    assert store_positions(relative, _of(Path(store.name)), NAME, DIMS) is not None
     assert _positions(relative, store) == _every(heatmap)
