@@ -57,8 +57,8 @@ def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
     ----------
     E. W. Steyerberg et al. (2010), Epidemiology 21, 128-138.
     """
-    return calibration_of_cases(_labelled(cubes, probabilities), confidence_level=confidence_level,
-                                resamples=resamples, seed=seed)
+    return calibration_of_cases(_with_labels(cubes, probabilities), resamples=resamples,
+                                confidence_level=confidence_level, seed=seed)
 
 
 def calibration_of_cases(cases: pd.DataFrame, *, confidence_level: float = 0.95,
@@ -171,7 +171,7 @@ def _slope(p: FloatArray, label: FloatArray, confidence_level: float) -> Estimat
                     fit.df, fit.p_value, fit.n, note)
 
 
-def _labelled(cubes: xr.DataTree, probabilities: pd.DataFrame) -> pd.DataFrame:
+def _with_labels(cubes: xr.DataTree, probabilities: pd.DataFrame) -> pd.DataFrame:
     images = images_of(cubes)
     if images.labels is None:
         raise DataError("the cubes hold no labels (/reference/label is absent), so calibration "

@@ -135,13 +135,13 @@ def _stored(cubes: xr.DataTree, group: str, name: str) -> xr.DataArray | None:
     return whole(dataset[name], GROUPS[group][name].dims)
 
 
-def _aucs_of(labelled: xr.DataArray, predicted: npt.NDArray[np.floating[Any]],
+def _aucs_of(labeled: xr.DataArray, predicted: npt.NDArray[np.floating[Any]],
              images: StudyImages, condition: str, replicate: str = "") -> Iterator[dict[str, Any]]:
     """One row per finding and model of an array (image, finding, model)."""
     values = predicted.astype(np.float64)
-    built, seeds = (_of_models(labelled, name) for name in ("model_architecture", "model_seed"))
+    built, seeds = (_of_models(labeled, name) for name in ("model_architecture", "model_seed"))
     for f, finding in enumerate(images.findings):
-        for m, model in enumerate(labels_of(labelled, "model")):
+        for m, model in enumerate(labels_of(labeled, "model")):
             yield {"finding": finding, "model": model, "architecture": built.get(model, ""),
                    "seed": seeds.get(model, ""), "condition": condition, "replicate": replicate,
                    **_auc(images.labels_of(finding), values[:, f, m])}
@@ -154,11 +154,11 @@ def _auc(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> dict[
             "n_negative": int((~positive).sum())}
 
 
-def _of_models(labelled: xr.DataArray | xr.Dataset, name: str) -> dict[str, str]:
+def _of_models(labeled: xr.DataArray | xr.Dataset, name: str) -> dict[str, str]:
     """A coordinate of the models by name, as text."""
-    if name not in labelled.coords or "model" not in labelled.coords:
+    if name not in labeled.coords or "model" not in labeled.coords:
         return {}
-    coordinate = values_of(labelled[name], ["model"]) if labelled[name].dims else np.atleast_1d(
-        labelled[name].values)
+    coordinate = values_of(labeled[name], ["model"]) if labeled[name].dims else np.atleast_1d(
+        labeled[name].values)
     return {model: str(value) for model, value in
-            zip(labels_of(labelled, "model"), coordinate, strict=True)}
+            zip(labels_of(labeled, "model"), coordinate, strict=True)}
