@@ -21,7 +21,7 @@ def main(wheel: str) -> None:
         sys.exit(f"{wheel}: missing {missing}, not of the package {extra}")
     if not any(name.endswith(".dist-info/licenses/LICENSE") for name in names):
         sys.exit(f"{wheel} holds no LICENSE; pyproject.toml names it under license-files")
-    print(f"{Path(wheel).name}: {len(held)} files, all of the package, its licence, and nothing else")
+    print(f"{Path(wheel).name}: {len(held)} files, the package, its licence, nothing else")
 
 
 if __name__ == "__main__":

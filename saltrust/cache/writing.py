@@ -25,7 +25,7 @@ from saltrust import __version__
 from saltrust.cache.layout import create_group, variables_with_room
 from saltrust.cache.schema import (
     GROUPS,
-    LABELLED_DIMS,
+    LABELED_DIMS,
     ROOT,
     SCHEMA_VERSION,
     Variable,
@@ -196,7 +196,7 @@ def create_store(
                 "localizer": _coordinates(localizers)}
     wanted = json.loads(json.dumps({
         "labels": {name: _digest(values) for name, values in coords.items()
-                   if name in LABELLED_DIMS}
+                   if name in LABELED_DIMS}
         | {variable.name: _digest(coords[variable.name]) for variable in covariates}
         | {f"{group}/{name}": _digest(values)
            for group, labels in of_group.items() for name, values in labels.items()},
@@ -261,7 +261,7 @@ def _coordinates(*sources: xr.Dataset | None) -> dict[str, npt.NDArray[Any]]:
         for name in source.coords:
             coords[str(name)] = source[name].values
     for name, values in coords.items():
-        if name in LABELLED_DIMS and len(set(values.tolist())) != len(values):
+        if name in LABELED_DIMS and len(set(values.tolist())) != len(values):
             labels = [str(label) for label in values]
             twice = next(label for label in labels if labels.count(label) > 1)
             raise DataError(f"the {name} {twice!r} occurs more than once; {name} names must be "
