@@ -131,14 +131,14 @@ def _compare(name: str, subject: Subject, peers: Peers, rounds: int) -> np.ndarr
     for number in range(rounds):
         finding = findings[number % len(findings)]
         sides = {"peer": lambda: theirs(finding), "saltrust": lambda: ours(findings)}  # noqa: B023
-        found = {}
+        maps = {}
         for side in sorted(sides, reverse=bool(number % 2)):
             start = time.perf_counter()
-            found[side] = sides[side]()
+            maps[side] = sides[side]()
             seconds[side].append(time.perf_counter() - start)
         correlations += [
             np.corrcoef(mine.flatten(), other.flatten())[0, 1]
-            for mine, other in zip(found["saltrust"][:, finding], found["peer"], strict=True)]
+            for mine, other in zip(maps["saltrust"][:, finding], maps["peer"], strict=True)]
     totals = np.array([statistics.median(seconds["peer"]) * len(findings),
                        statistics.median(seconds["saltrust"])])
     print(f"{name:18s} {totals[0]:8.2f}s {totals[1]:8.2f}s {totals[0] / totals[1]:6.1f}x   "
@@ -209,9 +209,9 @@ class Peers:
 
     @functools.cached_property
     def _attribution(self) -> np.ndarray:
-        found = explain(self.network, self.inputs, range(self.findings),
-                        [resolve(ExplainerSpec("ig"))], context=self.context)
-        return found.heatmaps["ig"].double().numpy()
+        explained = explain(self.network, self.inputs, range(self.findings),
+                            [resolve(ExplainerSpec("ig"))], context=self.context)
+        return explained.heatmaps["ig"].double().numpy()
 
     def _noise(self, number: int) -> Tensor:
         # The same noise as ours, or the maps could not be compared.

@@ -4,8 +4,8 @@
 
 Ten findings, one explainer, maps of 320 x 320 smooth as Grad-CAM, masks of 2320 x 2828 pixels,
 23% of the labels positive, one benchmark reader.  Of every size: the pass over the pixels with both
-threshold searches, localization with all bootstrap intervals from kept scores, descriptors, and all
-regressions (least squares, clustered, mixed, logistic) with confidence.
+threshold searches; then, from kept scores, localization with all bootstrap intervals,
+descriptors, and all regressions (least squares, clustered, mixed, logistic) with confidence.
 
 First the peer: on the maps of two images, what the released CheXlocalize scripts compute per map
 (resize with torch, Otsu and contours with OpenCV, IoU on decoded masks, peak, and both searches,
@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,15 @@ import pandas as pd
 import xarray as xr
 from scipy import ndimage
 
-from saltrust.analysis.confidence import analysis as confidence
+from saltrust.analysis.confidence.analysis import confidence
 from saltrust.analysis.inference.bootstrap import mean_interval
-from saltrust.analysis.localization.analysis import localization, score_maps
-from saltrust.analysis.localization.thresholds import CUTOFFS, GRID, tune
+from saltrust.analysis.localization.analysis import localization
+from saltrust.analysis.localization.thresholds import CUTOFFS, GRID, tune_thresholds
+from saltrust.analysis.options import Execution, Scoring
 from saltrust.analysis.pixels.upsampling import compiled
-from saltrust.analysis.shape import regressions
+from saltrust.analysis.scores.scored_maps import score_maps
 from saltrust.analysis.shape.descriptors import descriptors
-from saltrust.analysis.stored.contents import probabilities
+from saltrust.analysis.shape.regressions import regressions
 from saltrust.cache import rle
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS, Status
 from saltrust.cache.store import open_cubes
@@ -146,27 +148,28 @@ def peer_map(heatmap: np.ndarray, code: str, probability: float) -> dict[str, An
     truth = rle.decode(code, *NATIVE) if code else np.zeros(NATIVE, dtype=bool)
     predicted = _segmented(heatmap, None)
     peak = np.unravel_index(_resize(heatmap).argmax(), NATIVE)
-    found = {"area": int(predicted.sum()), "otsu": _overlap(predicted, truth),
-             "hit": float(truth[peak]) if code else float("nan"), "peak": tuple(map(int, peak))}
+    overlaps = {"area": int(predicted.sum()), "otsu": _overlap(predicted, truth),
+                "hit": float(truth[peak]) if code else float("nan"), "peak": tuple(map(int, peak))}
     for threshold in GRID:
         # Compared in float64, as with the thresholds that the scripts read from their tables.
         above = _segmented(heatmap, np.float64(threshold))
-        found[f"above {threshold}"] = _overlap(above, truth)
+        overlaps[f"above {threshold}"] = _overlap(above, truth)
     for cutoff in CUTOFFS:
         kept = _segmented(heatmap, None) if probability > cutoff else np.zeros_like(truth)
-        found[f"cut-off {cutoff}"] = _overlap(kept, truth)
-    return found
+        overlaps[f"cut-off {cutoff}"] = _overlap(kept, truth)
+    return overlaps
 
 
 def compare(path: Path) -> float:
     """Median milliseconds of the peer per map; exits 1 where saltrust finds another value."""
     cubes = open_cubes(path)
-    options: dict[str, Any] = {"definition": "peer", "iou_slice": "all", "keep": True}
-    ours = {"otsu": score_maps(cubes, **options),
-            **{f"above {t}": score_maps(cubes, **options, threshold=t) for t in GRID},
-            **{f"cut-off {c}": score_maps(cubes, **options, cutoff=c) for c in CUTOFFS}}
-    ours = {name: table[table["explainer"] == "gradcam"].set_index(["image", "finding"])
-            for name, table in ours.items()}
+    peer = Scoring(definition="peer", slice="all")
+    ways = {"otsu": peer, **{f"above {t}": replace(peer, threshold=t) for t in GRID},
+            **{f"cut-off {c}": replace(peer, cutoff=c) for c in CUTOFFS}}
+    ours = {}
+    for name, scoring in ways.items():
+        table = score_maps(cubes, scoring, Execution()).table
+        ours[name] = table[table["explainer"] == "gradcam"].set_index(["image", "finding"])
     seconds, largest = [], 0.0
     for image, finding in ours["otsu"].index:
         place = {"image": image, "finding": finding}
@@ -195,22 +198,21 @@ def compare(path: Path) -> float:
 def run(path: Path, images: int, definition: Any, workers: int) -> dict[str, float]:
     maps = images * len(CHEXLOCALIZE_FINDINGS)
     worked = _computed()
-    options: dict[str, Any] = {"definition": definition, "keep": True}
-    _, searched = timed(lambda: tune(open_cubes(path), **options, workers=workers))
-    located, again = timed(lambda: localization(open_cubes(path), **options))
-    shapes, described = timed(lambda: descriptors(open_cubes(path), definition=definition))
-    scores = located.tables["scores"]
+    scoring = Scoring(definition=definition)
+    _, searched = timed(lambda: tune_thresholds(path, scoring=scoring,
+                                                execution=Execution(workers=workers)))
+    _, again = timed(lambda: localization(path, scoring=scoring))
+    _, described = timed(lambda: descriptors(path, scoring=scoring))
 
     def infer() -> None:
-        regressions.regressions(scores, shapes.tables["descriptors"], definition=definition,
-                                fits=("mixed", "logit"))
-        confidence.confidence(scores, probabilities(open_cubes(path), ""), definition=definition)
+        regressions(path, scoring=scoring, fits=("mixed", "logit"))
+        confidence(path, scoring=scoring)
 
     _, inferred = timed(infer)
     total = searched + again + described + inferred
     return {"maps": maps, "pass and both searches": 1e3 * searched / maps,
             "localization from kept": 1e3 * again / maps, "descriptors": 1e3 * described / maps,
-            "inference": 1e3 * inferred / maps, "all": 1e3 * total / maps,
+            "regressions, confidence": 1e3 * inferred / maps, "all": 1e3 * total / maps,
             "all, CPU": 1e3 * (_computed() - worked) / maps,
             "x released": RELEASED_MS * maps / (1e3 * total), "total s": total,
             "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}

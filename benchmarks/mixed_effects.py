@@ -48,19 +48,19 @@ def run_saltrust(path: Path) -> dict[str, float]:
     start, cpu = time.perf_counter(), time.process_time()
     result = mixed_model(table, "auprc ~ explainer + (1|image)",
                          contrasts=Contrasts(posthoc="tukey"), fitting=Fitting(engine="builtin"))
-    found = {"elapsed": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+    values = {"elapsed": time.perf_counter() - start, "cpu": time.process_time() - cpu}
     tables = result.tables
-    found["log_likelihood"] = float(tables["fit"]["log_likelihood"].iloc[0])
+    values["log_likelihood"] = float(tables["fit"]["log_likelihood"].iloc[0])
     image, residual = tables["random_effects"]["variance"]
-    found |= {"variance image": image, "variance residual": residual}
+    values |= {"variance image": image, "variance residual": residual}
     for row in tables["fixed_effects"].to_dict("records"):
-        found |= {f"fixed {row['term']}": row["estimate"],
-                  f"error {row['term']}": row["std_error"]}
+        values |= {f"fixed {row['term']}": row["estimate"],
+                   f"error {row['term']}": row["std_error"]}
     for row in tables["contrasts"].to_dict("records"):
         pair = f"{row['level_a']} {row['level_b']}"
-        found |= {f"contrast {pair}": row["estimate"],
-                  f"contrast error {pair}": row["std_error"]}
-    return found
+        values |= {f"contrast {pair}": row["estimate"],
+                   f"contrast error {pair}": row["std_error"]}
+    return values
 
 
 def run_once(engine: str, path: Path) -> dict[str, float]:
@@ -68,8 +68,8 @@ def run_once(engine: str, path: Path) -> dict[str, float]:
     if engine == "saltrust":
         done = subprocess.run([sys.executable, __file__, "--child", str(path)], check=True,
                               capture_output=True, text=True)
-        found: dict[str, float] = json.loads(done.stdout)
-        return found
+        values: dict[str, float] = json.loads(done.stdout)
+        return values
     output = path.with_name("r.csv")
     subprocess.run(["Rscript", str(R_SIDE), str(path), str(output)], check=True,
                    capture_output=True, text=True)
@@ -108,12 +108,12 @@ def main() -> None:
         path = Path(folder, "scores.csv")
         table.to_csv(path, index=False)
         for _ in range(options.repeats):
-            for engine, found in runs.items():
-                found.append(run_once(engine, path))
+            for engine, of_engine in runs.items():
+                of_engine.append(run_once(engine, path))
     medians = {}
     for kind in ("elapsed", "cpu"):
-        medians[kind] = {engine: statistics.median(run[kind] for run in found)
-                         for engine, found in runs.items()}
+        medians[kind] = {engine: statistics.median(run[kind] for run in of_engine)
+                         for engine, of_engine in runs.items()}
         lmer, ours = medians[kind]["lmer"], medians[kind]["saltrust"]
         print(f"{kind:8}  lmer {lmer:8.3f} s   saltrust {ours:8.3f} s   ratio {lmer / ours:6.1f}")
     gap, name = disagreement(runs["saltrust"][0], runs["lmer"][0])

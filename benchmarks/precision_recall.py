@@ -37,17 +37,17 @@ def seconds(function: Callable[..., object], *arguments: object) -> float:
 
 def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     generator = np.random.default_rng(0)
-    found = {}
+    by_name = {}
     for size in (320, 1024):
         y, x = np.mgrid[:size, :size] / size
         mask = (y - 0.4) ** 2 + (x - 0.3) ** 2 < 0.08**2
         noise = generator.normal(size=mask.shape) + mask
-        found[f"float32 {size}, all different"] = (noise.astype(np.float32), mask)
-        found[f"float32 {size}, rectified"] = (np.maximum(noise, 0).astype(np.float32), mask)
+        by_name[f"float32 {size}, all different"] = (noise.astype(np.float32), mask)
+        by_name[f"float32 {size}, rectified"] = (np.maximum(noise, 0).astype(np.float32), mask)
         scaled = (noise - noise.min()) / np.ptp(noise)
-        found[f"uint16 {size}"] = (np.round(scaled * 65535).astype(np.uint16), mask)
-        found[f"float16 {size}"] = (noise.astype(np.float16), mask)
-    return found
+        by_name[f"uint16 {size}"] = (np.round(scaled * 65535).astype(np.uint16), mask)
+        by_name[f"float16 {size}"] = (noise.astype(np.float16), mask)
+    return by_name
 
 
 def main() -> None:

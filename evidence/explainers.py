@@ -157,8 +157,8 @@ def outputs_by_name(folder: Path) -> str:
     names = [{"Airspace Opacity": "Lung Opacity"}.get(str(name), str(name))
              for name in cubes["finding"].values]
     expected = logits[:, [CHEXPERT.index(name) for name in names]]
-    found = cubes["prediction/logit"].isel(image=slice(0, 6)).sel(model="densenet")
-    gap = float(np.abs(found.transpose("image", "finding").values - expected).max())
+    stored = cubes["prediction/logit"].isel(image=slice(0, 6)).sel(model="densenet")
+    gap = float(np.abs(stored.transpose("image", "finding").values - expected).max())
     require(gap < 1e-4, f"logits belong to their findings (largest difference {gap:.1e})")
     return f"10 of {len(CHEXPERT)} outputs by name, largest difference of a logit {gap:.1e}"
 

@@ -102,12 +102,12 @@ def agreement(cubes: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
     return {(row["explainer"], row["model"], row["term"]): row for row in rows}
 
 
-def raised(found: dict[tuple[str, str, str], dict[str, Any]]) -> None:
+def raised(rows: dict[tuple[str, str, str], dict[str, Any]]) -> None:
     """Set 3 with guided backpropagation raises the agreement of the maps, over three seeds."""
     for measure, more in MEASURES.items():
         pairs = []
         for seed in SEEDS:
-            base, guided = (found["guided_backprop", name_of(loss, rule, seed), measure]["estimate"]
+            base, guided = (rows["guided_backprop", name_of(loss, rule, seed), measure]["estimate"]
                             for loss, rule in (("decoder", ""), ("set3", "guided_backprop")))
             pairs.append((base, guided))
             require((guided > base) == more and guided != base,
@@ -115,21 +115,21 @@ def raised(found: dict[tuple[str, str, str], dict[str, Any]]) -> None:
         print(f"{measure} of guided_backprop with gaze, baseline -> set 3: "
               + ", ".join(f"{base:.3f} -> {guided:.3f}" for base, guided in pairs), flush=True)
     # Not promised, and to be known: agreement may be with where people look on any radiograph.
-    pairs = [tuple(found["guided_backprop", name_of(loss, rule, seed), "auc_shuffled"]["estimate"]
+    pairs = [tuple(rows["guided_backprop", name_of(loss, rule, seed), "auc_shuffled"]["estimate"]
                    for loss, rule in (("decoder", ""), ("set3", "guided_backprop")))
              for seed in SEEDS]
     print("auc_shuffled (against gaze on other images; 0.5 tells nothing of this one): "
           + ", ".join(f"{base:.3f} -> {guided:.3f}" for base, guided in pairs), flush=True)
     # The same for the other rule and for set 1; a decoder learns the gaze, or else the map.
     for loss, rule in (("set1", "guided_backprop"), ("set1", "deconvnet"), ("set3", "deconvnet")):
-        base, guided = (found[rule, name, "correlation"]["estimate"]
+        base, guided = (rows[rule, name, "correlation"]["estimate"]
                         for name in ("decoder-1", name_of(loss, rule, 1)))
         print(f"correlation of {rule} with gaze, baseline -> {loss}: {base:.3f} -> {guided:.3f}",
               flush=True)
         require(guided > base, f"{loss} with {rule} does not raise the agreement")
-    learned, unlearned = (found["localizer", name, "correlation"]["estimate"]
+    learned, unlearned = (rows["localizer", name, "correlation"]["estimate"]
                           for name in ("decoder-1", "set2-guided_backprop-1"))
-    average = found["average-gaze", "", "correlation"]["estimate"]
+    average = rows["average-gaze", "", "correlation"]["estimate"]
     print(f"correlation of the decoder with gaze: {learned:.3f} trained against it, "
           f"{unlearned:.3f} against the map; average gaze of other patients {average:.3f}",
           flush=True)

@@ -30,18 +30,18 @@ class Largest:
     def __init__(self) -> None:
         self.value, self.n = 0.0, 0
 
-    def meet(self, found: float | None, expected: float | None, what: str,
+    def meet(self, actual: float | None, expected: float | None, what: str,
              tolerance: float = TOLERANCE) -> None:
         """Compare two values; both missing is agreement."""
         self.n += 1
-        missing = [value is None or math.isnan(value) for value in (found, expected)]
+        missing = [number is None or math.isnan(number) for number in (actual, expected)]
         if all(missing):
             return
-        require(not any(missing), f"{what} is {found}, not {expected}")
-        assert found is not None
+        require(not any(missing), f"{what} is {actual}, not {expected}")
+        assert actual is not None
         assert expected is not None
-        difference = abs(found - expected) / max(1.0, abs(expected))
-        require(difference <= tolerance, f"{what} is {found}, not {expected}")
+        difference = abs(actual - expected) / max(1.0, abs(expected))
+        require(difference <= tolerance, f"{what} is {actual}, not {expected}")
         self.value = max(self.value, difference)
 
     def __str__(self) -> str:
@@ -64,10 +64,10 @@ def released_values(cubes: Path) -> str:
         for iou_slice, suffix in (("both_nonempty", "tp_only"), ("all", "all")):
             scores = tables("localization", cubes, "--definition", "peer", "--slice",
                             iou_slice, "--resamples", 10, *options)["scores"]
-            own = [row for row in scores if row["image"] == GOLDEN
+            its_maps = [row for row in scores if row["image"] == GOLDEN
                    and row["explainer"] == "gradcam"]
-            require(len(own) == len(expected) == 10, f"{len(own)} of 10 maps were scored")
-            for row in own:
+            require(len(its_maps) == len(expected) == 10, f"{len(its_maps)} of 10 maps were scored")
+            for row in its_maps:
                 values = expected[row["finding"]]
                 where = f"{row['finding']}, {name}, {iou_slice}:"
                 met.meet(row["iou"], values[f"iou_{name}_{suffix}"], f"{where} IoU")
@@ -112,10 +112,10 @@ def released_segmentations(cubes: Path) -> str:
         for finding, code in findings.items():
             size = tuple(code["size"])
             stored = heatmaps.sel(image=image, finding=finding).values[0, 0]
-            found = segment_heatmap(stored, size, "peer")
-            assert found is not None
+            segmentation = segment_heatmap(stored, size, "peer")
+            assert segmentation is not None
             shipped = rle.decode(code["counts"], *size)
-            differing = int(np.count_nonzero(found.mask != shipped))
+            differing = int(np.count_nonzero(segmentation.mask != shipped))
             require(differing <= 1, f"{image}, {finding}: {differing} pixels differ from the "
                                     "released segmentation")
             other += differing
@@ -215,12 +215,12 @@ def speed() -> Iterator[str]:
         cost = {}
         for images in (50, 668):
             path = benchmark.write_study(Path(folder, f"{images}.zarr"), images, codes)
-            found = benchmark.run(path, images, "default", 2)
+            cost_of = benchmark.run(path, images, "default", 2)
             # The machine may be shared: what was computed bounds what two cores would take.
-            cost[images] = min(found["all"], found["all, CPU"])
-            yield (f"{images} radiographs x 10 findings: {found['all']:.1f} ms a map, CPU "
-                   f"{found['all, CPU']:.1f} ms, {peer / cost[images]:.0f} times as fast as the "
-                   f"peer here, peak {found['peak MB']:.0f} MB")
+            cost[images] = min(cost_of["all"], cost_of["all, CPU"])
+            yield (f"{images} radiographs x 10 findings: {cost_of['all']:.1f} ms a map, CPU "
+                   f"{cost_of['all, CPU']:.1f} ms, {peer / cost[images]:.0f} times as fast as the "
+                   f"peer here, peak {cost_of['peak MB']:.0f} MB")
     require(cost[668] < 20, f"{cost[668]:.1f} ms a map, not under 20")
     require(cost[668] < 1.3 * cost[50], f"the cost per map grows: {cost}")
 

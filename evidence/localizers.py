@@ -80,16 +80,16 @@ def utility(cubes: Path) -> list[str]:
     untrue = []
     summary = tables("utility", cubes, "--split", "test")["summary"]
     for finding in dict.fromkeys(row["finding"] for row in summary):
-        own = [row for row in summary if row["finding"] == finding]
-        print(f"\n{finding} (n = {own[0]['n']} positive test images)")
+        its_rows = [row for row in summary if row["finding"] == finding]
+        print(f"\n{finding} (n = {its_rows[0]['n']} positive test images)")
         print(f"  {'map':<16}{'model':<14}{'AUPRC':>8}{'AP':>8}{'AUROC':>8}{'image AUC':>11}")
-        for row in sorted(own, key=lambda row: -row["average_precision_mean"]):
+        for row in sorted(its_rows, key=lambda row: -row["average_precision_mean"]):
             auc = row["image_auc"]
             print(f"  {row['explainer']:<16}{row['model']:<14}{row['auprc_mean']:8.3f}"
                   f"{row['average_precision_mean']:8.3f}{row['auroc_mean']:8.3f}"
                   + (f"{auc:11.3f}" if auc is not None else f"{'':>11}"))
         for metric in METRICS:
-            values = {(row["explainer"], row["model"]): row[f"{metric}_mean"] for row in own}
+            values = {(row["explainer"], row["model"]): row[f"{metric}_mean"] for row in its_rows}
             localizers = {name: value for name, value in values.items()
                           if name[0].startswith(("unet", "retinanet"))}
             missing = {"unet-1", "unet-2"} - {name for name, _ in localizers}
@@ -128,9 +128,9 @@ def main() -> None:
                                          (CLASSIFIER, UNET, RETINANET) for seed in (1, 2)))
         run("train", study)
         for card in sorted(Path(folder, "runs").glob("*/model.json")):
-            found = json.loads(card.read_text())
-            print(f"{found['name']}: {found['kind']}, best epoch {found['best_epoch']}, mean test "
-                  f"AUC {found['test_auc']['mean']:.3f}")
+            facts = json.loads(card.read_text())
+            print(f"{facts['name']}: {facts['kind']}, best epoch {facts['best_epoch']}, mean test "
+                  f"AUC {facts['test_auc']['mean']:.3f}")
         run("generate", study, "-o", cubes)
         untrue = [*utility(cubes), *repeatability(cubes)]
     if untrue:

@@ -27,6 +27,6 @@ def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]
 
 def tables(*arguments: object) -> dict[str, Any]:
     """Tables of ``saltrust analyze``, by name."""
-    found: dict[str, Any] = json.loads(
+    content: dict[str, Any] = json.loads(
         run("analyze", *arguments, "--format", "json").stdout)["tables"]
-    return found
+    return content

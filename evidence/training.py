@@ -76,9 +76,9 @@ def weights(study: Path, name: str = "net") -> dict[str, torch.Tensor]:
 
 def card(study: Path, name: str = "net") -> dict[str, Any]:
     """What a run says of itself."""
-    found: dict[str, Any] = json.loads(
+    facts: dict[str, Any] = json.loads(
         (study.parent / "runs" / name / "model.json").read_text())
-    return found
+    return facts
 
 
 def rows(study: Path) -> list[dict[str, str]]:
@@ -125,15 +125,15 @@ def thirty_checkpoints(folder: Path) -> str:
     files = sorted((study.parent / "runs/net/checkpoints").glob("*.safetensors"))
     require(len(files) == 30, f"{len(files)} checkpoints are kept, not 30")
     for epoch in ("1", "2", "3"):
-        own = [row for row in metrics if row["epoch"] == epoch]
+        of_epoch = [row for row in metrics if row["epoch"] == epoch]
         score = {row["step"]: sum(float(row[f"val_auc {name}"]) for name in FINDINGS)
-                 for row in own}
+                 for row in of_epoch}
         stored = {json.loads(path.with_suffix(".json").read_text())["step"] for path in files
                   if path.name.startswith(f"epoch{epoch}")}
         worst = min(score[str(step)] for step in stored)
         passed_over = [value for step, value in score.items() if int(step) not in stored]
-        require(len(own) == 20 and len(stored) == 10 and max(passed_over) <= worst + 1e-9,
-                f"epoch {epoch} does not keep the ten best of {len(own)}")
+        require(len(of_epoch) == 20 and len(stored) == 10 and max(passed_over) <= worst + 1e-9,
+                f"epoch {epoch} does not keep the ten best of {len(of_epoch)}")
     cubes = study.with_name("study.zarr")
     run("-q", "generate", study, "-o", cubes)
     tree = saltrust.open_cubes(cubes)
@@ -181,18 +181,19 @@ def control_c(folder: Path) -> str:
     """Ctrl-C leaves a checkpoint that ``saltrust generate`` takes."""
     study = long_study(folder / "interrupted", 1000)
     process = cut_short(study, signal.SIGINT)
-    said = process.stderr.read() if process.stderr else ""
-    require(process.returncode not in (0, -signal.SIGINT) and "Traceback" not in said,
-            f"Ctrl-C ended in status {process.returncode}: {said}")
-    require("is kept" in said and "--resume" in said, f"Ctrl-C does not say what is left: {said}")
-    found = card(study)
-    require(found["complete"] is False and found["best_epoch"] >= 1, "the card is not of a best")
+    message = process.stderr.read() if process.stderr else ""
+    require(process.returncode not in (0, -signal.SIGINT) and "Traceback" not in message,
+            f"Ctrl-C ended in status {process.returncode}: {message}")
+    require("is kept" in message and "--resume" in message,
+            f"Ctrl-C does not say what is left: {message}")
+    facts = card(study)
+    require(facts["complete"] is False and facts["best_epoch"] >= 1, "the card is not of a best")
     cubes = study.with_name("study.zarr")
     warned = run("generate", study, "-o", cubes).stderr
     require("cut short" in warned, f"generate does not warn of an unfinished run: {warned}")
     auc = auc_of(cubes)["net"]
     return (f"after {len(rows(study))} epochs status {process.returncode}, "
-            f"best of epoch {found['best_epoch']}; generated, macro AUC {shown(auc)}")
+            f"best of epoch {facts['best_epoch']}; generated, macro AUC {shown(auc)}")
 
 
 def kill_and_resume(folder: Path) -> str:

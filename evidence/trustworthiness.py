@@ -91,8 +91,8 @@ learning_rate = 1e-3
 def analyze(criterion: str, cubes: Path, *options: object) -> dict[str, Any]:
     """Meta and tables of one criterion."""
     done = run("analyze", criterion, cubes, *options, "--format", "json")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def average_mask_of_siim_acr() -> str:
@@ -103,15 +103,15 @@ def average_mask_of_siim_acr() -> str:
         before, start = os.times(), time.perf_counter()
         run("import", "siim-acr", "--rle", source / "train-rle.csv.gz", "--splits",
             source / "splits.csv", "-o", cubes)
-        found = analyze("utility", cubes, "--baseline", "average-mask", "--split", "test")
+        result = analyze("utility", cubes, "--baseline", "average-mask", "--split", "test")
         wall, after = time.perf_counter() - start, os.times()
         cpu = sum(after[2:4]) - sum(before[2:4])
         united = _check_masks(cubes, source)
-    row = found["tables"]["summary"][0]
+    row = result["tables"]["summary"][0]
     require((row["explainer"], row["n"]) == ("average-mask", 246), f"the summary begins {row}")
-    require(found["meta"]["average_mask_of"] == {"Pneumothorax": 1931 + 202},
-            f"the average mask is of {found['meta']['average_mask_of']}")
-    require(found["meta"]["counts"]["negatives"] == 1068 - 246, "the split is not the file's")
+    require(result["meta"]["average_mask_of"] == {"Pneumothorax": 1931 + 202},
+            f"the average mask is of {result['meta']['average_mask_of']}")
+    require(result["meta"]["counts"]["negatives"] == 1068 - 246, "the split is not the file's")
     require(min(wall, cpu) < 60, f"import and analysis took {wall:.0f} s ({cpu:.0f} s CPU)")
     return (f"n = 246, AUPRC {row['auprc_mean']:.3f} ({row['auprc_sd']:.3f}), average precision "
             f"{row['average_precision_mean']:.3f}, AUROC {row['auroc_mean']:.3f} "
@@ -134,8 +134,8 @@ def _check_masks(cubes: Path, source: Path) -> int:
         expected = np.zeros(1024 * 1024, dtype=bool)
         for code in set(rows[image]) - {"-1"}:
             _paint(expected, code)
-        found = rle.decode(str(stored.sel(image=image).values), 1024, 1024)
-        require(bool((found == expected.reshape(1024, 1024).T).all()),
+        mask = rle.decode(str(stored.sel(image=image).values), 1024, 1024)
+        require(bool((mask == expected.reshape(1024, 1024).T).all()),
                 f"the mask of {image} is not the union of its {len(rows[image])} rows")
     return len(several)
 
@@ -154,8 +154,8 @@ def phantoms() -> str:
     """Two DenseNets and a ResNet, trained here on phantoms: all four criteria end to end."""
     with tempfile.TemporaryDirectory() as folder:
         cubes = _generate(Path(folder), PHANTOM.format(images=30))
-        found = {criterion: analyze(criterion, cubes) for criterion in CRITERIA}
-        return _judge(Path(folder), cubes, found, CRITERIA)
+        results = {criterion: analyze(criterion, cubes) for criterion in CRITERIA}
+        return _judge(Path(folder), cubes, results, CRITERIA)
 
 
 def real_radiographs() -> str:
@@ -164,8 +164,8 @@ def real_radiographs() -> str:
         cubes = _generate(Path(folder), RADIOGRAPHS.format(path=DATA / "radiographs", images=20))
         error = run("analyze", "utility", cubes, status=1).stderr
         require("mask" in error, f"utility without masks says: {error}")
-        found = {criterion: analyze(criterion, cubes) for criterion in CRITERIA[1:]}
-        return _judge(Path(folder), cubes, found, CRITERIA[1:])
+        results = {criterion: analyze(criterion, cubes) for criterion in CRITERIA[1:]}
+        return _judge(Path(folder), cubes, results, CRITERIA[1:])
 
 
 def _generate(folder: Path, text: str) -> Path:
@@ -177,11 +177,11 @@ def _generate(folder: Path, text: str) -> Path:
     return cubes
 
 
-def _judge(folder: Path, cubes: Path, found: dict[str, dict[str, Any]], criteria: Sequence[str]
+def _judge(folder: Path, cubes: Path, results: dict[str, dict[str, Any]], criteria: Sequence[str]
            ) -> str:
     """Check the criteria and the protocol; the decisions in words."""
-    said = []
-    for criterion, result in found.items():
+    sentences = []
+    for criterion, result in results.items():
         tables = result["tables"]
         decided: dict[str, list[str]] = {}
         for row in tables["decisions"]:
@@ -197,9 +197,9 @@ def _judge(folder: Path, cubes: Path, found: dict[str, dict[str, Any]], criteria
             same = architectures[row["model_a"]] == architectures[row["model_b"]]
             require(same == (criterion == "repeatability"),
                     f"{criterion} compares {row['model_a']} with {row['model_b']}")
-        said.append(f"{criterion}: " + ", ".join(f"{name} {' / '.join(what)}" for name, what
-                                                 in sorted(decided.items())))
-    for row in found["randomization"]["tables"]["stages"]:
+        sentences.append(f"{criterion}: " + ", ".join(
+            f"{name} {' / '.join(what)}" for name, what in sorted(decided.items())))
+    for row in results["randomization"]["tables"]["stages"]:
         require(-1 <= row["ssim_mean"] <= 1, f"the mean SSIM of {row} is none")
     out = folder / "protocol"
     run("protocol", "trustworthiness", cubes, "-o", out)
@@ -209,7 +209,7 @@ def _judge(folder: Path, cubes: Path, found: dict[str, dict[str, Any]], criteria
         require(len(list((out / "tables").glob(name))) == len(written), f"tables/{name}")
     figures = len(list((out / "figures").glob("*.png")))
     require(figures >= 3 and (out / "methods.md").stat().st_size > 1000, "figures or methods")
-    return "; ".join(said) + f"; {len(written)} tables, {figures} figures"
+    return "; ".join(sentences) + f"; {len(written)} tables, {figures} figures"
 
 
 def main() -> None:
@@ -222,8 +222,8 @@ def main() -> None:
             print(f"{check.__name__}: not run, there is no {needed}")
             continue
         start = time.perf_counter()
-        said = check()
-        print(f"{check.__name__}: {said} ({time.perf_counter() - start:.0f} s)", flush=True)
+        outcome = check()
+        print(f"{check.__name__}: {outcome} ({time.perf_counter() - start:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

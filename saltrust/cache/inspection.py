@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from saltrust.cache.schema import GROUPS, LABELLED_DIMS, SCORES, Label, Status
+from saltrust.cache.schema import GROUPS, LABELED_DIMS, SCORES, Label, Status
 from saltrust.cache.validation import covariate_names, problems, unknown_contents
 
 #: Root attributes that the description gives a place of their own.
@@ -104,7 +104,7 @@ def _findings(cubes: xr.DataTree) -> dict[str, dict[str, int]]:
 
 def _labels_with(cubes: xr.DataTree, groups: str | tuple[str, ...], dim: str,
                  extra: tuple[str, ...]) -> list[dict[str, Any]]:
-    assert dim in LABELLED_DIMS
+    assert dim in LABELED_DIMS
     for name in (groups,) if isinstance(groups, str) else groups:
         if name in cubes.children and dim in cubes[name].coords:
             dataset = cubes[name].to_dataset()

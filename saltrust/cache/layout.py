@@ -10,7 +10,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
-from saltrust.cache.schema import LABELLED_DIMS, ROOT, Group, Variable
+from saltrust.cache.schema import LABELED_DIMS, ROOT, Group, Variable
 
 #: Images per chunk of variables without pixels.
 IMAGES_PER_CHUNK = 1024
@@ -67,12 +67,12 @@ def create_group(group: zarr.Group, declaration: Group, sizes: Mapping[str, int]
     """
     attached = []
     sizes = {**sizes, **{name: len(values) for name, values in coords.items()
-                         if name in LABELLED_DIMS}}
+                         if name in LABELED_DIMS}}
     for variable in variables:
         if any(dim not in sizes for dim in variable.dims):
             continue
         given = coords.get(variable.name) if len(variable.dims) == 1 else None
-        is_label = variable.name in LABELLED_DIMS
+        is_label = variable.name in LABELED_DIMS
         if declaration is ROOT and given is None and not variable.name.startswith("native_"):
             continue
         array = _create_array(group, variable, sizes)

@@ -300,7 +300,7 @@ GROUPS: dict[str, Group] = {
 }
 
 #: Dimensions with a coordinate variable of the same name.
-LABELLED_DIMS = ("image", "finding", "reader", "explainer", "model", "replicate", "stage")
+LABELED_DIMS = ("image", "finding", "reader", "explainer", "model", "replicate", "stage")
 
 #: Where analyses keep what they found; its groups are named by topic and key, not declared here.
 SCORES = "scores"

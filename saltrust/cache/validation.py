@@ -9,7 +9,7 @@ import xarray as xr
 
 from saltrust.cache.schema import (
     GROUPS,
-    LABELLED_DIMS,
+    LABELED_DIMS,
     ROOT,
     SCORES,
     Group,
@@ -140,7 +140,7 @@ def _variable_problems(array: xr.DataArray, declared: Variable, label: str) -> l
     if declared.is_map:
         return faults
     values = array.values
-    if declared.name in LABELLED_DIMS and len(set(values.tolist())) != len(values):
+    if declared.name in LABELED_DIMS and len(set(values.tolist())) != len(values):
         faults.append(f"{label} holds the same label more than once")
     if declared.choices:
         wrong = sorted({str(value) for value in values.tolist()} - {*declared.choices, ""})

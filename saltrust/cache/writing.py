@@ -25,7 +25,7 @@ from saltrust import __version__
 from saltrust.cache.layout import create_group, variables_with_room
 from saltrust.cache.schema import (
     GROUPS,
-    LABELLED_DIMS,
+    LABELED_DIMS,
     ROOT,
     SCHEMA_VERSION,
     Variable,
@@ -195,31 +195,13 @@ def create_store(
     of_group = {"randomization": _coordinates(randomization),
                 "localizer": _coordinates(localizers)}
     wanted = json.loads(json.dumps({
-        "labels": {name: _digest(values) for name, values in coords.items()
-                   if name in LABELLED_DIMS}
-        | {variable.name: _digest(coords[variable.name]) for variable in covariates}
-        | {f"{group}/{name}": _digest(values)
-           for group, labels in of_group.items() for name, values in labels.items()},
-        "grid": list(grid),
-        "groups": list(groups),
-        **(identity or {}),
+        "labels": _label_digests(coords, covariates, of_group), "grid": list(grid),
+        "groups": list(groups), **(identity or {}),
     }))
+    reopened = _reopen(path, wanted, overwrite=overwrite, resume=resume)
+    if reopened is not None:
+        return reopened
     partial = partial_path(path)
-    finished = _existing(path, overwrite=overwrite, resume=resume)
-    if finished is not None:
-        _compare(finished, wanted, path)
-        raise NothingToDo(f"{path} is finished already; say --overwrite to make it anew")
-    if partial.exists() and overwrite:
-        _remove_store(partial)
-    if partial.exists():
-        attrs = _unfinished(partial)
-        if not resume:
-            raise UsageError(f"{partial} is left from an interrupted run; say --resume to go on "
-                             "with it or --overwrite to start again")
-        if attrs is not None:
-            _compare(attrs.get("identity", {}), wanted, partial)
-            return StoreWriter(path, zarr.open_group(partial, mode="r+"), overwrite=overwrite)
-        _remove_store(partial)
     sizes = {"y": grid[0], "x": grid[1], "instance": max(n_points, n_boxes), "corner": 4,
              "fixation": n_fixations or 0}
     with disk_errors(partial):
@@ -238,6 +220,39 @@ def create_store(
         # Last: a store that was killed while it was laid out is begun again, not resumed.
         root.attrs["laid_out"] = True
     return StoreWriter(path, root, overwrite=overwrite)
+
+
+def _label_digests(coords: Mapping[str, Any], covariates: Sequence[Variable],
+                   of_group: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Digests of all labels that a store will have, by name."""
+    names = [name for name in coords if name in LABELED_DIMS]
+    names += [variable.name for variable in covariates]
+    return {**{name: _digest(coords[name]) for name in names},
+            **{f"{group}/{name}": _digest(values)
+               for group, labels in of_group.items() for name, values in labels.items()}}
+
+
+def _reopen(path: Path, wanted: Mapping[str, Any], *, overwrite: bool, resume: bool
+            ) -> StoreWriter | None:
+    """The unfinished store to go on with; None where a store is to be begun."""
+    partial = partial_path(path)
+    finished = _existing(path, overwrite=overwrite, resume=resume)
+    if finished is not None:
+        _compare(finished, wanted, path)
+        raise NothingToDo(f"{path} is finished already; say --overwrite to make it anew")
+    if partial.exists() and overwrite:
+        _remove_store(partial)
+    if not partial.exists():
+        return None
+    attrs = _unfinished(partial)
+    if not resume:
+        raise UsageError(f"{partial} is left from an interrupted run; say --resume to go on "
+                         "with it or --overwrite to start again")
+    if attrs is None:
+        _remove_store(partial)
+        return None
+    _compare(attrs.get("identity", {}), wanted, partial)
+    return StoreWriter(path, zarr.open_group(partial, mode="r+"), overwrite=overwrite)
 
 
 @contextmanager
@@ -261,7 +276,7 @@ def _coordinates(*sources: xr.Dataset | None) -> dict[str, npt.NDArray[Any]]:
         for name in source.coords:
             coords[str(name)] = source[name].values
     for name, values in coords.items():
-        if name in LABELLED_DIMS and len(set(values.tolist())) != len(values):
+        if name in LABELED_DIMS and len(set(values.tolist())) != len(values):
             labels = [str(label) for label in values]
             twice = next(label for label in labels if labels.count(label) > 1)
             raise DataError(f"the {name} {twice!r} occurs more than once; {name} names must be "

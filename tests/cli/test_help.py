@@ -13,8 +13,8 @@ from saltrust.cli import main
 def commands(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
     yield name, command
     if isinstance(command, click.Group):
-        for own, sub in command.commands.items():
-            yield from commands(sub, f"{name} {own}".strip())
+        for child, sub in command.commands.items():
+            yield from commands(sub, f"{name} {child}".strip())
 
 
 @pytest.mark.parametrize("name", [name for name, _ in commands(main)])

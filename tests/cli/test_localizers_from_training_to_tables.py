@@ -81,34 +81,35 @@ def tables(run: Any, *arguments: object) -> dict[str, list[dict[str, Any]]]:
     result = run("--quiet", "analyze", *arguments, "--split", "test", "--format", "json",
                  "--resamples", 100)
     assert result.exit_code == 0, result.stderr
-    found: dict[str, list[dict[str, Any]]] = json.loads(result.stdout)["tables"]
-    return found
+    content: dict[str, list[dict[str, Any]]] = json.loads(result.stdout)["tables"]
+    return content
 
 
 def test_utility_judges_explainers_against_them(run: Any, localized: Path) -> None:
-    found = tables(run, "utility", localized)
-    own = {(row["finding"], row["explainer"]): row for row in found["summary"]
-           if row["condition"] == "localizer"}
-    assert set(own) == {*(("Cardiomegaly", name) for name in NAMES),
-                        ("Support Devices", "unet"), ("Support Devices", "unet-2")}
+    content = tables(run, "utility", localized)
+    summary = {(row["finding"], row["explainer"]): row for row in content["summary"]
+               if row["condition"] == "localizer"}
+    assert set(summary) == {*(("Cardiomegaly", name) for name in NAMES),
+                            ("Support Devices", "unet"), ("Support Devices", "unet-2")}
     cards = {name: json.loads((localized.parent / "runs" / name / "model.json").read_text())
              for name in NAMES}
-    for (finding, name), row in own.items():
+    for (finding, name), row in summary.items():
         assert row["image_auc"] == pytest.approx(cards[name]["test_auc"]["findings"][finding])
         assert row["average_precision_mean"] == pytest.approx(
             cards[name]["test_average_precision"][finding], rel=1e-3)
-    judged = {row["baseline"] for row in found["decisions"] if row["finding"] == "Cardiomegaly"}
+    judged = {row["baseline"] for row in content["decisions"] if row["finding"] == "Cardiomegaly"}
     assert judged >= {*NAMES, "average-mask"}
-    listed = {row["model"] for row in found["models"] if row["condition"] == "localizer"}
+    listed = {row["model"] for row in content["models"] if row["condition"] == "localizer"}
     assert listed == set(NAMES)
 
 
 def test_repeatability_has_them_as_high_baselines(run: Any, localized: Path) -> None:
-    found = tables(run, "repeatability", localized)
-    kinds = {(row["finding"], row["explainer"]) for row in found["summary"]}
+    content = tables(run, "repeatability", localized)
+    kinds = {(row["finding"], row["explainer"]) for row in content["summary"]}
     assert {("Cardiomegaly", "localizer unet"), ("Cardiomegaly", "localizer retinanet"),
             ("Support Devices", "localizer unet")} <= kinds
-    baselines = {row["baseline"] for row in found["decisions"] if row["finding"] == "Cardiomegaly"}
+    baselines = {row["baseline"] for row in content["decisions"]
+                 if row["finding"] == "Cardiomegaly"}
     assert {"localizer unet", "localizer retinanet", "0.5"} <= baselines
 
 

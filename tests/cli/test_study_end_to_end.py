@@ -125,9 +125,9 @@ def test_classification_is_of_images_or_examinations(run, cubes: Path, level: st
     for image, probability in zip(names[predicted], tree["prediction/probability"].sel(
             finding="Edema").values[predicted, 0], strict=True):
         best[str(image)] = max(best.get(str(image), 0), float(probability))
-    found = {case["case"]: case["probability"] for case in cases
+    shown = {case["case"]: case["probability"] for case in cases
              if case["finding"] == "Edema"}
-    assert found == {name: best[name] for name in found}
+    assert shown == {name: best[name] for name in shown}
 
 
 def test_confidence_is_per_finding_and_pooled(run, cubes: Path) -> None:

@@ -104,10 +104,10 @@ def test_rsna_with_its_detailed_classes(tmp_path: Path) -> None:
         "patientId,class\np1,Lung Opacity\np2,No Lung Opacity / Not Normal\np3,Normal\np4,Normal\n")
     study = tmp_path / "study.toml"
     study.write_text('[data]\nkind = "rsna"\npath = "labels.csv"\nclasses = "classes.csv"\n')
-    found = open_collection(read_study(study))
-    assert found.index["image"].values.tolist() == ["p1", "p3", "p4"]
-    assert sorted(found.index["split"].values.tolist()) == ["test", "train", "val"]
-    boxes = found.annotations("p1")["Pneumonia", "reference"].boxes
+    collection = open_collection(read_study(study))
+    assert collection.index["image"].values.tolist() == ["p1", "p3", "p4"]
+    assert sorted(collection.index["split"].values.tolist()) == ["test", "train", "val"]
+    boxes = collection.annotations("p1")["Pneumonia", "reference"].boxes
     assert boxes == ((200.0, 100.0, 260.0, 150.0),)
 
 
