@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def emit(result: Result, topic: str, *, form: str, tables: Sequence[str], folder
         raise UsageError(f"there is no table {unknown[0]!r}; this analysis has "
                          + ", ".join(result.tables))
     text = (printed() if printed is not None and not tables
-            else render(result, form, tables=list(tables) or None))
+            else render(replace(result, topic=topic), form, tables=list(tables) or None))
     if folder is not None:
         write_files(result, topic, folder, overwrite=overwrite)
     click.echo(text, nl=not text.endswith("\n"))
@@ -65,11 +66,11 @@ def emit(result: Result, topic: str, *, form: str, tables: Sequence[str], folder
 
 def write_files(result: Result, topic: str, folder: Path, *, overwrite: bool) -> list[Path]:
     """Write ``<topic>.json`` and ``<topic>_<table>.csv`` for every table."""
-    from saltrust.analysis.result.text import render
+    from saltrust.analysis.result.files import csv_texts
 
-    content = {folder / f"{topic}.json": render(result, "json", tables=None)}
-    for name in result.tables:
-        content[folder / f"{topic}_{name}.csv"] = render(result, "csv", tables=[name])
+    named = replace(result, topic=topic)
+    content = {folder / f"{topic}.json": named.to_json(),
+               **{folder / name: text for name, text in csv_texts(named).items()}}
     existing = [path for path in content if path.exists()]
     if existing and not overwrite:
         raise UsageError(f"{existing[0]} exists; say --overwrite to replace it, or choose "

@@ -1,4 +1,4 @@
-"""What every analysis returns, and how it reads as text."""
+"""What every analysis returns, how it reads as text, and how it is written."""
 
 from saltrust.analysis.result.result import ESTIMATE_COLUMNS, Result, plain, records
 

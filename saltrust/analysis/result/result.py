@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from saltrust.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Of the JSON; 1 had no number.
+FORMAT = 2
 
 #: Columns of every table of estimates, in this order, after the columns that identify the row.
 ESTIMATE_COLUMNS = (
@@ -28,30 +37,279 @@ ESTIMATE_COLUMNS = (
 )
 
 
+class UnknownTable(UsageError, KeyError):
+    """A result has no table of a name."""
+
+    # KeyError would show the sentence with quotation marks around it.
+    __str__ = Exception.__str__
+
+
 @dataclass(frozen=True)
 class Result:
-    """Tables of one analysis.
+    """Tables of one analysis, and the facts needed to read them.
+
+    ``result["summary"]`` is a table, ``list(result)`` has the names of all, the headline first.
 
     Attributes
     ----------
     meta : dict
-        Definitions, versions, seed, counts, what was excluded and why; plain JSON values.
+        Definitions, versions, seed, counts, what was excluded and why; plain JSON values
+        (:class:`saltrust.analysis.result.meta.Meta` says what each key means).
     tables : dict of str to pandas.DataFrame
         One record per row; the first table is the headline.
+    topic : str
+        Name of the analysis, such as ``localization``; names files, and says which figure and
+        which sentences belong to the result.
     """
 
     meta: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    topic: str = ""
 
-    def to_object(self) -> dict[str, Any]:
-        """The result as plain values: ``{"meta": ..., "tables": {name: [record, ...]}}``.
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        """The table of this name.
 
-        Numbers keep full precision; NaN, NA and infinities become None.
+        Raises
+        ------
+        UnknownTable
+            A KeyError that names the nearest table.
         """
-        return {
-            "meta": plain(self.meta),
-            "tables": {name: records(table) for name, table in self.tables.items()},
-        }
+        if name not in self.tables:
+            raise UnknownTable(f"the result has no table {name!r}; {nearest(name, self.tables)}")
+        return self.tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tables)
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tables
+
+    def __bool__(self) -> bool:
+        # A result without tables still has metadata, and is a result.
+        return True
+
+    def __repr__(self) -> str:
+        from saltrust.analysis.result.text import describe_tables
+
+        return describe_tables(self)
+
+    def _repr_html_(self) -> str:
+        from saltrust.analysis.result.text import render_html
+
+        return render_html(self)
+
+    def caption(self, table: str) -> tuple[str, str]:
+        """What stands above and below a table in print.
+
+        Parameters
+        ----------
+        table : str
+
+        Returns
+        -------
+        title, legend : str
+            The name, and nothing, where no more is known.
+        """
+        return table, ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain values.
+
+        Returns
+        -------
+        dict
+            ``{"format": 2, "meta": ..., "tables": {name: [record, ...]}}``.  Numbers keep full
+            precision; NaN, NA and infinities become None.
+        """
+        return {"format": FORMAT, "meta": plain(self.meta),
+                "tables": {name: records(table) for name, table in self.tables.items()}}
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The result as strict JSON (:meth:`to_dict`).
+
+        Parameters
+        ----------
+        path : path, optional
+            A file to write besides; it appears whole or not at all, and replaces one that is
+            there.
+
+        Returns
+        -------
+        str
+            Ends with a newline.
+
+        Raises
+        ------
+        DataError, UsageError
+            If the disk is full, or the place cannot be written to.
+        """
+        from saltrust.analysis.result import files, text
+
+        if path is not None:
+            files.write_json(self, path)
+        return text.render(self, "json")
+
+    def to_csv(self, folder: str | Path) -> list[Path]:
+        """Write every table as ``<topic>_<table>.csv``, with all digits.
+
+        Parameters
+        ----------
+        folder : path
+            Made where it does not exist; files of the same names are replaced.
+
+        Returns
+        -------
+        list of pathlib.Path
+            In the order of the tables.
+
+        Raises
+        ------
+        DataError, UsageError
+            If the disk is full, or the place cannot be written to.
+        """
+        from saltrust.analysis.result import files
+
+        return files.write_csv(self, folder)
+
+    def to_parquet(self, folder: str | Path) -> list[Path]:
+        """Write every table as ``<topic>_<table>.parquet``, the metadata inside each.
+
+        Parameters
+        ----------
+        folder : path
+            Made where it does not exist; files of the same names are replaced.  The metadata are
+            JSON in the schema's metadata, under ``saltrust``.
+
+        Returns
+        -------
+        list of pathlib.Path
+            In the order of the tables.
+
+        Raises
+        ------
+        DataError
+            If pyarrow is not installed (extra ``parquet``), or the disk is full.
+        UsageError
+            If the place cannot be written to.
+        """
+        from saltrust.analysis.result import files
+
+        return files.write_parquet(self, folder)
+
+    def to_markdown(self, table: str | None = None) -> str:
+        """A table as Markdown, rounded for reading.
+
+        Parameters
+        ----------
+        table : str, optional
+            Whole; by default the headline as papers print it, of a long one the first rows.
+
+        Returns
+        -------
+        str
+            Ends with a newline.
+
+        Raises
+        ------
+        UsageError
+            If there is no such table.
+        """
+        from saltrust.analysis.result.text import render
+
+        return render(self, "markdown", tables=None if table is None else [table])
+
+    def to_latex(self, table: str | None = None) -> str:
+        """A table for LaTeX's package booktabs, rounded for reading.
+
+        Parameters
+        ----------
+        table : str, optional
+            Whole; by default the headline as papers print it, of a long one the first rows.
+
+        Returns
+        -------
+        str
+            Ends with a newline.
+
+        Raises
+        ------
+        UsageError
+            If there is no such table.
+        """
+        from saltrust.analysis.result.text import render
+
+        return render(self, "latex", tables=None if table is None else [table])
+
+    def methods(self) -> str:
+        """Sentences for a methods section: definitions, intervals, corrections, exclusions.
+
+        Returns
+        -------
+        str
+            One paragraph, every number from ``meta``.
+        """
+        from saltrust.analysis.result.methods import methods_of
+
+        return " ".join(methods_of(self.topic, self.meta))
+
+    def plot(self, *, finding: str | None = None, explainer: str | None = None,
+             model: str | None = None) -> Figure:
+        """Draw the figure that belongs to the result.
+
+        Parameters
+        ----------
+        finding, explainer, model : str, optional
+            Only the rows of this label.  A figure that shows one map or finding at a time shows
+            the first of several.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Outside pyplot's state; a notebook shows it.
+
+        Raises
+        ------
+        UsageError
+            If no figure belongs to the result, or it has no such label.
+        """
+        from saltrust.analysis.result.topics import figure_of
+
+        draw = figure_of(self.topic)
+        labels = {"finding": finding, "explainer": explainer, "model": model}
+        return draw(only_labels(self, {name: label for name, label in labels.items()
+                                       if label is not None}))
+
+
+def only_labels(result: Result, labels: Mapping[str, str]) -> Result:
+    """A result with only the rows of some labels; a table without the column stays whole.
+
+    Parameters
+    ----------
+    result : Result
+    labels : mapping of str to str
+        By column.  Rows of experts stay, whatever the explainer and model.
+
+    Raises
+    ------
+    UsageError
+        If no table has such a label; the nearest is named.
+    """
+    tables = dict(result.tables)
+    for column, label in labels.items():
+        having = [frame for frame in tables.values() if column in frame]
+        known = dict.fromkeys(str(value) for frame in having for value in frame[column])
+        if label not in known:
+            raise UsageError(f"the result has no {column} {label!r}; {nearest(label, known)}")
+        for name, frame in tables.items():
+            if column in frame:
+                kept = frame[column] == label
+                if column != "finding" and "explainer" in frame:
+                    kept |= frame["explainer"] == "expert"
+                tables[name] = frame[kept]
+    return replace(result, tables=tables)
 
 
 def plain(value: Any) -> Any:

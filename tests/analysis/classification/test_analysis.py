@@ -160,7 +160,7 @@ def test_one_class_only_and_bad_options() -> None:
 def test_a_single_model_has_no_pairs() -> None:
     result = classification(select(cubes(), model="good", finding="Edema"))
     assert list(result.tables) == ["auc", "calibration", "cases"]
-    assert json.loads(json.dumps(result.to_object(), allow_nan=False))["tables"]["auc"]
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["tables"]["auc"]
 
 
 @pytest.mark.parametrize("n", [2, 4])

@@ -57,7 +57,7 @@ def one(table: pd.DataFrame, **labels: str) -> Any:
 
 def strict(result: Result) -> dict[str, Any]:
     """The result through JSON that refuses NaN."""
-    content: dict[str, Any] = json.loads(json.dumps(result.to_object(), allow_nan=False))
+    content: dict[str, Any] = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     return content
 
 

@@ -308,7 +308,7 @@ def test_the_average_gaze_is_of_other_splits_where_these_are_not_selected(store:
 
 def test_the_same_seed_gives_the_same_numbers(store: Path) -> None:
     cubes = select(store, explainer="oracle")
-    one, two, other = (gaze(cubes, resampling=Resampling(resamples=30, seed=seed)).to_object()
+    one, two, other = (gaze(cubes, resampling=Resampling(resamples=30, seed=seed)).to_dict()
                        for seed in (1, 1, 2))
     assert one == two
     assert one["tables"]["scores"] != other["tables"]["scores"]

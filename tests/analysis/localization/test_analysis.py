@@ -309,7 +309,7 @@ def test_an_empty_slice_keeps_its_rows(build_cubes: BuildCubes) -> None:
     assert (summary["n"] == 0).all()
     assert (summary["note"] != "").all()
     assert (result.tables["decrease"]["note"] == "no benchmark reader").all()
-    json.dumps(result.to_object(), allow_nan=False)
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_one_image_is_read_at_a_time(study: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -524,11 +524,11 @@ def test_scores_of_one_study_are_summarised_once_per_map(study: xr.DataTree) -> 
     assert expert["estimate"] == pytest.approx(share / 2)
     fall = _row(result.tables["decrease"], finding="Edema", explainer="grad", metric="iou")
     assert fall["estimate"] == pytest.approx(100 * (share - 1) / share)
-    json.dumps(result.to_object(), allow_nan=False)
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_the_same_seed_gives_the_same_result(study: xr.DataTree) -> None:
     first, second, third = (localization(study, resamples=50, seed=seed) for seed in (1, 1, 2))
-    assert first.to_object() == second.to_object()
-    assert first.to_object() != third.to_object()
+    assert first.to_dict() == second.to_dict()
+    assert first.to_dict() != third.to_dict()
     assert isinstance(first, Result)

@@ -15,15 +15,9 @@ from hypothesis import strategies as st
 
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import interval, lay_out, p_value, significant
-from saltrust.analysis.result.text import (
-    FORMATS,
-    PREVIEW_ROWS,
-    WIDTH,
-    escape_latex,
-    escape_markdown,
-    render,
-    render_frame,
-)
+from saltrust.analysis.result.markup import escape_latex, escape_markdown
+from saltrust.analysis.result.plain_text import WIDTH
+from saltrust.analysis.result.text import FORMATS, PREVIEW_ROWS, render, render_frame
 from saltrust.errors import UsageError
 
 
@@ -82,7 +76,8 @@ def test_json_is_strict_and_has_every_digit(result: Result) -> None:
         raise AssertionError(text)
 
     content = json.loads(render(result, "json"), parse_constant=refuse)
-    assert set(content) == {"meta", "tables"}
+    assert set(content) == {"format", "meta", "tables"}
+    assert content["format"] == 2
     assert list(content["tables"]) == ["summary", "scores"]
     assert content["tables"]["scores"][0]["iou"] == 0.1 + 0.2
     assert content["tables"]["summary"][1]["estimate"] is None

@@ -247,7 +247,7 @@ def test_cubes_in_memory_are_never_kept(store: Path, counted: list[int]) -> None
 def test_workers_change_nothing(store: Path) -> None:
     alone = localization(open_cubes(store), resamples=50)
     many = localization(open_cubes(store), resamples=50, workers=2)
-    assert alone.to_object() == many.to_object()
+    assert alone.to_dict() == many.to_dict()
     cubes = open_cubes(store)
     del cubes.attrs["source"]
     with pytest.raises(UsageError, match="opened from a store"):

@@ -64,7 +64,7 @@ def test_rows_are_what_was_annotated(cubes: xr.DataTree) -> None:
     assert (empty["n_instances"], empty["area_ratio"]) == (0, 0)
     assert math.isnan(empty["elongation"])
     assert result.meta["undefined"] == {"empty mask: no shape": 1}
-    json.dumps(result.to_object(), allow_nan=False)
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_peer_counts_polygons_and_notes_rectangles_without_width(cubes: xr.DataTree) -> None:

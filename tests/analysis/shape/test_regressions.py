@@ -70,7 +70,7 @@ def pick(table: pd.DataFrame, **labels: str) -> pd.DataFrame:
 
 def strict(result: Result) -> dict[str, Any]:
     """The result through JSON that refuses NaN."""
-    content: dict[str, Any] = json.loads(json.dumps(result.to_object(), allow_nan=False))
+    content: dict[str, Any] = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     return content
 
 

@@ -1,0 +1,299 @@
+"""Sentences for a methods section, every number from what an analysis recorded of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+Meta = Mapping[str, Any]
+
+_SHAPES = {
+    "default": "number of instances (8-connected components), area ratio (whole mask over "
+               "image), and of the component with the longest outer contour, elongation (longer "
+               "over shorter side of the rectangle of least area, on pixel corners) and "
+               "irrectangularity (1 - filled pixels over that rectangle)",
+    "peer": "number of annotated contours, area ratio (whole mask over image), and of the "
+            "contour with the most points, elongation and irrectangularity by the rectangle of "
+            "least area through pixel centres and the area of the polygon",
+}
+_SPEARMAN = {"bonett-wright": "interval of Bonett and Wright", "fisher": "Fisher's interval",
+             "bootstrap": "bootstrap interval"}
+_FITS = {
+    "mixed": "linear mixed models with random intercepts for image and finding (REML, "
+             "Satterthwaite's degrees of freedom)",
+    "logit": "logistic regressions of the hit (Wald intervals; Firth's penalised likelihood "
+             "where a descriptor separates hits from misses)",
+}
+_CORRECTIONS = {"bonferroni": "Bonferroni", "holm": "Holm", "bh": "Benjamini and Hochberg",
+                "none": "no method"}
+
+
+def methods_of(topic: str, meta: Meta) -> list[str]:
+    """Sentences that say how the numbers of a result were had.
+
+    Parameters
+    ----------
+    topic : str
+        Of the result.
+    meta : mapping of str to object
+        Of the result.
+
+    Returns
+    -------
+    list of str
+        One sentence or a few each; what was recorded, name by name, where the topic has no
+        prose or the metadata lack what the prose is made of.
+    """
+    write = _WRITERS.get(topic, listed_facts)
+    try:
+        return list(write(meta))
+    except KeyError:
+        return list(listed_facts(meta))
+
+
+def listed_facts(meta: Meta) -> Iterator[str]:
+    """One short sentence per entry of the metadata.
+
+    Parameters
+    ----------
+    meta : mapping of str to object
+
+    Examples
+    --------
+    >>> list(listed_facts({"slice": "positive", "counts": {"maps": 3}, "cutoff": None}))
+    ['slice: positive.', 'counts: maps 3.']
+    """
+    for key, value in meta.items():
+        text = "; ".join(_flat(value)) if isinstance(value, Mapping) else _plain(value)
+        if text:
+            yield f"{key.replace('_', ' ')}: {text}."
+
+
+def counts_and_exclusions(meta: Meta) -> Iterator[tuple[str, str]]:
+    """What was counted and what was left out, as texts, by which of the two it is.
+
+    Parameters
+    ----------
+    meta : mapping of str to object
+    """
+    for kind in ("counts", "exclusions"):
+        text = "; ".join(_flat(meta.get(kind) or {}))
+        if text:
+            yield kind, text
+
+
+def _flat(values: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}, ")
+        else:
+            yield f"{prefix}{str(name).replace('_', ' ')} {value}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _localization(meta: Meta) -> Iterator[str]:
+    counts = meta["counts"]
+    size = ("their native size" if meta["resolution"] == "native" else
+            "the grid on which the maps are stored")
+    yield (f"Localization was scored on {counts['images']} images{_of_split(meta)}"
+           f", {counts['maps']} saliency maps in all, at {size} (definitions: "
+           f"`{meta['definition']}`).")
+    yield ("Maps were upsampled bilinearly (half-pixel centres, float32"
+           + (", rounded as PyTorch rounds" if meta["definition"] == "peer" else "")
+           + "), stretched to 0..1 between their own minimum and maximum, and cut; threshold: "
+           f"{_lower(meta['threshold'])}"
+           + (" (contours filled, single pixels dropped after Otsu)"
+              if meta["definition"] == "peer" else "")
+           + f". Probability cut-off: {meta['probability_cutoff']}.")
+    yield (f"Intersection over union (IoU) was taken with the masks of "
+           f"{_readers(meta['reference_readers'])}; pairs that count (slice `{meta['slice']}`): "
+           f"{meta['slice_meaning']}.")
+    yield ("A map hits if its maximum, the first in row order where several pixels share it "
+           f"({counts.get('tied_peaks', 0)} maps), lies in the reference mask; "
+           f"{counts['flat']} flat maps and {counts['nonfinite']} with values that are not finite "
+           "count as empty segmentations that miss.")
+    if meta["benchmark_readers"]:
+        expert = meta["expert_readers"]
+        yield (f"The expert benchmark is {_readers(expert)}"
+               + (", averaged image by image" if len(expert) > 1 else "") + "; an expert's hit is "
+               + ("any marked point in the reference, no point being a miss"
+                  if meta["definition"] == "peer" else "the first marked point in the reference")
+               + f". The percentage decrease is {meta['decrease']}; it is given once more for "
+               "images where the reference and every such reader drew something, since "
+               "readers were told the labels.")
+    else:
+        yield "There was no expert benchmark."
+    yield (f"{_intervals(meta, 'percentile')}, "
+           "Wilson's where all were hits or all misses. Averages over findings weigh each finding "
+           "alike. Hit rates stand beside three baselines: a random point (mean area ratio), the "
+           "image centre, and the peak of the mean reference mask of all other patients. "
+           "Differences are paired by image, their p-values from the resamples, corrected by "
+           "Holm over the contrasts of a metric and finding; effect sizes are mean differences "
+           "over the standard deviation of the differences.")
+    if "equivalence_margin" in meta:
+        yield (f"Maps were called equivalent, to each other or to the expert, where two one-sided "
+               f"bootstrap tests put the difference within {meta['equivalence_margin']:g} "
+               "(corrected likewise).")
+
+
+def _thresholds(meta: Meta) -> Iterator[str]:
+    search, cutoffs = meta["threshold_search"], meta["cutoff_search"]
+    yield (f"Thresholds and probability cut-offs were tuned{_of_split(meta)} against the masks of "
+           f"{_readers(meta['reference_readers'])} (definitions: `{meta['definition']}`).")
+    yield (f"The threshold is the one of {_plain(search['grid'])} with the largest mean IoU "
+           f"(slice `{search['slice']}`: {search['slice_meaning']}), the cut-off the one of "
+           f"{_plain(cutoffs['grid'])} with the largest mean IoU of Otsu's segmentations (slice "
+           f"`{cutoffs['slice']}`: {cutoffs['slice_meaning']}); of equal means the first.")
+
+
+def _descriptors(meta: Meta) -> Iterator[str]:
+    yield (f"The shape of {meta['masks']} masks on {meta['images']} images{_of_split(meta)} was "
+           f"measured at {meta['resolution']} size: {_SHAPES[meta['definition']]}; "
+           f"{meta['empty_masks']} empty masks have no shape.")
+
+
+def _regressions(meta: Meta) -> Iterator[str]:
+    family = meta["multiplicity"]
+    yield ("IoU and hit were regressed on one descriptor of the reference mask at a time: "
+           f"{_SHAPES[meta['definition']]}. Each descriptor was min-max normalised over the rows, "
+           "so that a slope is the change from its smallest to its largest value; slopes per "
+           "raw unit and per standard deviation stand beside it.")
+    yield f"Rows are {meta['rows']} (slice `{meta['slice']}`)."
+    if meta["expert"]:
+        expert = meta["expert"]
+        yield f"The expert's score is {'the ' if expert.startswith('mean') else 'that of '}{expert}."
+    models = [_FITS[name] for name in _FITS if name in meta["fits"]]
+    yield ("Ordinary least squares comes first, with t intervals; beside it errors clustered by "
+           "patient (CR2 with Satterthwaite's degrees of freedom)"
+           + "".join(f"; {model}" for model in models) + ".")
+    yield (f"P-values were corrected by {_correction(family['method'])} within families ("
+           f"{family['family']}; factor {family['factor']}); intervals are not corrected.")
+
+
+def _confidence(meta: Meta) -> Iterator[str]:
+    yield ("Confidence: IoU and hit were related to the predicted probability by linear "
+           f"regression and Spearman's correlation ({_SPEARMAN[meta['spearman_interval']]} with "
+           f"each row's own n), per finding and pooled (slice `{meta['slice']}`: "
+           f"{meta['slice_meaning']}; probability: {meta['probability']}). Pooled estimates are "
+           "given with one intercept per finding and ranks within findings, and as if all "
+           "rows were of one finding.")
+    yield ("Means are given apart for positives that the model called (probability above "
+           f"{meta['operating_point']}), for those it missed, and by bin of probability.")
+    yield ("Calibration of the probabilities on all labelled images stands beside it: Brier "
+           "score, slope of the label on the logit, and expected error over ten bins.")
+    family = meta["multiplicity"]
+    yield (f"P-values were corrected by {_correction(family['method'])} over the findings (factor "
+           f"{family['factor']}), the two pooled rows apart.")
+
+
+def _classification(meta: Meta) -> Iterator[str]:
+    unit = "images" if meta["level"] == "image" else "examinations"
+    yield (f"Areas under ROC curves are of {meta['cases']} {unit} of {meta['patients']} patients"
+           f"{_of_split(meta)}"
+           + ("" if meta["level"] == "image" else
+              ", the probability of an examination being the largest of its images") + ".")
+    yield (f"Their {_percent(meta)} intervals: {meta['interval']}. Models are compared in pairs on "
+           f"the same cases; p-values were corrected by {_correction(meta['adjustment'])}.")
+    yield ("Calibration is judged by the Brier score, the slope of the label on the logit of the "
+           "probability, and the expected error over ten bins of equal width.")
+
+
+def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
+    def write(meta: Meta) -> Iterator[str]:
+        yield f"{what}{_of_split(meta)}."
+        if "ssim" in meta:
+            settings = meta["ssim"]
+            yield (f"SSIM: window {settings['window']}; scaling: {settings['scaling']}; data range "
+                   f"{settings['data_range']}.")
+        for name in ("rule_meaning", "decision", "baseline", "average_precision"):
+            if name in meta:
+                yield f"{name.replace('_', ' ').capitalize()}: {meta[name]}."
+        if "low_baseline" in meta:
+            yield (f"The low baseline is {meta['low_baseline']:g}; {meta['pairs_of_different_images']}"
+                   " pairs of different images stand beside.")
+        yield f"Flat or non-finite maps: {meta['failures']}."
+        yield (f"Explainers were compared with their baselines by a linear mixed model (post hoc: "
+               f"{meta['posthoc']}, alpha {meta['alpha']:g}), beside a bootstrap of patients "
+               f"({meta['resamples']:,} resamples, seed {meta['seed']}) and Wilcoxon's signed-rank "
+               f"test; differences within {meta['equivalence_margin']:g} count as none.")
+
+    return write
+
+
+def _gaze(meta: Meta) -> Iterator[str]:
+    yield (f"Maps (values: {meta['map']}) were compared with the gaze of `{meta['reader']}`"
+           f"{_of_split(meta)}, on the grid, for {meta['compared']}; fixated are "
+           f"{meta['fixated']}.")
+    yield (f"Beside chance: {meta['other_images']}, a {meta['centre_prior']} at the centre, and the "
+           f"average gaze ({meta['average_gaze']}). Flat or non-finite maps: {meta['failures']}.")
+    yield (f"{_intervals(meta, 'percentile')}; p-values were corrected by "
+           f"{_correction(meta['adjustment'])}.")
+
+
+def _mixed(meta: Meta) -> Iterator[str]:
+    yield (f"The linear mixed model `{meta['formula']}` was fitted to {meta['n']} rows by "
+           f"{meta['estimation']} ({meta['engine']}); degrees of freedom: {meta['df']}.")
+    groups = meta["groups"]
+    if groups:
+        yield ("Random effects: "
+               + ", ".join(f"{count} levels of {name}" for name, count in groups.items()) + ".")
+    for contrasts, method in meta["adjustments"].items():
+        yield f"Contrasts, {contrasts}: {method}."
+    yield f"Intervals have the level {_percent(meta)}."
+    for note in meta["notes"]:
+        yield f"{note[:1].upper()}{note[1:]}."
+
+
+def _of_split(meta: Meta) -> str:
+    split = meta.get("split")
+    if not split or split in {"all", "not stated"}:
+        return ""
+    return f" of the split{'s' if ', ' in split else ''} {split!r}"
+
+
+def _percent(meta: Meta) -> str:
+    return f"{100 * meta['confidence_level']:g}%"
+
+
+def _intervals(meta: Meta, kind: str) -> str:
+    return (f"Intervals are {_percent(meta)} {kind} intervals of {meta['resamples']:,} bootstrap "
+            f"resamples of patients (seed {meta['seed']})")
+
+
+def _readers(names: list[str]) -> str:
+    """Names as they stand in the cubes, told from the words around them."""
+    return f"reader{'s' * (len(names) > 1)} " + ", ".join(f"`{name}`" for name in names)
+
+
+def _lower(text: str) -> str:
+    return text if text.startswith("Otsu") else text[:1].lower() + text[1:]
+
+
+def _correction(name: str) -> str:
+    method, comma, rest = name.partition(",")
+    return f"{_CORRECTIONS.get(method, method)}{comma}{rest}"
+
+
+_WRITERS: dict[str, Callable[[Meta], Iterator[str]]] = {
+    "localization": _localization,
+    "thresholds": _thresholds,
+    "descriptors": _descriptors,
+    "regressions": _regressions,
+    "confidence": _confidence,
+    "classification": _classification,
+    "utility": _criterion("Utility: the pixels of every map on a positive image were ranked and "
+                          "set against the reference mask"),
+    "randomization": _criterion("Randomization: maps of the trained model were compared by SSIM "
+                                "with those of the model randomised from the top down"),
+    "repeatability": _criterion("Repeatability: maps of models of one architecture, trained from "
+                                "different seeds, were compared by SSIM"),
+    "reproducibility": _criterion("Reproducibility: maps of models of different architectures "
+                                  "were compared by SSIM"),
+    "gaze": _gaze,
+    "mixed": _mixed,
+}
