@@ -29,8 +29,9 @@ from saltrust.cli.export import export
 from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
+from saltrust.cli.protocol.command import protocol
 from saltrust.cli.protocol.guided_training import guided_training
-from saltrust.cli.protocol.localization import protocol
+from saltrust.cli.protocol.localization import localization as protocol_localization
 from saltrust.cli.protocol.trustworthiness import trustworthiness
 from saltrust.cli.report import report
 from saltrust.cli.train import train
@@ -97,5 +98,5 @@ for _command in (demo, import_, train, generate, info, analyze, protocol, report
 for _command in (descriptors, localization, thresholds, regressions, confidence, classification,
                  utility, randomization, repeatability, reproducibility, gaze, mixed):
     analyze.add_command(_command)
-protocol.add_command(trustworthiness)
-protocol.add_command(guided_training)
+for _command in (protocol_localization, trustworthiness, guided_training):
+    protocol.add_command(_command)

@@ -39,7 +39,7 @@ def run_demo(folder: Path, study_text: str, *, overwrite: bool, progress: bool,
     write_text(study_file, study_text,
                Advice("repeat the command", "choose another folder with -o", UsageError))
     _train_and_generate(study_file, cubes_path, progress=progress, command_line=command_line)
-    results = _analyse(cubes_path, report, progress=progress)
+    results = _analyze(cubes_path, report, progress=progress)
     for topic, result in results.items():
         write_files(result, topic, tables, overwrite=True)
     _print_headlines(results)
@@ -87,15 +87,17 @@ def _train_and_generate(study_file: Path, cubes_path: Path, *, progress: bool,
              command_line=command_line)
 
 
-def _analyse(cubes_path: Path, report: Path, *, progress: bool) -> dict[str, Result]:
+def _analyze(cubes_path: Path, report: Path, *, progress: bool) -> dict[str, Result]:
+    from saltrust.analysis.options import Execution
+    from saltrust.analysis.protocols.study import analyze_study
+    from saltrust.analysis.result import Result
     from saltrust.cache.store import open_cubes
     from saltrust.report.page.page import write_report
-    from saltrust.report.page.sections import analyse
 
     cubes = open_cubes(cubes_path)
-    results = analyse(cubes, keep=True, progress=progress)
-    write_report(cubes, report, results=results, overwrite=True)
-    return results
+    outcomes = analyze_study(cubes, execution=Execution(progress=progress))
+    write_report(cubes, report, results=outcomes, overwrite=True)
+    return {topic: outcome for topic, outcome in outcomes.items() if isinstance(outcome, Result)}
 
 
 def _print_headlines(results: dict[str, Result], explainer: str = "gradcam") -> None:

@@ -18,15 +18,17 @@ from saltrust.cli.options import cubes_argument, overwrite_option, seed_option, 
 @click.pass_context
 def report(ctx: click.Context, cubes: Path, output: Path, seed: int, overwrite: bool) -> None:
     """Write one self-contained HTML page: tables, figures and a gallery of heatmaps."""
+    from saltrust.analysis.options import Execution, Resampling
+    from saltrust.analysis.protocols.study import analyze_study
     from saltrust.cache.store import open_cubes
     from saltrust.report.page.page import check_output, write_report
-    from saltrust.report.page.sections import attempt
 
     progress = shows_progress(ctx)
     tree = open_cubes(cubes)
     # Before minutes of work.
     check_output(output, overwrite=overwrite)
-    results = attempt(tree, seed=seed, keep=True, progress=progress)
+    results = analyze_study(tree, resampling=Resampling(seed=seed),
+                            execution=Execution(progress=progress))
     path = write_report(tree, output, results=results, seed=seed, overwrite=overwrite,
                         progress=progress)
     click.echo(str(path))

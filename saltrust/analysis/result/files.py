@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,14 +27,17 @@ def file_stem(result: Result, table: str) -> str:
     return f"{result.topic}_{table}" if result.topic else table
 
 
-def csv_texts(result: Result) -> dict[str, str]:
+def csv_texts(result: Result, stem: str | None = None) -> dict[str, str]:
     """Every table as CSV with all digits, by the name of its file.
 
     Parameters
     ----------
     result : Result
+    stem : str, optional
+        What the names begin with; by default the topic.
     """
-    return {f"{file_stem(result, name)}.csv": render(result, "csv", tables=[name])
+    named = result if stem is None else replace(result, topic=stem)
+    return {f"{file_stem(named, name)}.csv": render(result, "csv", tables=[name])
             for name in result}
 
 

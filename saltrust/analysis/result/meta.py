@@ -219,5 +219,7 @@ class Meta(TypedDict, total=False):
     source: str
     #: When they were finished.
     finished: str
+    #: Models of protocol W: how each was trained, and which it is compared with.
+    arms: list[dict[str, Any]]
     #: Of the program that computed.
     saltrust_version: str

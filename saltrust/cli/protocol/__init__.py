@@ -1,1 +1,1 @@
-"""``saltrust protocol``."""
+"""``saltrust protocol``: a published protocol as a whole, from cubes to printable tables."""

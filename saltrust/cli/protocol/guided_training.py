@@ -7,44 +7,42 @@ from typing import Any
 
 import click
 
+from saltrust.choices import Adjustment, AucInterval, CaseLevel, MapReading, words
+from saltrust.cli.analyze.command import grouped, split_off
 from saltrust.cli.options import (
     bootstrap_options,
-    choose_or_all,
     cubes_argument,
     finding_option,
     map_options,
-    overwrite_option,
     shows_progress,
     split_option,
 )
+from saltrust.cli.protocol.command import folder_options, run
 
 
 @click.command("guided-training")
 @cubes_argument
-@click.option("-o", "--output", "folder", required=True, metavar="DIR",
-              type=click.Path(path_type=Path, file_okay=False), help="Folder to write.")
 @split_option("the one whose images were predicted; all where these are of several")
 @finding_option
 @map_options
 @click.option("--baseline", default=None, metavar="MODEL",
               help="Model to compare with.  [default: trained with the decoder against gaze, of "
                    "the same seed]")
-@click.option("--level", type=click.Choice(["image", "study"]), default="image",
+@click.option("--level", type=click.Choice(words(CaseLevel)), default="image",
               show_default=True, help="What a case is: an image or an examination.")
-@click.option("--interval", type=click.Choice(["delong", "bootstrap"]), default="delong",
-              show_default=True,
+@click.option("--interval",
+              type=click.Choice([word for word in words(AucInterval) if word != "protocol-w"]),
+              default="delong", show_default=True,
               help="Of Tables 1 to 4; the paper's own stand in the tables `_paper`.")
-@click.option("--map", "map_form", type=click.Choice(["absolute", "raw", "positive"]),
-              default="absolute", show_default=True,
-              help="What of the maps is compared with gaze.")
-@click.option("--adjustment", type=click.Choice(["bonferroni", "holm", "bh", "none"]),
-              default="holm", show_default=True,
+@click.option("--map", "reading", type=click.Choice(words(MapReading)), default="absolute",
+              show_default=True, help="What of the maps is compared with gaze.")
+@click.option("--adjustment", type=click.Choice(words(Adjustment)), default="holm",
+              show_default=True,
               help="Correction of p-values against the baseline, one family per finding.")
 @bootstrap_options
-@overwrite_option
+@folder_options
 @click.pass_context
-def guided_training(ctx: click.Context, /, cubes: Path, folder: Path, overwrite: bool,
-                    **options: Any) -> None:
+def guided_training(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     """Classifiers guided by gaze against their baseline (Watanabe et al.): Tables 1 to 4.
 
     \u0008
@@ -54,12 +52,17 @@ def guided_training(ctx: click.Context, /, cubes: Path, folder: Path, overwrite:
     DIR/figures/       ROC curves, calibration, gaze beside maps and decoders as .png and .svg
     DIR/results/       every analysis with all digits: JSON, and CSV per table
     """
-    from saltrust.cache.store import open_cubes
-    from saltrust.cli.protocol.localization import deliver, refuse_to_replace
-    from saltrust.report.protocols.guided_training import run_guided_training
+    from saltrust.analysis.protocols.guided_training.protocol import (
+        Areas,
+        protocol_guided_training,
+    )
 
-    tree = open_cubes(cubes)
-    refuse_to_replace(folder, overwrite=overwrite)
-    for name in ("findings", "explainers", "models"):
-        options[name] = choose_or_all(options[name])
-    deliver(run_guided_training(tree, progress=shows_progress(ctx), **options), folder)
+    # Of the maps alone, so that decoders, which have no explainer, can be named too.
+    explainers = options.pop("explainers") or None
+
+    def group(rest: dict[str, Any]) -> dict[str, Any]:
+        areas = Areas(**split_off(rest, ("level", "interval")))
+        return {"areas": areas, "explainers": explainers, "progress": shows_progress(ctx),
+                **grouped(ctx, rest)}
+
+    run(protocol_guided_training, cubes, options, group)

@@ -7,36 +7,28 @@ from typing import Any
 
 import click
 
+from saltrust.cli.analyze.command import grouped, split_off
 from saltrust.cli.analyze.trustworthiness import (
     against_option,
     decision_options,
     image_options,
     rule_option,
 )
-from saltrust.cli.options import (
-    choose_or_all,
-    cubes_argument,
-    map_options,
-    overwrite_option,
-    selection_options,
-    shows_progress,
-)
+from saltrust.cli.options import cubes_argument, map_options, selection_options, shows_progress
+from saltrust.cli.protocol.command import folder_options, run
 
 
 @click.command()
 @cubes_argument
-@click.option("-o", "--output", "folder", required=True, metavar="DIR",
-              type=click.Path(path_type=Path, file_okay=False), help="Folder to write.")
 @selection_options
 @map_options
 @image_options
 @rule_option
 @against_option
 @decision_options
-@overwrite_option
+@folder_options
 @click.pass_context
-def trustworthiness(ctx: click.Context, /, cubes: Path, folder: Path, overwrite: bool,
-                    **options: Any) -> None:
+def trustworthiness(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     """Utility, randomization, repeatability, reproducibility (Arun et al.) at once.
 
     A criterion that the cubes cannot give is left out, and why is said.
@@ -47,17 +39,13 @@ def trustworthiness(ctx: click.Context, /, cubes: Path, folder: Path, overwrite:
     DIR/figures/       box plots, SSIM along the stages, examples as .png and .svg
     DIR/results/       every criterion with all digits: JSON, and CSV per table
     """
-    from saltrust.analysis.options import Decision
-    from saltrust.cache.store import open_cubes
-    from saltrust.cli.protocol.localization import deliver, refuse_to_replace
-    from saltrust.report.protocols.trustworthiness import run_trustworthiness
+    from saltrust.analysis.protocols.trustworthiness.protocol import (
+        Similarity,
+        protocol_trustworthiness,
+    )
 
-    tree = open_cubes(cubes)
-    refuse_to_replace(folder, overwrite=overwrite)
-    chosen = Decision(**{name: options.pop(name) for name in
-                                ("posthoc", "alpha", "margin", "resamples", "seed")})
-    for name in ("findings", "explainers", "models"):
-        options[name] = choose_or_all(options[name])
-    options["positives"] = options.pop("images") == "positive"
-    deliver(run_trustworthiness(tree, options=chosen, progress=shows_progress(ctx), **options),
-            folder)
+    def group(rest: dict[str, Any]) -> dict[str, Any]:
+        similarity = Similarity(**split_off(rest, ("images", "ssim", "pairs", "against_value")))
+        return {"similarity": similarity, "progress": shows_progress(ctx), **grouped(ctx, rest)}
+
+    run(protocol_trustworthiness, cubes, options, group)

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from saltrust.analysis.classification.calibration import reliability
-from saltrust.analysis.inference.auc import roc_curve
+from saltrust.analysis.classification.predictions import roc_points
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import significant
 from saltrust.analysis.result.text import confidence_level
-from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, dress, new_figure, series_colours
+from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, dress, new_figure, series_colors
 
 _COLUMNS = 3
 _DIAGONAL = "#999999"
@@ -42,8 +42,9 @@ def roc(result: Result) -> Figure:
     for panel in panels:
         for model, cases, style in panel.models:
             row = areas[(areas["finding"] == panel.finding) & (areas["model"] == model)].iloc[0]
-            false, true = roc_curve(cases["label"], cases["probability"])
-            panel.axes.plot(false, true, **style, linewidth=1.4)
+            curve = roc_points(cases)
+            panel.axes.plot(curve["false_positive"], curve["true_positive"], **style,
+                            linewidth=1.4)
             panel.handles.append(Line2D([], [], **style, linewidth=1.6,
                                         label=f"{model}  {_interval(row)}"))
         _finish(panel)
@@ -70,15 +71,16 @@ def calibration(result: Result) -> Figure:
     figure, panels = _panels(result, "Predicted probability", "Share of positives")
     for panel in panels:
         for model, _, style in panel.models:
-            own = bins[(bins["finding"] == panel.finding) & (bins["model"] == model)]
-            panel.axes.vlines(own["predicted"], own["conf_low"], own["conf_high"],
+            shares = bins[(bins["finding"] == panel.finding) & (bins["model"] == model)]
+            panel.axes.vlines(shares["predicted"], shares["conf_low"], shares["conf_high"],
                               color=style["color"], linewidth=0.9, alpha=0.6)
-            panel.axes.plot(own["predicted"], own["observed"], **style, linewidth=1.2)
-            panel.axes.scatter(own["predicted"], own["observed"], color=style["color"], zorder=3,
-                               s=8 + 60 * own["n"] / max(int(bins["n"].max()), 1), linewidths=0)
-            found = measures[(measures["finding"] == panel.finding)
-                             & (measures["model"] == model)]
-            terms = dict(zip(found["term"], found["estimate"], strict=True))
+            panel.axes.plot(shares["predicted"], shares["observed"], **style, linewidth=1.2)
+            panel.axes.scatter(shares["predicted"], shares["observed"], color=style["color"],
+                               zorder=3, s=8 + 60 * shares["n"] / max(int(bins["n"].max()), 1),
+                               linewidths=0)
+            rows = measures[(measures["finding"] == panel.finding)
+                            & (measures["model"] == model)]
+            terms = dict(zip(rows["term"], rows["estimate"], strict=True))
             panel.handles.append(
                 Line2D([], [], **style, marker="o", markersize=4, linewidth=1.4,
                        label=f"{model}  {_number(terms['brier'])}, "
@@ -100,14 +102,14 @@ class _Panel:
 
 
 def _styles(models: list[str]) -> dict[str, dict[str, Any]]:
-    """Colour and line of every model: where colours come again, the line is another."""
-    colours = series_colours(models)
+    """Color and line of every model: where colors come again, the line is another."""
+    colors = series_colors(models)
     seen: dict[str, int] = {}
     styles = {}
     for model in models:
-        colour = colours[model]
-        styles[model] = {"color": colour, "linestyle": _LINES[seen.get(colour, 0) % len(_LINES)]}
-        seen[colour] = seen.get(colour, 0) + 1
+        color = colors[model]
+        styles[model] = {"color": color, "linestyle": _LINES[seen.get(color, 0) % len(_LINES)]}
+        seen[color] = seen.get(color, 0) + 1
     return styles
 
 
@@ -134,9 +136,10 @@ def _panels(result: Result, across: str, up: str) -> tuple[Figure, list[_Panel]]
         axes.plot([0, 1], [0, 1], color=_DIAGONAL, linewidth=0.8, linestyle="--")
         axes.set_xlabel(across)
         axes.set_ylabel(up)
-        own = cases[cases["finding"] == finding]
+        of_finding = cases[cases["finding"] == finding]
         panels.append(_Panel(finding, axes, tuple(
-            (model, own[own["model"] == model], styles[model]) for model in models)))
+            (model, of_finding[of_finding["model"] == model], styles[model])
+            for model in models)))
     return figure, panels
 
 

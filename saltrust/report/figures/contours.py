@@ -1,4 +1,4 @@
-"""Outlines of masks, and pictures of radiographs under a heatmap."""
+"""Outlines of masks as polygons and paths, and pictures as data URIs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
-#: Most opaque a heatmap gets over the radiograph.
-OPACITY = 0.6
 _JPEG_QUALITY = 82
 
 
@@ -72,51 +69,6 @@ def path_data(contours: Iterable[npt.NDArray[np.float64]], scale: tuple[float, f
         texts = [f"{x:.4g} {y:.4g}" for y, x in zip(rows, columns, strict=True)]
         parts.append("M" + "L".join(texts) + "Z")
     return "".join(parts)
-
-
-def unit_range(heatmap: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Min-max normalise a map over its finite values; a flat map becomes zeros."""
-    values = np.asarray(heatmap, dtype=np.float64)
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros_like(values)
-    low, high = values[finite].min(), values[finite].max()
-    if high <= low:
-        return np.zeros_like(values)
-    return np.where(finite, (values - low) / (high - low), 0.0)
-
-
-def overlay(pixels: npt.NDArray[np.uint8] | None, heatmap: npt.NDArray[np.floating] | None,
-            ) -> npt.NDArray[np.uint8]:
-    """Blend a heatmap into a radiograph.
-
-    The map is min-max normalised, as it is for scoring.  Its opacity rises from nothing at
-    the map's median to ``OPACITY`` at its maximum: of a signed map the neutral background
-    stays clear, of a rectified one everything that is not zero shows.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (height, width), or None
-        Without a radiograph the ground is dark gray.
-    heatmap : ndarray, shape (height, width), or None
-        Without a map the radiograph stays as it is.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
-    """
-    if pixels is None:
-        assert heatmap is not None
-        pixels = np.full(np.shape(heatmap), 40, dtype=np.uint8)
-    ground = np.repeat(pixels[..., None] / 255.0, 3, axis=-1)
-    if heatmap is not None:
-        values = unit_range(heatmap)
-        median = float(np.median(values))
-        rise = np.clip((values - median) / (1 - median), 0, 1) if median < 1 else values * 0
-        opacity = OPACITY * np.sqrt(rise)[..., None]
-        colours = colormaps["inferno"](0.25 + 0.7 * values)[..., :3]
-        ground = (1 - opacity) * ground + opacity * colours
-    return np.round(ground * 255).astype(np.uint8)
 
 
 def jpeg_data_uri(rgb: npt.NDArray[np.uint8], largest_side: int = 288) -> str:

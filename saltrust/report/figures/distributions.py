@@ -20,7 +20,7 @@ from saltrust.report.figures.palette import (
     INK,
     dress,
     new_figure,
-    series_colours,
+    series_colors,
 )
 
 #: Columns of the descriptor table, with their axis labels and whether the axis is logarithmic.
@@ -35,7 +35,7 @@ DESCRIPTORS = (
 _FEWEST_BOXED = 8
 #: Fewer values speak for themselves.
 _FEWEST_WITH_MEDIAN = 3
-LABEL_COLOURS = {"positive": "#D55E00", "negative": EXPERT, "uncertain": "#999999",
+LABEL_COLORS = {"positive": "#D55E00", "negative": EXPERT, "uncertain": "#999999",
                  "not stated": DIFFERENCE}
 
 
@@ -81,7 +81,7 @@ def letter_values(values: npt.NDArray[np.float64]) -> list[tuple[float, float]]:
 
 
 def _letter_value_plot(axes: Axes, values: npt.NDArray[np.float64], position: float, *,
-                       height: float, colour: str) -> None:
+                       height: float, color: str) -> None:
     """Draw nested boxes, the median and what lies outside them."""
     if not len(values):
         return
@@ -89,7 +89,7 @@ def _letter_value_plot(axes: Axes, values: npt.NDArray[np.float64], position: fl
     for k, (low, high) in reversed(list(enumerate(pairs))):
         tall = height * 0.72**k
         axes.add_patch(Rectangle((low, position - tall / 2), high - low, tall,
-                                 facecolor=colour, alpha=0.75 * 0.62**k, linewidth=0))
+                                 facecolor=color, alpha=0.75 * 0.62**k, linewidth=0))
     if pairs:
         low, high = pairs[-1]
         outside = values[(values < low) | (values > high)]
@@ -97,7 +97,7 @@ def _letter_value_plot(axes: Axes, values: npt.NDArray[np.float64], position: fl
         outside = values
     jitter = np.linspace(-0.18, 0.18, 5)[np.arange(len(outside)) % 5] * height
     axes.plot(outside, position + jitter, linestyle="none", marker="o", markersize=2.2,
-              markerfacecolor=colour, markeredgewidth=0, alpha=0.65)
+              markerfacecolor=color, markeredgewidth=0, alpha=0.65)
     if len(values) < _FEWEST_WITH_MEDIAN:
         return
     median = float(np.median(values))
@@ -126,7 +126,7 @@ def descriptors(table: pd.DataFrame) -> Figure:
     for axes, (column, label, logarithmic) in zip(panels, DESCRIPTORS, strict=True):
         for position, finding in enumerate(findings):
             values = table.loc[table["finding"] == finding, column].dropna().to_numpy(float)
-            _letter_value_plot(axes, values, position, height=0.62, colour=EXPERT)
+            _letter_value_plot(axes, values, position, height=0.62, color=EXPERT)
         dress(axes)
         axes.set_xlabel(label.replace(" (", "\n("))
         if logarithmic:
@@ -164,14 +164,14 @@ def probabilities(table: pd.DataFrame, aucs: pd.DataFrame | None = None) -> Figu
     ----------
     table : pandas.DataFrame
         Columns ``finding, label, probability``; ``label`` one of the keys of
-        ``LABEL_COLOURS``.
+        ``LABEL_COLORS``.
     aucs : pandas.DataFrame, optional
         Columns ``finding, estimate, conf_low, conf_high``: areas under the ROC curve, written
         at the right margin.
     """
     present = set(table["label"].tolist())
-    colours = {name: colour for name, colour in LABEL_COLOURS.items() if name in present}
-    figure, axes = _side_by_side(table, "probability", "label", colours)
+    colors = {name: color for name, color in LABEL_COLORS.items() if name in present}
+    figure, axes = _side_by_side(table, "probability", "label", colors)
     axes.set_xlim(-0.01, 1.01)
     axes.set_xlabel("Predicted probability")
     if aucs is not None and len(aucs):
@@ -187,35 +187,35 @@ def extents(table: pd.DataFrame) -> Figure:
     table : pandas.DataFrame
         Columns ``finding, explainer, extent`` (share of pixels above Otsu's threshold, 0..1).
     """
-    colours = series_colours(list(dict.fromkeys(table["explainer"].tolist())))
-    figure, axes = _side_by_side(table, "extent", "explainer", colours)
+    colors = series_colors(list(dict.fromkeys(table["explainer"].tolist())))
+    figure, axes = _side_by_side(table, "extent", "explainer", colors)
     axes.set_xlim(-0.01, max(0.5, float(table["extent"].max()) * 1.03))
     axes.set_xlabel("Share of the image above Otsu's threshold")
     return figure
 
 
-def _side_by_side(table: pd.DataFrame, value: str, group: str, colours: dict[str, str],
+def _side_by_side(table: pd.DataFrame, value: str, group: str, colors: dict[str, str],
                   ) -> tuple[Figure, Axes]:
     """Distributions of ``value`` in each finding, one below the other per ``group``."""
     findings = list(dict.fromkeys(table["finding"].tolist()))
-    slot = 0.8 / max(len(colours), 1)
-    figure = new_figure(1.1 + len(findings) * (0.14 + 0.17 * len(colours)))
+    slot = 0.8 / max(len(colors), 1)
+    figure = new_figure(1.1 + len(findings) * (0.14 + 0.17 * len(colors)))
     axes = figure.subplots()
     texts = []
     for position, finding in enumerate(findings):
         counts = []
-        for k, (name, colour) in enumerate(colours.items()):
+        for k, (name, color) in enumerate(colors.items()):
             chosen = (table["finding"] == finding) & (table[group] == name)
             values = table.loc[chosen, value].dropna().to_numpy(float)
-            at = position + (k - (len(colours) - 1) / 2) * slot
-            _letter_value_plot(axes, values, at, height=0.82 * slot, colour=colour)
+            at = position + (k - (len(colors) - 1) / 2) * slot
+            _letter_value_plot(axes, values, at, height=0.82 * slot, color=color)
             counts.append(str(len(values)))
         same = counts[:1] if len(set(counts)) == 1 and group == "explainer" else counts
         texts.append(f"{finding}  (n = {' + '.join(same)})")
     dress(axes)
     _finding_axis(axes, texts)
-    handles: list[Artist] = [Patch(facecolor=colour, alpha=0.75, label=name)
-                             for name, colour in colours.items()]
+    handles: list[Artist] = [Patch(facecolor=color, alpha=0.75, label=name)
+                             for name, color in colors.items()]
     handles.append(Line2D([], [], color=INK, linewidth=1.6, label="median"))
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False,
                   fontsize=FONT_SIZE)

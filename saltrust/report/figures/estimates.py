@@ -24,7 +24,7 @@ from saltrust.report.figures.palette import (
     INK,
     dress,
     new_figure,
-    series_colours,
+    series_colors,
 )
 
 #: Significance level at which a marker is filled.
@@ -90,7 +90,7 @@ def localization(summary: pd.DataFrame, metric: str, *, decrease: pd.DataFrame |
     rows = summary[summary["metric"] == metric]
     rows = rows.assign(series=series_names(rows))
     names = experts_first(rows["series"].tolist())
-    colours = series_colours(names)
+    colors = series_colors(names)
     findings = by_decrease(rows, metric, decrease)
     figure = new_figure(1.2 + len(findings) * (0.16 + 0.17 * len(names)))
     axes = figure.subplots()
@@ -103,7 +103,7 @@ def localization(summary: pd.DataFrame, metric: str, *, decrease: pd.DataFrame |
                 continue
             at = position + (k - (len(names) - 1) / 2) * slot
             first = row.iloc[0]
-            axes.barh(at, float(first["estimate"]), height=0.88 * slot, color=colours[name])
+            axes.barh(at, float(first["estimate"]), height=0.88 * slot, color=colors[name])
             axes.hlines(at, float(first["conf_low"]), float(first["conf_high"]), color=INK,
                         linewidth=1.2)
             if "chance" in row and pd.notna(first["chance"]):
@@ -116,7 +116,7 @@ def localization(summary: pd.DataFrame, metric: str, *, decrease: pd.DataFrame |
     axes.set_xlabel(_METRICS.get(metric, heading(metric)))
     _finding_ticks(axes, [_with_counts(name, rows.loc[rows["finding"] == name, "n"])
                           for name in findings])
-    handles: list[Artist] = [Patch(facecolor=colours[name], label=name) for name in names]
+    handles: list[Artist] = [Patch(facecolor=colors[name], label=name) for name in names]
     handles.append(Line2D([], [], color=INK, linewidth=1.2, label=f"{100 * level:g}% CI"))
     if chance_seen:
         handles.append(Line2D([], [], color=INK, marker="|", markersize=9, linestyle="none",
@@ -184,12 +184,12 @@ def coefficients(estimates: pd.DataFrame, *, level: float = 0.95) -> Figure:
     schemes = list(dict.fromkeys(estimates["scheme"].tolist()))
     descriptors = list(dict.fromkeys(estimates["descriptor"].tolist()))
     responses = list(dict.fromkeys(estimates["response"].tolist()))
-    colours = _response_colours(responses)
+    colors = _response_colors(responses)
     figure = new_figure(1.2 + len(descriptors) * (0.18 + 0.2 * len(responses)))
     panels = figure.subplots(1, len(schemes), sharey=True, squeeze=False)[0]
     for axes, scheme in zip(panels, schemes, strict=True):
         rows = estimates[estimates["scheme"] == scheme]
-        _intervals(axes, rows, ("descriptor", descriptors), ("response", colours))
+        _intervals(axes, rows, ("descriptor", descriptors), ("response", colors))
         dress(axes)
         title = _SCHEMES.get(str(scheme).lower(), str(scheme))
         axes.set_title(f"{title}  (n = {count(rows['n'])})", fontsize=FONT_SIZE + 0.5,
@@ -197,7 +197,7 @@ def coefficients(estimates: pd.DataFrame, *, level: float = 0.95) -> Figure:
         axes.set_xlabel("Coefficient of the min-max normalised descriptor")
     _finding_ticks(panels[0], [_DESCRIPTORS.get(str(name), str(name)) for name in descriptors])
     handles: list[Artist] = [
-        Line2D([], [], color=colours[name], marker="o", linewidth=1.6, markersize=5,
+        Line2D([], [], color=colors[name], marker="o", linewidth=1.6, markersize=5,
                label="expert - saliency" if name == "difference" else name)
         for name in responses]
     _legend(figure, [*handles, *_marker_key(level)])
@@ -210,42 +210,42 @@ def count(counts: pd.Series) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _response_colours(responses: Sequence[str]) -> dict[str, str]:
-    """The difference has a colour of its own: it is neither the expert's nor the map's."""
-    colours = series_colours(responses)
-    return {name: DIFFERENCE if " - " in name or name == "difference" else colour
-            for name, colour in colours.items()}
+def _response_colors(responses: Sequence[str]) -> dict[str, str]:
+    """The difference has a color of its own: it is neither the expert's nor the map's."""
+    colors = series_colors(responses)
+    return {name: DIFFERENCE if " - " in name or name == "difference" else color
+            for name, color in colors.items()}
 
 
 def _intervals(axes: Axes, rows: pd.DataFrame, lines: tuple[str, Sequence[str]],
                series: tuple[str, Mapping[str, str]]) -> None:
     """Estimates with their intervals about 0: a line per value of one column, and on it, side by
-    side, those of the series of another, each in its colour.
+    side, those of the series of another, each in its color.
     """
     line_column, values = lines
-    series_column, colours = series
-    slot = 0.75 / len(colours)
+    series_column, colors = series
+    slot = 0.75 / len(colors)
     axes.axvline(0, color="#888888", linewidth=1)
     for position, value in enumerate(values):
-        for k, (name, colour) in enumerate(colours.items()):
+        for k, (name, color) in enumerate(colors.items()):
             row = rows[(rows[line_column] == value) & (rows[series_column] == name)]
             if len(row):
-                at = position + (k - (len(colours) - 1) / 2) * slot
-                _interval(axes, row.iloc[0], at, colour)
+                at = position + (k - (len(colors) - 1) / 2) * slot
+                _interval(axes, row.iloc[0], at, color)
 
 
-def _interval(axes: Axes, row: pd.Series, at: float, colour: str) -> None:
+def _interval(axes: Axes, row: pd.Series, at: float, color: str) -> None:
     if pd.isna(row["estimate"]):
         axes.annotate("not estimable", (0, at), fontsize=FONT_SIZE - 2, color="#777777",
                       va="center", xytext=(4, 0), textcoords="offset points")
         return
     if pd.notna(row["conf_low"]) and pd.notna(row["conf_high"]):
-        axes.hlines(at, float(row["conf_low"]), float(row["conf_high"]), color=colour,
+        axes.hlines(at, float(row["conf_low"]), float(row["conf_high"]), color=color,
                     linewidth=1.6)
     p = row["p_adjusted"] if pd.notna(row["p_adjusted"]) else row["p_value"]
     filled = pd.notna(p) and float(p) < ALPHA
-    axes.plot([float(row["estimate"])], [at], marker="o", markersize=5.5, color=colour,
-              markerfacecolor=colour if filled else "white", markeredgewidth=1.4)
+    axes.plot([float(row["estimate"])], [at], marker="o", markersize=5.5, color=color,
+              markerfacecolor=color if filled else "white", markeredgewidth=1.4)
 
 
 def _marker_key(level: float) -> list[Artist]:
@@ -275,12 +275,12 @@ def correlations(estimates: pd.DataFrame, *, level: float = 0.95) -> Figure:
     schemes = list(dict.fromkeys(estimates["scheme"].tolist()))
     findings = list(dict.fromkeys(estimates["finding"].tolist()))
     names = list(dict.fromkeys(estimates["series"].tolist()))
-    colours = series_colours(names)
+    colors = series_colors(names)
     figure = new_figure(1.2 + len(findings) * (0.12 + 0.18 * len(names)))
     panels = figure.subplots(1, len(schemes), sharey=True, squeeze=False)[0]
     for axes, scheme in zip(panels, schemes, strict=True):
         rows = estimates[estimates["scheme"] == scheme]
-        _intervals(axes, rows, ("finding", findings), ("series", colours))
+        _intervals(axes, rows, ("finding", findings), ("series", colors))
         dress(axes)
         axes.set_xlim(-1.02, 1.02)
         axes.set_title(_RESPONSES.get(str(scheme), str(scheme)), fontsize=FONT_SIZE + 0.5,
@@ -289,7 +289,7 @@ def correlations(estimates: pd.DataFrame, *, level: float = 0.95) -> Figure:
     _finding_ticks(panels[0], [_with_counts(name, estimates.loc[estimates["finding"] == name,
                                                                 "n"]) for name in findings])
     handles: list[Artist] = [
-        Line2D([], [], color=colours[name], marker="o", linewidth=1.6, markersize=5, label=name)
+        Line2D([], [], color=colors[name], marker="o", linewidth=1.6, markersize=5, label=name)
         for name in names]
     _legend(figure, [*handles, *_marker_key(level)])
     return figure
@@ -348,10 +348,10 @@ def _rho(finding: str, estimates: pd.DataFrame | None) -> list[str]:
     """Spearman's correlation as one line; none where there is no estimate."""
     if estimates is None:
         return []
-    own = estimates[(estimates["finding"] == finding) & estimates["estimate"].notna()]
-    if own.empty:
+    known = estimates[(estimates["finding"] == finding) & estimates["estimate"].notna()]
+    if known.empty:
         return [""]
-    row = own.iloc[0]
+    row = known.iloc[0]
     bounds = (f" ({row['conf_low']:.2f}, {row['conf_high']:.2f})" if pd.notna(row["conf_low"])
               else "")
     return [f"\N{GREEK SMALL LETTER RHO} = {row['estimate']:.2f}{bounds}"]

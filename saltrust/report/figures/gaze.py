@@ -14,11 +14,10 @@ from matplotlib.lines import Line2D
 
 from saltrust.analysis.gaze.analysis import ALL
 from saltrust.analysis.gaze.scores import BASELINE
+from saltrust.analysis.localization.survey import unit_range
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import significant
 from saltrust.analysis.result.text import confidence_level
-from saltrust.analysis.stored.maps import StoredMaps, stored_maps
-from saltrust.report.figures.contours import unit_range
 from saltrust.report.figures.palette import (
     EXPERTS,
     FONT_SIZE,
@@ -26,8 +25,9 @@ from saltrust.report.figures.palette import (
     WIDTH,
     dress,
     new_figure,
-    series_colours,
+    series_colors,
 )
+from saltrust.report.figures.pictures import at_labels, native_size, radiograph, stored_map
 
 #: Axis titles of the measures.
 TITLES = {"correlation": "Correlation", "ssim": "SSIM", "similarity": "Similarity",
@@ -59,7 +59,7 @@ def agreement(result: Result) -> Figure:
     measures = list(dict.fromkeys(shown["term"]))
     entries = list(dict.fromkeys(zip(shown["source"], shown["explainer"], shown["model"],
                                      strict=True)))
-    colours = _colours(entries)
+    colors = _colors(entries)
     columns = min(len(measures), 4)
     lines = -(-len(measures) // columns)
     figure = new_figure(0.6 + lines * (0.7 + 0.22 * len(entries)))
@@ -72,11 +72,11 @@ def agreement(result: Result) -> Figure:
             axes.axvline(CHANCE[measure], color="#999999", linewidth=0.8, linestyle="--")
         for place, entry in enumerate(entries):
             row = rows.loc[entry]
-            axes.plot([row["conf_low"], row["conf_high"]], [place, place], color=colours[entry],
+            axes.plot([row["conf_low"], row["conf_high"]], [place, place], color=colors[entry],
                       linewidth=1.6, solid_capstyle="butt")
-            axes.plot(row["estimate"], place, "o", color=colours[entry], markersize=4.5)
+            axes.plot(row["estimate"], place, "o", color=colors[entry], markersize=4.5)
             axes.plot(row["other"], place, "o", markerfacecolor="white", zorder=1,
-                      markeredgecolor=colours[entry], markersize=4.5)
+                      markeredgecolor=colors[entry], markersize=4.5)
         axes.set_yticks(range(len(entries)), _names(entries))
         axes.set_ylim(len(entries) - 0.5, -0.5)
         axes.set_xlabel(TITLES[measure])
@@ -119,7 +119,6 @@ def examples(cubes: xr.DataTree, result: Result, measure: str = "nss") -> Figure
     size = WIDTH / max(columns, 4)
     figure = new_figure(0.35 + (size + 0.3) * len(places), width=size * columns)
     panels = figure.subplots(len(places), columns, squeeze=False)
-    groups = {name: stored_maps(cubes, name) for name in ("saliency", "localizer")}
     for row, place in zip(panels, places, strict=True):
         image, finding = order.index[place]
         heatmap, fixations = _gaze(cubes, image, str(result.meta["reader"]))
@@ -132,7 +131,7 @@ def examples(cubes: xr.DataTree, result: Result, measure: str = "nss") -> Figure
             axes.set_axis_off()
             if entry not in of_image.index:
                 continue
-            values = _map(groups[entry[0]], image, finding, entry, str(result.meta["map"]))
+            values = _map(cubes, image, finding, entry, str(result.meta["map"]))
             _panel(axes, unit_range(values), heatmap, "inferno")
             score = significant(float(of_image.loc[[entry], measure].iloc[0]))
             axes.set_title(f"{name}\n{TITLES[measure].split(' (')[0]} {score}",
@@ -140,9 +139,9 @@ def examples(cubes: xr.DataTree, result: Result, measure: str = "nss") -> Figure
     return figure
 
 
-def _colours(entries: Sequence[Entry]) -> dict[Entry, str]:
+def _colors(entries: Sequence[Entry]) -> dict[Entry, str]:
     explainers = list(dict.fromkeys(e for source, e, _ in entries if source != BASELINE))
-    palette = series_colours(explainers)
+    palette = series_colors(explainers)
     return {entry: EXPERTS[1] if entry[0] == BASELINE else palette[entry[1]] for entry in entries}
 
 
@@ -156,26 +155,31 @@ def _names(entries: Sequence[Entry]) -> list[str]:
 def _gaze(cubes: xr.DataTree, image: str, reader: str,
           ) -> tuple[npt.NDArray[np.float64], pd.DataFrame]:
     """Heatmap of one image, and its fixations in pixels of the grid."""
-    reference = cubes["reference"].to_dataset().sel(image=image, reader=reader)
-    heatmap = reference["gaze"].transpose("y", "x").values.astype(np.float64)
+    reference = cubes["reference"].to_dataset()
+    heatmap = at_labels(reference["gaze"], image=image, reader=reader).transpose(
+        "y", "x").values.astype(np.float64)
     names = ("fixation_y", "fixation_x", "fixation_duration")
-    if not set(names) <= set(reference.data_vars):
+    native = native_size(cubes, image)
+    if not set(names) <= set(reference.data_vars) or native is None:
         return heatmap, pd.DataFrame(columns=["y", "x", "seconds"], dtype=float)
-    table = pd.DataFrame({short: reference[name].values for short, name in zip(
-        ("y", "x", "seconds"), names, strict=True)}).dropna(subset=["y", "x"])
-    native = [int(cubes.to_dataset()[name].sel(image=image))
-              for name in ("native_height", "native_width")]
+    table = pd.DataFrame({
+        short: at_labels(reference[name], image=image, reader=reader).values
+        for short, name in zip(("y", "x", "seconds"), names, strict=True)}).dropna(
+            subset=["y", "x"])
     for column, length, cells in zip(("y", "x"), native, heatmap.shape, strict=True):
-        table[column] = (table[column] + 0.5) * (cells / max(length, 1)) - 0.5
+        table[column] = (table[column] + 0.5) * (cells / length) - 0.5
     return heatmap, table.fillna({"seconds": 0.2})
 
 
-def _map(maps: StoredMaps | None, image: str, finding: str, entry: Entry, form: str,
+def _map(cubes: xr.DataTree, image: str, finding: str, entry: Entry, form: str,
          ) -> npt.NDArray[np.float64]:
-    assert maps is not None
-    series = maps.series(**{dim: label for dim, label in zip(
-        ("explainer", "model"), entry[1:], strict=True) if dim in maps.labels})
-    values = series.read([image], finding)[0].astype(np.float64)
+    group, explainer, model = entry
+    labels = {"image": image, "finding": finding, "model": model}
+    if group == "saliency":
+        labels["explainer"] = explainer
+    stored = stored_map(cubes, group, **labels)
+    assert stored is not None
+    values = stored.values.astype(np.float64)
     if form == "absolute":
         values = np.abs(values)
     elif form == "positive":
@@ -184,15 +188,13 @@ def _map(maps: StoredMaps | None, image: str, finding: str, entry: Entry, form: 
 
 
 def _radiograph(cubes: xr.DataTree, image: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    if "radiograph" not in cubes.children:
-        return np.ones(shape)
-    pixels = cubes["radiograph"].to_dataset()["pixels"].sel(image=image)
-    return pixels.transpose("y", "x").values / 255.0
+    pixels = radiograph(cubes, image)
+    return np.ones(shape) if pixels is None else pixels / 255.0
 
 
 def _panel(axes: Axes, picture: npt.NDArray[np.float64], gaze: npt.NDArray[np.float64],
-           colours: str) -> None:
-    axes.imshow(picture, cmap=colours, vmin=0, vmax=1)
+           colors: str) -> None:
+    axes.imshow(picture, cmap=colors, vmin=0, vmax=1)
     axes.contour(gaze, levels=[0.5], colors=_GAZE, linewidths=0.9)
     axes.set_axis_off()
 

@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saltrust.analysis.gaze.scores import LOCALIZER
-from saltrust.analysis.stored.maps import StoredMaps, stored_maps
+from saltrust.analysis.localization.survey import unit_range
+from saltrust.analysis.protocols.guided_training.arms import RULES, Arm
+from saltrust.analysis.stored.arrays import dataset_of, labels_of
 from saltrust.cache.schema import Status
-from saltrust.report.figures.contours import unit_range
 from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, new_figure
-from saltrust.report.protocols.guided_arms import RULES, Arm
+from saltrust.report.figures.pictures import Heatmap, at_labels, radiograph, stored_map
 
 #: Images of the figure, and models beside each other in it.
 EXAMPLES = 3
@@ -53,11 +54,12 @@ def examples(cubes: xr.DataTree, scores: pd.DataFrame, arms: Sequence[Arm], expl
     if len(shown) > MOST_MODELS:
         shown = _one_of_each([arm for arm in arms if arm.rule in ("", explainer)
                               or explainer not in RULES])[-MOST_MODELS:]
-    saliency, decoders = stored_maps(cubes, "saliency"), stored_maps(cubes, "localizer")
-    own = scores[(scores["explainer"] == explainer) & (scores["model"] == shown[-1].model)]
-    if saliency is None or own.empty:
+    of_last = scores[(scores["explainer"] == explainer) & (scores["model"] == shown[-1].model)]
+    if of_last.empty:
         return None
-    order = own.sort_values("correlation", kind="stable").drop_duplicates("image")
+    localizers = dataset_of(cubes, "localizer")
+    decoders = [] if localizers is None else labels_of(localizers, "model")
+    order = of_last.sort_values("correlation", kind="stable").drop_duplicates("image")
     places = np.unique(np.round(np.linspace(0.9, 0.1, EXAMPLES) * (len(order) - 1)).astype(int))
     size = WIDTH / max(len(shown) + 1, 5)
     figure = new_figure(0.6 + (2 * size + 0.45) * len(places), width=size * (len(shown) + 1))
@@ -74,10 +76,11 @@ def examples(cubes: xr.DataTree, scores: pd.DataFrame, arms: Sequence[Arm], expl
         _first_column(cubes, (upper[0], lower[0]), image, finding, reader)
         for axes, below, arm in zip(upper[1:], lower[1:], shown, strict=True):
             heading = arm.model if k == 0 else ""
-            _draw(axes, saliency, (image, finding, explainer, arm.model), heading,
+            labels = {"image": image, "finding": finding, "model": arm.model}
+            _draw(axes, stored_map(cubes, "saliency", **labels, explainer=explainer), heading,
                   values.get((explainer, arm.model)))
-            if decoders is not None and arm.model in decoders.labels["model"]:
-                _draw(below, decoders, (image, finding, arm.model), "",
+            if arm.model in decoders:
+                _draw(below, stored_map(cubes, "localizer", **labels), "",
                       values.get((LOCALIZER, arm.model)))
     # As wide as the narrowest figure, of two models.
     figure.suptitle(f"Above: {explainer} of the classifier; below: the decoder\n"
@@ -95,11 +98,11 @@ def _one_of_each(arms: Sequence[Arm]) -> list[Arm]:
 
 def _first_column(cubes: xr.DataTree, axes: tuple[Axes, Axes], image: str, finding: str,
                   reader: str) -> None:
-    gaze = cubes["reference"].to_dataset()["gaze"].sel(image=image, reader=reader)
+    gaze = at_labels(cubes["reference"].to_dataset()["gaze"], image=image, reader=reader)
     heat = gaze.transpose("y", "x").values
-    if "radiograph" in cubes.children:
-        pixels = cubes["radiograph"].to_dataset()["pixels"].sel(image=image)
-        axes[0].imshow(pixels.transpose("y", "x").values, cmap="gray", vmin=0, vmax=255)
+    pixels = radiograph(cubes, image)
+    if pixels is not None:
+        axes[0].imshow(pixels, cmap="gray", vmin=0, vmax=255)
         axes[0].contour(heat, levels=[0.25, 0.5, 0.75], colors="#E69F00", linewidths=0.8)
     axes[0].set_title(f"{_short(image)}\n{finding}", fontsize=FONT_SIZE - 2, color=INK)
     axes[1].imshow(heat, cmap="inferno", vmin=0, vmax=1)
@@ -111,15 +114,11 @@ def _short(name: str) -> str:
     return name if len(name) <= _NAME else f"{name[:_NAME - 10]}\u2026{name[-9:]}"
 
 
-def _draw(axes: Axes, maps: StoredMaps, key: tuple[str, ...], heading: str,
-          correlation: float | None) -> None:
-    image, finding, *names = key
-    series = maps.series(**dict(zip(list(maps.labels)[2:], names, strict=True)))
-    status = series.status(image, finding)
-    if status == Status.MISSING:
+def _draw(axes: Axes, stored: Heatmap | None, heading: str, correlation: float | None) -> None:
+    if stored is None:
         return
-    heatmap = np.abs(series.read([image], finding)[0].astype(np.float64))
-    if status == Status.OK:
+    heatmap = np.abs(stored.values.astype(np.float64))
+    if stored.status is Status.OK:
         heatmap = unit_range(np.minimum(heatmap, np.percentile(heatmap, _BRIGHTEST)))
     axes.imshow(np.nan_to_num(heatmap), cmap="inferno", vmin=0, vmax=1)
     number = "" if correlation is None or np.isnan(correlation) else f"{correlation:.2f}"

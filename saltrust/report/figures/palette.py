@@ -1,4 +1,4 @@
-"""Colours, type and axes that all figures share, and how a figure gets into a page."""
+"""Colors, type and axes that all figures share, and how a figure gets into a page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-#: Okabe and Ito's colours, told apart under the common colour vision deficiencies, without the
+#: Okabe and Ito's colors, told apart under the common color vision deficiencies, without the
 #: yellow that vanishes on white; people are blue, maps are not.
 EXPERTS = ("#0072B2", "#56B4E9", "#003D66", "#9CC9E8")
 EXPERT = EXPERTS[0]
@@ -58,27 +58,28 @@ def dress(axes: Axes, *, grid: str = "x") -> None:
     axes.yaxis.label.set_fontsize(FONT_SIZE)
 
 
-def series_colours(names: Sequence[str]) -> dict[str, str]:
-    """One colour per series; experts are blue whatever stands beside them.
+def series_colors(names: Sequence[str]) -> dict[str, str]:
+    """One color per series; experts are blue whatever stands beside them.
 
-    Where there are more series than colours, lighter shades of the same follow.
+    Where there are more series than colors, lighter shades of the same follow.
 
     Examples
     --------
-    >>> series_colours(["expert", "grad", "gradcam"])
+    >>> series_colors(["expert", "grad", "gradcam"])
     {'expert': '#0072B2', 'grad': '#D55E00', 'gradcam': '#E69F00'}
     """
     experts = [name for name in names if name.startswith("expert")]
     others = [name for name in names if not name.startswith("expert")]
-    colours = {name: _shade(own, i) for of_kind, own in ((experts, EXPERTS), (others, EXPLAINERS))
+    colors = {name: _shade(shades, i)
+               for of_kind, shades in ((experts, EXPERTS), (others, EXPLAINERS))
                for i, name in enumerate(of_kind)}
-    return {name: colours[name] for name in names}
+    return {name: colors[name] for name in names}
 
 
-def _shade(colours: Sequence[str], place: int) -> str:
-    """The colour at a place, mixed with white the more often all have been used."""
-    share = 0.55 ** (place // len(colours))
-    red, green, blue = (share * part + 1 - share for part in to_rgb(colours[place % len(colours)]))
+def _shade(colors: Sequence[str], place: int) -> str:
+    """The color at a place, mixed with white the more often all have been used."""
+    share = 0.55 ** (place // len(colors))
+    red, green, blue = (share * part + 1 - share for part in to_rgb(colors[place % len(colors)]))
     return to_hex((red, green, blue)).upper()
 
 

@@ -11,14 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from saltrust.analysis.stored.maps import stored_maps
+from saltrust.analysis.localization.survey import unit_range
+from saltrust.analysis.stored.arrays import dataset_of
 from saltrust.cache.schema import Status
-from saltrust.report.figures.contours import unit_range
-from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, dress, new_figure, series_colours
+from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, dress, new_figure, series_colors
+from saltrust.report.figures.pictures import at_labels, radiograph, stored_map
 
 _METRICS = {"auprc": "AUPRC", "average_precision": "Average precision", "auroc": "AUROC"}
-_BASELINE_COLOUR = "#56B4E9"
-_LOCALIZER_COLOUR = "#003D66"
+_BASELINE_COLOR = "#56B4E9"
+_LOCALIZER_COLOR = "#003D66"
 #: Images of the figure of examples.
 _EXAMPLES = 3
 
@@ -29,12 +30,12 @@ def utility(scores: pd.DataFrame, metric: str) -> Figure:
     Trained and randomised models stand side by side; the line of a box is the median, the
     dashes are the mean.
     """
-    groups, labels, colours = [], [], []
+    groups, labels, colors = [], [], []
     names = {"trained": "", "randomised": ", random weights"}
     per_image = scores.groupby(["explainer", "model", "condition", "image"], sort=False)[
         metric].mean().reset_index()
     several = len(set(per_image.loc[per_image["condition"] == "trained", "model"])) > 1
-    palette = series_colours(list(dict.fromkeys(
+    palette = series_colors(list(dict.fromkeys(
         per_image.loc[per_image["condition"].isin(list(names)), "explainer"])))
     # Random weights below the trained model they are of.
     place = {name: i for i, name in enumerate(dict.fromkeys(per_image["explainer"]))}
@@ -45,14 +46,14 @@ def utility(scores: pd.DataFrame, metric: str) -> Figure:
         groups.append(group[metric].to_numpy())
         shown = f" ({model})" if several and condition in names else ""
         labels.append(explainer + shown + names.get(condition, ""))
-        colours.append({"baseline": _BASELINE_COLOUR, "localizer": _LOCALIZER_COLOUR}.get(
+        colors.append({"baseline": _BASELINE_COLOR, "localizer": _LOCALIZER_COLOR}.get(
             condition, palette.get(explainer, INK)))
     figure = new_figure(1.2 + 0.26 * len(groups))
     axes = figure.add_subplot()
-    _boxes(axes, groups, labels, colours)
-    _baselines(axes, [(label, float(np.mean(values)), colour)
-                      for label, values, colour in zip(labels, groups, colours, strict=True)
-                      if colour in {_BASELINE_COLOUR, _LOCALIZER_COLOUR}])
+    _boxes(axes, groups, labels, colors)
+    _baselines(axes, [(label, float(np.mean(values)), color)
+                      for label, values, color in zip(labels, groups, colors, strict=True)
+                      if color in {_BASELINE_COLOR, _LOCALIZER_COLOR}])
     axes.set_xlabel(f"{_METRICS[metric]} per positive image")
     return figure
 
@@ -67,24 +68,24 @@ def similarity(results: dict[str, pd.DataFrame], low: float) -> Figure:
     low : float
         Low baseline, drawn as a line, as the mean of each kind of localizer is.
     """
-    groups, labels, colours = [], [], []
+    groups, labels, colors = [], [], []
     names = list(dict.fromkeys(e for table in results.values() for e in table["explainer"]))
-    palette = series_colours([name for name in names if not name.startswith("localizer")])
+    palette = series_colors([name for name in names if not name.startswith("localizer")])
     for name in names:
         for criterion, table in results.items():
-            own = table[table["explainer"] == name]
+            rows = table[table["explainer"] == name]
             # Localizers are the same under both criteria.
-            if own.empty or (name.startswith("localizer") and criterion != next(iter(results))):
+            if rows.empty or (name.startswith("localizer") and criterion != next(iter(results))):
                 continue
-            groups.append(own.groupby("image", sort=False)["ssim"].mean().to_numpy())
+            groups.append(rows.groupby("image", sort=False)["ssim"].mean().to_numpy())
             labels.append(name if name.startswith("localizer") else f"{name}, {criterion}")
-            colours.append(palette.get(name, _LOCALIZER_COLOUR))
+            colors.append(palette.get(name, _LOCALIZER_COLOR))
     figure = new_figure(1.2 + 0.26 * len(groups))
     axes = figure.add_subplot()
-    _boxes(axes, groups, labels, colours)
-    _baselines(axes, [(f"low baseline {low:g}", low, _BASELINE_COLOUR),
-                      *((label, float(np.mean(values)), colour) for label, values, colour in
-                        zip(labels, groups, colours, strict=True) if colour == _LOCALIZER_COLOUR)])
+    _boxes(axes, groups, labels, colors)
+    _baselines(axes, [(f"low baseline {low:g}", low, _BASELINE_COLOR),
+                      *((label, float(np.mean(values)), color) for label, values, color in
+                        zip(labels, groups, colors, strict=True) if color == _LOCALIZER_COLOR)])
     axes.set_xlabel("SSIM of two models' maps of an image")
     return figure
 
@@ -96,26 +97,26 @@ def stages(table: pd.DataFrame, order: Sequence[str]) -> Figure:
     one replicate only.
     """
     explainers = list(dict.fromkeys(table["explainer"]))
-    colours = series_colours(explainers)
+    colors = series_colors(explainers)
     figure = new_figure(3.8)
     axes = figure.add_subplot()
     for explainer in explainers:
-        own = table[table["explainer"] == explainer]
-        grouped = own.groupby("stage_index")
+        rows = table[table["explainer"] == explainer]
+        grouped = rows.groupby("stage_index")
         mean = grouped["ssim_mean"].mean()
         replicates = grouped["replicate"].nunique().max()
         band = grouped["ssim_mean"].std(ddof=1) if replicates > 1 else grouped["ssim_sd"].mean()
         x = [0, *mean.index]
         y, spread = np.r_[1.0, mean.to_numpy()], np.r_[0.0, band.to_numpy()]
-        axes.plot(x, y, color=colours[explainer], marker="o", markersize=3, linewidth=1.4)
-        axes.fill_between(x, y - spread, y + spread, color=colours[explainer], alpha=0.12,
+        axes.plot(x, y, color=colors[explainer], marker="o", markersize=3, linewidth=1.4)
+        axes.fill_between(x, y - spread, y + spread, color=colors[explainer], alpha=0.12,
                           linewidth=0)
-        axes.axhline(float(own["baseline"].mean()), color=colours[explainer], linewidth=1,
+        axes.axhline(float(rows["baseline"].mean()), color=colors[explainer], linewidth=1,
                      linestyle=":")
     axes.set_xticks(range(len(order)), order, rotation=30, ha="right", fontsize=FONT_SIZE)
     axes.set_xlabel("Randomised from the top down to")
     axes.set_ylabel("SSIM with the trained model's map")
-    handles = [Line2D([], [], color=colours[name], label=name) for name in explainers]
+    handles = [Line2D([], [], color=colors[name], label=name) for name in explainers]
     handles.append(Line2D([], [], color=INK, linestyle=":", linewidth=1,
                           label="maps of different images"))
     axes.legend(handles=handles, frameon=False, fontsize=FONT_SIZE - 1, loc="center left",
@@ -132,78 +133,74 @@ def examples(cubes: xr.DataTree, scores: pd.DataFrame, metric: str) -> Figure | 
     Figure or None
         None without maps of a trained model.
     """
-    maps = stored_maps(cubes, "saliency")
     trained = scores[scores["condition"] == "trained"]
-    if maps is None or trained.empty:
+    if "saliency" not in cubes.children or trained.empty:
         return None
     first = trained.iloc[0]
-    own = trained[(trained["finding"] == first["finding"]) & (trained["model"] == first["model"])]
-    order = own.groupby("image", sort=False)[metric].mean().sort_values()
+    finding, model = str(first["finding"]), str(first["model"])
+    shown = trained[(trained["finding"] == finding) & (trained["model"] == model)]
+    order = shown.groupby("image", sort=False)[metric].mean().sort_values()
     places = np.unique(np.round(np.linspace(0.9, 0.1, _EXAMPLES) * (len(order) - 1)).astype(int))
     chosen = [str(order.index[place]) for place in places[::-1]]
-    explainers = list(dict.fromkeys(own["explainer"]))
-    values = {(row.image, row.explainer): getattr(row, metric) for row in own.itertuples()}
-    f = maps.labels["finding"].index(first["finding"])
+    explainers = list(dict.fromkeys(shown["explainer"]))
+    values = {(row.image, row.explainer): getattr(row, metric) for row in shown.itertuples()}
     columns = len(explainers) + 1
     size = WIDTH / max(columns, 5)
     figure = new_figure(0.3 + (size + 0.2) * len(chosen), width=size * columns)
     panels = figure.subplots(len(chosen), columns, squeeze=False)
-    for row, image in zip(panels, chosen, strict=True):
-        at = maps.labels["image"].index(image)
-        mask = _reference(cubes, at, f, str(first["reader"]))
-        _panel(row[0], _radiograph(cubes, at, mask.shape), mask, image[:24], "gray")
-        for axes, explainer in zip(row[1:], explainers, strict=True):
-            series = maps.series(explainer=explainer, model=str(first["model"]))
-            usable = series.status(image, str(first["finding"])) == Status.OK
-            heatmap = (series.read([image], str(first["finding"]))[0] if usable
-                       else np.zeros(mask.shape))
+    for line, image in zip(panels, chosen, strict=True):
+        mask = _reference(cubes, image, finding, str(first["reader"]))
+        pixels = radiograph(cubes, image)
+        _panel(line[0], np.ones(mask.shape) if pixels is None else pixels / 255, mask,
+               image[:24], "gray")
+        for axes, explainer in zip(line[1:], explainers, strict=True):
+            heatmap = stored_map(cubes, "saliency", image=image, finding=finding,
+                                 explainer=explainer, model=model)
+            shown_map = (unit_range(heatmap.values)
+                         if heatmap is not None and heatmap.status is Status.OK
+                         else np.zeros(mask.shape))
             score = values.get((image, explainer), float("nan"))
-            _panel(axes, unit_range(heatmap) if usable else heatmap, mask,
-                   f"{explainer}  {score:.2f}", "inferno")
+            _panel(axes, shown_map, mask, f"{explainer}  {score:.2f}", "inferno")
     return figure
 
 
 def _boxes(axes: Axes, groups: Sequence[np.ndarray], labels: Sequence[str],
-           colours: Sequence[str]) -> None:
+           colors: Sequence[str]) -> None:
     drawn = axes.boxplot(groups, orientation="horizontal", widths=0.6, patch_artist=True,
                          showmeans=True, meanline=True,
                          flierprops={"marker": ".", "markersize": 2, "markeredgecolor": "#888888"},
                          medianprops={"color": INK}, meanprops={"color": INK, "linestyle": "--"})
-    for box, colour in zip(drawn["boxes"], colours, strict=True):
-        box.set(facecolor=colour, alpha=0.7, linewidth=0.6)
+    for box, color in zip(drawn["boxes"], colors, strict=True):
+        box.set(facecolor=color, alpha=0.7, linewidth=0.6)
     axes.set_yticks(range(1, len(labels) + 1), labels, fontsize=FONT_SIZE - 1)
     axes.invert_yaxis()
     dress(axes)
 
 
 def _baselines(axes: Axes, lines: Sequence[tuple[str, float, str]]) -> None:
-    """Draw baselines (label, value, colour) across the boxes; say what every line is."""
+    """Draw baselines (label, value, color) across the boxes; say what every line is."""
     names: dict[str, list[str]] = {}
-    for label, value, colour in lines:
-        axes.axvline(value, color=colour, linewidth=1, linestyle=":")
-        names.setdefault(colour, []).append(label)
+    for label, value, color in lines:
+        axes.axvline(value, color=color, linewidth=1, linestyle=":")
+        names.setdefault(color, []).append(label)
     handles = [Line2D([], [], color=INK, linewidth=1, label="median"),
                Line2D([], [], color=INK, linewidth=1, linestyle="--", label="mean"),
-               *(Line2D([], [], color=colour, linewidth=1, linestyle=":", label=", ".join(known))
-                 for colour, known in names.items())]
+               *(Line2D([], [], color=color, linewidth=1, linestyle=":", label=", ".join(known))
+                 for color, known in names.items())]
     axes.legend(handles=handles, frameon=False, fontsize=FONT_SIZE - 1, loc="lower right",
                 bbox_to_anchor=(1.0, 1.0), ncols=len(handles), borderpad=0.0)
 
 
-def _panel(axes: Axes, picture: np.ndarray, mask: np.ndarray, title: str, colours: str) -> None:
-    axes.imshow(picture, cmap=colours, vmin=0, vmax=1)
+def _panel(axes: Axes, picture: np.ndarray, mask: np.ndarray, title: str, colors: str) -> None:
+    axes.imshow(picture, cmap=colors, vmin=0, vmax=1)
     if mask.any():
         axes.contour(mask.astype(float), levels=[0.5], colors="#00E5FF", linewidths=0.8)
     axes.set_title(title, fontsize=FONT_SIZE - 2)
     axes.set_axis_off()
 
 
-def _reference(cubes: xr.DataTree, image: int, finding: int, reader: str) -> np.ndarray:
-    mask = cubes["reference"].to_dataset()["mask"].sel(reader=reader)
-    return mask.isel(image=image, finding=finding).transpose("y", "x").values
-
-
-def _radiograph(cubes: xr.DataTree, image: int, shape: tuple[int, ...]) -> np.ndarray:
-    if "radiograph" not in cubes.children:
-        return np.ones(shape)
-    return cubes["radiograph"].to_dataset()["pixels"].isel(image=image).values / 255
+def _reference(cubes: xr.DataTree, image: str, finding: str, reader: str) -> np.ndarray:
+    reference = dataset_of(cubes, "reference")
+    assert reference is not None
+    mask = at_labels(reference["mask"], image=image, finding=finding, reader=reader)
+    return mask.transpose("y", "x").values

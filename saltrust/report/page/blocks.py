@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from saltrust.analysis.result import plain
 from saltrust.analysis.result.cells import Cells, lay_out
 from saltrust.report.figures.palette import to_data_uri
+from saltrust.choices import Split, words
 from saltrust.report.page.gallery import Case
 
 
@@ -112,6 +113,18 @@ def facts(caption: str, meta: Mapping[str, Any]) -> Facts:
     [('slice', 'positive'), ('excluded: no mask', '3')]
     """
     return Facts(caption, list(_pairs(plain(meta), "")))
+
+
+def split_phrase(meta: Mapping[str, Any]) -> str:
+    """Words for the one split that images are of; empty where they are of several or of none.
+
+    Examples
+    --------
+    >>> split_phrase({"split": "test"}), split_phrase({"split": "train, val"})
+    (' of the test split', '')
+    """
+    split = meta.get("split")
+    return f" of the {split} split" if split in words(Split) else ""
 
 
 def _pairs(meta: Mapping[str, Any], prefix: str) -> Sequence[tuple[str, str]]:

@@ -7,20 +7,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.pixels.segmentation import quantize
+from saltrust.analysis.localization.survey import mask_above
 from saltrust.analysis.result.cells import significant
-from saltrust.cache.rle import decode
+from saltrust.analysis.stored.arrays import labels_of
 from saltrust.cache.schema import Status
-from saltrust.report.figures.contours import jpeg_data_uri, largest, outlines, overlay, path_data
-from saltrust.report.page.cases import Choice, choose, headline_model
+from saltrust.report.figures.cases import Choice, choose, headline_model
+from saltrust.report.figures.contours import jpeg_data_uri, largest, outlines, path_data
+from saltrust.report.figures.gallery import MOST_EXPLAINERS
+from saltrust.report.figures.overlay import Contour, blend
+from saltrust.report.figures.pictures import (
+    Heatmap,
+    expert_points,
+    peak,
+    picture_size,
+    radiograph,
+    reader_contours,
+    stored_map,
+)
 
-#: Explainers shown side by side; more would not fit a line.
-MOST_EXPLAINERS = 4
 #: Contours drawn of one mask; a noisy map falls into thousands of pieces.
 MOST_CONTOURS = 40
 
@@ -105,158 +112,68 @@ def build(cubes: xr.DataTree, scores: pd.DataFrame | None, *, model: str | None 
         return []
     saliency = cubes["saliency"].to_dataset()
     model = model or headline_model(saliency)
-    first = str(saliency.coords["explainer"].values[0])
-    return [Case(choice, _tiles(cubes, saliency, scores, choice, model=model))
-            for choice in choose(cubes, scores, explainer=first, model=model)]
+    explainers = labels_of(saliency, "explainer")[:MOST_EXPLAINERS]
+    return [Case(choice, _tiles(cubes, scores, choice, explainers, model))
+            for choice in choose(cubes, scores, explainer=explainers[0], model=model)]
 
 
-def shown_explainers(cubes: xr.DataTree) -> list[str]:
-    """The explainers that fit a line of the gallery, in storage order."""
-    names = cubes["saliency"].coords["explainer"].values
-    return [str(name) for name in names][:MOST_EXPLAINERS]
-
-
-def _tiles(cubes: xr.DataTree, saliency: xr.Dataset, scores: pd.DataFrame | None,
-           choice: Choice, *, model: str) -> tuple[Tile, ...]:
+def _tiles(cubes: xr.DataTree, scores: pd.DataFrame | None, choice: Choice,
+           explainers: list[str], model: str) -> tuple[Tile, ...]:
     image, finding = choice.image, choice.finding
-    grid = (saliency.sizes["y"], saliency.sizes["x"])
-    height, width = _size(cubes, image, grid)
-    scale = (height / grid[0], width / grid[1])
-    pixels = _pixels(cubes, image)
-    drawn = _reader_outlines(cubes, choice, (height, width))
+    saliency = cubes["saliency"].sizes
+    size = picture_size(cubes, image, (saliency["y"], saliency["x"]))
+    height, width = size
+    pixels = radiograph(cubes, image)
+    drawn = tuple(_outline(contour, size)
+                  for contour in reader_contours(cubes, image, finding))
     tiles = []
     if pixels is not None:
+        markers = tuple(Marker(point.kind, point.x, point.y)
+                        for point in expert_points(cubes, image, finding, size))
         tiles.append(Tile("radiograph", _reader_caption(scores, choice),
-                          jpeg_data_uri(overlay(pixels, None)), width, height,
-                          f"Radiograph {image}", drawn,
-                          _reader_points(cubes, choice, (height, width))))
-    maps = saliency[["heatmap", "status"]].sel(image=image, finding=finding, model=model)
-    for explainer in shown_explainers(cubes):
-        status = Status(int(maps["status"].sel(explainer=explainer)))
-        if status is Status.MISSING:
+                          jpeg_data_uri(blend(pixels, None)), width, height,
+                          f"Radiograph {image}", drawn, markers))
+    for explainer in explainers:
+        heatmap = stored_map(cubes, "saliency", image=image, finding=finding,
+                             explainer=explainer, model=model)
+        if heatmap is None:
             continue
-        heatmap = maps["heatmap"].sel(explainer=explainer).transpose("y", "x").values
         row = _score(scores, choice, explainer, model)
-        caption, contour, peak = _marks(heatmap, status, row, scale)
+        caption, contour, marker = _marks(heatmap, row, size)
         reference = [shape for shape in drawn if shape.kind == "reference"]
-        tiles.append(Tile(explainer, caption, jpeg_data_uri(overlay(pixels, heatmap)), width,
+        tiles.append(Tile(explainer, caption, jpeg_data_uri(blend(pixels, heatmap.values)), width,
                           height, f"{explainer} for {finding} over radiograph {image}",
-                          (*reference, *contour), peak))
+                          (*reference, *contour), marker))
     return tuple(tiles)
 
 
-def _marks(heatmap: npt.NDArray[np.float32], status: Status, row: pd.Series | None,
-           scale: tuple[float, float],
+def _marks(heatmap: Heatmap, row: pd.Series | None, size: tuple[float, float],
            ) -> tuple[str, tuple[Outline, ...], tuple[Marker, ...]]:
     """Caption, predicted contour and peak of one map."""
+    usable = heatmap.status is Status.OK
     contour: tuple[Outline, ...] = ()
-    words = [] if status is Status.OK else [f"{status.name.lower()} map"]
+    words = [] if usable else [f"{heatmap.status.name.lower()} map"]
     if row is not None:
         words += _outcome(row)
-        if status is Status.OK and pd.notna(row["threshold"]):
-            levels = quantize(heatmap, float(heatmap.min()), float(heatmap.max()))
-            mask = levels > float(row["threshold"])
-            contour = (_outline("predicted", mask, scale),)
-    if status is not Status.OK:
+        if usable and pd.notna(row["threshold"]):
+            mask = mask_above(heatmap.values, float(row["threshold"]))
+            contour = (_outline(Contour(mask, "", "predicted"), size),)
+    if not usable:
         return ", ".join(words), contour, ()
-    y, x = np.unravel_index(int(np.argmax(heatmap)), heatmap.shape)
-    peak = Marker("predicted", (float(x) + 0.5) * scale[1], (float(y) + 0.5) * scale[0])
-    return ", ".join(words), contour, (peak,)
+    point = peak(heatmap, size, "")
+    return ", ".join(words), contour, (Marker(point.kind, point.x, point.y),)
 
 
-def _outline(kind: str, mask: npt.NDArray[np.bool_], scale: tuple[float, float]) -> Outline:
-    contours = outlines(mask)
-    return Outline(kind, path_data(largest(contours, MOST_CONTOURS), scale),
-                   fine=len(contours) > MOST_CONTOURS)
+def _outline(contour: Contour, size: tuple[float, float]) -> Outline:
+    polygons = outlines(contour.mask)
+    scale = size[0] / contour.mask.shape[0], size[1] / contour.mask.shape[1]
+    return Outline(contour.kind, path_data(largest(polygons, MOST_CONTOURS), scale),
+                   fine=len(polygons) > MOST_CONTOURS)
 
 
 def _outcome(row: pd.Series) -> list[str]:
     words = [f"IoU {significant(float(row['iou']))}"] if pd.notna(row["iou"]) else []
     return words + (["hit" if row["hit"] else "miss"] if pd.notna(row["hit"]) else [])
-
-
-def _size(cubes: xr.DataTree, image: str, grid: tuple[int, int]) -> tuple[float, float]:
-    """Height and width with the aspect as acquired, the longer side that of the grid."""
-    native = _native_size(cubes, image)
-    if native is None:
-        return float(grid[0]), float(grid[1])
-    factor = max(grid) / max(native)
-    return native[0] * factor, native[1] * factor
-
-
-def _native_size(cubes: xr.DataTree, image: str) -> tuple[int, int] | None:
-    names = ("native_height", "native_width")
-    if not all(name in cubes.coords for name in names):
-        return None
-    height, width = (int(cubes.coords[name].sel(image=image)) for name in names)
-    return (height, width) if height > 0 and width > 0 else None
-
-
-def _pixels(cubes: xr.DataTree, image: str) -> npt.NDArray[np.uint8] | None:
-    if "radiograph" not in cubes.children or "pixels" not in cubes["radiograph"].data_vars:
-        return None
-    values = cubes["radiograph/pixels"].sel(image=image).transpose("y", "x").values
-    return np.asarray(values, dtype=np.uint8) if values.any() else None
-
-
-def _readers(reference: xr.Dataset) -> list[tuple[str, str]]:
-    """Name and kind (reference or expert) of every reader."""
-    if "reader" not in reference.coords:
-        return []
-    names = [str(name) for name in reference.coords["reader"].values]
-    if "reader_role" not in reference.coords:
-        return [(name, "reference") for name in names]
-    roles = [str(role) for role in reference.coords["reader_role"].values]
-    return [(name, "expert" if role == "benchmark" else "reference")
-            for name, role in zip(names, roles, strict=True)]
-
-
-def _reader_outlines(cubes: xr.DataTree, choice: Choice, size: tuple[float, float],
-                     ) -> tuple[Outline, ...]:
-    if "reference" not in cubes.children:
-        return ()
-    reference = cubes["reference"].to_dataset()
-    shapes = []
-    for reader, kind in _readers(reference):
-        at = reference.sel(image=choice.image, finding=choice.finding, reader=reader)
-        mask = _mask(at, _native_size(cubes, choice.image))
-        if mask is not None and mask.any():
-            scale = (size[0] / mask.shape[0], size[1] / mask.shape[1])
-            shapes.append(_outline(kind, mask, scale))
-    return tuple(shapes)
-
-
-def _mask(at: xr.Dataset, native: tuple[int, int] | None) -> npt.NDArray[np.bool_] | None:
-    """The mask of one image, finding and reader, on the grid where it is stored there."""
-    if "annotated" in at and not bool(at["annotated"]):
-        return None
-    if "mask" in at:
-        return np.asarray(at["mask"].transpose("y", "x").values, dtype=bool)
-    if "mask_rle" in at and native is not None and str(at["mask_rle"].values):
-        return decode(str(at["mask_rle"].values), *native)
-    return None
-
-
-def _reader_points(cubes: xr.DataTree, choice: Choice, size: tuple[float, float],
-                   ) -> tuple[Marker, ...]:
-    native = _native_size(cubes, choice.image)
-    if native is None or "reference" not in cubes.children:
-        return ()
-    reference = cubes["reference"].to_dataset()
-    if "point_y" not in reference or "point_x" not in reference:
-        return ()
-    markers: list[Marker] = []
-    for reader, kind in _readers(reference):
-        if kind != "expert":
-            continue
-        at = reference[["point_y", "point_x"]].sel(image=choice.image, finding=choice.finding,
-                                                   reader=reader)
-        points = np.column_stack([np.ravel(at["point_y"].values), np.ravel(at["point_x"].values)])
-        # A point stands for the pixel it lies in, as it does for scoring.
-        centres = np.floor(points[np.isfinite(points).all(axis=1)]) + 0.5
-        markers += [Marker(kind, float(x) * size[1] / native[1], float(y) * size[0] / native[0])
-                    for y, x in centres]
-    return tuple(markers)
 
 
 def _score(scores: pd.DataFrame | None, choice: Choice, explainer: str,
@@ -275,5 +192,5 @@ def _reader_caption(scores: pd.DataFrame | None, choice: Choice) -> str:
     rows = scores[(scores["image"] == choice.image) & (scores["finding"] == choice.finding)
                   & (scores["explainer"] == "expert")]
     rows = rows.drop_duplicates("model")
-    said = [(str(row["model"]), _outcome(row)) for _, row in rows.iterrows()]
-    return "\n".join(f"{name} {', '.join(words)}" for name, words in said if words)
+    outcomes = [(str(row["model"]), _outcome(row)) for _, row in rows.iterrows()]
+    return "\n".join(f"{name} {', '.join(words)}" for name, words in outcomes if words)

@@ -10,7 +10,7 @@ from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import UNDEFINED, interval, significant
 from saltrust.analysis.result.text import confidence_level
 from saltrust.report.figures import gaze as gaze_figures
-from saltrust.report.page.blocks import Section, Text, picture, table
+from saltrust.report.page.blocks import Section, Text, picture, split_phrase, table
 
 
 def gaze(result: Result, cubes: xr.DataTree, title: str) -> Section:
@@ -25,8 +25,7 @@ def gaze(result: Result, cubes: xr.DataTree, title: str) -> Section:
     title : str
     """
     level = f"{100 * confidence_level(result.meta):g}%"
-    split = result.meta["split"]
-    images = "" if split == "all" else f" of the {split} split"
+    images = split_phrase(result.meta)
     return Section("gaze", title, [
         Text(f"Heatmaps beside where {result.meta['reader']} looked, on the images{images} that "
              "show the finding of the map. Gaze is central whatever an image shows, so two maps "
@@ -48,11 +47,17 @@ def gaze(result: Result, cubes: xr.DataTree, title: str) -> Section:
 
 
 def agreement_table(result: Result) -> pd.DataFrame:
-    """One row per map, one column of texts per measure."""
+    """One row per map, one column of texts per measure.
+
+    Parameters
+    ----------
+    result : Result
+        Of :func:`saltrust.gaze`.
+    """
     summary = result.tables["summary"]
     findings = list(dict.fromkeys(summary["finding"]))
     rows = summary[summary["finding"] == (ALL if ALL in findings else findings[0])]
-    found = []
+    lines = []
     for (explainer, model), part in rows.groupby(["explainer", "model"], sort=False):
         row = {"explainer": str(explainer), "model": str(model) or UNDEFINED,
                "n": int(part["n"].max())}
@@ -60,5 +65,5 @@ def agreement_table(result: Result) -> pd.DataFrame:
             text = f"{significant(one['estimate'])} {interval(one['conf_low'], one['conf_high'])}"
             row[gaze_figures.TITLES[str(one["term"])].partition(" (")[0]] = text.removesuffix(
                 f" {UNDEFINED}")
-        found.append(row)
-    return pd.DataFrame(found)
+        lines.append(row)
+    return pd.DataFrame(lines)

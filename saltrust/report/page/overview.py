@@ -9,17 +9,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from saltrust.report.figures import distributions
-from saltrust.report.page.blocks import Block, Gallery, Section, Text, facts, picture, table
-from saltrust.report.page.gallery import MOST_CONTOURS, MOST_EXPLAINERS, Case
-from saltrust.report.page.maps import MOST_IMAGES, Survey, agreement, mean_maps
-from saltrust.report.page.predictions import (
+from saltrust.analysis.classification.predictions import (
     FEWEST_PER_CLASS,
     Discrimination,
     discrimination,
     held_out,
     labelled_probabilities,
 )
+from saltrust.analysis.localization.survey import MOST_IMAGES, Survey, explainer_agreement
+from saltrust.report.figures import distributions
+from saltrust.report.figures.gallery import MOST_EXPLAINERS, mean_maps
+from saltrust.report.page.blocks import Block, Gallery, Section, Text, facts, picture, table
+from saltrust.report.page.gallery import MOST_CONTOURS, Case
 
 _LABEL_COLUMNS = ("positive", "negative", "uncertain", "not_stated")
 _STATUS_COLUMNS = ("ok", "flat", "nonfinite", "missing")
@@ -151,33 +152,33 @@ def predictions(cubes: xr.DataTree, model: str, *, seed: int = 0,
     return Section("predictions", title, blocks), Discrimination(aucs, which)
 
 
-def heatmaps(cubes: xr.DataTree, model: str, found: Survey | None, *, seed: int = 0) -> Section:
+def heatmaps(cubes: xr.DataTree, model: str, seen: Survey | None, *, seed: int = 0) -> Section:
     """Where the maps of one model point and how much they cover; no mask is needed."""
     title = "Where the heatmaps point"
-    if found is None:
+    if seen is None:
         return Section("heatmaps", title, missing=(
             "This study has no finished heatmaps, so there is nothing to show here."
             if "saliency" in cubes.children else
             "This study has no heatmaps; `saltrust generate` makes them."))
-    which = "labelled positive" if found.positives else "with a heatmap"
+    which = "labelled positive" if seen.positives else "with a heatmap"
     blocks: list[Block] = [
         Text(f"Model {model}, images {which}, at most {MOST_IMAGES} per finding, evenly spaced "
              "over the study. Maps are min-max normalised, as they are for scoring; flat and "
              "non-finite ones are left out."),
-        picture(mean_maps(found),
+        picture(mean_maps(seen),
                 "Average heatmap over the average radiograph; each white point is the peak of "
                 "one image's map.",
                 "Average heatmaps per finding and explainer, with the peaks of single maps"),
-        picture(distributions.extents(found.maps),
+        picture(distributions.extents(seen.maps),
                 "Share of the image that lies above Otsu's threshold. A map that covers much of "
                 "the image localizes little, whatever it overlaps.",
                 "Letter-value plots of the highlighted share of the image"),
     ]
-    if len(found.overlaps):
+    if len(seen.overlaps):
         patients = _patients(cubes)
         blocks.append(table(
             "Do the explainers point to the same place? Mean IoU between their masks above "
-            "Otsu's threshold", agreement(found, patients, seed=seed),
+            "Otsu's threshold", explainer_agreement(seen, patients, seed=seed),
             note="95% intervals from a bootstrap over patients (1,000 resamples)."))
     return Section("heatmaps", title, blocks)
 
@@ -200,7 +201,8 @@ def gallery(cases: list[Case], cubes: xr.DataTree, model: str) -> Section:
             "the highest, the median and the lowest probability among the images labelled "
             "positive, since nothing was scored")
     text = (f"Chosen by rule, not by eye: per finding {rule}. Maps are those of model {model}; "
-            "their opacity rises from nothing at the median of the map to its maximum. ")
+            "their opacity rises from nothing at the median of the map to its maximum, or, where a "
+            "map is signed, from 0 in blue below and in red above. ")
     tiles = [tile for case in cases for tile in case.tiles]
     if any(outline.fine for tile in tiles for outline in tile.outlines):
         text += (f"Of a mask in very many pieces the {MOST_CONTOURS} longest contours are drawn, "

@@ -13,16 +13,17 @@ import xarray as xr
 from markupsafe import Markup, escape
 
 from saltrust import __version__
+from saltrust.analysis.localization.survey import survey_maps
+from saltrust.analysis.options import Execution, Resampling
+from saltrust.analysis.protocols.study import OPTIONAL_TOPICS, TOPICS, analyze_study
 from saltrust.analysis.result import Result
 from saltrust.cache.inspection import describe
 from saltrust.cache.schema import Status
 from saltrust.errors import UsageError
 from saltrust.files import Advice, write_text
+from saltrust.report.figures.cases import headline_model
 from saltrust.report.page import gallery, overview, result_sections, summary
 from saltrust.report.page.blocks import Section
-from saltrust.report.page.cases import headline_model
-from saltrust.report.page.maps import survey
-from saltrust.report.page.sections import OPTIONAL_TOPICS, TOPICS, attempt
 
 
 def write_report(cubes: xr.DataTree, output: str | Path, *,
@@ -39,8 +40,8 @@ def write_report(cubes: xr.DataTree, output: str | Path, *,
     output : path
         HTML file to write; it appears whole or not at all.
     results : mapping of str to Result or str, optional
-        Results that are there already, as from :func:`saltrust.report.page.sections.analyse`; by
-        default all analyses are run.
+        Results that are there already, as from
+        :func:`saltrust.analysis.protocols.study.analyze_study`; by default all analyses are run.
     title : str, optional
         By default the name of the study, else that of the store.
     seed : int
@@ -65,7 +66,8 @@ def write_report(cubes: xr.DataTree, output: str | Path, *,
     output = Path(output)
     check_output(output, overwrite=overwrite)
     if results is None:
-        results = attempt(cubes, seed=seed, progress=progress)
+        results = analyze_study(cubes, resampling=Resampling(seed=seed),
+                                execution=Execution(progress=progress))
     source = str(cubes.attrs.get("source", "cubes in memory"))
     text = build(cubes, title=title or _title(cubes, source), source=source, results=results,
                  seed=seed, progress=progress)
@@ -104,7 +106,7 @@ def build(cubes: xr.DataTree, *, title: str, source: str,
     source : str
         Where the cubes are, as the reader should see it.
     results : mapping of str to Result or str
-        Results by the names in :data:`saltrust.report.page.sections.TOPICS` and
+        Results by the names in :data:`saltrust.analysis.protocols.study.TOPICS` and
         ``OPTIONAL_TOPICS``; a text in place of a result is the reason why there is none, and
         a topic left out gets no section.
     seed : int
@@ -121,11 +123,11 @@ def build(cubes: xr.DataTree, *, title: str, source: str,
     model = _model(cubes)
     localized = results.get("localization")
     scores = localized.tables["scores"] if isinstance(localized, Result) else None
-    found = survey(cubes, model=model, progress=progress)
+    seen = survey_maps(cubes, model=model, progress=progress)
     predictions, judged = overview.predictions(cubes, model, seed=seed)
     sections = [overview.study(cubes, description), predictions,
                 *_analyses(cubes, results, scores, model),
-                overview.heatmaps(cubes, model, found, seed=seed),
+                overview.heatmaps(cubes, model, seen, seed=seed),
                 overview.gallery(gallery.build(cubes, scores, model=model), cubes, model),
                 result_sections.methods(results), overview.provenance(description, source)]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined,

@@ -14,9 +14,9 @@ from saltrust.analysis.result.text import confidence_level
 from saltrust.analysis.shape.regressions import table2
 from saltrust.report.figures import distributions
 from saltrust.report.figures import estimates as figures
+from saltrust.report.figures.cases import probabilities
 from saltrust.report.page import gaze_section
-from saltrust.report.page.blocks import Block, Section, Text, facts, picture, table
-from saltrust.report.page.cases import probabilities
+from saltrust.report.page.blocks import Block, Section, Text, facts, picture, split_phrase, table
 
 TITLES = {
     "localization": "Localization",
@@ -114,15 +114,14 @@ def localization(result: Result, model: str) -> Section:
 
 def _decrease_note(result: Result) -> str:
     slice_name = result.meta.get("slice", "")
-    split = result.meta.get("split")
     note = ""
     if result.tables["decrease"]["estimate"].notna().any():
         meaning = result.meta.get("decrease", "100 * (expert - saliency) / expert")
         note = f"Decrease: {meaning}."
     if slice_name:
         note += f" IoU slice: {slice_name} ({result.meta.get('slice_meaning', '')})."
-    if split:
-        note += f" Images of the {split} split, which are those with heatmaps."
+    if split_phrase(result.meta):
+        note += f" Images{split_phrase(result.meta)}, which are those with heatmaps."
     return note.strip()
 
 
@@ -202,10 +201,10 @@ def change_table(change: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_interval(rows: pd.DataFrame, finding: str) -> str:
-    found = rows[(rows["finding"] == finding) & rows["estimate"].notna()]
-    if found.empty:
+    known = rows[(rows["finding"] == finding) & rows["estimate"].notna()]
+    if known.empty:
         return UNDEFINED
-    value, low, high = (float(found[name].iloc[0])
+    value, low, high = (float(known[name].iloc[0])
                         for name in ("estimate", "conf_low", "conf_high"))
     return f"{significant(value)} {interval(low, high)}".removesuffix(f" {UNDEFINED}")
 
@@ -216,7 +215,7 @@ def _with_interval(rows: pd.DataFrame, finding: str) -> str:
 def descriptors(result: Result, cubes: xr.DataTree) -> Section:
     """Distribution of the shape descriptors of the reference masks."""
     shapes = result.tables["descriptors"]
-    split = result.meta.get("split")
+    of_split = split_phrase(result.meta)
     readers = reference_readers(cubes, shapes)
     shown = shapes[shapes["reader"].isin(readers) & (shapes["n_instances"] > 0)]
     shown = _in_order(shown, cubes)
@@ -225,7 +224,7 @@ def descriptors(result: Result, cubes: xr.DataTree) -> Section:
             "All reference masks of this study are empty, so they have no shape."))
     blocks: list[Block] = [
         Text(f"Masks drawn by {', '.join(readers)}"
-             + (f" on images of the {split} split" if split else "")
+             + (f" on images{of_split}" if of_split else "")
              + "; empty masks have no shape and are left out."),
         picture(distributions.descriptors(shown),
                 "Shape of the reference masks per finding. Boxes hold the middle half, three "

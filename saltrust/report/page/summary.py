@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from saltrust.analysis.classification.predictions import Discrimination
 from saltrust.analysis.confidence.analysis import WITHIN
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import interval, p_value, significant
 from saltrust.analysis.result.text import confidence_level
 from saltrust.report.figures.estimates import ALPHA
 from saltrust.report.page import result_sections
-from saltrust.report.page.predictions import Discrimination
 
 #: Explainers named in one sentence; the tables have all.
 MOST_NAMED = 4
@@ -45,26 +45,26 @@ def numbers(description: Mapping[str, Any], analyses: Mapping[str, Result | str]
         Areas under the ROC curve per finding.
     """
     patients = description["patients"]
-    found = [Number("radiographs", str(description["images"]),
+    headlines = [Number("radiographs", str(description["images"]),
                     f"of {patients} patients" if patients else "")]
     known = judged.aucs["estimate"].dropna() if judged else pd.Series(dtype=float)
     if len(known):
-        found.append(Number("mean AUC", significant(float(known.mean())),
+        headlines.append(Number("mean AUC", significant(float(known.mean())),
                             f"over {_findings(len(known))}"))
     for row in _averages(analyses, model):
         if row["place"] >= MOST_NAMED:
             continue
         name = "mIoU" if row["metric"] == "iou" else "hit rate"
         if pd.notna(row["expert"]) and row["place"] == 0:
-            found.append(Number(f"{name}, expert", significant(row["expert"]),
+            headlines.append(Number(f"{name}, expert", significant(row["expert"]),
                                 f"n = {row['n']:.0f}"))
         fall = (f"{significant(row['estimate'])}% below the expert"
                 if pd.notna(row["estimate"]) and row["estimate"] >= 0 else
                 f"{significant(-row['estimate'])}% above the expert"
                 if pd.notna(row["estimate"]) else f"n = {row['n']:.0f}")
         if pd.notna(row["map"]):
-            found.append(Number(f"{name}, {row['explainer']}", significant(row["map"]), fall))
-    return found
+            headlines.append(Number(f"{name}, {row['explainer']}", significant(row["map"]), fall))
+    return headlines
 
 
 def sentences(description: Mapping[str, Any], analyses: Mapping[str, Result | str], model: str,
@@ -196,8 +196,8 @@ def _regressions(analyses: Mapping[str, Result | str], model: str) -> Iterator[s
     estimates = estimates[estimates["estimate"].notna()]
     counts = []
     for explainer, rows in estimates.groupby("explainer", sort=False):
-        found = int((rows["p_adjusted"] < ALPHA).sum())
-        counts.append(f"{found} of {len(rows)} for {explainer}")
+        differing = int((rows["p_adjusted"] < ALPHA).sum())
+        counts.append(f"{differing} of {len(rows)} for {explainer}")
     text = (f"Shape and localization: coefficients that differ from zero at adjusted p < "
             f"{ALPHA:g}: {', '.join(counts[:MOST_NAMED])}")
     maps = estimates[(estimates["p_adjusted"] < ALPHA) & (estimates["response"] == "saliency")

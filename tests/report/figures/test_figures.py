@@ -108,12 +108,12 @@ def test_series_are_named_by_model_and_reader_where_these_differ() -> None:
     assert figures.series_names(table[["explainer"]]).tolist()[0] == "expert"
 
 
-def test_people_are_blue_and_no_two_series_share_a_colour() -> None:
+def test_people_are_blue_and_no_two_series_share_a_color() -> None:
     names = ["expert (b)", "expert (c)", "grad", "gradcam", "xrai", "lime",
              *(f"explainer {k}" for k in range(17))]
-    colours = palette.series_colours(names)
-    assert len(set(colours.values())) == len(names)
-    assert colours["expert (b)"] == palette.EXPERT
+    colors = palette.series_colors(names)
+    assert len(set(colors.values())) == len(names)
+    assert colors["expert (b)"] == palette.EXPERT
 
 
 @pytest.fixture

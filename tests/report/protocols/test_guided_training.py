@@ -206,7 +206,7 @@ def test_without_a_choice_the_split_that_was_predicted_is_taken() -> None:
 
 
 def test_all_eight_ways_of_training_are_told_apart() -> None:
-    """Curves have colour and line of their own; set 3 is in the figure of its own rule."""
+    """Curves have color and line of their own; set 3 is in the figure of its own rule."""
     ways = [("classification", ""), ("decoder", ""), *(
         (f"set{k}", rule) for k in (1, 2, 3) for rule in ("guided_backprop", "deconvnet"))]
     tree = study(30, models={f"model {k}": (*way, 1, 0.5, 1.0) for k, way in enumerate(ways)})

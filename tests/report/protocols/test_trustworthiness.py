@@ -60,7 +60,7 @@ def test_figures_say_what_their_lines_are(found: Protocol, name: str, lines: dic
     named = {text.get_text(): line.get_color() for text, line in
              zip(legend.get_texts(), legend.get_lines(), strict=True)}
     assert list(named)[:2] == ["median", "mean"]
-    assert {label: colour for label, colour in named.items() if label in lines} == lines
+    assert {label: color for label, color in named.items() if label in lines} == lines
     drawn = [line.get_color() for line in axes.get_lines() if line.get_linestyle() == ":"]
     assert set(drawn) == set(lines.values())
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from saltrust.analysis.stored.arrays import labels_of, whole
 from saltrust.cache.schema import Label, Status
 
 BY_IOU = ("best IoU", "median IoU", "worst IoU")
@@ -31,10 +32,16 @@ class Choice:
 
 
 def headline_model(dataset: xr.Dataset) -> str:
-    """The ensemble where there is one, else the first model."""
-    names = [str(name) for name in dataset.coords["model"].values]
+    """The ensemble where there is one, else the first model.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Group with models.
+    """
+    names = labels_of(dataset, "model")
     if "model_role" in dataset.coords:
-        roles = [str(role) for role in dataset.coords["model_role"].values]
+        roles = labels_of(dataset, "model_role")
         if "ensemble" in roles:
             return names[roles.index("ensemble")]
     return names[0]
@@ -82,8 +89,9 @@ def probabilities(cubes: xr.DataTree, model: str, pairs: pd.DataFrame,
                   ) -> npt.NDArray[np.float64]:
     """Predicted probability of each (image, finding) pair; NaN where there is none."""
     if "prediction" in cubes.children:
-        array = cubes["prediction"].to_dataset()["probability"]
-        if model in array.coords["model"].values.tolist():
+        array = whole(cubes["prediction"].to_dataset()["probability"],
+                      ("image", "finding", "model"))
+        if model in labels_of(array, "model"):
             return at_pairs(array.sel(model=model), pairs).astype(np.float64)
     return np.full(len(pairs), np.nan)
 
@@ -96,10 +104,10 @@ def at_pairs(array: xr.DataArray, pairs: pd.DataFrame) -> npt.NDArray[np.generic
 
 
 def _mapped_pairs(cubes: xr.DataTree, explainer: str, model: str) -> pd.DataFrame:
-    status = cubes["saliency/status"].sel(explainer=explainer, model=model)
-    status = status.transpose("image", "finding")
-    images = [str(name) for name in status.coords["image"].values]
-    findings = [str(name) for name in status.coords["finding"].values]
+    stored = whole(cubes["saliency"].to_dataset()["status"],
+                   ("image", "finding", "explainer", "model"))
+    status = stored.sel(explainer=explainer, model=model)
+    images, findings = labels_of(stored, "image"), labels_of(stored, "finding")
     where = np.argwhere(status.values != int(Status.MISSING))
     return pd.DataFrame({"image": [images[i] for i, _ in where],
                          "finding": [findings[f] for _, f in where]}, dtype=object)
@@ -124,7 +132,8 @@ def _with_iou(pairs: pd.DataFrame, scores: pd.DataFrame, explainer: str, model: 
 def _positives(pairs: pd.DataFrame, cubes: xr.DataTree) -> pd.DataFrame:
     if "reference" not in cubes.children or "label" not in cubes["reference"].data_vars:
         return pairs
-    labels = at_pairs(cubes["reference"].to_dataset()["label"], pairs)
+    stored = whole(cubes["reference"].to_dataset()["label"], ("image", "finding"))
+    labels = at_pairs(stored, pairs)
     positive = pairs[labels == int(Label.POSITIVE)]
     return positive if len(positive) else pairs
 

@@ -1,6 +1,6 @@
 """What can be said of heatmaps without any mask: where they point, how much they cover.
 
-One pass over a bounded number of maps, so that a report stays a matter of seconds.
+One pass over a bounded number of maps, which stays a matter of seconds.
 """
 
 from __future__ import annotations
@@ -13,23 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.pixels.segmentation import histogram, otsu_threshold, quantize
 from saltrust.cache.schema import Label, Status
-from saltrust.report.figures.contours import overlay, unit_range
-from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, new_figure
 
 #: Images per finding that the pass looks at, evenly spaced over the study.
 MOST_IMAGES = 100
-_FINDINGS_PER_LINE = 5
 
 
 @dataclass
 class Survey:
-    """What the pass over the maps found.
+    """What a pass over the maps saw.
 
     Attributes
     ----------
@@ -56,8 +52,17 @@ class Survey:
     positives: bool = True
 
 
-def survey(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Survey | None:
+def survey_maps(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Survey | None:
     """Look at the maps of one model, at most ``MOST_IMAGES`` images per finding.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        Radiographs and labels are used where present.
+    model : str
+        Empty where the cubes have none.
+    progress : bool
+        Whether a bar is shown on stderr.
 
     Returns
     -------
@@ -68,13 +73,13 @@ def survey(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Survey 
         return None
     saliency = cubes["saliency"].to_dataset().sel(model=model)
     explainers = [str(name) for name in saliency.coords["explainer"].values]
-    found = _sample(cubes, saliency)
-    if not any(found.images.values()):
+    seen = _sample(cubes, saliency)
+    if not any(seen.images.values()):
         return None
     pixels = cubes["radiograph"].to_dataset().get("pixels") \
         if "radiograph" in cubes.children else None
     wanted: dict[str, list[str]] = {}
-    for finding, images in found.images.items():
+    for finding, images in seen.images.items():
         for image in images:
             wanted.setdefault(image, []).append(finding)
     rows: list[dict[str, object]] = []
@@ -86,7 +91,7 @@ def survey(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Survey 
             pixels.sel(image=image).transpose("y", "x").values.astype(np.float64)
         for finding in findings:
             if ground is not None:
-                found.grounds[finding] = found.grounds.get(finding, 0.0) + ground
+                seen.grounds[finding] = seen.grounds.get(finding, 0.0) + ground
             masks: dict[str, npt.NDArray[np.bool_]] = {}
             for explainer in explainers:
                 one = at.sel(finding=finding, explainer=explainer)
@@ -96,7 +101,7 @@ def survey(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Survey 
                 masks[explainer], row = _measure(heatmap)
                 rows.append({"image": image, "finding": finding, "explainer": explainer, **row})
                 key = (finding, explainer)
-                found.sums[key] = found.sums.get(key, 0.0) + unit_range(heatmap)
+                seen.sums[key] = seen.sums.get(key, 0.0) + unit_range(heatmap)
             for first, second in itertools.combinations(masks, 2):
                 either = np.count_nonzero(masks[first] | masks[second])
                 both = np.count_nonzero(masks[first] & masks[second])
@@ -104,19 +109,19 @@ def survey(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Survey 
                                  "second": second, "iou": both / either})
     if not rows:
         return None
-    found.maps = _ordered(pd.DataFrame(rows), found, explainers)
-    found.overlaps = _ordered(
-        pd.DataFrame(overlaps, columns=["image", "finding", "first", "second", "iou"]), found)
-    found.sums = {(finding, explainer): found.sums[finding, explainer]
-                  for finding in found.images for explainer in explainers
-                  if (finding, explainer) in found.sums}
-    return found
+    seen.maps = _ordered(pd.DataFrame(rows), seen, explainers)
+    seen.overlaps = _ordered(
+        pd.DataFrame(overlaps, columns=["image", "finding", "first", "second", "iou"]), seen)
+    seen.sums = {(finding, explainer): seen.sums[finding, explainer]
+                  for finding in seen.images for explainer in explainers
+                  if (finding, explainer) in seen.sums}
+    return seen
 
 
-def _ordered(table: pd.DataFrame, found: Survey, explainers: Sequence[str] = (),
+def _ordered(table: pd.DataFrame, seen: Survey, explainers: Sequence[str] = (),
              ) -> pd.DataFrame:
     """Rows by finding, then by explainer, in the order of the cubes."""
-    places = {name: i for i, name in enumerate([*found.images, *explainers])}
+    places = {name: i for i, name in enumerate([*seen.images, *explainers])}
     keys = ["finding", "explainer"] if explainers else ["finding"]
     return table.sort_values(keys, key=lambda names: names.map(places), kind="stable",
                              ignore_index=True)
@@ -134,32 +139,87 @@ def _sample(cubes: xr.DataTree, saliency: xr.Dataset) -> Survey:
         positive = labels.values == int(Label.POSITIVE)
         labelled = bool(positive.any())
         chosen = chosen & positive if labelled else chosen
-    found = Survey(positives=labelled)
+    seen = Survey(positives=labelled)
     for finding, row in zip(mapped.coords["finding"].values, chosen, strict=True):
         places = np.flatnonzero(row)
         if len(places) > MOST_IMAGES:
             spaced = np.linspace(0, len(places) - 1, MOST_IMAGES).round().astype(int)
             places = places[spaced]
-        found.images[str(finding)] = [images[i] for i in places]
-    return found
+        seen.images[str(finding)] = [images[i] for i in places]
+    return seen
+
+
+def mask_above(heatmap: npt.NDArray[np.float32], threshold: float) -> npt.NDArray[np.bool_]:
+    """Pixels of a map above a threshold, as they are cut for scoring.
+
+    Parameters
+    ----------
+    heatmap : ndarray of float32, shape (height, width)
+        Finite.
+    threshold : float
+        In the 256 levels that the map is stretched to, as column ``threshold`` of
+        :func:`saltrust.localization` has it.
+
+    Returns
+    -------
+    ndarray of bool, shape (height, width)
+    """
+    return quantize(heatmap, float(heatmap.min()), float(heatmap.max())) > threshold
+
+
+def otsu_mask(heatmap: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Pixels of a map above Otsu's threshold of it.
+
+    Parameters
+    ----------
+    heatmap : ndarray of float32, shape (height, width)
+        Finite.
+
+    Returns
+    -------
+    ndarray of bool, shape (height, width)
+    """
+    levels = quantize(heatmap, float(heatmap.min()), float(heatmap.max()))
+    return levels > otsu_threshold(histogram(levels))
+
+
+def unit_range(heatmap: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Min-max normalize a map over its finite values; a flat map becomes zeros.
+
+    Parameters
+    ----------
+    heatmap : ndarray
+
+    Returns
+    -------
+    ndarray of float64
+        In [0, 1]; what is not finite becomes 0.
+    """
+    values = np.asarray(heatmap, dtype=np.float64)
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros_like(values)
+    low, high = values[finite].min(), values[finite].max()
+    if high <= low:
+        return np.zeros_like(values)
+    return np.where(finite, (values - low) / (high - low), 0.0)
 
 
 def _measure(heatmap: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.bool_], dict[str, float]]:
     """Mask by Otsu's threshold, its extent and the place of the peak."""
-    levels = quantize(heatmap, float(heatmap.min()), float(heatmap.max()))
-    mask = levels > otsu_threshold(histogram(levels))
+    mask = otsu_mask(heatmap)
     y, x = np.unravel_index(int(np.argmax(heatmap)), heatmap.shape)
     height, width = heatmap.shape
     return mask, {"extent": float(mask.mean()), "peak_y": (float(y) + 0.5) / height,
                   "peak_x": (float(x) + 0.5) / width}
 
 
-def agreement(found: Survey, patients: dict[str, str], *, seed: int = 0) -> pd.DataFrame:
+def explainer_agreement(seen: Survey, patients: dict[str, str], *, seed: int = 0) -> pd.DataFrame:
     """Mean IoU between the Otsu masks of two explainers, with a bootstrap interval.
 
     Parameters
     ----------
-    found : Survey
+    seen : Survey
         With at least one overlap.
     patients : dict
         Patient of each image; whole patients are resampled.
@@ -172,7 +232,7 @@ def agreement(found: Survey, patients: dict[str, str], *, seed: int = 0) -> pd.D
         ``finding, explainers, n, estimate, conf_low, conf_high``.
     """
     rows = []
-    for (finding, first, second), group in found.overlaps.groupby(
+    for (finding, first, second), group in seen.overlaps.groupby(
             ["finding", "first", "second"], sort=False):
         clusters = [patients.get(image, image) for image in group["image"]]
         interval = mean_interval(group["iou"].to_numpy(float), clusters, seed=seed)
@@ -181,41 +241,3 @@ def agreement(found: Survey, patients: dict[str, str], *, seed: int = 0) -> pd.D
                      "conf_low": float(interval.conf_low),
                      "conf_high": float(interval.conf_high)})
     return pd.DataFrame(rows)
-
-
-def mean_maps(found: Survey) -> Figure:
-    """Average map over the average radiograph, with the peak of every single map.
-
-    One row of panels per explainer, one column per finding, wrapped into several lines.
-    """
-    findings = [name for name, images in found.images.items() if images]
-    explainers = list(dict.fromkeys(explainer for _, explainer in found.sums))
-    lines = -(-len(findings) // _FINDINGS_PER_LINE)
-    columns = min(len(findings), _FINDINGS_PER_LINE)
-    side = min(WIDTH / columns, 2.4)
-    figure = new_figure(lines * len(explainers) * (side + 0.12) + 0.3 * lines, side * columns)
-    panels = figure.subplots(lines * len(explainers), columns, squeeze=False)
-    for axes in panels.ravel():
-        axes.set_axis_off()
-    for number, finding in enumerate(findings):
-        line, column = divmod(number, _FINDINGS_PER_LINE)
-        for k, explainer in enumerate(explainers):
-            axes = panels[line * len(explainers) + k, column]
-            rows = found.maps[(found.maps["finding"] == finding)
-                              & (found.maps["explainer"] == explainer)]
-            if rows.empty:
-                continue
-            mean = found.sums[finding, explainer] / len(rows)
-            ground = found.grounds.get(finding)
-            pixels = None if ground is None else \
-                np.round(ground / len(found.images[finding])).astype(np.uint8)
-            axes.imshow(overlay(pixels, mean), extent=(0, 1, 1, 0), interpolation="bilinear")
-            axes.plot(rows["peak_x"], rows["peak_y"], linestyle="none", marker="o",
-                      markersize=2.6, markerfacecolor="white", markeredgecolor="black",
-                      markeredgewidth=0.4, alpha=0.8)
-            axes.set_xlim(0, 1)
-            axes.set_ylim(1, 0)
-            title = f"{explainer}, n = {len(rows)}"
-            axes.set_title(f"{finding}\n{title}" if k == 0 else title, fontsize=FONT_SIZE - 1,
-                           color=INK, pad=3)
-    return figure

@@ -13,7 +13,7 @@ from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import UNDEFINED, p_value
 from saltrust.choices import Adjustment
-from saltrust.report.protocols.guided_arms import Arm
+from saltrust.analysis.protocols.guided_training.arms import Arm
 
 #: What stands in each table beside the baseline.
 TABLES = {"table1": "classification", "table2": "set1", "table3": "set2", "table4": "set3"}
@@ -28,7 +28,7 @@ def against_baseline(classified: Result, arms: Sequence[Arm], adjustment: Adjust
     Parameters
     ----------
     classified : Result
-        Of :func:`saltrust.analysis.classification.analysis.classification`, with all pairs of
+        Of :func:`saltrust.classification`, with all pairs of
         models.
     arms : sequence of Arm
     adjustment : {'bonferroni', 'holm', 'bh', 'none'}
@@ -51,9 +51,10 @@ def gaze_against_baseline(agreement: Result, arms: Sequence[Arm], adjustment: Ad
     Parameters
     ----------
     agreement : Result
-        Of :func:`saltrust.analysis.gaze.analysis.gaze`.
-    arms, adjustment
-        As :func:`against_baseline`; one family per finding, explainer and measure.
+        Of :func:`saltrust.gaze`.
+    arms : sequence of Arm
+    adjustment : {'bonferroni', 'holm', 'bh', 'none'}
+        Of the p-values, one family per finding, explainer and measure.
 
     Returns
     -------
@@ -71,19 +72,19 @@ def gaze_against_baseline(agreement: Result, arms: Sequence[Arm], adjustment: Ad
 def _of_baselines(pairs: pd.DataFrame, sides: tuple[str, str], arms: Sequence[Arm]
                   ) -> pd.DataFrame:
     """Rows of models and their baselines, turned so that the difference is model less baseline."""
-    found = []
+    parts = []
     for arm in arms:
         for sign, (one, two) in ((1, sides), (-1, sides[::-1])):
             if not arm.baseline or pairs.empty:
                 continue
-            own = pairs[(pairs[one] == arm.model) & (pairs[two] == arm.baseline)]
+            rows = pairs[(pairs[one] == arm.model) & (pairs[two] == arm.baseline)]
             low, high = ("conf_low", "conf_high")[::sign]
-            found.append(own.drop(columns=list(sides)).assign(
-                model=arm.model, baseline=arm.baseline, estimate=sign * own["estimate"],
-                statistic=sign * own["statistic"], conf_low=sign * own[low],
-                conf_high=sign * own[high]))
-    found = [part for part in found if len(part)]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+            parts.append(rows.drop(columns=list(sides)).assign(
+                model=arm.model, baseline=arm.baseline, estimate=sign * rows["estimate"],
+                statistic=sign * rows["statistic"], conf_low=sign * rows[low],
+                conf_high=sign * rows[high]))
+    parts = [part for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _adjusted(table: pd.DataFrame, within: list[str], adjustment: Adjustment) -> pd.DataFrame:
@@ -129,13 +130,12 @@ def auc_table(arms: Sequence[Arm], loss: str, areas: pd.DataFrame,
     for arm in shown:
         row = {"trained": arm.label, "model": arm.model}
         for finding in findings:
-            found = at.loc[(finding, arm.model)]
-            cell = _estimate(found)
+            cell = _estimate(at.loc[(finding, arm.model)])
             if differences is not None and len(differences) and arm.baseline and (
                     arm.loss == loss):
-                own = differences[(differences["finding"] == finding)
-                                  & (differences["model"] == arm.model)].iloc[0]
-                cell += f"; p {_with_sign(own['p_adjusted'])}"
+                difference = differences[(differences["finding"] == finding)
+                                         & (differences["model"] == arm.model)].iloc[0]
+                cell += f"; p {_with_sign(difference['p_adjusted'])}"
             row["average AUC" if finding == MACRO else f"{finding} AUC"] = cell
         rows.append(row)
     return pd.DataFrame(rows)
@@ -148,7 +148,7 @@ def gaze_table(agreement: Result, arms: Sequence[Arm], differences: pd.DataFrame
     Parameters
     ----------
     agreement : Result
-        Of :func:`saltrust.analysis.gaze.analysis.gaze`.
+        Of :func:`saltrust.gaze`.
     arms : sequence of Arm
     differences : pandas.DataFrame
         Of :func:`gaze_against_baseline`.
@@ -169,12 +169,12 @@ def gaze_table(agreement: Result, arms: Sequence[Arm], differences: pd.DataFrame
     explainers = list(dict.fromkeys(explainer for explainer, _ in keys))
     keys.sort(key=lambda key: (key[1] == "", explainers.index(key[0]), order.get(key[1], -1)))
     for explainer, model in keys:
-        own = summary[(summary["explainer"] == explainer) & (summary["model"] == model)]
-        terms = own.set_index("term")
+        of_map = summary[(summary["explainer"] == explainer) & (summary["model"] == model)]
+        terms = of_map.set_index("term")
         arm = by_model.get(model)
         row = {"map": "decoder" if explainer == LOCALIZER else explainer,
                "trained": arm.label if arm else "", "model": model,
-               "n": int(own["n"].max())}
+               "n": int(of_map["n"].max())}
         row |= {name: _estimate(terms.loc[name]) for name in SHOWN if name in terms.index}
         row["correlation against baseline"] = _difference(differences, explainer, model)
         rows.append(row)
@@ -184,12 +184,12 @@ def gaze_table(agreement: Result, arms: Sequence[Arm], differences: pd.DataFrame
 def _difference(differences: pd.DataFrame, explainer: str, model: str) -> str:
     if differences.empty:
         return ""
-    own = differences[(differences["finding"] == _overall(differences))
-                      & (differences["explainer"] == explainer)
-                      & (differences["model"] == model) & (differences["term"] == "correlation")]
-    if own.empty:
+    rows = differences[(differences["finding"] == _overall(differences))
+                       & (differences["explainer"] == explainer)
+                       & (differences["model"] == model) & (differences["term"] == "correlation")]
+    if rows.empty:
         return ""
-    row = own.iloc[0]
+    row = rows.iloc[0]
     return (f"{row['estimate']:+.3f} ({row['conf_low']:+.3f}, {row['conf_high']:+.3f}); "
             f"p {_with_sign(row['p_adjusted'])}")
 
@@ -197,6 +197,14 @@ def _difference(differences: pd.DataFrame, explainer: str, model: str) -> str:
 def seeds_table(arms: Sequence[Arm], areas: pd.DataFrame, agreement: Result | None
                 ) -> pd.DataFrame:
     """Means over seeds of each way of training, and differences from the baselines by seed.
+
+    Parameters
+    ----------
+    arms : sequence of Arm
+    areas : pandas.DataFrame
+        Table ``auc`` of the classification.
+    agreement : Result, optional
+        Of :func:`saltrust.gaze`.
 
     Returns
     -------
@@ -214,9 +222,10 @@ def seeds_table(arms: Sequence[Arm], areas: pd.DataFrame, agreement: Result | No
         summary = agreement.tables["summary"]
         rows = summary[(summary["finding"] == _overall(summary)) & (summary["model"] != "")
                        & (summary["term"] == "correlation")]
-        for explainer, own in rows.groupby("explainer", sort=False):
+        for explainer, of_explainer in rows.groupby("explainer", sort=False):
             what = "decoder" if explainer == LOCALIZER else str(explainer)
-            quantities[f"gaze correlation, {what}"] = own.set_index("model")["estimate"]
+            quantities[f"gaze correlation, {what}"] = of_explainer.set_index("model")[
+                "estimate"]
     lines = []
     for what, values in quantities.items():
         for label in labels:

@@ -1,4 +1,4 @@
-"""Tables of protocol S in the form in which they are printed."""
+"""The tables of protocol S in the form in which they are printed, and their captions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from saltrust.analysis.classification.predictions import aucs_of_models
 from saltrust.analysis.localization.summary import AVERAGE
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import UNDEFINED
+from saltrust.analysis.stored.arrays import labels_of, values_of
 from saltrust.cache.schema import Label
-from saltrust.report.page.predictions import discrimination, labelled_probabilities
 
 _CHANGE = "decrease in mIoU - in hit rate (points)"
 _METRICS = {"iou": "mIoU", "hit": "hit rate"}
@@ -78,7 +79,7 @@ def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
     """
     located = results["localization"].meta
     interval = f"{100 * located['confidence_level']:g}% interval"
-    found = {
+    texts = {
         "table1": ("Table 1. Localization by expert and by saliency map, largest decrease first",
                    f"Mean ({interval}: {located['interval']}); decrease: {located['decrease']}; "
                    + ("n: images of whichever has fewer; " if "each has" in located["decrease"]
@@ -91,7 +92,7 @@ def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
     if "regressions" in results:
         meta = results["regressions"].meta
         family = meta["multiplicity"]
-        found["table2"] = (
+        texts["table2"] = (
             "Table 2. Localization regressed on the shape of the finding",
             f"Slope from the smallest to the largest value of the descriptor ({interval}, not "
             f"adjusted). {meta['stars']}: {family['method']}, factor {family['factor']}, family "
@@ -104,86 +105,97 @@ def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
         if result in results:
             meta = results[result].meta
             family = meta["multiplicity"]
-            found[name] = (
+            texts[name] = (
                 title, f"Estimate ({interval}, not adjusted; of the correlation: "
                 f"{meta['spearman_interval']}). {meta['stars']}: {family['method']}, factor "
                 f"{family['factor']}, pooled rows {family['factor of pooled rows']}. Slice "
                 f"{meta['slice']}: {meta['slice_meaning']}.")
-    return found
+    return texts
 
 
-def data_summary(cubes: xr.DataTree, located: Result, split: str | None) -> pd.DataFrame:
-    """Per finding: images, labels, masks of the reference readers, and how large they are."""
+def data_summary(cubes: xr.DataTree, located: Result) -> pd.DataFrame:
+    """Per finding: images, labels, masks of the reference readers, and how large they are.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        What was analysed.
+    located : Result
+        Of :func:`saltrust.localization`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``finding, images``, numbers of positive labels, of patients with it, of images whose
+        reference is known and is not empty, and the mean area ratio.
+    """
     reference = cubes["reference"].to_dataset()
-    chosen = np.ones(cubes.sizes["image"], dtype=bool)
-    if split is not None:
-        chosen = cubes.coords["split"].values == split
-    labels = reference["label"].transpose("image", "finding").values[chosen]
-    patients = (cubes.coords["patient"].values[chosen] if "patient" in cubes.coords
-                else cubes.coords["image"].values[chosen])
-    scores = located.tables["scores"]
+    labels = values_of(reference["label"], ("image", "finding"))
+    root = cubes.to_dataset()
+    patients = values_of(root["patient" if "patient" in root.variables else "image"], ["image"])
+    scores = located["scores"]
     drawn = scores.drop_duplicates(["image", "finding", "reader"])
     drawn = drawn[drawn["area_reference"].notna()]
-    names = [str(name) for name in reference["finding"].values]
-    shown = set(scores["finding"])
+    scored = set(scores["finding"])
     rows = []
-    for k, name in enumerate(names):
-        if name not in shown:
+    for k, name in enumerate(labels_of(reference, "finding")):
+        if name not in scored:
             continue
-        own = drawn[drawn["finding"] == name]
+        of_finding = drawn[drawn["finding"] == name]
+        not_empty = of_finding[of_finding["area_reference"] > 0]
         positive = labels[:, k] == Label.POSITIVE
         rows.append({
-            "finding": name, "images": int(chosen.sum()),
+            "finding": name, "images": len(labels),
             "positive labels": int(positive.sum()),
             "patients with it": len(set(patients[positive].tolist())),
-            "reference known": int(own["image"].nunique()),
-            "reference not empty": int(own.loc[own["area_reference"] > 0, "image"].nunique()),
+            "reference known": int(of_finding["image"].nunique()),
+            "reference not empty": int(not_empty["image"].nunique()),
             "mean area ratio": located.meta["hit_chance"].get(name, float("nan"))})
     return pd.DataFrame(rows)
 
 
-def auc_table(cubes: xr.DataTree, split: str | None, *, models: Sequence[str] | None,
-              findings: Sequence[str] | None, resamples: int, seed: int
-              ) -> pd.DataFrame | None:
-    """Area under the ROC curve of every model and finding on the images of the split.
+def auc_table(cubes: xr.DataTree, *, resamples: int, seed: int) -> pd.DataFrame | None:
+    """Area under the ROC curve of every model and finding.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        What was analysed.
+    resamples, seed : int
+        Of the bootstrap.
 
     Returns
     -------
     pandas.DataFrame or None
-        None where no area can be had.
+        ``model, finding, positive, negative, AUC``; None where no area can be had.
     """
-    if "prediction" not in cubes.children:
-        return None
-    parts = []
-    for model in [str(name) for name in cubes["prediction"].to_dataset()["model"].values]:
-        if models and model not in models:
-            continue
-        table = labelled_probabilities(cubes, model=model)
-        if split is not None:
-            pairs = dict(zip(map(str, cubes.coords["image"].values),
-                             map(str, cubes.coords["split"].values), strict=True))
-            table = table[table["image"].map(pairs) == split]
-        if findings:
-            table = table[table["finding"].isin(findings)]
-        if len(table):
-            parts.append(discrimination(table, resamples=resamples, seed=seed
-                                        ).assign(model=model))
-    if not parts:
-        return None
-    found = pd.concat(parts, ignore_index=True)
-    if found["estimate"].isna().all():
+    areas = aucs_of_models(cubes, resamples=resamples, seed=seed)
+    if areas is None:
         return None
     return pd.DataFrame({
-        "model": found["model"], "finding": found["finding"],
-        "positive": found["n_positive"], "negative": found["n_negative"],
-        "AUC": [_text(*values) for values in zip(found["estimate"], found["conf_low"],
-                                                 found["conf_high"], strict=True)]})
+        "model": areas["model"], "finding": areas["finding"],
+        "positive": areas["n_positive"], "negative": areas["n_negative"],
+        "AUC": [_text(*values) for values in zip(areas["estimate"], areas["conf_low"],
+                                                 areas["conf_high"], strict=True)]})
 
 
 def descriptor_means(shapes: pd.DataFrame, readers: Sequence[str]) -> pd.DataFrame:
-    """Mean, standard deviation, median and range of each descriptor per finding and overall."""
-    own = shapes[shapes["reader"].isin(readers) & (shapes["n_instances"] > 0)]
-    groups = [*own.groupby("finding", sort=False), ("all findings", own)]
+    """Mean, standard deviation, median and range of each descriptor per finding and overall.
+
+    Parameters
+    ----------
+    shapes : pandas.DataFrame
+        Table ``descriptors`` of :func:`saltrust.descriptors`.
+    readers : sequence of str
+        Whose masks; empty ones have no shape and are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``finding, descriptor, n, mean, sd, median, minimum, maximum``.
+    """
+    drawn = shapes[shapes["reader"].isin(readers) & (shapes["n_instances"] > 0)]
+    groups = [*drawn.groupby("finding", sort=False), ("all findings", drawn)]
     rows = []
     for finding, group in groups:
         for name, title in _SHAPES.items():

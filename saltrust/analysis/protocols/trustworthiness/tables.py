@@ -20,7 +20,7 @@ def utility_table(result: Result, metric: str) -> pd.DataFrame:
     Parameters
     ----------
     result : Result
-        Of :func:`saltrust.analysis.trustworthiness.utility.utility`.
+        Of :func:`saltrust.utility`.
     metric : {"auprc", "average_precision", "auroc"}
 
     Returns
@@ -37,10 +37,11 @@ def utility_table(result: Result, metric: str) -> pd.DataFrame:
         "model AUC": summary["image_auc"].round(3)})
     decisions = result.tables.get("decisions")
     if decisions is not None:
-        own = decisions[decisions["metric"] == metric]
-        for baseline in dict.fromkeys(own["baseline"]):
+        of_metric = decisions[decisions["metric"] == metric]
+        for baseline in dict.fromkeys(of_metric["baseline"]):
+            against = of_metric[of_metric["baseline"] == baseline]
             cells = {(row.finding, row.model, row.explainer): _verdict(row)
-                     for row in own[own["baseline"] == baseline].itertuples()}
+                     for row in against.itertuples()}
             rows[f"against {baseline}"] = [
                 cells.get((row.finding, row.model, row.explainer), "")
                 if row.condition == "trained" else "" for row in rows.itertuples()]
@@ -48,7 +49,13 @@ def utility_table(result: Result, metric: str) -> pd.DataFrame:
 
 
 def randomization_table(result: Result) -> pd.DataFrame:
-    """Baseline and fully randomised SSIM per explainer, with the decision."""
+    """Baseline and fully randomised SSIM per explainer, with the decision.
+
+    Parameters
+    ----------
+    result : Result
+        Of :func:`saltrust.randomization`.
+    """
     summary = result.tables["summary"]
     decided = {(row.finding, row.model, row.explainer): row
                for row in result.tables["decisions"].itertuples()}
@@ -67,7 +74,13 @@ def randomization_table(result: Result) -> pd.DataFrame:
 
 
 def similarity_table(result: Result) -> pd.DataFrame:
-    """SSIM per explainer and pair of models, with its decision against every baseline."""
+    """SSIM per explainer and pair of models, with its decision against every baseline.
+
+    Parameters
+    ----------
+    result : Result
+        Of :func:`saltrust.repeatability` or :func:`saltrust.reproducibility`.
+    """
     summary = result.tables["summary"]
     rows = pd.DataFrame({
         "finding": summary["finding"], "models": summary["model_a"] + " / " + summary["model_b"],
@@ -78,10 +91,10 @@ def similarity_table(result: Result) -> pd.DataFrame:
         "model AUC": [" / ".join(_number(v) for v in pair) for pair in
                       zip(summary["image_auc_a"], summary["image_auc_b"], strict=True)]})
     rows["failed"] = summary["failed"]
-    own = result.tables["decisions"]
+    decisions = result.tables["decisions"]
     low = f"{result.meta['low_baseline']:g}"
-    for baseline in dict.fromkeys(own["baseline"]):
-        chosen = own[own["baseline"] == baseline]
+    for baseline in dict.fromkeys(decisions["baseline"]):
+        chosen = decisions[decisions["baseline"] == baseline]
         cells = {(row.finding, row.models, row.explainer): _verdict(row)
                  for row in chosen.itertuples()}
         if not any((row.finding, row.models, row.explainer) in cells
@@ -99,6 +112,11 @@ def marks_table(results: Mapping[str, Result]) -> pd.DataFrame:
 
     Utility is judged by the average precision.  Where several models or pairs were judged, the
     decisions are named in their order, each once.
+
+    Parameters
+    ----------
+    results : mapping of str to Result
+        By criterion.
     """
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for criterion, result in results.items():

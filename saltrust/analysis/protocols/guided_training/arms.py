@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
 
-from saltrust.analysis.select import label_positions
+from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of
 from saltrust.analysis.stored.contents import source
 from saltrust.errors import DataError, UsageError
 
@@ -50,8 +50,7 @@ class Arm:
         return LOSSES[self.loss] + (f", {self.rule}" if self.rule else "")
 
 
-def arms(cubes: xr.DataTree, models: Sequence[str] | None = None,
-         baseline: str | None = None) -> list[Arm]:
+def arms_of(cubes: xr.DataTree, baseline: str | None = None) -> list[Arm]:
     """The models of cubes by how they were trained, in the order of the tables.
 
     Parameters
@@ -59,45 +58,45 @@ def arms(cubes: xr.DataTree, models: Sequence[str] | None = None,
     cubes : xarray.DataTree
         ``saltrust generate`` records the guidance of every model among the root attributes; a
         model without any was trained for classification only.
-    models : sequence of str, optional
-        Only these.
     baseline : str, optional
         The model that all others are compared with.
+
+    Returns
+    -------
+    list of Arm
 
     Raises
     ------
     UsageError
-        If a name is not known.
+        If the baseline is not known.
     DataError
         If there are no predictions, or only of models trained without gaze.
     """
-    if "prediction" not in cubes.children:
+    labels = dataset_of(cubes, "prediction")
+    if labels is None:
         raise DataError(f"{source(cubes)} has no predictions; run `saltrust generate`")
-    labels = cubes["prediction"].to_dataset()
-    names = [str(name) for name in labels["model"].values]
-    chosen = [names[k] for k in label_positions(names, models, "model")]
+    names = labels_of(labels, "model")
     recorded: Mapping[str, Any] = cubes.attrs.get("models", {})
-    seeds = dict(zip(names, labels["model_seed"].values.tolist(), strict=True)) \
+    seeds = dict(zip(names, values_of(labels["model_seed"], ["model"]).tolist(), strict=True)) \
         if "model_seed" in labels.coords else {}
-    losses = {name: recorded.get(name, {}).get("guidance", {}) for name in chosen}
-    if baseline is not None and baseline not in chosen:
-        raise UsageError(f"baseline {baseline!r} is not among the models "
-                         f"({', '.join(chosen)})")
-    if not any(losses.values()) and baseline is None:
+    guidance = {name: recorded.get(name, {}).get("guidance", {}) for name in names}
+    if baseline is not None and baseline not in names:
+        raise UsageError(f"baseline {baseline!r} is not among the models ({', '.join(names)})")
+    if not any(guidance.values()) and baseline is None:
         raise DataError(f"{source(cubes)} does not say that any model was trained with gaze; "
                         "declare [models.guidance] in the study, train, and generate the cubes, or "
                         "name the model to compare with as --baseline")
-    baselines = {int(seeds.get(name, -1)): name for name in reversed(chosen)
-                 if losses[name].get("loss") == "decoder"}
-    first = next((name for name in chosen if losses[name].get("loss") == "decoder"), "")
-    found = []
-    for name in chosen:
-        loss = losses[name].get("loss", "classification")
+    decoders = [name for name in names if guidance[name].get("loss") == "decoder"]
+    of_seed = {int(seeds.get(name, -1)): name for name in reversed(decoders)}
+    first = decoders[0] if decoders else ""
+    arms = []
+    for name in names:
+        loss = guidance[name].get("loss", "classification")
         seed = int(seeds.get(name, -1))
-        own = baseline or baselines.get(seed, first)
-        alone = name == own or (baseline is None and loss == "decoder")
-        rule = losses[name].get("rule", "") if loss in ("set1", "set2", "set3") else ""
-        found.append(Arm(name, loss, rule, seed, "" if alone else own))
+        compared_with = baseline or of_seed.get(seed, first)
+        alone = name == compared_with or (baseline is None and loss == "decoder")
+        rule = guidance[name].get("rule", "") if loss in ("set1", "set2", "set3") else ""
+        arms.append(Arm(name, loss, rule, seed, "" if alone else compared_with))
     order = list(LOSSES)
     rules = ("", *RULES)
-    return sorted(found, key=lambda arm: (order.index(arm.loss), rules.index(arm.rule)))
+    return sorted(arms, key=lambda arm: (order.index(arm.loss), rules.index(arm.rule)))

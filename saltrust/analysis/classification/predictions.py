@@ -1,4 +1,4 @@
-"""Probabilities by label, and how well they tell positives from negatives."""
+"""Probabilities beside labels, and how well one model tells positives from negatives by them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.inference.auc import roc_auc
+from saltrust.analysis.inference.auc import roc_auc, roc_curve
 from saltrust.analysis.inference.bootstrap import percentile_interval, resample_weights
 from saltrust.cache.schema import Label
 
@@ -39,6 +39,12 @@ class Discrimination:
 
 def labelled_probabilities(cubes: xr.DataTree, *, model: str) -> pd.DataFrame:
     """Predicted probabilities of one model beside the labels.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        With ``/prediction``.
+    model : str
 
     Returns
     -------
@@ -72,6 +78,12 @@ def labelled_probabilities(cubes: xr.DataTree, *, model: str) -> pd.DataFrame:
 def held_out(cubes: xr.DataTree, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Rows whose images the model has not learned from, as far as the splits tell.
 
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    table : pandas.DataFrame
+        With a column ``image``.
+
     Returns
     -------
     DataFrame
@@ -85,8 +97,7 @@ def held_out(cubes: xr.DataTree, table: pd.DataFrame) -> tuple[pd.DataFrame, str
     pairs = zip(cubes.coords["image"].values, cubes.coords["split"].values, strict=True)
     splits = {str(image): str(split) for image, split in pairs}
     split = table["image"].map(splits)
-    for chosen, words in ((split == "test", "test split"),
-                          (split.isin(["val"]), "validation split")):
+    for chosen, words in ((split == "test", "test split"), (split == "val", "validation split")):
         if chosen.any():
             return table[chosen], f"images of the {words}"
     if (split == "train").any():
@@ -127,6 +138,51 @@ def discrimination(table: pd.DataFrame, *, resamples: int = 1000, seed: int = 0,
                      "estimate": roc_auc(truth, scores) if len(truth) else float("nan"),
                      "conf_low": low, "conf_high": high})
     return pd.DataFrame(rows)
+
+
+def aucs_of_models(cubes: xr.DataTree, *, resamples: int = 1000, seed: int = 0
+                   ) -> pd.DataFrame | None:
+    """Area under the ROC curve of every model and finding of the cubes.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        Any selection.
+    resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        The columns of :func:`discrimination` and ``model``; None where no area can be had.
+    """
+    if "prediction" not in cubes.children:
+        return None
+    parts = []
+    for model in [str(name) for name in cubes["prediction"].to_dataset()["model"].values]:
+        table = labelled_probabilities(cubes, model=model)
+        if len(table):
+            parts.append(discrimination(table, resamples=resamples, seed=seed
+                                        ).assign(model=model))
+    areas = pd.concat(parts, ignore_index=True) if parts else None
+    return None if areas is None or areas["estimate"].isna().all() else areas
+
+
+def roc_points(cases: pd.DataFrame) -> pd.DataFrame:
+    """The empirical ROC curve of cases.
+
+    Parameters
+    ----------
+    cases : pandas.DataFrame
+        Columns ``label`` (0 or 1) and ``probability``, of one finding and model.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``false_positive`` and ``true_positive`` rates, from (0, 0) to (1, 1).
+    """
+    false, true = roc_curve(cases["label"], cases["probability"])
+    return pd.DataFrame({"false_positive": false, "true_positive": true})
 
 
 def _resampled_auc(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64],

@@ -1,0 +1,1 @@
+"""Protocol W (Watanabe et al.): classifiers guided by gaze against their baseline."""

@@ -1,0 +1,1 @@
+"""Protocol S (Saporta et al.): do maps localize as experts do, and what explains where not?"""

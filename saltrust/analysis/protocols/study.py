@@ -1,0 +1,58 @@
+"""Every analysis that a page shows of a study, as far as its cubes allow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import xarray as xr
+
+from saltrust.analysis.gaze.analysis import gaze
+from saltrust.analysis.options import Execution, Resampling
+from saltrust.analysis.protocols.localization.study import (
+    TOPICS,
+    Outcome,
+    StudyOptions,
+    explained_images,
+    localization_study,
+)
+from saltrust.analysis.stored.arrays import dataset_of
+from saltrust.analysis.stored.fitted_on import fitted_study
+from saltrust.errors import DataError
+
+#: Analyses of studies that have what few have, with nothing to say of all others.
+OPTIONAL_TOPICS = ("gaze",)
+
+__all__ = ["OPTIONAL_TOPICS", "TOPICS", "Outcome", "analyze_study"]
+
+
+def analyze_study(cubes: xr.DataTree, *, resampling: Resampling = Resampling(),
+                  execution: Execution = Execution()) -> dict[str, Outcome]:
+    """Run every analysis that the cubes allow, on the images that have heatmaps.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        As :func:`saltrust.open_cubes` gives, or a part of it.
+    resampling : Resampling
+        Of the bootstraps.
+    execution : Execution
+        Workers, progress, and whether scores are kept in the store.
+
+    Returns
+    -------
+    dict of str to Result or str
+        By :data:`TOPICS` and :data:`OPTIONAL_TOPICS`; a text is the reason why there is no
+        result, and an optional topic that does not concern the study is left out.
+    """
+    explained = explained_images(cubes)
+    outcomes = localization_study(explained, StudyOptions(resampling=resampling,
+                                                          execution=execution))
+    reference = dataset_of(cubes, "reference")
+    if reference is not None and "gaze" in reference:
+        try:
+            outcomes["gaze"] = replace(
+                gaze(explained, fitted_on=fitted_study(cubes), resampling=resampling,
+                     progress=execution.progress), topic="gaze")
+        except DataError as error:
+            outcomes["gaze"] = str(error)
+    return outcomes

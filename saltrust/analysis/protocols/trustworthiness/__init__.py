@@ -1,0 +1,1 @@
+"""Protocol A (Arun et al.): utility, randomization, repeatability, reproducibility."""

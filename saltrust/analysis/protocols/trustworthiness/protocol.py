@@ -1,0 +1,144 @@
+"""Protocol A as a whole: the four criteria, and their tables with pass marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from saltrust import __version__
+from saltrust.analysis.options import Decision
+from saltrust.analysis.protocols.result import ProtocolResult
+from saltrust.analysis.protocols.trustworthiness.methods import write_methods
+from saltrust.analysis.protocols.trustworthiness.tables import (
+    marks_table,
+    randomization_table,
+    similarity_table,
+    utility_table,
+)
+from saltrust.analysis.result import Result
+from saltrust.analysis.select import as_cubes
+from saltrust.analysis.stored.contents import source, split_of
+from saltrust.analysis.trustworthiness.randomization import randomization
+from saltrust.analysis.trustworthiness.repeatability import repeatability, reproducibility
+from saltrust.analysis.trustworthiness.utility import METRICS, utility
+from saltrust.choices import Failures, Images, RandomizationRule, SsimSetting, check_word
+from saltrust.errors import DataError
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How the similarity of maps is taken, in randomization, repeatability and reproducibility.
+
+    Attributes
+    ----------
+    images : {"all", "positive"}
+        Images whose maps are compared: all, or as the paper those that show the finding.
+    ssim : {"default", "paper", "raw"}
+        Setting of the structural similarity.
+    pairs : int
+        Random pairs of different images; the paper took 50.
+    against_value : float
+        Low baseline: the means of repeatability and reproducibility are tested against it.
+    """
+
+    images: Images = "all"
+    ssim: SsimSetting = "default"
+    pairs: int = 1000
+    against_value: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_word(self.images, Images, "images")
+        check_word(self.ssim, SsimSetting, "ssim")
+
+
+def protocol_trustworthiness(
+    cubes: xr.DataTree | str | Path, *, similarity: Similarity = Similarity(),
+    rule: RandomizationRule = "table", failures: Failures = "score",
+    decision: Decision = Decision(), fitted_on: xr.DataTree | str | Path | None = None,
+    progress: bool = False,
+) -> ProtocolResult:
+    """Judge every criterion of protocol A that the cubes allow.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree or path
+        As :func:`saltrust.open_cubes` gives, or a part of it (:func:`saltrust.select`).
+    similarity : Similarity
+        How the similarity of maps is taken.
+    rule : {"table", "text", "preprint"}
+        What passes randomization.
+    failures : {"score", "drop"}
+        Flat or non-finite maps are scored as telling nothing, or left out.
+    decision : Decision
+        How explainers are compared with their baselines.
+    fitted_on : xarray.DataTree or path, optional
+        Study whose training and validation images the average mask is of; by default the store
+        that the cubes are a selection of, else the cubes.
+    progress : bool
+        Whether bars are shown on stderr.
+
+    Returns
+    -------
+    ProtocolResult
+        Table ``decisions`` has every explainer's decision in every criterion; then one table per
+        criterion (of utility one per metric) and ``models``.  Criteria that the cubes cannot
+        give are among ``missing``.
+
+    Raises
+    ------
+    DataError
+        If no criterion can be judged; every reason is named.
+    UsageError
+        If an option is not known.
+
+    References
+    ----------
+    N. Arun et al. (2021), Radiol. Artif. Intell. 3(6), e200267.
+    """
+    tree = as_cubes(cubes)
+    images, ssim, pairs = similarity.images, similarity.ssim, similarity.pairs
+    criteria: dict[str, Callable[[], Result]] = {
+        "utility": lambda: utility(tree, fitted_on=fitted_on, failures=failures,
+                                   decision=decision, progress=progress),
+        "randomization": lambda: randomization(
+            tree, images=images, ssim=ssim, rule=rule, pairs=pairs, failures=failures,
+            decision=decision, progress=progress),
+        **{name: lambda judge=judge: judge(
+            tree, images=images, ssim=ssim, pairs=pairs, failures=failures,
+            against_value=similarity.against_value, decision=decision, progress=progress)
+           for name, judge in (("repeatability", repeatability),
+                               ("reproducibility", reproducibility))}}
+    results: dict[str, Result] = {}
+    missing: dict[str, str] = {}
+    for name, judge in criteria.items():
+        try:
+            results[name] = replace(judge(), topic=name)
+        except DataError as error:
+            missing[name] = str(error)
+    if not results:
+        raise DataError(f"no criterion can be judged from {source(tree)}: "
+                        + "; ".join(f"{name}: {why}" for name, why in missing.items()))
+    meta = {"protocol": "A", "source": tree.attrs.get("source"), "split": split_of(tree),
+            "saltrust_version": __version__, **decision.describe()}
+    return ProtocolResult(meta, _tables(results), "protocol_trustworthiness", results, {},
+                          missing, write_methods(results, missing, source(tree)))
+
+
+def _tables(results: Mapping[str, Result]) -> dict[str, pd.DataFrame]:
+    marks = marks_table(results)
+    tables = {} if marks.empty else {"decisions": marks}
+    for name, result in results.items():
+        if name == "utility":
+            for metric in METRICS:
+                tables[f"utility_{metric}"] = utility_table(result, metric)
+        elif name == "randomization":
+            tables[name] = randomization_table(result)
+        else:
+            tables[name] = similarity_table(result)
+        if "models" in result:
+            tables["models"] = result["models"]
+    return tables
