@@ -16,7 +16,7 @@ from saltrust.analysis.protocols.localization.study import (
     localization_study,
 )
 from saltrust.analysis.stored.arrays import dataset_of
-from saltrust.analysis.stored.fitted_on import fitted_study
+from saltrust.analysis.stored.whole_study import fitted_study
 from saltrust.errors import DataError
 
 #: Analyses of studies that have what few have, with nothing to say of all others.
