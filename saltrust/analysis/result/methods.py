@@ -166,7 +166,8 @@ def _regressions(meta: Meta) -> Iterator[str]:
     yield f"Rows are {meta['rows']} (slice `{meta['slice']}`)."
     if meta["expert"]:
         expert = meta["expert"]
-        yield f"The expert's score is {'the ' if expert.startswith('mean') else 'that of '}{expert}."
+        article = "the" if expert.startswith("mean") else "that of"
+        yield f"The expert's score is {article} {expert}."
     models = [_FITS[name] for name in _FITS if name in meta["fits"]]
     yield ("Ordinary least squares comes first, with t intervals; beside it errors clustered by "
            "patient (CR2 with Satterthwaite's degrees of freedom)"
@@ -214,8 +215,8 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
             if name in meta:
                 yield f"{name.replace('_', ' ').capitalize()}: {meta[name]}."
         if "low_baseline" in meta:
-            yield (f"The low baseline is {meta['low_baseline']:g}; {meta['pairs_of_different_images']}"
-                   " pairs of different images stand beside.")
+            yield (f"The low baseline is {meta['low_baseline']:g}; "
+                   f"{meta['pairs_of_different_images']} pairs of different images stand beside.")
         yield f"Flat or non-finite maps: {meta['failures']}."
         yield (f"Explainers were compared with their baselines by a linear mixed model (post hoc: "
                f"{meta['posthoc']}, alpha {meta['alpha']:g}), beside a bootstrap of patients "
@@ -229,8 +230,8 @@ def _gaze(meta: Meta) -> Iterator[str]:
     yield (f"Maps (values: {meta['map']}) were compared with the gaze of `{meta['reader']}`"
            f"{_of_split(meta)}, on the grid, for {meta['compared']}; fixated are "
            f"{meta['fixated']}.")
-    yield (f"Beside chance: {meta['other_images']}, a {meta['centre_prior']} at the centre, and the "
-           f"average gaze ({meta['average_gaze']}). Flat or non-finite maps: {meta['failures']}.")
+    yield (f"Beside chance: {meta['other_images']}, a {meta['centre_prior']} at the centre, and "
+           f"the average gaze ({meta['average_gaze']}). Flat or non-finite maps: {meta['failures']}.")
     yield (f"{_intervals(meta, 'percentile')}; p-values were corrected by "
            f"{_correction(meta['adjustment'])}.")
 

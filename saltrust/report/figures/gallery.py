@@ -194,7 +194,8 @@ def mean_maps(survey: Survey) -> Figure:
             ground = survey.grounds.get(finding)
             pixels = None if ground is None else \
                 np.round(ground / len(survey.images[finding])).astype(np.uint8)
-            axes.imshow(blend(pixels, mean, signed=False), extent=(0, 1, 1, 0), interpolation="bilinear")
+            axes.imshow(blend(pixels, mean, signed=False), extent=(0, 1, 1, 0),
+                        interpolation="bilinear")
             axes.plot(rows["peak_x"], rows["peak_y"], linestyle="none", marker="o",
                       markersize=2.6, markerfacecolor="white", markeredgecolor="black",
                       markeredgewidth=0.4, alpha=0.8)

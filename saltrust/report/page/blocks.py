@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from saltrust.analysis.result import plain
 from saltrust.analysis.result.cells import Cells, lay_out
-from saltrust.report.figures.palette import to_data_uri
 from saltrust.choices import Split, words
+from saltrust.report.figures.palette import to_data_uri
 from saltrust.report.page.gallery import Case
 
 

@@ -30,8 +30,8 @@ from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes, select
 from saltrust.analysis.stored.arrays import values_of
 from saltrust.analysis.stored.contents import source, split_of
-from saltrust.analysis.stored.whole_study import fitted_study
 from saltrust.analysis.stored.maps import stored_maps
+from saltrust.analysis.stored.whole_study import fitted_study
 from saltrust.choices import Adjustment, AucInterval, CaseLevel, MapReading, MapSource
 from saltrust.errors import DataError
 

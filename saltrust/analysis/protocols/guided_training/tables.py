@@ -10,10 +10,10 @@ import pandas as pd
 from saltrust.analysis.classification.auc_rows import MACRO
 from saltrust.analysis.gaze.scores import LOCALIZER
 from saltrust.analysis.inference.multiplicity import adjust_families
+from saltrust.analysis.protocols.guided_training.arms import Arm
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import UNDEFINED, p_value
 from saltrust.choices import Adjustment
-from saltrust.analysis.protocols.guided_training.arms import Arm
 
 #: What stands in each table beside the baseline.
 TABLES = {"table1": "classification", "table2": "set1", "table3": "set2", "table4": "set3"}
