@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,3 +111,17 @@ def build_cubes() -> BuildCubes:
         return xr.DataTree.from_dict(nodes)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
+    """Twelve images whose shapes are known, as the tests of the report have them."""
+    path = Path(__file__).parents[1] / "report" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("small_studies", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    tree: xr.DataTree = module.make_cubes(tmp_path_factory.mktemp("study") / "study.zarr")
+    return tree

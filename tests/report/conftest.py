@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from saltrust.analysis.options import Resampling
+from saltrust.analysis.protocols.study import analyze_study
 from saltrust.analysis.result import Result
 from saltrust.cache.grid import mask_to_grid
 from saltrust.cache.rle import encode
-from saltrust.report.page.sections import attempt
 
 GRID = (32, 32)
 NATIVE = (64, 48)
@@ -136,4 +137,4 @@ def plain_cubes(cubes: xr.DataTree) -> xr.DataTree:
 
 @pytest.fixture(scope="session")
 def analyses(cubes: xr.DataTree) -> dict[str, Result | str]:
-    return attempt(cubes, seed=3)
+    return analyze_study(cubes, resampling=Resampling(seed=3))

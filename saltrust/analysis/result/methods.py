@@ -231,7 +231,8 @@ def _gaze(meta: Meta) -> Iterator[str]:
            f"{_of_split(meta)}, on the grid, for {meta['compared']}; fixated are "
            f"{meta['fixated']}.")
     yield (f"Beside chance: {meta['other_images']}, a {meta['centre_prior']} at the centre, and "
-           f"the average gaze ({meta['average_gaze']}). Flat or non-finite maps: {meta['failures']}.")
+           f"the average gaze ({meta['average_gaze']}). Flat or non-finite maps: "
+           f"{meta['failures']}.")
     yield (f"{_intervals(meta, 'percentile')}; p-values were corrected by "
            f"{_correction(meta['adjustment'])}.")
 

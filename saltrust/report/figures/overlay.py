@@ -172,7 +172,7 @@ def draw_overlay(axes: Axes, pixels: npt.NDArray[np.uint8] | None,
         label = contour.label
         for polygon in outlines(contour.mask):
             axes.plot(polygon[:, 1] * scale[1], polygon[:, 0] * scale[0], color=color,
-                      linestyle=line, linewidth=1.3, label=label, path_effects=casing)  # type: ignore[arg-type]
+                      linestyle=line, linewidth=1.3, label=label, path_effects=casing)
             # One entry in a legend, however many pieces a mask has.
             label = "_"
     for point in points:

@@ -39,8 +39,8 @@ def draw_trustworthiness(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[s
             for model, rows in _by(of_finding, "model"):
                 figures[f"randomization{finding}{model}"] = trustworthiness.stages(
                     rows, result.meta["stages"])
-    similar = {name: results[name] for name in ("repeatability", "reproducibility")
-               if name in results}
+    criteria: tuple[str, ...] = ("repeatability", "reproducibility")
+    similar = {name: results[name] for name in criteria if name in results}
     findings = dict.fromkeys(finding for result in similar.values()
                              for finding in result["scores"]["finding"])
     for finding in findings:

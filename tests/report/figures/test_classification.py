@@ -49,9 +49,9 @@ def panels(figure: Figure) -> list[Axes]:
 
 
 def legend(axes: Axes) -> list[str]:
-    found = axes.get_legend()
-    assert found is not None
-    return [text.get_text() for text in found.get_texts()]
+    values = axes.get_legend()
+    assert values is not None
+    return [text.get_text() for text in values.get_texts()]
 
 
 def test_the_drawn_curve_has_the_area_of_the_table(result: Result) -> None:
@@ -82,8 +82,8 @@ def test_points_of_the_reliability_diagram(result: Result) -> None:
     for axes, finding in zip(panels(figure), FINDINGS, strict=True):
         _, *lines = axes.lines
         for line, model, text in zip(lines, MODELS, legend(axes), strict=True):
-            own = bins[(bins["finding"] == finding) & (bins["model"] == model)]
-            np.testing.assert_allclose(line.get_xydata(), own[["predicted", "observed"]])
+            rows = bins[(bins["finding"] == finding) & (bins["model"] == model)]
+            np.testing.assert_allclose(line.get_xydata(), rows[["predicted", "observed"]])
             assert f"{measures[finding, model, 'brier']:.3f}" in text
             assert text.endswith(f"{measures[finding, model, 'ece']:.3f}")
 
@@ -103,9 +103,9 @@ def test_nothing_lies_outside_the_figure_or_over_another(
     assert heading is not None
     boxes = [heading.get_window_extent()]
     for axes in panels(figure):
-        found = axes.get_legend()
-        assert found is not None
-        boxes += [found.get_window_extent(), axes.title.get_window_extent(),
+        values = axes.get_legend()
+        assert values is not None
+        boxes += [values.get_window_extent(), axes.title.get_window_extent(),
                   axes.get_window_extent()]
     for k, box in enumerate(boxes):
         assert box.x0 >= whole.x0

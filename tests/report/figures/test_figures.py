@@ -26,15 +26,15 @@ from saltrust.report.page.result_sections import of_model
 
 def spans(axes: Axes, *, across: bool = False) -> set[tuple[float, float, float]]:
     """Horizontal (or vertical) lines drawn as collections: position, start, end."""
-    found = set()
+    values = set()
     for collection in axes.collections:
         if isinstance(collection, LineCollection):
             for (x0, y0), (x1, y1) in collection.get_segments():
                 if y0 == y1 and not across:
-                    found.add((round(y0, 9), round(x0, 9), round(x1, 9)))
+                    values.add((round(y0, 9), round(x0, 9), round(x1, 9)))
                 elif x0 == x1 and across:
-                    found.add((round(x0, 9), round(y0, 9), round(y1, 9)))
-    return found
+                    values.add((round(x0, 9), round(y0, 9), round(y1, 9)))
+    return values
 
 
 def labels(axes: Axes) -> list[str]:
@@ -73,14 +73,14 @@ def test_bars_are_the_estimates_and_lines_the_intervals(summary: pd.DataFrame,
     bars = {round(bar.get_y() + bar.get_height() / 2, 9): bar.get_width()
             for bar in axes.patches if isinstance(bar, Rectangle)}
     assert len(bars) == 9
-    found = spans(axes)
+    values = spans(axes)
     for place, finding in enumerate(["Lesion", "Edema", "Fluid"]):
         for offset, explainer in ((-0.8 / 3, "expert"), (0, "gradcam"), (0.8 / 3, "grad")):
             row = summary[(summary["finding"] == finding)
                           & (summary["explainer"] == explainer)].iloc[0]
             at = round(place + offset, 9)
             assert bars[at] == row["estimate"]
-            assert (at, round(row["conf_low"], 9), round(row["conf_high"], 9)) in found
+            assert (at, round(row["conf_low"], 9), round(row["conf_high"], 9)) in values
     assert legend(figure) == ["expert", "gradcam", "grad", "95% CI", "chance"]
     assert {x for x, _, _ in spans(axes, across=True)} == {0.11}
 

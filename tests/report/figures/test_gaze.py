@@ -8,13 +8,12 @@ import pytest
 import xarray as xr
 
 from saltrust.analysis.gaze.analysis import gaze
-from saltrust.analysis.options import Resampling
+from saltrust.analysis.protocols.study import analyze_study
 from saltrust.analysis.result import Result
 from saltrust.cache.schema import Label, Status
 from saltrust.report.figures import gaze as gaze_figures
 from saltrust.report.page.gaze_section import agreement_table
 from saltrust.report.page.page import build
-from saltrust.report.page.sections import attempt
 
 GRID = 16
 
@@ -55,7 +54,7 @@ def cubes() -> xr.DataTree:
 
 @pytest.fixture(scope="module")
 def result(cubes: xr.DataTree) -> Result:
-    return gaze(cubes, resampling=Resampling(resamples=50))
+    return gaze(cubes, resamples=50)
 
 
 def test_every_mean_and_interval_is_where_the_table_says(result: Result) -> None:
@@ -118,17 +117,17 @@ def test_without_fixations_or_nss_there_are_still_examples(cubes: xr.DataTree) -
     plain = cubes.copy()
     plain["reference"] = plain["reference"].to_dataset().drop_vars(
         ["fixation_y", "fixation_x", "fixation_duration"])
-    found = gaze(plain, measures=["kl"], resampling=Resampling(resamples=20))
-    figure = gaze_figures.examples(plain, found)
+    outcome = gaze(plain, measures=["kl"], resamples=20)
+    figure = gaze_figures.examples(plain, outcome)
     assert "KL" in figure.axes[1].get_title()
     assert len(figure.axes[0].collections[-1].get_offsets()) == 0
 
 
 def test_the_page_has_a_section_where_there_is_gaze(
         cubes: xr.DataTree, result: Result) -> None:
-    found = attempt(cubes)
-    assert isinstance(found["gaze"], Result)
-    assert found["gaze"].tables["summary"].equals(gaze(cubes).tables["summary"])
+    outcome = analyze_study(cubes)
+    assert isinstance(outcome["gaze"], Result)
+    assert outcome["gaze"].tables["summary"].equals(gaze(cubes).tables["summary"])
     text = build(cubes, title="t", source="s", results={"gaze": result})
     assert 'id="gaze"' in text
     shown = agreement_table(result)
@@ -143,4 +142,4 @@ def test_the_page_has_a_section_where_there_is_gaze(
 def test_a_page_without_gaze_does_not_speak_of_it(cubes: xr.DataTree) -> None:
     blind = cubes.copy()
     blind["reference"] = blind["reference"].to_dataset()[["label"]]
-    assert "gaze" not in attempt(blind)
+    assert "gaze" not in analyze_study(blind)

@@ -7,18 +7,17 @@ import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import xarray as xr
 
+from saltrust.analysis.protocols.study import TOPICS, analyze_study
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import interval, significant
 from saltrust.analysis.shape.regressions import table2
 from saltrust.errors import DataError, UsageError
 from saltrust.report.page.page import build, write_report
 from saltrust.report.page.result_sections import AVERAGE
-from saltrust.report.page.sections import TOPICS, analyse, attempt, mapped_split
 
 VOID = {"meta", "img", "br", "image", "path", "circle", "link", "hr", "input"}
 
@@ -83,7 +82,7 @@ def page(document: str) -> Page:
 @pytest.fixture(scope="module")
 def plain_page(plain_cubes: xr.DataTree) -> Page:
     return Page(build(plain_cubes, title="Plain", source="plain.zarr",
-                      results=attempt(plain_cubes)))
+                      results=analyze_study(plain_cubes)))
 
 
 def result_of(analyses: dict[str, Result | str], topic: str) -> Result:
@@ -189,47 +188,6 @@ def test_cubes_may_hold_only_some_groups(cubes: xr.DataTree, kept: tuple[str, ..
     page = Page(path.read_text(encoding="utf-8"))
     assert ("has no predictions" in page.text or "no predictions" in page.text) == (
         "prediction" not in kept)
-
-
-def test_analyse_leaves_out_what_cannot_be_had(plain_cubes: xr.DataTree,
-                                               cubes: xr.DataTree) -> None:
-    assert analyse(plain_cubes) == {}
-    reasons = attempt(plain_cubes)
-    assert set(reasons) == set(TOPICS)
-    assert all(isinstance(reason, str) and "masks" in reason for reason in reasons.values())
-    assert tuple(analyse(cubes)) == TOPICS
-
-
-def test_experts_are_scored_on_the_images_that_have_maps(cubes: xr.DataTree) -> None:
-    groups = {f"/{name}": node.to_dataset(inherit=False).copy(deep=True)
-              for name, node in cubes.children.items()}
-    splits = ["train"] * 4 + ["test"] * 8
-    groups["/"] = cubes.to_dataset(inherit=False).assign_coords(split=("image", splits))
-    tree = xr.DataTree.from_dict(groups)
-    assert mapped_split(tree) is None
-    groups["/saliency"]["status"].values[:4] = 0
-    tree = xr.DataTree.from_dict(groups)
-    assert mapped_split(tree) == "test"
-    result = attempt(tree)["localization"]
-    assert isinstance(result, Result)
-    summary = result.tables["summary"]
-    assert set(summary.loc[summary["metric"] == "iou", "n"]) == {4}
-    assert mapped_split(xr.DataTree.from_dict({"/": groups["/"]})) is None
-
-
-def test_pixels_are_scored_once(cubes: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
-    from saltrust.analysis.localization import analysis as localization
-
-    calls = []
-    original: Any = localization._score
-
-    def counted(*args: Any, **keywords: Any) -> Any:
-        calls.append(args)
-        return original(*args, **keywords)
-
-    monkeypatch.setattr(localization, "_score", counted)
-    attempt(cubes)
-    assert len(calls) == 1
 
 
 @pytest.fixture

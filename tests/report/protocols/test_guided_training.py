@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
+from saltrust.analysis.options import Resampling
+from saltrust.analysis.protocols.guided_training.arms import arms_of
+from saltrust.analysis.protocols.guided_training.protocol import protocol_guided_training
+from saltrust.analysis.protocols.result import ProtocolResult
 from saltrust.analysis.result.text import render_frame
+from saltrust.analysis.select import select
 from saltrust.cache.schema import Status
 from saltrust.errors import DataError, UsageError
-from saltrust.report.protocols.guided_arms import arms
-from saltrust.report.protocols.guided_training import run_guided_training
-from saltrust.report.protocols.localization import Protocol
+from saltrust.report.protocols.figures import figures_of
 
 FINDINGS = ["normal", "CHF", "pneumonia"]
 GRID = 16
@@ -84,13 +88,28 @@ def study(n: int = 40, *, has_gaze: bool = True, decoders: bool = True,
     return tree
 
 
+def run(tree: xr.DataTree, resamples: int = 20, **labels: Any) -> ProtocolResult:
+    return protocol_guided_training(select(tree, **labels),
+                                    resampling=Resampling(resamples=resamples))
+
+
 @pytest.fixture(scope="module")
-def found() -> Protocol:
-    return run_guided_training(study(), resamples=200)
+def cubes() -> xr.DataTree:
+    return study()
+
+
+@pytest.fixture(scope="module")
+def protocol(cubes: xr.DataTree) -> ProtocolResult:
+    return run(cubes, 200)
+
+
+@pytest.fixture(scope="module")
+def figures(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[str, Figure]:
+    return figures_of(protocol, cubes)
 
 
 def test_every_model_is_compared_with_the_baseline_of_its_seed() -> None:
-    compared = arms(study())
+    compared = arms_of(study())
     assert [arm.model for arm in compared] == ["plain", "base-1", "base-2", "set1-dec",
                                                "set3-gbp-1", "set3-gbp-2"]
     assert {arm.model: arm.baseline for arm in compared} == {
@@ -99,25 +118,25 @@ def test_every_model_is_compared_with_the_baseline_of_its_seed() -> None:
     assert compared[3].rule == "deconvnet"
     # Whose rule is not in its loss has none.
     assert compared[1].rule == ""
-    chosen = {arm.model: arm.baseline for arm in arms(study(), baseline="plain")}
+    chosen = {arm.model: arm.baseline for arm in arms_of(study(), baseline="plain")}
     assert set(chosen.values()) == {"plain", ""}
     with pytest.raises(UsageError, match="'nobody' is not among"):
-        arms(study(), baseline="nobody")
+        arms_of(study(), baseline="nobody")
     bare = study()
     bare.attrs.clear()
     with pytest.raises(DataError, match=r"models\.guidance"):
-        arms(bare)
-    assert arms(bare, baseline="plain")[0].loss == "classification"
+        arms_of(bare)
+    assert arms_of(bare, baseline="plain")[0].loss == "classification"
 
 
-def test_tables_one_to_four(found: Protocol) -> None:
-    assert {"table1", "table2", "table4", "gaze", "seeds"} <= set(found.tables)
-    assert list(found.missing) == ["table3"]
-    assert "set 2" in found.missing["table3"]
-    table = found.tables["table4"]
+def test_tables_one_to_four(protocol: ProtocolResult) -> None:
+    assert {"table1", "table2", "table4", "gaze", "seeds"} <= set(protocol.tables)
+    assert list(protocol.missing) == ["table3"]
+    assert "set 2" in protocol.missing["table3"]
+    table = protocol.tables["table4"]
     assert table["model"].tolist() == ["base-1", "base-2", "set3-gbp-1", "set3-gbp-2"]
-    areas = found.results["classification"].tables["auc"].set_index(["finding", "model"])
-    differences = found.results["classification"].tables["against_baseline"].set_index(
+    areas = protocol.results["classification"].tables["auc"].set_index(["finding", "model"])
+    differences = protocol.results["classification"].tables["against_baseline"].set_index(
         ["finding", "model"])
     for row in table.itertuples(index=False):
         cell = row[table.columns.get_loc("CHF AUC")]
@@ -140,16 +159,16 @@ def test_tables_one_to_four(found: Protocol) -> None:
     assert differences["family"].str.contains("4").all()
 
 
-def test_the_papers_way_stands_beside(found: Protocol) -> None:
-    paper = found.results["classification_paper"].tables["auc"]
+def test_the_papers_way_stands_beside(protocol: ProtocolResult) -> None:
+    paper = protocol.results["classification_paper"].tables["auc"]
     area = paper.set_index(["finding", "model"]).loc[("CHF", "plain")]
-    table = found.tables["table1_paper"].set_index("model")
+    table = protocol.tables["table1_paper"].set_index("model")
     assert table.loc["plain", "CHF AUC"].startswith(f"{area['estimate']:.3f}")
     assert "; p" not in table.loc["plain", "CHF AUC"]
 
 
-def test_maps_that_show_the_gaze_agree_with_it(found: Protocol) -> None:
-    table = found.tables["gaze"].set_index(["map", "model"])
+def test_maps_that_show_the_gaze_agree_with_it(protocol: ProtocolResult) -> None:
+    table = protocol.tables["gaze"].set_index(["map", "model"])
     number = {key: float(cell.split()[0]) for key, cell in table["correlation"].items()}
     assert number["guided_backprop", "set3-gbp-1"] > number["guided_backprop", "base-1"] + 0.2
     assert number["decoder", "set3-gbp-1"] == pytest.approx(1, abs=1e-3)
@@ -158,50 +177,51 @@ def test_maps_that_show_the_gaze_agree_with_it(found: Protocol) -> None:
     assert cell.startswith("+0.")
     # The least that 200 resamples can give, times the four models against the baseline.
     assert cell.endswith(f"p = {4 * 2 / 201:.3f}")
-    seeds = found.tables["seeds"].set_index(["quantity", "trained"])
+    seeds = protocol.tables["seeds"].set_index(["quantity", "trained"])
     row = seeds.loc[("gaze correlation, guided_backprop",
                      "set 3: decoder and map against gaze, guided_backprop")]
     assert row["seeds"] == 2
     assert 0.2 < row["least_difference"] <= row["difference"] <= row["most_difference"]
 
 
-def test_figures_and_methods(found: Protocol) -> None:
-    assert set(found.figures) == {"roc", "calibration", "examples_guided_backprop"}
-    panels = [axes for axes in found.figures["examples_guided_backprop"].axes if axes.images]
+def test_figures_and_methods(protocol: ProtocolResult, figures: dict[str, Figure]) -> None:
+    assert set(figures) == {"roc", "calibration", "examples_guided_backprop"}
+    panels = [axes for axes in figures["examples_guided_backprop"].axes if axes.images]
     # Three images: radiograph and gaze, four ways of training, two of them with a decoder.
     assert len(panels) == 3 * (2 + 4 + 2)
-    legend = found.figures["roc"].axes[0].get_legend()
+    legend = figures["roc"].axes[0].get_legend()
     assert legend is not None
     # Replicates are drawn once.
     assert len(legend.get_texts()) == 4
     for words in ("Watanabe", "`set3-gbp-2`", "compared with `base-2`", "classification weight",
                   "Not computed", "holm"):
-        assert words in found.methods
-    for table in found.tables.values():
+        assert words in protocol.methods()
+    for table in protocol.tables.values():
         for form in ("markdown", "latex", "csv", "json"):
             assert render_frame(table, form)
 
 
 def test_without_gaze_or_decoders_the_rest_is_there() -> None:
-    found = run_guided_training(study(30, has_gaze=False, decoders=False), resamples=100,
-                                findings=["CHF"], models=["base-1", "set3-gbp-1"])
-    assert "gaze" in found.missing["gaze"]
-    assert list(found.tables) == ["table4", "table4_paper"]
-    assert list(found.tables["table4"]) == ["trained", "model", "CHF AUC"]
-    assert set(found.figures) == {"roc", "calibration"}
+    protocol = run(study(30, has_gaze=False, decoders=False), 100, finding=["CHF"],
+                   model=["base-1", "set3-gbp-1"])
+    assert "gaze" in protocol.missing["gaze"]
+    assert list(protocol.tables) == ["table4", "table4_paper"]
+    assert list(protocol.tables["table4"]) == ["trained", "model", "CHF AUC"]
+    tree = study(30, has_gaze=False, decoders=False)
+    assert set(figures_of(protocol, tree)) == {"roc", "calibration"}
 
 
 def test_without_a_choice_the_split_that_was_predicted_is_taken() -> None:
     """So that the average gaze is of other images than those that maps are compared on."""
     tree = study(60, splits={"train": 20, "test": 40})
-    options: dict[str, Any] = {"resamples": 50, "models": ["base-1", "set3-gbp-1"]}
-    assert run_guided_training(tree, **options).results["gaze"].meta["split"] == "all"
+    options: dict[str, Any] = {"resamples": 50, "model": ["base-1", "set3-gbp-1"]}
+    assert run(tree, **options).results["gaze"].meta["split"] == "train, test"
     tree["prediction/probability"].values[:20] = np.nan
-    found = run_guided_training(tree, **options)
-    for result in found.results.values():
+    protocol = run(tree, **options)
+    for result in protocol.results.values():
         assert result.meta["split"] == "test"
-    assert not found.results["classification"].meta["exclusions"]
-    assert found.results["gaze"].meta["average_gaze"] == (
+    assert not protocol.results["classification"].meta["exclusions"]
+    assert protocol.results["gaze"].meta["average_gaze"] == (
         "mean over 20 images of training and validation")
 
 
@@ -210,13 +230,14 @@ def test_all_eight_ways_of_training_are_told_apart() -> None:
     ways = [("classification", ""), ("decoder", ""), *(
         (f"set{k}", rule) for k in (1, 2, 3) for rule in ("guided_backprop", "deconvnet"))]
     tree = study(30, models={f"model {k}": (*way, 1, 0.5, 1.0) for k, way in enumerate(ways)})
-    found = run_guided_training(tree, resamples=20)
+    protocol = run(tree)
+    figures = figures_of(protocol, tree)
     titles = [axes.get_title().split("\n")[0]
-              for axes in found.figures["examples_guided_backprop"].axes]
+              for axes in figures["examples_guided_backprop"].axes]
     assert [title for title in titles if title.startswith("model")] == [
         "model 0", "model 1", "model 2", "model 4", "model 6"]
     for name in ("roc", "calibration"):
-        legend = found.figures[name].axes[0].get_legend()
+        legend = figures[name].axes[0].get_legend()
         assert legend is not None
         handles: Any = legend.legend_handles
         assert len({(line.get_color(), line.get_linestyle()) for line in handles}) == 8
@@ -226,17 +247,16 @@ def test_an_area_without_variance_has_no_interval() -> None:
     tree = study(30)
     label = tree["reference/label"].values
     tree["prediction/probability"].values[:, 1] = 0.2 + 0.6 * label[:, 1, None]
-    found = run_guided_training(tree, resamples=20, models=["base-1", "set3-gbp-1"])
-    cells = found.tables["table4"]["CHF AUC"].tolist()
+    protocol = run(tree, model=["base-1", "set3-gbp-1"])
+    cells = protocol.tables["table4"]["CHF AUC"].tolist()
     assert cells == ["1.000", "1.000; p = -"]
-    assert "an area without an interval" in found.methods
-    assert "an area without an interval" not in run_guided_training(
-        study(30), resamples=20, models=["base-1", "set3-gbp-1"], findings=["CHF"]).methods
+    assert "an area without an interval" in protocol.methods()
+    assert "an area without an interval" not in run(
+        study(30), model=["base-1", "set3-gbp-1"], finding=["CHF"]).methods()
 
 
 def test_without_a_baseline_it_is_said_and_areas_stand_alone() -> None:
-    found = run_guided_training(study(30), resamples=20, models=["set3-gbp-1", "set1-dec"],
-                                findings=["CHF"])
-    assert "loss = \"decoder\"" in found.missing["comparison with a baseline"]
-    assert found.tables["table4"]["model"].tolist() == ["set3-gbp-1"]
-    assert "; p" not in found.tables["table4"]["CHF AUC"][0]
+    protocol = run(study(30), model=["set3-gbp-1", "set1-dec"], finding=["CHF"])
+    assert "loss = \"decoder\"" in protocol.missing["comparison with a baseline"]
+    assert protocol.tables["table4"]["model"].tolist() == ["set3-gbp-1"]
+    assert "; p" not in protocol.tables["table4"]["CHF AUC"][0]

@@ -15,7 +15,8 @@ _AS_PUBLISHED = ("Table 3 is given once more as the paper pooled: slice `all`, w
                  "where there was one, probabilities min-max normalised per finding.")
 
 
-def write_methods(results: Mapping[str, Result], missing: Mapping[str, str], cubes: xr.DataTree) -> str:
+def write_methods(results: Mapping[str, Result], missing: Mapping[str, str],
+                  cubes: xr.DataTree) -> str:
     """Write the paragraph for a methods section, then all that was recorded.
 
     Parameters

@@ -101,17 +101,19 @@ def protocol_trustworthiness(
     """
     tree = as_cubes(cubes)
     images, ssim, pairs = similarity.images, similarity.ssim, similarity.pairs
+    def of_models(judge: Callable[..., Result]) -> Callable[[], Result]:
+        return lambda: judge(tree, images=images, ssim=ssim, pairs=pairs, failures=failures,
+                             against_value=similarity.against_value, decision=decision,
+                             progress=progress)
+
     criteria: dict[str, Callable[[], Result]] = {
         "utility": lambda: utility(tree, fitted_on=fitted_on, failures=failures,
                                    decision=decision, progress=progress),
         "randomization": lambda: randomization(
             tree, images=images, ssim=ssim, rule=rule, pairs=pairs, failures=failures,
             decision=decision, progress=progress),
-        **{name: lambda judge=judge: judge(
-            tree, images=images, ssim=ssim, pairs=pairs, failures=failures,
-            against_value=similarity.against_value, decision=decision, progress=progress)
-           for name, judge in (("repeatability", repeatability),
-                               ("reproducibility", reproducibility))}}
+        "repeatability": of_models(repeatability),
+        "reproducibility": of_models(reproducibility)}
     results: dict[str, Result] = {}
     missing: dict[str, str] = {}
     for name, judge in criteria.items():
