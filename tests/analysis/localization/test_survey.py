@@ -61,15 +61,16 @@ def test_survey_leaves_out_failed_maps_and_keeps_the_order_of_the_cubes(
     assert counts["Lung_Lesion", "grad"] == 7
 
 
-def test_survey_is_bounded_and_evenly_spaced(small_study: xr.DataTree,
-                                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_survey_is_bounded_and_evenly_spaced(
+        small_study: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survey, "MOST_IMAGES", 3)
     seen = survey_maps(small_study, model="net")
     assert seen is not None
     assert seen.images["Cardiomegaly"] == ["image-00", "image-04", "image-07"]
 
 
-def test_survey_without_labels_takes_all_maps_and_none_without_maps(small_study: xr.DataTree) -> None:
+def test_survey_without_labels_takes_all_maps_and_none_without_maps(
+        small_study: xr.DataTree) -> None:
     groups = {"/": small_study.to_dataset(inherit=False),
               "/saliency": small_study.children["saliency"].to_dataset(inherit=False)}
     seen = survey_maps(xr.DataTree.from_dict(groups), model="net")

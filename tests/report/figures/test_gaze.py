@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 from saltrust.analysis.gaze.analysis import gaze
+from saltrust.analysis.options import Resampling
 from saltrust.analysis.protocols.study import analyze_study
 from saltrust.analysis.result import Result
 from saltrust.cache.schema import Label, Status
@@ -54,7 +55,7 @@ def cubes() -> xr.DataTree:
 
 @pytest.fixture(scope="module")
 def result(cubes: xr.DataTree) -> Result:
-    return gaze(cubes, resamples=50)
+    return gaze(cubes, resampling=Resampling(resamples=50))
 
 
 def test_every_mean_and_interval_is_where_the_table_says(result: Result) -> None:
@@ -117,7 +118,7 @@ def test_without_fixations_or_nss_there_are_still_examples(cubes: xr.DataTree) -
     plain = cubes.copy()
     plain["reference"] = plain["reference"].to_dataset().drop_vars(
         ["fixation_y", "fixation_x", "fixation_duration"])
-    outcome = gaze(plain, measures=["kl"], resamples=20)
+    outcome = gaze(plain, measures=["kl"], resampling=Resampling(resamples=20))
     figure = gaze_figures.examples(plain, outcome)
     assert "KL" in figure.axes[1].get_title()
     assert len(figure.axes[0].collections[-1].get_offsets()) == 0

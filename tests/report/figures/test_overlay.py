@@ -104,8 +104,8 @@ def test_an_overlay_is_read_from_the_cubes_by_labels(cubes: xr.DataTree) -> None
 def test_labels_that_are_not_known_are_named(cubes: xr.DataTree) -> None:
     with pytest.raises(UsageError, match="no explainer 'gradcm'; did you mean 'gradcam'"):
         overlay(cubes, "image-01", "Cardiomegaly", "gradcm")
-    with pytest.raises(UsageError, match="no reader 'third'; did you mean 'third reader'"):
-        overlay(cubes, "image-01", "Cardiomegaly", reader="third")
+    with pytest.raises(UsageError, match="no reader 'third readr'; did you mean 'third reader'"):
+        overlay(cubes, "image-01", "Cardiomegaly", reader="third readr")
     with pytest.raises(UsageError, match="no image"):
         overlay(cubes, "image-99", "Cardiomegaly")
     bare = xr.DataTree.from_dict({"/": cubes.to_dataset(inherit=False)})
