@@ -127,4 +127,5 @@ def test_areas_of_all_models_and_their_curves(small_study: xr.DataTree) -> None:
         area = np.trapezoid(curve["true_positive"], curve["false_positive"])
         row = areas[areas["finding"] == finding].iloc[0]
         assert area == pytest.approx(row["estimate"], abs=1e-12)
-    assert aucs_of_models(xr.DataTree.from_dict({"/": small_study.to_dataset(inherit=False)})) is None
+    bare = xr.DataTree.from_dict({"/": small_study.to_dataset(inherit=False)})
+    assert aucs_of_models(bare) is None
