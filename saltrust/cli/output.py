@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ output_options = stack(
 
 
 def emit(result: Result, topic: str, *, form: str, tables: Sequence[str], folder: Path | None,
-         overwrite: bool, printed: Callable[[], str] | None = None) -> None:
+         overwrite: bool) -> None:
     """Print a result and, when a folder is given, write it there too.
 
     Parameters
@@ -48,19 +48,16 @@ def emit(result: Result, topic: str, *, form: str, tables: Sequence[str], folder
     folder : Path or None
     overwrite : bool
         Whether files there may be replaced.
-    printed : callable, optional
-        What to print instead of the plain rendering.
     """
     from saltrust.analysis.result.text import render
 
-    unknown = [name for name in tables if name not in result.tables]
-    if unknown:
-        raise UsageError(f"there is no table {unknown[0]!r}; this analysis has "
-                         + ", ".join(result.tables))
-    text = (printed() if printed is not None and not tables
-            else render(replace(result, topic=topic), form, tables=list(tables) or None))
+    for name in tables:
+        if name not in result:
+            raise UsageError(f"there is no table {name!r}; this analysis has {', '.join(result)}")
+    named = replace(result, topic=topic)
+    text = render(named, form, tables=list(tables) or None)
     if folder is not None:
-        write_files(result, topic, folder, overwrite=overwrite)
+        write_files(named, topic, folder, overwrite=overwrite)
     click.echo(text, nl=not text.endswith("\n"))
 
 

@@ -138,7 +138,8 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
     drawing = resampling.describe()
     calibration = calibration_table(tree, predicted, **drawing)
     meta = {name: scored.meta[name] for name in ("resolution", "split", "probability_cutoff")}
-    return Result({**meta, **result.meta}, {**result.tables, "calibration": calibration})
+    return Result({**meta, **result.meta}, {**result.tables, "calibration": calibration},
+                  result.topic)
 
 
 def confidence_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scoring = Scoring(),
@@ -190,7 +191,7 @@ def confidence_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scorin
                         adjustment=adjustment, operating_point=operating_point)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
-    return Result({"scores": where, **result.meta}, result.tables)
+    return Result({"scores": where, **result.meta}, result.tables, result.topic)
 
 
 def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scoring = Scoring(),
@@ -275,7 +276,7 @@ def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scorin
     strata = confidence_strata(scores[scores["explainer"] != EXPERT], point,
                                adjustment=adjustment, **drawing)
     return Result(meta, {"estimates": table, "robust": _adjust(clustered, adjustment),
-                         "strata": strata})
+                         "strata": strata}, "confidence")
 
 
 def table3(result: Result) -> pd.DataFrame:

@@ -134,7 +134,7 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     if margin is not None:
         meta["equivalence_margin"] = margin
         tables["equivalence"] = equivalences(compared, margin, **drawing)
-    return Result(meta, tables)
+    return Result(meta, tables, "localization")
 
 
 def _meanings(resampling: Resampling, *, each_alone: bool, paired: bool) -> dict[str, str]:

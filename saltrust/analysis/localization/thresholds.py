@@ -139,7 +139,7 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
     }
     return Result(meta, {"thresholds": pd.DataFrame(rows),
                          "threshold_curve": pd.DataFrame(curves[0]),
-                         "cutoff_curve": pd.DataFrame(curves[1])})
+                         "cutoff_curve": pd.DataFrame(curves[1])}, "thresholds")
 
 
 def save_thresholds(result: Result, path: Path) -> None:

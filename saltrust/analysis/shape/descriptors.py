@@ -97,7 +97,7 @@ def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
         "empty_masks": int((table["n_instances"] == 0).sum()),
         "images": int(table["image"].nunique()), "undefined": dict(undefined),
     }
-    return Result(meta, {"descriptors": table})
+    return Result(meta, {"descriptors": table}, "descriptors")
 
 
 def describe_masks(annotations: Annotations, definition: Definition, store: ScoreStore | None, *,

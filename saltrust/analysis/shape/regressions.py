@@ -149,7 +149,7 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     except DataError as error:
         raise DataError(f"{source(tree)}: {error}") from None
     meta = {"resolution": scored.annotations.resolution, "split": scored.meta["split"]}
-    return Result({**meta, **result.meta}, result.tables)
+    return Result({**meta, **result.meta}, result.tables, result.topic)
 
 
 def regressions_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scoring = Scoring(),
@@ -198,7 +198,7 @@ def regressions_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scori
                          confidence_level=confidence_level)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
-    return Result({"scores": where, **result.meta}, result.tables)
+    return Result({"scores": where, **result.meta}, result.tables, result.topic)
 
 
 def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring = Scoring(),
@@ -283,7 +283,7 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
         "counts": {"regressions": len(table), "computed": int(table["estimate"].notna().sum())},
         "exclusions": shared_exclusions(excluded),
     }
-    return Result(meta, {"estimates": table, "robust": robust, **further})
+    return Result(meta, {"estimates": table, "robust": robust, **further}, "regressions")
 
 
 def table2(result: Result) -> pd.DataFrame:

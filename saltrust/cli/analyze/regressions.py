@@ -68,24 +68,16 @@ def regressions(ctx: click.Context, /, cubes: Path | None, scores: Path | None, 
     For IoU and hit: saliency, expert, and expert - saliency, each on one min-max normalised
     descriptor at a time.  --format markdown or latex prints the papers' Table 2.
     """
-    from saltrust.analysis.result.text import render_frame
-    from saltrust.analysis.shape.regressions import table2
-
     output = split_off(options, OUTPUT)
     if (cubes is None) == (scores is None):
         raise UsageError("give either CUBES or --scores FILE.csv" if cubes is None else
                          "CUBES and --scores exclude each other; leave one of them out")
     result = (_from_cubes(ctx, cubes, options) if cubes is not None
               else _from_scores(ctx, str(scores), options))
-    printed = None
     further = [_TABLES[name] for name in _TABLES if name in options["fits"]]
     if further and not output["tables"] and output["form"] == "table":
         output["tables"] = ("estimates", *further)
-    if output["form"] in {"markdown", "latex"}:
-        def printed() -> str:
-            frame = render_frame(table2(result), output["form"])
-            return f"{frame}\n{result.meta['stars']}\n"
-    emit(result, "regressions", printed=printed, **output)
+    emit(result, "regressions", **output)
 
 
 def _from_cubes(ctx: click.Context, path: Path, options: dict[str, Any]) -> Result:

@@ -138,15 +138,14 @@ def explained_images(cubes: xr.DataTree) -> xr.DataTree:
 
 def _localize(cubes: xr.DataTree, options: StudyOptions) -> Result:
     require_masks(cubes, _WITHOUT_MASKS)
-    return _named("localization", localization(
-        cubes, scoring=options.scoring, resampling=options.resampling,
-        execution=options.execution, benchmark=options.benchmark, margin=options.margin))
+    return localization(cubes, scoring=options.scoring, resampling=options.resampling,
+                        execution=options.execution, benchmark=options.benchmark,
+                        margin=options.margin)
 
 
 def _describe(cubes: xr.DataTree, options: StudyOptions) -> Result:
     require_masks(cubes, _WITHOUT_MASKS)
-    return _named("descriptors", descriptors(cubes, scoring=options.scoring,
-                                             execution=options.execution))
+    return descriptors(cubes, scoring=options.scoring, execution=options.execution)
 
 
 def _regress(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, Outcome]
@@ -155,10 +154,9 @@ def _regress(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, O
     require_heatmaps(cubes, _WITHOUT_MAPS)
     scores = _result(outcomes, "localization")["scores"]
     shapes = _result(outcomes, "descriptors")["descriptors"]
-    return _named("regressions", regress(
-        scores, shapes, scoring=Scoring(definition=options.scoring.definition),
-        benchmark=options.benchmark, adjustment=options.adjustment, fits=options.fits,
-        confidence_level=options.resampling.confidence_level))
+    return regress(scores, shapes, scoring=Scoring(definition=options.scoring.definition),
+                   benchmark=options.benchmark, adjustment=options.adjustment, fits=options.fits,
+                   confidence_level=options.resampling.confidence_level)
 
 
 def _relate(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, Outcome]
@@ -177,20 +175,18 @@ def _relate(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, Ou
                     operating_point=options.operating_point)
     used = predicted[predicted["image"].isin(scores["image"])
                      & predicted["finding"].isin(scores["finding"])]
-    return _named("confidence", Result(result.meta, {
-        **result.tables,
-        "calibration": calibration_table(cubes, used, **options.resampling.describe()),
-        "points": _points(scores, predicted)}))
+    calibration = calibration_table(cubes, used, **options.resampling.describe())
+    return replace(result, tables={**result.tables, "calibration": calibration,
+                                   "points": _points(scores, predicted)})
 
 
 def _relate_as_published(cubes: xr.DataTree, options: StudyOptions,
                          outcomes: Mapping[str, Outcome]) -> Result:
     predicted = probabilities(cubes, _WITHOUT_PROBABILITIES)
     scores = _result(outcomes, "localization")["scores"]
-    return _named("confidence", relate(
-        scores, predicted, scoring=Scoring(slice="all"), resampling=options.resampling,
-        normalize=True, adjustment=options.adjustment,
-        operating_point=options.operating_point))
+    return relate(scores, predicted, scoring=Scoring(slice="all"), resampling=options.resampling,
+                  normalize=True, adjustment=options.adjustment,
+                  operating_point=options.operating_point)
 
 
 def _points(scores: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
@@ -206,7 +202,3 @@ def _result(outcomes: Mapping[str, Outcome], topic: str) -> Result:
     if isinstance(outcome, str):
         raise DataError(outcome)
     return outcome
-
-
-def _named(topic: str, result: Result) -> Result:
-    return replace(result, topic=topic)
