@@ -64,11 +64,11 @@ def run_demo(folder: Path, study_text: str, *, overwrite: bool, progress: bool,
 
 def _callable(name: str) -> str:
     """How a reader can call a program of this environment, activated or not."""
-    own = Path(sys.executable).with_name(name)
-    found = shutil.which(name)
-    if not own.exists() or (found and Path(found).absolute() == own.absolute()):
+    program = Path(sys.executable).with_name(name)
+    on_path = shutil.which(name)
+    if not program.exists() or (on_path and Path(on_path).absolute() == program.absolute()):
         return name
-    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
 def _train_and_generate(study_file: Path, cubes_path: Path, *, progress: bool,

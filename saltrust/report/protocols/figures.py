@@ -1,23 +1,20 @@
-"""The figures of any protocol."""
+"""The figures of any protocol, and those of protocols A and W."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
+from saltrust.analysis.protocols.guided_training.arms import Arm
 from saltrust.analysis.protocols.result import ProtocolResult
+from saltrust.analysis.trustworthiness.utility import METRICS
 from saltrust.errors import UsageError
-from saltrust.report.protocols.guided_training import draw_guided_training
+from saltrust.report.figures import classification, guided_training, trustworthiness
 from saltrust.report.protocols.localization import draw_localization
-from saltrust.report.protocols.trustworthiness import draw_trustworthiness
-
-_DRAW: dict[str, Callable[[ProtocolResult, xr.DataTree], dict[str, Figure]]] = {
-    "protocol_localization": draw_localization,
-    "protocol_trustworthiness": draw_trustworthiness,
-    "protocol_guided_training": draw_guided_training,
-}
 
 
 def figures_of(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[str, Figure]:
@@ -43,3 +40,92 @@ def figures_of(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[str, Figure
         raise UsageError(f"a result of {protocol.topic or 'no stated topic'} is of no protocol; "
                          "give what saltrust.protocol_localization and its like return")
     return _DRAW[protocol.topic](protocol, cubes)
+
+
+def draw_trustworthiness(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[str, Figure]:
+    """Draw what the protocol computed.
+
+    Parameters
+    ----------
+    protocol : ProtocolResult
+        Of :func:`saltrust.protocol_trustworthiness`.
+    cubes : xarray.DataTree
+        What it was computed from, for the examples.
+
+    Returns
+    -------
+    dict of str to Figure
+    """
+    results, figures = protocol.results, {}
+    if "utility" in results:
+        for finding, scores in _by(results["utility"]["scores"], "finding"):
+            for metric in METRICS:
+                figures[f"utility_{metric}{finding}"] = trustworthiness.utility(scores, metric)
+            example = trustworthiness.examples(cubes, scores, "average_precision")
+            if example is not None:
+                figures[f"examples{finding}"] = example
+    if "randomization" in results:
+        result = results["randomization"]
+        for finding, of_finding in _by(result["stages"], "finding"):
+            for model, rows in _by(of_finding, "model"):
+                figures[f"randomization{finding}{model}"] = trustworthiness.stages(
+                    rows, result.meta["stages"])
+    criteria: tuple[str, ...] = ("repeatability", "reproducibility")
+    similar = {name: results[name] for name in criteria if name in results}
+    findings = dict.fromkeys(finding for result in similar.values()
+                             for finding in result["scores"]["finding"])
+    for finding in findings:
+        shown = {name: result["scores"][result["scores"]["finding"] == finding]
+                 for name, result in similar.items()}
+        suffix = f"_{finding}" if len(findings) > 1 else ""
+        low = next(iter(similar.values())).meta["low_baseline"]
+        figures[f"similarity{suffix}"] = trustworthiness.similarity(shown, low)
+    return figures
+
+
+def _by(table: pd.DataFrame, name: str) -> list[tuple[str, pd.DataFrame]]:
+    """Rows of each label, with what to add to a file's name where there are several."""
+    labels = list(dict.fromkeys(table[name]))
+    return [(f"_{label}" if len(labels) > 1 else "", table[table[name] == label])
+            for label in labels]
+
+
+def draw_guided_training(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[str, Figure]:
+    """Draw what the protocol computed.
+
+    Parameters
+    ----------
+    protocol : ProtocolResult
+        Of :func:`saltrust.protocol_guided_training`.
+    cubes : xarray.DataTree
+        What it was computed from, for the examples.
+
+    Returns
+    -------
+    dict of str to Figure
+    """
+    arms = [Arm(**{name: arm[name] for name in ("model", "loss", "rule", "seed", "baseline")})
+            for arm in protocol.meta["arms"]]
+    # One model of each way of training: curves of replicates would lie over each other.
+    first = list({arm.label: arm.model for arm in reversed(arms)}.values())
+    result = protocol.results["classification"]
+    cases = result["cases"]
+    shown = replace(result, tables={**result.tables, "cases": cases[cases["model"].isin(first)]})
+    figures = {"roc": classification.roc(shown), "calibration": classification.calibration(shown)}
+    agreement = protocol.results.get("gaze")
+    if agreement is None:
+        return figures
+    scores = agreement["scores"]
+    for explainer in dict.fromkeys(scores.loc[scores["source"] == "saliency", "explainer"]):
+        figure = guided_training.examples(cubes, scores, arms, explainer,
+                                          agreement.meta["reader"])
+        if figure is not None:
+            figures[f"examples_{explainer}"] = figure
+    return figures
+
+
+_DRAW: dict[str, Callable[[ProtocolResult, xr.DataTree], dict[str, Figure]]] = {
+    "protocol_localization": draw_localization,
+    "protocol_trustworthiness": draw_trustworthiness,
+    "protocol_guided_training": draw_guided_training,
+}

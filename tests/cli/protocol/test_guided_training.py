@@ -61,9 +61,9 @@ def test_the_card_and_the_cubes_say_what_guided(guided: Path, run: Run) -> None:
     card = json.loads((guided.parent / "runs/guided/model.json").read_text())
     assert card["guidance"]["map_weight"] == 0.3
     assert card["images_with_gaze"]["train"] == card["n_images"]["train"]
-    found = run("analyze", "gaze", guided, "--map", "absolute", "--format", "json")
-    assert found.exit_code == 0, found.stderr
-    rows = json.loads(found.stdout)["tables"]["summary"]
+    done = run("analyze", "gaze", guided, "--map", "absolute", "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    rows = json.loads(done.stdout)["tables"]["summary"]
     assert {(row["explainer"], row["model"]) for row in rows} >= {
         ("guided_backprop", "guided"), ("guided_backprop", "baseline"),
         ("localizer", "guided"), ("localizer", "baseline")}

@@ -86,10 +86,10 @@ def test_means_of_table_1_give_its_decrease(run, cubes: Path, tmp_path: Path) ->
             if pd.notna(fall[name]):
                 assert row[column].split(" ")[0] == f"{fall[name]:.3f}"
                 shown += 1
-        own = summary[(summary["finding"] == fall["finding"]) & (summary["metric"] == "iou")
+        rows = summary[(summary["finding"] == fall["finding"]) & (summary["metric"] == "iou")
                       & (summary["explainer"] == "gradcam")]
-        if fall["metric"] == "iou" and len(own) and pd.notna(fall["saliency"]):
-            assert own["estimate"].item() == pytest.approx(fall["saliency"])
+        if fall["metric"] == "iou" and len(rows) and pd.notna(fall["saliency"]):
+            assert rows["estimate"].item() == pytest.approx(fall["saliency"])
     assert shown > 20
 
 

@@ -11,8 +11,8 @@ import xarray as xr
 
 from saltrust import __version__
 from saltrust.analysis.options import Decision
+from saltrust.analysis.protocols.recorded import listed
 from saltrust.analysis.protocols.result import ProtocolResult
-from saltrust.analysis.protocols.trustworthiness.methods import write_methods
 from saltrust.analysis.protocols.trustworthiness.tables import (
     marks_table,
     randomization_table,
@@ -27,6 +27,8 @@ from saltrust.analysis.trustworthiness.repeatability import repeatability, repro
 from saltrust.analysis.trustworthiness.utility import METRICS, utility
 from saltrust.choices import Failures, Images, RandomizationRule, SsimSetting, check_word
 from saltrust.errors import DataError
+
+CRITERIA = ("utility", "randomization", "repeatability", "reproducibility")
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def protocol_trustworthiness(
     meta = {"protocol": "A", "source": tree.attrs.get("source"), "split": split_of(tree),
             "saltrust_version": __version__, **decision.describe()}
     return ProtocolResult(meta, _tables(results), "protocol_trustworthiness", results, {},
-                          missing, write_methods(results, missing, source(tree)))
+                          missing, _methods(results, missing, source(tree)))
 
 
 def _tables(results: Mapping[str, Result]) -> dict[str, pd.DataFrame]:
@@ -144,3 +146,32 @@ def _tables(results: Mapping[str, Result]) -> dict[str, pd.DataFrame]:
         if "models" in result:
             tables["models"] = result["models"]
     return tables
+
+
+def _methods(results: Mapping[str, Result], missing: Mapping[str, str], place: str) -> str:
+    """How every number was had, in Markdown, from what every criterion recorded."""
+    lines = ["# Methods", "",
+             f"Computed by saltrust {__version__} from `{place}`.  The protocol is that "
+             "of Arun et al. (2021), Radiol. Artif. Intell. 3(6), e200267; where this differs, "
+             "it is said below.", "",
+             "A decision marked `*` changes between the mixed model, the bootstrap of patients "
+             "and Wilcoxon's signed-rank test with Holm's correction.  The mixed model has one "
+             "variance for all explainers, the other two do not assume that.", ""]
+    for name in CRITERIA:
+        lines += [f"## {name.capitalize()}", ""]
+        if name in missing:
+            lines += [f"Not judged: {missing[name]}.", ""]
+            continue
+        lines += [results[name].methods(), "", *listed(results[name].meta), ""]
+        lines += [*_corrections(results[name]), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _corrections(result: Result) -> list[str]:
+    """Every correction for several tests that was used, with the size of its family."""
+    tables = [result[name] for name in ("decisions", "methods") if name in result]
+    used = dict.fromkeys(pair for table in tables
+                         for pair in zip(table["adjustment"], table["family"], strict=True))
+    notes = dict.fromkeys(note for table in tables for note in table["note"] if note)
+    return [*(f"- adjustment: {adjustment}, {family}" for adjustment, family in used if family),
+            *(f"- note: {note}" for note in notes)]
