@@ -85,7 +85,7 @@ class Cubes:
         image, finding, explainer : str
             Labels of the map.
         model : str, optional
-            Needed where several have such a map.
+            By default the ensemble where there is one, else the first.
         reader : str, optional
             Whose contours; all readers' by default.
         axes : matplotlib.axes.Axes, optional
@@ -95,30 +95,30 @@ class Cubes:
         -------
         matplotlib.axes.Axes
         """
-        from saltrust.report.figures.overlay import overlay
+        from saltrust.report.figures.gallery import overlay
 
         return overlay(self._cubes, image, finding, explainer, model=model, reader=reader,
                        axes=axes)
 
     def gallery(self, finding: str, explainer: str | None = None, *, model: str | None = None,
-                rows: int = 4, columns: int = 4) -> Figure:
+                rows: int = 3, columns: int = 4) -> Figure:
         """Draw the maps of several images of a finding.
 
         Parameters
         ----------
         finding : str
         explainer : str, optional
-            Needed where there are several.
+            Whose maps, one per panel; by default every line is one image with its first maps.
         model : str, optional
-            Needed where there are several.
+            By default the ensemble where there is one, else the first.
         rows, columns : int
-            Of pictures.
+            Of panels, at most.
 
         Returns
         -------
         matplotlib.figure.Figure
         """
-        from saltrust.report.figures.overlay import gallery
+        from saltrust.report.figures.gallery import gallery
 
         return gallery(self._cubes, finding, explainer, model=model, rows=rows, columns=columns)
 

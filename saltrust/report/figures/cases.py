@@ -85,6 +85,35 @@ def choose(cubes: xr.DataTree, scores: pd.DataFrame | None, *, explainer: str, m
     return choices
 
 
+def by_probability(cubes: xr.DataTree, finding: str, explainer: str, model: str, count: int,
+                   ) -> list[str]:
+    """Images with a map, from the highest to the lowest probability, evenly spaced.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+        Needs ``/saliency``.
+    finding, explainer, model : str
+    count : int
+        At most so many.
+
+    Returns
+    -------
+    list of str
+        Of the images labelled positive, where there are any; in their order in the cubes where
+        there are no probabilities.
+    """
+    pairs = _mapped_pairs(cubes, explainer, model)
+    pairs["probability"] = probabilities(cubes, model, pairs)
+    pairs = pairs[pairs["finding"] == finding]
+    if pairs.empty:
+        return []
+    rows = _positives(pairs, cubes).sort_values("probability", ascending=False, kind="stable",
+                                                na_position="last")
+    places = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))
+    return [str(name) for name in rows["image"].iloc[places]]
+
+
 def probabilities(cubes: xr.DataTree, model: str, pairs: pd.DataFrame,
                   ) -> npt.NDArray[np.float64]:
     """Predicted probability of each (image, finding) pair; NaN where there is none."""

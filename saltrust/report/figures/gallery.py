@@ -13,7 +13,7 @@ from saltrust.analysis.localization.survey import Survey
 from saltrust.analysis.stored.arrays import dataset_of, labels_of
 from saltrust.cache.schema import Status
 from saltrust.errors import DataError, UsageError
-from saltrust.report.figures.cases import choose, headline_model
+from saltrust.report.figures.cases import by_probability, headline_model
 from saltrust.report.figures.overlay import blend, draw_overlay
 from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, new_figure
 from saltrust.report.figures.pictures import (
@@ -26,8 +26,6 @@ from saltrust.report.figures.pictures import (
 )
 
 _FINDINGS_PER_LINE = 5
-#: Explainers beside each other in a gallery; more would be too small to see.
-MOST_EXPLAINERS = 4
 
 
 def overlay(cubes: xr.DataTree, image: str, finding: str, explainer: str | None = None, *,
@@ -89,25 +87,28 @@ def overlay(cubes: xr.DataTree, image: str, finding: str, explainer: str | None 
                         size=size)
 
 
-def gallery(cubes: xr.DataTree, finding: str, explainer: str | Sequence[str] | None = None, *,
-            model: str | None = None, images: Sequence[str] | None = None,
-            reader: str | Sequence[str] | None = None) -> Figure:
-    """Draw a finding on several images: a line per image, the radiograph and then its maps.
+def gallery(cubes: xr.DataTree, finding: str, explainer: str | None = None, *,
+            model: str | None = None, reader: str | Sequence[str] | None = None,
+            images: Sequence[str] | None = None, rows: int = 3, columns: int = 4) -> Figure:
+    """Draw a finding on several images.
 
     Parameters
     ----------
     cubes : xarray.DataTree
         Any selection that holds the labels.
     finding : str
-    explainer : str or sequence of str, optional
-        Whose maps; by default the first four of the cubes.
+    explainer : str, optional
+        Whose maps, one per panel.  By default every line is one image: the radiograph, then the
+        maps of the first explainers beside each other.
     model : str, optional
         By default the ensemble where there is one, else the first.
-    images : sequence of str, optional
-        By default the highest, the median and the lowest probability among the images labelled
-        positive, chosen by rule and not by eye.
     reader : str or sequence of str, optional
         Whose masks are outlined; by default everyone's.
+    images : sequence of str, optional
+        By default images labelled positive, from the highest to the lowest probability and evenly
+        spaced: by rule, not by eye.
+    rows, columns : int
+        Of panels, at most.
 
     Returns
     -------
@@ -126,30 +127,38 @@ def gallery(cubes: xr.DataTree, finding: str, explainer: str | Sequence[str] | N
         raise DataError("the cubes hold no heatmaps (/saliency is absent), so there is no gallery; "
                         "run `saltrust generate`")
     model = model or headline_model(saliency)
-    explainers = [explainer] if isinstance(explainer, str) else list(
-        explainer or labels_of(saliency, "explainer")[:MOST_EXPLAINERS])
+    explainers = [explainer] if explainer else labels_of(saliency, "explainer")[:columns - 1]
     if images is None:
-        images = [choice.image for choice in choose(cubes, None, explainer=explainers[0],
-                                                    model=model) if choice.finding == finding]
+        images = by_probability(cubes, finding, explainers[0], model,
+                                rows * columns if explainer else rows)
     if not images:
         raise DataError(f"no map of {explainers[0]} and {model} is stored of {finding!r}, so there "
                         "is no gallery of it; choose another")
-    side = min(WIDTH / (len(explainers) + 1), 2.6)
-    figure = new_figure((side + 0.25) * len(images), side * (len(explainers) + 1))
-    panels = figure.subplots(len(images), len(explainers) + 1, squeeze=False)
+    columns = min(columns, len(images)) if explainer else len(explainers) + 1
+    lines = -(-len(images) // columns) if explainer else len(images)
+    side = min(WIDTH / columns, 2.6)
+    figure = new_figure((side + 0.25) * lines, side * columns)
+    panels = figure.subplots(lines, columns, squeeze=False)
+    shown = ([(image, explainer) for image in images] if explainer else
+             [(image, name) for image in images for name in (None, *explainers)])
     for axes in panels.ravel():
         axes.set_axis_off()
-    for line, image in zip(panels, images, strict=True):
-        if radiograph(cubes, image) is not None:
-            overlay(cubes, image, finding, reader=reader, axes=line[0])
-            line[0].set_title(image, fontsize=FONT_SIZE - 1, color=INK)
-        for axes, name in zip(line[1:], explainers, strict=True):
-            if stored_map(cubes, "saliency", image=image, finding=finding, explainer=name,
-                          model=model) is not None:
-                overlay(cubes, image, finding, name, model=model, reader=reader, axes=axes)
-                axes.set_title(name, fontsize=FONT_SIZE - 1, color=INK)
-    figure.suptitle(f"{finding}, {model}", fontsize=FONT_SIZE, color=INK)
+    for axes, (image, name) in zip(panels.ravel(), shown, strict=False):
+        if _is_stored(cubes, image, finding, name, model):
+            overlay(cubes, image, finding, name, model=model, reader=reader, axes=axes)
+            axes.set_title(image if explainer or name is None else name,
+                           fontsize=FONT_SIZE - 1, color=INK)
+    figure.suptitle(", ".join([finding, *([explainer] if explainer else []), model]),
+                    fontsize=FONT_SIZE, color=INK)
     return figure
+
+
+def _is_stored(cubes: xr.DataTree, image: str, finding: str, explainer: str | None, model: str,
+               ) -> bool:
+    if explainer is None:
+        return radiograph(cubes, image) is not None
+    return stored_map(cubes, "saliency", image=image, finding=finding, explainer=explainer,
+                      model=model) is not None
 
 
 def _headline_model(cubes: xr.DataTree) -> str:

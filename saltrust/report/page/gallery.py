@@ -16,7 +16,6 @@ from saltrust.analysis.stored.arrays import labels_of
 from saltrust.cache.schema import Status
 from saltrust.report.figures.cases import Choice, choose, headline_model
 from saltrust.report.figures.contours import jpeg_data_uri, largest, outlines, path_data
-from saltrust.report.figures.gallery import MOST_EXPLAINERS
 from saltrust.report.figures.overlay import Contour, blend
 from saltrust.report.figures.pictures import (
     Heatmap,
@@ -28,6 +27,8 @@ from saltrust.report.figures.pictures import (
     stored_map,
 )
 
+#: Explainers shown side by side; more would not fit a line.
+MOST_EXPLAINERS = 4
 #: Contours drawn of one mask; a noisy map falls into thousands of pieces.
 MOST_CONTOURS = 40
 

@@ -18,9 +18,9 @@ from saltrust.analysis.classification.predictions import (
 )
 from saltrust.analysis.localization.survey import MOST_IMAGES, Survey, explainer_agreement
 from saltrust.report.figures import distributions
-from saltrust.report.figures.gallery import MOST_EXPLAINERS, mean_maps
+from saltrust.report.figures.gallery import mean_maps
 from saltrust.report.page.blocks import Block, Gallery, Section, Text, facts, picture, table
-from saltrust.report.page.gallery import MOST_CONTOURS, Case
+from saltrust.report.page.gallery import MOST_CONTOURS, MOST_EXPLAINERS, Case
 
 _LABEL_COLUMNS = ("positive", "negative", "uncertain", "not_stated")
 _STATUS_COLUMNS = ("ok", "flat", "nonfinite", "missing")

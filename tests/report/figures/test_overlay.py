@@ -120,8 +120,15 @@ def test_a_gallery_has_a_line_per_image(cubes: xr.DataTree) -> None:
     titles = [axes.get_title() for axes in figure.axes]
     assert len(titles) == 3 * 3
     assert titles[1:3] == ["gradcam", "grad"]
+    probability = cubes["prediction/probability"].sel(finding="Cardiomegaly", model="net")[:8]
+    order = probability["image"].values[np.argsort(-probability.values)]
+    # Of the eight positives the most and the least probable, and one between.
+    assert titles[::3] == [str(order[0]), str(order[4]), str(order[7])]
+    grid = gallery(cubes, "Cardiomegaly", "grad", rows=2, columns=3)
+    assert [axes.get_title() for axes in grid.axes] == [
+        str(order[k]) for k in (0, 1, 3, 4, 6, 7)]
     chosen = gallery(cubes, "Edema & co", "grad", images=["image-02"], reader="radiologists")
-    assert [axes.get_title() for axes in chosen.axes] == ["image-02", "grad"]
+    assert [axes.get_title() for axes in chosen.axes] == ["image-02"]
     assert {line.get_label() for line in chosen.axes[0].lines} == {"radiologists"}
 
 
