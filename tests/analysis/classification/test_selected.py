@@ -58,8 +58,8 @@ def test_a_model_alone_has_the_rows_of_the_whole(cubes: xr.DataTree) -> None:
 
 
 def test_a_path_gives_what_the_tree_gives(store: Path, cubes: xr.DataTree) -> None:
-    assert classification(store, resampling=FEW).to_object() \
-        == classification(cubes, resampling=FEW).to_object()
+    assert classification(store, resampling=FEW).to_dict() \
+        == classification(cubes, resampling=FEW).to_dict()
 
 
 def test_the_split_is_that_of_the_images(cubes: xr.DataTree) -> None:

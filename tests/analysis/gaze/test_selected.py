@@ -60,7 +60,7 @@ def test_an_explainer_alone_has_the_rows_of_the_whole(cubes: xr.DataTree) -> Non
 
 
 def test_a_path_gives_what_the_tree_gives(store: Path, cubes: xr.DataTree) -> None:
-    assert gaze(store, resampling=FEW).to_object() == gaze(cubes, resampling=FEW).to_object()
+    assert gaze(store, resampling=FEW).to_dict() == gaze(cubes, resampling=FEW).to_dict()
 
 
 def test_the_average_gaze_is_of_the_store_that_was_selected_from(cubes: xr.DataTree) -> None:
@@ -83,7 +83,7 @@ def test_the_average_gaze_is_of_the_store_that_was_selected_from(cubes: xr.DataT
     where = np.flatnonzero(splits == "test")
     for again in (gaze(test, fitted_on=cubes, resampling=FEW),
                   gaze(cubes.isel(image=where), resampling=FEW)):
-        assert again.to_object() == result.to_object()
+        assert again.to_dict() == result.to_dict()
     # Nobody can tell without the store.
     alone = test.copy()
     del alone.attrs["source"]

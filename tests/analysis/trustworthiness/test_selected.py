@@ -90,8 +90,8 @@ def test_a_path_gives_what_the_tree_gives(name: str, tmp_path: Path) -> None:
     path = tmp_path / "small.zarr"
     cubes = simulate_cubes(path, patients=8, images_per_patient=1, grid=12, findings=["Edema"],
                            parts=["randomization"], seed=2)
-    assert CRITERIA[name](path, decision=FEW).to_object() \
-        == CRITERIA[name](cubes, decision=FEW).to_object()
+    assert CRITERIA[name](path, decision=FEW).to_dict() \
+        == CRITERIA[name](cubes, decision=FEW).to_dict()
 
 
 def test_one_image_has_scores_without_decisions(cubes: xr.DataTree) -> None:
@@ -113,7 +113,7 @@ def test_the_average_mask_is_of_the_store_that_was_selected_from(cubes: xr.DataT
     where = np.flatnonzero(splits == "test")
     for again in (utility(test, fitted_on=cubes, decision=FEW),
                   utility(edema.isel(image=where), decision=FEW)):
-        assert again.to_object() == result.to_object()
+        assert again.to_dict() == result.to_dict()
     other = simulate_cubes(patients=9, grid=9, findings=["Edema"], parts=[], seed=6)
     with pytest.raises(UsageError, match="9 x 9 pixels, the cubes of 12 x 12"):
         utility(test, fitted_on=other)
