@@ -74,8 +74,7 @@ def test_probabilities_stand_beside_their_own_labels(small_study: xr.DataTree) -
     for row in table.to_dict("records"):
         where = {"image": row["image"], "finding": row["finding"]}
         assert row["probability"] == float(
-            small_study.children["prediction"].to_dataset()["probability"].sel(**where,
-                                                                               model="net"))
+            small_study["prediction/probability"].sel(**where, model="net"))
         code = int(small_study.children["reference"].to_dataset()["label"].sel(**where))
         assert row["label"] == {1: "positive", 0: "negative", -1: "uncertain"}[code]
         assert row["patient"] == str(small_study["patient"].sel(image=row["image"]).values)

@@ -129,7 +129,7 @@ def test_a_gallery_has_a_line_per_image(cubes: xr.DataTree) -> None:
         str(order[k]) for k in (0, 1, 3, 4, 6, 7)]
     chosen = gallery(cubes, "Edema & co", "grad", images=["image-02"], reader="radiologists")
     assert [axes.get_title() for axes in chosen.axes] == ["image-02"]
-    assert {line.get_label() for line in chosen.axes[0].lines} == {"radiologists"}
+    assert {line.get_label() for line in chosen.axes[0].lines} == {"radiologists", "grad"}
 
 
 def test_mean_maps_count_what_they_show(cubes: xr.DataTree) -> None:
