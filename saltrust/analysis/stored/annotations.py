@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,11 +13,9 @@ import xarray as xr
 
 from saltrust.analysis.pixels.run_masks import RunMask, mask_of_pixels, mask_of_runs
 from saltrust.analysis.pixels.scoring import MaskPixels
-from saltrust.analysis.select import label_positions
 from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
 from saltrust.cache import rle
 from saltrust.cache.layout import CODES_PER_CHUNK
-from saltrust.cache.schema import FINDING_ALIASES, SPLITS
 from saltrust.choices import Resolution, words
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -37,7 +34,6 @@ class Annotations:
     ----------
     images, findings, readers : list of str
         Labels of what was selected, in the order of the cubes.
-    image_positions, finding_positions : ndarray of int
         Where these are in the cubes.
     roles : list of str
         ``reference`` or ``benchmark`` for each reader.
@@ -59,8 +55,6 @@ class Annotations:
     images: list[str]
     findings: list[str]
     readers: list[str]
-    image_positions: npt.NDArray[np.intp]
-    finding_positions: npt.NDArray[np.intp]
     roles: list[str]
     patients: list[str | None]
     resolution: Resolution
@@ -128,7 +122,7 @@ class Annotations:
         if self.resolution == "grid":
             return mask_of_pixels(self._grid_masks(image)[finding, reader])
         height, width = self.size(image)
-        counts = str(self._codes(image)[self.finding_positions[finding], reader])
+        counts = str(self._codes(image)[finding, reader])
         try:
             return mask_of_runs(rle.checked_run_lengths(counts, height, width), height, width)
         except DataError as error:
@@ -146,7 +140,7 @@ class Annotations:
             if self.resolution == "grid":
                 content = np.packbits(self._grid_masks(image)[finding, reader]).tobytes()
             else:
-                code = str(self._codes(image)[self.finding_positions[finding], reader])
+                code = str(self._codes(image)[finding, reader])
                 content = f"{self.size(image)} {code}".encode()
             digests[image, finding, reader] = zlib.crc32(content)
         return digests
@@ -173,7 +167,7 @@ class Annotations:
             mask = self._grid_masks(image)[finding, reader]
         else:
             height, width = self.size(image)
-            counts = str(self._codes(image)[self.finding_positions[finding], reader])
+            counts = str(self._codes(image)[finding, reader])
             try:
                 if not rle.area(counts, height, width):
                     return MaskPixels(0, None)
@@ -192,23 +186,21 @@ class Annotations:
             self._held["grid image"] = image
             self._held["grid masks"] = read_at(
                 self._reference["mask"], ("finding", "reader", "y", "x"),
-                image=int(self.image_positions[image]), finding=self.finding_positions)
+                image=image)
         return self._held["grid masks"]
 
     def _codes(self, image: int) -> npt.NDArray[Any]:
-        position = int(self.image_positions[image])
         # A chunk of the store at a time, since less is not read any faster.
-        block = position // CODES_PER_CHUNK
+        block = image // CODES_PER_CHUNK
         if self._held.get("block") != block:
             self._held["block"] = block
             self._held["codes"] = read_at(
                 self._reference["mask_rle"], ("image", "finding", "reader"),
                 image=slice(block * CODES_PER_CHUNK, (block + 1) * CODES_PER_CHUNK))
-        return self._held["codes"][position - block * CODES_PER_CHUNK]
+        return self._held["codes"][image - block * CODES_PER_CHUNK]
 
 
 def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None,
-                     split: str | None = None, findings: Sequence[str] | None = None,
                      mapped: npt.NDArray[np.bool_] | None = None) -> Annotations:
     """Prepare the annotations of a study for reading.
 
@@ -219,10 +211,6 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
     resolution : {"native", "grid"}, optional
         By default native where native masks are stored and the native size of every image
         that is annotated or ``mapped`` is known.
-    split : {"train", "val", "test", "none"}, optional
-        Only images of this split.
-    findings : sequence of str, optional
-        Only these.
     mapped : ndarray of bool, shape (image,), optional
         Which images of the cubes have something to be brought to the size of the masks.
 
@@ -235,32 +223,26 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
     DataError
         If the cubes hold no reference masks, or none at the resolution asked for.
     UsageError
-        If a name is not known.
+        If the resolution is not known.
     """
     reference = _reference(cubes)
-    chosen_images = _image_positions(cubes, split)
-    chosen_findings = _finding_positions(reference, findings)
-    native_sizes = _native_sizes(cubes)[chosen_images]
-    images, findings_of_cubes, readers = (labels_of(reference, dim) for dim in _PER_READER[:3])
-    index = np.ix_(chosen_images, chosen_findings)
-    flags = values_of(reference["annotated"], _PER_READER)[index]
-    polygons = (values_of(reference["n_polygons"], _PER_READER)[index]
+    native_sizes = _native_sizes(cubes)
+    images, findings, readers = (labels_of(reference, dim) for dim in _PER_READER)
+    flags = values_of(reference["annotated"], _PER_READER)
+    polygons = (values_of(reference["n_polygons"], _PER_READER)
                 if "n_polygons" in reference else np.full(flags.shape, -1))
     needed = flags.any(axis=(1, 2))
     if mapped is not None:
-        needed |= mapped[chosen_images]
-    labels = values_of(reference["label"], _PER_READER[:2])[index]
+        needed |= mapped
+    labels = values_of(reference["label"], _PER_READER[:2])
     return Annotations(
-        images=[images[k] for k in chosen_images],
-        findings=[findings_of_cubes[k] for k in chosen_findings],
-        readers=readers,
-        image_positions=chosen_images, finding_positions=chosen_findings,
+        images=images, findings=findings, readers=readers,
         roles=([str(role) for role in values_of(reference["reader_role"], ["reader"])]
                if "reader_role" in reference.variables else ["reference"] * len(readers)),
-        patients=_patients(cubes, chosen_images),
+        patients=_patients(cubes, len(images)),
         resolution=_resolution(reference, resolution, native_sizes[needed]),
         annotated=flags.astype(bool), labels=labels.astype(np.int8),
-        n_polygons=polygons.astype(np.int64), points=_points(reference, index, flags.shape),
+        n_polygons=polygons.astype(np.int64), points=_points(reference, flags.shape),
         native_sizes=native_sizes,
         grid=((reference.sizes["y"], reference.sizes["x"]) if "mask" in reference else None),
         _reference=reference)
@@ -293,25 +275,6 @@ def _reference(cubes: xr.DataTree) -> xr.Dataset:
     return reference
 
 
-def _image_positions(cubes: xr.DataTree, split: str | None) -> npt.NDArray[np.intp]:
-    root = cubes.to_dataset()
-    if split is None:
-        return np.arange(len(labels_of(root, "image")))
-    if split not in SPLITS:
-        raise UsageError(f"split {split!r} is not known; {nearest(split, SPLITS)}")
-    if "split" not in root.variables:
-        raise DataError("the cubes do not state which split an image is in; leave the split out")
-    chosen = np.flatnonzero(root["split"].values == split)
-    if not len(chosen):
-        raise DataError(f"no image of the cubes is in split {split!r}")
-    return chosen
-
-
-def _finding_positions(reference: xr.Dataset, wanted: Sequence[str] | None
-                       ) -> npt.NDArray[np.intp]:
-    return label_positions(labels_of(reference, "finding"), wanted, "finding", FINDING_ALIASES)
-
-
 def _native_sizes(cubes: xr.DataTree) -> npt.NDArray[np.int64]:
     root = cubes.to_dataset()
     sizes = np.zeros((len(labels_of(root, "image")), 2), dtype=np.int64)
@@ -321,11 +284,11 @@ def _native_sizes(cubes: xr.DataTree) -> npt.NDArray[np.int64]:
     return sizes
 
 
-def _patients(cubes: xr.DataTree, chosen: npt.NDArray[np.intp]) -> list[str | None]:
+def _patients(cubes: xr.DataTree, images: int) -> list[str | None]:
     root = cubes.to_dataset()
     if "patient" not in root.variables:
-        return [None] * len(chosen)
-    return [str(name) or None for name in values_of(root["patient"], ["image"])[chosen]]
+        return [None] * images
+    return [str(name) or None for name in values_of(root["patient"], ["image"])]
 
 
 def _resolution(reference: xr.Dataset, resolution: Resolution | None,
@@ -345,10 +308,9 @@ def _resolution(reference: xr.Dataset, resolution: Resolution | None,
     return "native" if native and (not grid or bool((native_sizes > 0).all())) else "grid"
 
 
-def _points(reference: xr.Dataset, index: tuple[npt.NDArray[np.intp], ...],
-            shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+def _points(reference: xr.Dataset, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     if not {"point_y", "point_x"} <= set(reference.variables):
         return np.full((*shape, 0, 2), np.nan)
     return np.stack([
-        values_of(reference[name], (*_PER_READER, "instance"))[index]
+        values_of(reference[name], (*_PER_READER, "instance"))
         for name in ("point_y", "point_x")], axis=-1).astype(np.float64)
