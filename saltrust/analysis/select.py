@@ -17,7 +17,7 @@ from saltrust.choices import Split, check_word
 from saltrust.errors import DataError, UsageError, nearest
 
 #: Dimensions with labels, besides the image.
-LABELLED = ("finding", "explainer", "model", "reader", "replicate", "stage")
+LABELED = ("finding", "explainer", "model", "reader", "replicate", "stage")
 Labels = Mapping[str, Any]
 
 
@@ -177,7 +177,7 @@ def label_positions(names: Sequence[str], wanted: Sequence[str] | None, what: st
 def _positions(path: str, dataset: xr.Dataset, wanted: Labels
                ) -> dict[str, npt.NDArray[np.intp]]:
     chosen = {}
-    for dim in LABELLED:
+    for dim in LABELED:
         if dim not in wanted or dim not in dataset.dims:
             continue
         names = [str(label) for label in dataset[dim].values]
@@ -197,7 +197,7 @@ def _check_known(groups: Mapping[str, xr.Dataset], wanted: Labels) -> None:
     root = groups["/"]
     known = {"image", *(str(name) for name, array in root.variables.items()
                         if array.dims == root["image"].dims),
-             *(dim for dim in LABELLED if any(dim in part.coords for part in groups.values()))}
+             *(dim for dim in LABELED if any(dim in part.coords for part in groups.values()))}
     for name, labels in wanted.items():
         if name == "split":
             for label in labels:
@@ -208,7 +208,7 @@ def _check_known(groups: Mapping[str, xr.Dataset], wanted: Labels) -> None:
         if name not in known:
             raise UsageError(f"the cubes have no dimension or coordinate of images {name!r}; "
                              f"{nearest(name, sorted(known))}")
-        if name not in LABELLED:
+        if name not in LABELED:
             continue
         present = list(dict.fromkeys(
             str(label) for path, part in groups.items() if name in part.coords
@@ -219,7 +219,7 @@ def _check_known(groups: Mapping[str, xr.Dataset], wanted: Labels) -> None:
 
 def _image_positions(root: xr.Dataset, wanted: Labels) -> npt.NDArray[np.intp] | None:
     """Positions of the images that have all labels asked for; None where all stay."""
-    names = [name for name in wanted if name not in LABELLED]
+    names = [name for name in wanted if name not in LABELED]
     if not names or "image" not in root.dims:
         return None
     kept = np.ones(root.sizes["image"], dtype=bool)

@@ -110,7 +110,8 @@ def test_other_kinds_refuse_them_in_one_sentence(run: Any, films: Path) -> None:
     result = run("import", "study", study, "-o", films / "s.zarr")
     assert result.exit_code == 2
     assert result.stderr.count("Error: ") == 1
-    assert "`covariates` under [data] is for kind = manifest" in result.stderr
+    assert "Error: `covariates` under [data]" in result.stderr
+    assert "is for kind = manifest and means nothing for 'folder'" in result.stderr
 
 
 @pytest.mark.parametrize(("names", "word"), [

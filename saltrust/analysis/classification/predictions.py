@@ -37,7 +37,7 @@ class Discrimination:
     images: str
 
 
-def labelled_probabilities(cubes: xr.DataTree, *, model: str) -> pd.DataFrame:
+def labeled_probabilities(cubes: xr.DataTree, *, model: str) -> pd.DataFrame:
     """Predicted probabilities of one model beside the labels.
 
     Parameters
@@ -112,7 +112,7 @@ def discrimination(table: pd.DataFrame, *, resamples: int = 1000, seed: int = 0,
     Parameters
     ----------
     table : pandas.DataFrame
-        As from :func:`labelled_probabilities`; uncertain and unstated labels are left out.
+        As from :func:`labeled_probabilities`; uncertain and unstated labels are left out.
     resamples, seed : int
         Of the bootstrap.
 
@@ -160,7 +160,7 @@ def aucs_of_models(cubes: xr.DataTree, *, resamples: int = 1000, seed: int = 0
         return None
     parts = []
     for model in [str(name) for name in cubes["prediction"].to_dataset()["model"].values]:
-        table = labelled_probabilities(cubes, model=model)
+        table = labeled_probabilities(cubes, model=model)
         if len(table):
             parts.append(discrimination(table, resamples=resamples, seed=seed
                                         ).assign(model=model))

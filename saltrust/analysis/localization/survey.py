@@ -133,13 +133,13 @@ def _sample(cubes: xr.DataTree, saliency: xr.Dataset) -> Survey:
     mapped = mapped.transpose("finding", "image")
     images = [str(name) for name in mapped.coords["image"].values]
     chosen = mapped.values
-    labelled = False
+    labeled = False
     if "reference" in cubes.children:
         labels = cubes["reference"].to_dataset()["label"].transpose("finding", "image")
         positive = labels.values == int(Label.POSITIVE)
-        labelled = bool(positive.any())
-        chosen = chosen & positive if labelled else chosen
-    seen = Survey(positives=labelled)
+        labeled = bool(positive.any())
+        chosen = chosen & positive if labeled else chosen
+    seen = Survey(positives=labeled)
     for finding, row in zip(mapped.coords["finding"].values, chosen, strict=True):
         places = np.flatnonzero(row)
         if len(places) > MOST_IMAGES:

@@ -14,7 +14,7 @@ from saltrust.analysis.classification.predictions import (
     Discrimination,
     discrimination,
     held_out,
-    labelled_probabilities,
+    labeled_probabilities,
 )
 from saltrust.analysis.localization.survey import MOST_IMAGES, Survey, explainer_agreement
 from saltrust.report.figures import distributions
@@ -127,7 +127,7 @@ def predictions(cubes: xr.DataTree, model: str, *, seed: int = 0,
     if "prediction" not in cubes.children:
         return Section("predictions", title, missing=(
             "This study has no predictions, so there are no probabilities to show.")), None
-    probabilities = labelled_probabilities(cubes, model=model)
+    probabilities = labeled_probabilities(cubes, model=model)
     if probabilities.empty:
         return Section("predictions", title, missing=(
             f"No probability of model {model} has been computed yet.")), None

@@ -13,7 +13,7 @@ from saltrust.analysis.classification.predictions import (
     aucs_of_models,
     discrimination,
     held_out,
-    labelled_probabilities,
+    labeled_probabilities,
     roc_points,
 )
 
@@ -69,7 +69,7 @@ def test_discrimination_needs_both_classes() -> None:
 
 
 def test_probabilities_stand_beside_their_own_labels(small_study: xr.DataTree) -> None:
-    table = labelled_probabilities(small_study, model="net")
+    table = labeled_probabilities(small_study, model="net")
     assert len(table) == 36
     for row in table.to_dict("records"):
         where = {"image": row["image"], "finding": row["finding"]}
@@ -84,7 +84,7 @@ def test_without_patients_or_labels_images_stand_for_themselves(small_study: xr.
     tree = xr.DataTree.from_dict({
         "/": small_study.to_dataset(inherit=False).drop_vars("patient"),
         "/prediction": small_study.children["prediction"].to_dataset(inherit=False)})
-    table = labelled_probabilities(tree, model="net")
+    table = labeled_probabilities(tree, model="net")
     assert table["patient"].tolist() == table["image"].tolist()
     assert set(table["label"]) == {"not stated"}
     assert discrimination(table)["estimate"].isna().all()
@@ -101,7 +101,7 @@ def test_discrimination_is_judged_on_images_the_model_has_not_seen(
     root = small_study.to_dataset(inherit=False).assign_coords(split=("image", splits))
     tree = xr.DataTree.from_dict({
         "/": root, "/prediction": small_study.children["prediction"].to_dataset(inherit=False)})
-    kept, which = held_out(tree, labelled_probabilities(tree, model="net"))
+    kept, which = held_out(tree, labeled_probabilities(tree, model="net"))
     assert which == words
     of_image = dict(zip(root["image"].values.tolist(), splits, strict=True))
     assert {of_image[name] for name in kept["image"]} == expected
@@ -119,7 +119,7 @@ def test_areas_of_all_models_and_their_curves(small_study: xr.DataTree) -> None:
     areas = aucs_of_models(small_study, resamples=20)
     assert areas is not None
     assert set(areas["model"]) == {"net"}
-    table = labelled_probabilities(small_study, model="net")
+    table = labeled_probabilities(small_study, model="net")
     known = table[table["label"].isin(["positive", "negative"])]
     for finding, group in known.groupby("finding"):
         cases = group.assign(label=(group["label"] == "positive").astype(int))

@@ -253,11 +253,11 @@ def test_negated_maps_have_their_scores_and_are_not_kept(
 def _turned(dim: str) -> Callable[[xr.DataTree], tuple[xr.DataTree, dict[str, str]]]:
     """Labels of a dimension handed out in reverse."""
     def turn(cubes: xr.DataTree) -> tuple[xr.DataTree, dict[str, str]]:
-        return _labelled(cubes, dim, lambda names: names[::-1])
+        return _labeled(cubes, dim, lambda names: names[::-1])
     return turn
 
 
-def _labelled(cubes: xr.DataTree, dim: str, rename: Callable[[list[str]], list[str]]
+def _labeled(cubes: xr.DataTree, dim: str, rename: Callable[[list[str]], list[str]]
               ) -> tuple[xr.DataTree, dict[str, str]]:
     """A tree with other labels, and the old label of each new one."""
     group = "saliency" if dim in ("explainer", "model") else "/"
@@ -273,9 +273,9 @@ def _labelled(cubes: xr.DataTree, dim: str, rename: Callable[[list[str]], list[s
 
 RENAMED: dict[str, Callable[[xr.DataTree], tuple[xr.DataTree, dict[str, str]]]] = {
     **{f"{dim} turned": _turned(dim) for dim in MAP},
-    "finding renamed": lambda c: _labelled(c, "finding", lambda names: [f"{n}!" for n in names]),
-    "image renamed": lambda c: _labelled(c, "image", lambda names: [f"new {n}" for n in names]),
-    "explainer renamed": lambda c: _labelled(c, "explainer", lambda names: list("abc")),
+    "finding renamed": lambda c: _labeled(c, "finding", lambda names: [f"{n}!" for n in names]),
+    "image renamed": lambda c: _labeled(c, "image", lambda names: [f"new {n}" for n in names]),
+    "explainer renamed": lambda c: _labeled(c, "explainer", lambda names: list("abc")),
 }
 
 
