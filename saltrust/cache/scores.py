@@ -14,12 +14,13 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 import zarr
 
@@ -49,6 +50,39 @@ class ScoreStore:
     source: Path
     attributes: Mapping[str, Any]
     keep: bool
+
+    def holds(self, group: str, name: str) -> bool:
+        """Whether a variable is stored."""
+        return (self.source / group / name / "zarr.json").is_file()
+
+    def labels(self, group: str, dims: Sequence[str]) -> dict[str, list[str]]:
+        """Labels along some dimensions of a stored group, without opening the cubes.
+
+        Raises
+        ------
+        DataError
+            If they cannot be read.
+        """
+        stored = {dim: self.values(group, dim) for dim in dims}
+        return {dim: [] if values is None else [str(label) for label in values]
+                for dim, values in stored.items()}
+
+    def values(self, group: str, name: str) -> npt.NDArray[Any] | None:
+        """A small stored variable, without opening the cubes; None where it is not stored.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read.
+        """
+        place = self.source / group / name
+        if not self.holds(group, name):
+            return None
+        try:
+            return np.asarray(zarr.open_array(place, mode="r")[:])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise DataError(f"{place} cannot be read ({type(error).__name__}); the store is "
+                            "damaged, generate it again") from error
 
     def read(self, topic: str, made_from: Mapping[str, Any]) -> xr.Dataset | None:
         """What is kept of a topic, made from just this (:func:`read_scores`)."""

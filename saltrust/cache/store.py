@@ -6,13 +6,11 @@ import importlib
 import json
 import logging
 import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
-import zarr
 import zarr.storage
 
 from saltrust.cache.schema import GROUPS, ROOT, SCHEMA_VERSION, SCORES
@@ -148,24 +146,6 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
                         "damaged, generate it again") from error
     tree.attrs["source"] = str(path)
     return tree
-
-
-def stored_labels(path: str | Path, group: str, dims: Sequence[str]) -> dict[str, list[str]]:
-    """Labels along some dimensions of a group, without opening the cubes.
-
-    Raises
-    ------
-    DataError
-        If they cannot be read.
-    """
-    try:
-        return {dim: [str(label) for label in
-                      np.asarray(zarr.open_array(Path(path) / group / dim, mode="r")[:])]
-                for dim in dims}
-    except _DAMAGE as error:
-        raise DataError(f"the labels of /{group} in {path} cannot be read "
-                        f"({_first_line(error)}); the store is damaged, generate it again"
-                        ) from error
 
 
 def _of_image(root: xr.Dataset) -> dict[str, xr.Variable]:

@@ -43,7 +43,7 @@ from saltrust.analysis.scores.segmentation_rules import cutoff_choice
 from saltrust.analysis.scores.tidy_scores import read_frame, tidy_scores
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import probabilities as stored_probabilities
-from saltrust.analysis.stored.contents import require_heatmaps, require_masks, source
+from saltrust.analysis.stored.contents import require_scorable, source
 from saltrust.choices import Adjustment, CorrelationInterval, IouSlice, check_word
 from saltrust.errors import DataError
 
@@ -126,8 +126,7 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
     """
     tree = as_cubes(cubes, table="confidence_from_scores")
     purpose = "confidence cannot be related to localization"
-    require_masks(tree, purpose)
-    require_heatmaps(tree, purpose)
+    require_scorable(tree, purpose)
     predicted = stored_probabilities(tree, purpose)
     scored = score_maps(tree, scoring, execution, under_peer="all", readers=False)
     try:

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.stored.annotations import Annotations, holds_masks, read_annotations
+from saltrust.analysis.stored.annotations import Annotations
+from saltrust.analysis.stored.origin import store_positions
+from saltrust.cache.schema import GROUPS
 from saltrust.cache.scores import ScoreStore
-from saltrust.cache.store import open_cubes
 
 IntArray = npt.NDArray[np.intp]
 Values = dict[str, npt.NDArray[Any]]
@@ -83,8 +84,7 @@ def keep_rows(store: ScoreStore | None, topic: Topic, annotations: Annotations, 
                   for name, part in values.items()}
     if store is not None and store.keep:
         fresh = place < 0
-        fresh[fresh] = _of_store(store, topic, annotations, at[fresh],
-                                 {name: part[fresh] for name, part in content.items()})
+        fresh[fresh] = _of_store(store, annotations, at[fresh])
         if fresh.any():
             parts = {name: part[fresh] for name, part in {**labels, **content, **values}.items()}
             store.write(topic.name, facts, _dataset(parts, kept))
@@ -93,33 +93,44 @@ def keep_rows(store: ScoreStore | None, topic: Topic, annotations: Annotations, 
 
 def _names(annotations: Annotations, at: IntArray) -> list[npt.NDArray[Any]]:
     """Labels at these positions, by column."""
-    return [np.array(names, dtype=object)[at[:, axis]]
-            for axis, names in enumerate(_axes(annotations, at))]
+    kinds = (annotations.images, annotations.findings, annotations.readers, annotations.readers)
+    return [np.array(kind, dtype=object)[column] for kind, column in zip(kinds, at.T, strict=False)]
 
 
-def _axes(annotations: Annotations, at: IntArray) -> list[list[str]]:
-    """Labels that each column of positions counts: images, findings, then readers."""
-    return [annotations.images, annotations.findings,
-            *([annotations.readers] * (at.shape[1] - 2))]
-
-
-def _of_store(store: ScoreStore, topic: Topic, annotations: Annotations, at: IntArray,
-              content: Values) -> npt.NDArray[np.bool_]:
+def _of_store(store: ScoreStore, annotations: Annotations, at: IntArray) -> npt.NDArray[np.bool_]:
     """Whether the store itself holds each drawing under these labels; only such are kept in it."""
+    held = np.zeros(len(at), dtype=bool)
     if not len(at):
-        return np.zeros(0, dtype=bool)
-    cubes = open_cubes(store.source)
-    if not holds_masks(cubes, annotations.resolution):
-        return np.zeros(len(at), dtype=bool)
-    drawn = read_annotations(cubes, resolution=annotations.resolution)
-    places = np.column_stack([
-        pd.Index(stored).get_indexer(pd.Index(names))
-        for stored, names in zip(_axes(drawn, at), _names(annotations, at), strict=True)])
-    held: npt.NDArray[np.bool_] = np.asarray((places >= 0).all(axis=1))
-    of_store = topic.content(drawn, places[held])
-    held[held] = np.logical_and.reduce([of_store[name] == part[held]
-                                        for name, part in content.items()])
+        return held
+    name, masks = annotations.drawn
+    dims = GROUPS["reference"][name].dims
+    positions = store_positions(masks, store, f"reference/{name}", dims)
+    if positions is None:
+        return held
+    labels = store.labels("reference", dims[:3])
+    # Image and finding, then one reader or several.
+    axes = (*dims[:2], *[dims[2]] * (at.shape[1] - 2))
+    places = np.column_stack([positions[dim][column] for dim, column in zip(axes, at.T,
+                                                                            strict=True)])
+    held = np.logical_and.reduce([
+        np.array(labels[dim], dtype=object)[column] == names
+        for dim, column, names in zip(axes, places.T, _names(annotations, at), strict=True)])
+    # What is said of a mask is in memory, where anybody may have changed it.
+    for variable, values in annotations.stated.items():
+        stored = store.values("reference", variable)
+        for axis in range(2, at.shape[1]):
+            held &= stored is not None and _equal(
+                stored[places[:, 0], places[:, 1], places[:, axis]],
+                values[at[:, 0], at[:, 1], at[:, axis]])
     return held
+
+
+def _equal(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Whether rows are equal, NaN to NaN."""
+    same = one == two
+    if one.dtype.kind == "f":
+        same |= np.isnan(one) & np.isnan(two)
+    return np.asarray(same.reshape(len(one), -1).all(axis=1))
 
 
 def _places(kept: xr.Dataset | None, labels: Values, content: Values

@@ -22,12 +22,12 @@ from saltrust.analysis.options import Execution
 from saltrust.analysis.pixels.levels import levels_for
 from saltrust.analysis.scores.map_counts import FIELDS, MapCounts, count_map, unusable
 from saltrust.analysis.scores.workers import executor
-from saltrust.analysis.stored.annotations import Annotations, holds_masks, read_annotations
+from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.arrays import group_of, labels_of, read_at, values_of
 from saltrust.analysis.stored.origin import store_positions
 from saltrust.cache.schema import GROUPS, Status
 from saltrust.cache.scores import ScoreStore
-from saltrust.cache.store import open_cubes, stored_labels
+from saltrust.cache.store import open_cubes
 from saltrust.choices import Definition, Resolution
 from saltrust.errors import UsageError
 
@@ -132,7 +132,7 @@ def _from_store(saliency: xr.Dataset, annotations: Annotations, maps: pd.DataFra
                                 GROUPS["saliency"]["heatmap"].dims)
     if positions is None:
         return None
-    names = stored_labels(store.source, "saliency", MAP)
+    names = store.labels("saliency", MAP)
     wanted = pd.DataFrame({dim: _renamed(labels_of(saliency, dim), np.array(
         names[dim], dtype=object)[positions[dim]], maps[dim]) for dim in MAP})
     scan = _kept_and_counted(store, wanted, options, execution)
@@ -172,7 +172,9 @@ def _kept_and_counted(store: ScoreStore, wanted: pd.DataFrame, options: ScanOpti
     if not missing.any():
         assert kept is not None
         return kept.isel(map=rows)
-    if not holds_masks(open_cubes(store.source), options.resolution):
+    annotated = store.values("reference", "annotated")
+    masks = "mask_rle" if options.resolution == "native" else "mask"
+    if annotated is None or not annotated.any() or not store.holds("reference", masks):
         return None
     counted = _count_in_store(store, wanted[missing], options, execution)
     scan = counted if kept is None else _joined([kept, counted])

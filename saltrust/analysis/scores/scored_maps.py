@@ -111,6 +111,7 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
     """
     iou_slice = scoring.sliced(under_peer)
     rule, limit = threshold_choice(scoring.threshold), cutoff_choice(scoring.cutoff)
+    split = split_of(cubes)
     saliency, prediction = dataset_of(cubes, "saliency"), dataset_of(cubes, "prediction")
     annotations = read_annotations(cubes, resolution=scoring.resolution,
                                    mapped=images_with_maps(saliency))
@@ -151,7 +152,7 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
         "resolution": annotations.resolution, "definition": scoring.definition,
         "meaning": _MEANINGS[scoring.definition], "slice": iou_slice,
         "slice_meaning": IOU_SLICES[iou_slice], "threshold": rule.description,
-        "probability_cutoff": limit.description, "split": split_of(cubes),
+        "probability_cutoff": limit.description, "split": split,
         "reference_readers": [annotations.readers[r] for r in references],
         "benchmark_readers": [annotations.readers[r] for r in experts],
         "counts": {"images": int(table["image"].nunique()), "rows": len(table), **outcomes(scan),

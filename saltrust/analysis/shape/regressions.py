@@ -48,9 +48,7 @@ from saltrust.analysis.select import as_cubes
 from saltrust.analysis.shape.descriptors import describe_masks
 from saltrust.analysis.shape.regression_fits import FITS, Design, logit_table, mixed_table
 from saltrust.analysis.stored.contents import (
-    require_heatmaps,
-    require_masks,
-    require_reader,
+    require_scorable,
     source,
 )
 from saltrust.choices import Adjustment, Family, Fit, IouSlice, check_word
@@ -137,9 +135,7 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     """
     tree = as_cubes(cubes, table="regressions_from_scores")
     purpose = "localization cannot be regressed on the shape of findings"
-    require_masks(tree, purpose)
-    require_heatmaps(tree, purpose)
-    require_reader(tree, benchmark, "benchmark")
+    require_scorable(tree, purpose, benchmark)
     scored = score_maps(tree, scoring, execution)
     shapes = describe_masks(scored.annotations, scoring.definition, scored.drawings.store,
                             progress=execution.progress)

@@ -73,6 +73,22 @@ class Annotations:
         return [name for name, role in zip(self.readers, self.roles, strict=True)
                 if role == "reference"]
 
+    @property
+    def drawn(self) -> tuple[str, xr.DataArray]:
+        """Name and values of the variable that the masks are read from, as lazy as it is."""
+        name = "mask_rle" if self.resolution == "native" else "mask"
+        return name, self._reference[name]
+
+    @property
+    def stated(self) -> dict[str, npt.NDArray[Any]]:
+        """What else the cubes say of each reader's mask, by variable of ``/reference``.
+
+        Each of shape (image, finding, reader, ...); only what is stored.
+        """
+        points = {name: self.points[..., axis] for axis, name in enumerate(("point_y", "point_x"))}
+        every = {"annotated": self.annotated, "n_polygons": self.n_polygons, **points}
+        return {name: values for name, values in every.items() if name in self._reference}
+
     def readers_with(self, role: str) -> list[int]:
         """Positions of the readers of a role that annotated anything that was selected."""
         return [r for r, name in enumerate(self.roles)
@@ -225,8 +241,9 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
     UsageError
         If the resolution is not known.
     """
-    reference = _reference(cubes)
-    native_sizes = _native_sizes(cubes)
+    root = cubes.to_dataset()
+    reference = _reference(dataset_of(cubes, "reference"))
+    native_sizes = _native_sizes(root)
     images, findings, readers = (labels_of(reference, dim) for dim in _PER_READER)
     flags = values_of(reference["annotated"], _PER_READER)
     polygons = (values_of(reference["n_polygons"], _PER_READER)
@@ -239,7 +256,7 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
         images=images, findings=findings, readers=readers,
         roles=([str(role) for role in values_of(reference["reader_role"], ["reader"])]
                if "reader_role" in reference.variables else ["reference"] * len(readers)),
-        patients=_patients(cubes, len(images)),
+        patients=_patients(root, len(images)),
         resolution=_resolution(reference, resolution, native_sizes[needed]),
         annotated=flags.astype(bool), labels=labels.astype(np.int8),
         n_polygons=polygons.astype(np.int64), points=_points(reference, flags.shape),
@@ -248,18 +265,9 @@ def read_annotations(cubes: xr.DataTree, *, resolution: Resolution | None = None
         _reference=reference)
 
 
-def holds_masks(cubes: xr.DataTree, resolution: Resolution) -> bool:
-    """Whether any reader's masks are held at this resolution."""
-    reference = dataset_of(cubes, "reference")
-    name = "mask_rle" if resolution == "native" else "mask"
-    return (reference is not None and name in reference and "annotated" in reference
-            and bool(reference["annotated"].any()))
-
-
-def _reference(cubes: xr.DataTree) -> xr.Dataset:
+def _reference(reference: xr.Dataset | None) -> xr.Dataset:
     way_out = ("give the data set masks (native RLE, PNG or boxes; `saltrust import` for "
                "CheXlocalize) and generate the cubes again")
-    reference = dataset_of(cubes, "reference")
     if reference is None:
         raise DataError(f"the cubes hold no reference masks (there is no group reference); "
                         f"{way_out}")
@@ -275,8 +283,7 @@ def _reference(cubes: xr.DataTree) -> xr.Dataset:
     return reference
 
 
-def _native_sizes(cubes: xr.DataTree) -> npt.NDArray[np.int64]:
-    root = cubes.to_dataset()
+def _native_sizes(root: xr.Dataset) -> npt.NDArray[np.int64]:
     sizes = np.zeros((len(labels_of(root, "image")), 2), dtype=np.int64)
     for column, name in enumerate(("native_height", "native_width")):
         if name in root.variables:
@@ -284,8 +291,7 @@ def _native_sizes(cubes: xr.DataTree) -> npt.NDArray[np.int64]:
     return sizes
 
 
-def _patients(cubes: xr.DataTree, images: int) -> list[str | None]:
-    root = cubes.to_dataset()
+def _patients(root: xr.Dataset, images: int) -> list[str | None]:
     if "patient" not in root.variables:
         return [None] * images
     return [str(name) or None for name in values_of(root["patient"], ["image"])]

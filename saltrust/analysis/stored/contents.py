@@ -40,6 +40,31 @@ def one_of(name: str, present: Sequence[str], what: str) -> str:
     return name
 
 
+def require_scorable(cubes: xr.DataTree, purpose: str, benchmark: str | None = None) -> None:
+    """Refuse cubes without reference masks or heatmaps, and an unknown benchmark reader.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    purpose : str
+        What cannot be done without, to end the sentence: "so `purpose`".
+    benchmark : str, optional
+        Name of a benchmark reader.
+
+    Raises
+    ------
+    DataError
+        Naming the cubes and the group.
+    UsageError
+        Naming the nearest benchmark reader.
+    """
+    where = source(cubes)
+    reference, saliency = dataset_of(cubes, "reference"), dataset_of(cubes, "saliency")
+    _check_masks(reference, where, purpose)
+    _check_heatmaps(saliency, where, purpose)
+    _check_reader(reference, where, benchmark, "benchmark")
+
+
 def require_masks(cubes: xr.DataTree, purpose: str) -> None:
     """Refuse cubes in which no reference reader annotated anything.
 
@@ -54,7 +79,10 @@ def require_masks(cubes: xr.DataTree, purpose: str) -> None:
     DataError
         Naming the cubes and the group.
     """
-    reference = dataset_of(cubes, "reference")
+    _check_masks(dataset_of(cubes, "reference"), source(cubes), purpose)
+
+
+def _check_masks(reference: xr.Dataset | None, where: str, purpose: str) -> None:
     if reference is not None and {"mask", "mask_rle"} & set(reference.data_vars):
         # Where the flags themselves are missing, reading the annotations says so.
         if "annotated" not in reference:
@@ -65,7 +93,7 @@ def require_masks(cubes: xr.DataTree, purpose: str) -> None:
             drawn = drawn[..., roles == "reference"]
         if drawn.any():
             return
-    raise DataError(f"{source(cubes)} has no reference masks (/reference/mask is absent or empty), "
+    raise DataError(f"{where} has no reference masks (/reference/mask is absent or empty), "
                     f"so {purpose}; give the data set masks and generate the cubes again")
 
 
@@ -78,24 +106,30 @@ def require_reader(cubes: xr.DataTree, name: str | None,
     UsageError
         Naming the nearest reader of that role.
     """
-    readers = dataset_of(cubes, "reference")
+    _check_reader(dataset_of(cubes, "reference"), source(cubes), name, role)
+
+
+def _check_reader(readers: xr.Dataset | None, where: str, name: str | None, role: str) -> None:
     if name is None or readers is None or "reader_role" not in readers.coords:
         return
     roles = values_of(readers["reader_role"], ("reader",)).astype(object)
     present = [reader for reader, its in zip(labels_of(readers, "reader"), roles, strict=True)
                if its == role]
     if name not in present:
-        raise UsageError(f"{source(cubes)} has no {role} reader {name!r}; "
+        raise UsageError(f"{where} has no {role} reader {name!r}; "
                          + (nearest(name, present) if present else "it has none at all"))
 
 
 def require_heatmaps(cubes: xr.DataTree, purpose: str) -> None:
     """Refuse cubes without a stored heatmap; as :func:`require_masks`."""
-    saliency = dataset_of(cubes, "saliency")
+    _check_heatmaps(dataset_of(cubes, "saliency"), source(cubes), purpose)
+
+
+def _check_heatmaps(saliency: xr.Dataset | None, where: str, purpose: str) -> None:
     if (saliency is not None and "heatmap" in saliency
             and (saliency["status"].values != Status.MISSING).any()):
         return
-    raise DataError(f"{source(cubes)} has no heatmaps (/saliency/heatmap is absent or empty), so "
+    raise DataError(f"{where} has no heatmaps (/saliency/heatmap is absent or empty), so "
                     f"{purpose}; run `saltrust generate`")
 
 
