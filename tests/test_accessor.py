@@ -110,3 +110,13 @@ def test_a_gallery_shows_several_images(cubes: xr.DataTree) -> None:
     model = str(cubes["saliency"]["model"].values[0])
     figure = cubes.saltrust.gallery("Edema", "gradcam", model=model, rows=1, columns=2)
     assert sum(axes.has_data() for axes in figure.axes) == 2
+
+
+@pytest.mark.parametrize("name", ["descriptors", "localization", "regressions", "confidence",
+                                  "classification"])
+def test_every_result_knows_its_topic_and_draws_itself(cubes: xr.DataTree, name: str) -> None:
+    result = getattr(saltrust, name)(saltrust.select(cubes, split="test"))
+    assert result.topic == name
+    assert result.methods().count(".") >= 1
+    assert result.plot().axes
+    assert repr(result).count("\n") < 20

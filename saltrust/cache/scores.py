@@ -67,8 +67,15 @@ class ScoreStore:
         return {dim: [] if values is None else [str(label) for label in values]
                 for dim, values in stored.items()}
 
-    def values(self, group: str, name: str) -> npt.NDArray[Any] | None:
+    def values(self, group: str, name: str, image: int | None = None
+               ) -> npt.NDArray[Any] | None:
         """A small stored variable, without opening the cubes; None where it is not stored.
+
+        Parameters
+        ----------
+        group, name : str
+        image : int, optional
+            Only what is of the image at this position.
 
         Raises
         ------
@@ -79,7 +86,8 @@ class ScoreStore:
         if not self.holds(group, name):
             return None
         try:
-            return np.asarray(zarr.open_array(place, mode="r")[:])
+            return np.asarray(zarr.open_array(place, mode="r")[
+                slice(None) if image is None else image])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise DataError(f"{place} cannot be read ({type(error).__name__}); the store is "
                             "damaged, generate it again") from error

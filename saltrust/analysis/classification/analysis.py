@@ -108,7 +108,7 @@ def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image
             **resampling.describe(), "adjustment": adjustment,
             "cases": int(table["case"].nunique()), "patients": int(table["patient"].nunique()),
             "exclusions": exclusions}
-    return Result(meta, tables)
+    return Result(meta, tables, "classification")
 
 
 def _cases(group: pd.DataFrame, models: list[str]) -> Cases:

@@ -121,7 +121,8 @@ def gaze(cubes: xr.DataTree | str | Path, *, comparison: GazeComparison = GazeCo
         "resolution": "grid", **_chance(scored.gaze), "better": "higher, but for kl",
         **resampling.describe(), "adjustment": adjustment, "counts": scored.counts,
         "exclusions": scored.exclusions}
-    return Result(meta, {name: table for name, table in tables.items() if len(table)})
+    return Result(meta, {name: table for name, table in tables.items() if len(table)},
+                  "gaze")
 
 
 def _chance(recorded: RecordedGaze) -> dict[str, str]:

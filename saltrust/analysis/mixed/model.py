@@ -113,7 +113,7 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
                                  confidence_level=confidence_level, where=where)
     for warning in warnings:
         _log.warning("%s", warning)
-    return Result({**source, **result.meta}, result.tables)
+    return Result({**source, **result.meta}, result.tables, "mixed")
 
 
 def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,

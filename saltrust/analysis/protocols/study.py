@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import xarray as xr
 
 from saltrust.analysis.gaze.analysis import gaze
@@ -50,9 +48,8 @@ def analyze_study(cubes: xr.DataTree, *, resampling: Resampling = Resampling(),
     reference = dataset_of(cubes, "reference")
     if reference is not None and "gaze" in reference:
         try:
-            outcomes["gaze"] = replace(
-                gaze(explained, fitted_on=fitted_study(cubes), resampling=resampling,
-                     progress=execution.progress), topic="gaze")
+            outcomes["gaze"] = gaze(explained, fitted_on=fitted_study(cubes),
+                                    resampling=resampling, progress=execution.progress)
         except DataError as error:
             outcomes["gaze"] = str(error)
     return outcomes

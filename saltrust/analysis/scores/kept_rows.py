@@ -99,22 +99,17 @@ def _names(annotations: Annotations, at: IntArray) -> list[npt.NDArray[Any]]:
 
 def _of_store(store: ScoreStore, annotations: Annotations, at: IntArray) -> npt.NDArray[np.bool_]:
     """Whether the store itself holds each drawing under these labels; only such are kept in it."""
-    held = np.zeros(len(at), dtype=bool)
-    if not len(at):
-        return held
     name, masks = annotations.drawn
-    dims = GROUPS["reference"][name].dims
-    positions = store_positions(masks, store, f"reference/{name}", dims)
-    if positions is None:
-        return held
-    labels = store.labels("reference", dims[:3])
+    if not len(at) or not store.holds("reference", name):
+        return np.zeros(len(at), dtype=bool)
+    dims = GROUPS["reference"][name].dims[:3]
+    labels = store.labels("reference", dims)
     # Image and finding, then one reader or several.
     axes = (*dims[:2], *[dims[2]] * (at.shape[1] - 2))
-    places = np.column_stack([positions[dim][column] for dim, column in zip(axes, at.T,
-                                                                            strict=True)])
-    held = np.logical_and.reduce([
-        np.array(labels[dim], dtype=object)[column] == names
-        for dim, column, names in zip(axes, places.T, _names(annotations, at), strict=True)])
+    places = np.column_stack([pd.Index(labels[dim]).get_indexer(pd.Index(names))
+                              for dim, names in zip(axes, _names(annotations, at), strict=True)])
+    held = np.asarray((places >= 0).all(axis=1))
+    positions = store_positions(masks, store, f"reference/{name}", GROUPS["reference"][name].dims)
     # What is said of a mask is in memory, where anybody may have changed it.
     for variable, values in annotations.stated.items():
         stored = store.values("reference", variable)
@@ -122,7 +117,30 @@ def _of_store(store: ScoreStore, annotations: Annotations, at: IntArray) -> npt.
             held &= stored is not None and _equal(
                 stored[places[:, 0], places[:, 1], places[:, axis]],
                 values[at[:, 0], at[:, 1], at[:, axis]])
+    for axis in range(2, at.shape[1]):
+        of_reader = np.ix_(np.arange(len(at)), np.array([0, 1, axis]))
+        if positions is not None:
+            held &= np.logical_and.reduce([
+                positions[dim][column] == place for dim, column, place in
+                zip(dims, at[of_reader].T, places[of_reader].T, strict=True)])
+        else:
+            held[held] = _drawn_alike(store, annotations, at[of_reader][held],
+                                      places[of_reader][held])
     return held
+
+
+def _drawn_alike(store: ScoreStore, annotations: Annotations, at: IntArray, places: IntArray
+                 ) -> npt.NDArray[np.bool_]:
+    """Whether the store holds the same drawing, for masks that are in memory altogether."""
+    name, _ = annotations.drawn
+    alike = np.zeros(len(at), dtype=bool)
+    for image in np.unique(places[:, 0]):
+        rows = np.flatnonzero(places[:, 0] == image)
+        masks = store.values("reference", name, int(image))
+        alike[rows] = masks is not None and [
+            annotations.digest_of(at[row, 0], masks[places[row, 1], places[row, 2]])
+            == annotations.digests[tuple(at[row])] for row in rows]
+    return alike
 
 
 def _equal(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -153,13 +153,15 @@ class Annotations:
         """The digests of all masks, shape (image, finding, reader)."""
         digests = np.full(self.annotated.shape, -1, dtype=np.int64)
         for image, finding, reader in np.argwhere(self.annotated).tolist():
-            if self.resolution == "grid":
-                content = np.packbits(self._grid_masks(image)[finding, reader]).tobytes()
-            else:
-                code = str(self._codes(image)[finding, reader])
-                content = f"{self.size(image)} {code}".encode()
-            digests[image, finding, reader] = zlib.crc32(content)
+            masks = self._grid_masks if self.resolution == "grid" else self._codes
+            digests[image, finding, reader] = self.digest_of(image, masks(image)[finding, reader])
         return digests
+
+    def digest_of(self, image: int, drawn: Any) -> int:
+        """The digest of a mask of an image, from its code or its pixels on the grid."""
+        if self.resolution == "grid":
+            return zlib.crc32(np.packbits(drawn).tobytes())
+        return zlib.crc32(f"{self.size(image)} {drawn}".encode())
 
     def point_pixels(self, image: int, finding: int, reader: int) -> list[tuple[int, int]]:
         """Pixels of the most representative points at the resolution of the masks."""

@@ -173,7 +173,8 @@ def randomization(
         "failures": ("SSIM 0" if failures == "score" else "left out") + "; images whose trained "
                     "map is flat or not finite are left out, since nothing can degrade",
         **decision.describe(), **_MEANINGS, "counts": dict(compared.counts)}
-    return Result(meta, {name: table for name, table in tables.items() if len(table)})
+    return Result(meta, {name: table for name, table in tables.items() if len(table)},
+                  "randomization")
 
 
 @dataclass

@@ -169,7 +169,7 @@ def _similarity(cubes: xr.DataTree, criterion: Criterion, images: Images, ssim: 
         "standard_deviation": "over images, n - 1",
         "failures": "SSIM 0" if failures == "score" else "their images are left out",
         **decision.describe(), "counts": dict(compared.counts), "exclusions": plan.exclusions}
-    return Result(meta, {name: table for name, table in tables.items() if len(table)})
+    return Result(meta, {name: table for name, table in tables.items() if len(table)}, criterion)
 
 
 def _scores(comparisons: Sequence[Comparison], compared: MapPairs, findings: Sequence[str], *,

@@ -99,7 +99,8 @@ def utility(cubes: xr.DataTree | str | Path, *, baseline: UtilityBaseline | None
         "average_mask_of": scored.averaged, **decision.describe(),
         "counts": scored.counts, "exclusions": scored.exclusions}
     # The first table is the headline; what has no rows needs no place.
-    return Result(meta, {name: table for name, table in tables.items() if len(table)})
+    return Result(meta, {name: table for name, table in tables.items() if len(table)},
+                  "utility")
 
 
 def with_auc(summary: pd.DataFrame, aucs: pd.DataFrame) -> pd.DataFrame:

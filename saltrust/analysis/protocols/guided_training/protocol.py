@@ -109,10 +109,10 @@ def protocol_guided_training(
     missing: dict[str, str] = {}
     try:
         chosen, which = _compared_maps(predicted, arms, explainers)
-        agreement = replace(gaze(
+        agreement = gaze(
             chosen, comparison=GazeComparison(source=which, reading=reading),
             fitted_on=fitted_study(tree), adjustment=adjustment, resampling=resampling,
-            progress=progress), topic="gaze")
+            progress=progress)
         results["gaze"] = _with(agreement, gaze_against_baseline(agreement, arms, adjustment))
     except DataError as error:
         missing["gaze"] = str(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -120,7 +120,7 @@ def protocol_trustworthiness(
     missing: dict[str, str] = {}
     for name, judge in criteria.items():
         try:
-            results[name] = replace(judge(), topic=name)
+            results[name] = judge()
         except DataError as error:
             missing[name] = str(error)
     if not results:
