@@ -89,7 +89,7 @@ def simulate_cubes(
     Examples
     --------
     >>> cubes = simulate_cubes(patients=6, findings=["Edema"], parts=[])
-    >>> dict(cubes["saliency"].sizes)
+    >>> dict(cubes["saliency/heatmap"].sizes)
     {'image': 12, 'finding': 1, 'explainer': 3, 'model': 3, 'y': 32, 'x': 32}
     >>> cubes["saliency/explainer"].values.tolist()
     ['gradcam', 'guided_backprop', 'grad']

@@ -38,7 +38,7 @@ def unbalanced(golden_folder: Path) -> list[object]:
 
 def test_json_has_the_tables_and_fields_that_scripts_rest_on(unbalanced: list[object]) -> None:
     printed = answer(*unbalanced, "--posthoc", "tukey", "--over", "explainer")
-    assert set(printed) == {"meta", "tables"}
+    assert set(printed) == {"format", "meta", "tables"}
     tables = printed["tables"]
     assert {"fixed_effects", "random_effects", "fit", "means", "contrasts"} <= set(tables)
     assert {"group", "variance", "sd"} <= set(tables["random_effects"][0])

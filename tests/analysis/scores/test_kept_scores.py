@@ -150,7 +150,8 @@ def test_a_store_with_scores_is_still_valid_and_opens(store: Path) -> None:
     assert problems(cubes) == []
     assert describe(cubes)["problems"] == []
     assert set(cubes.children) == {"reference", "saliency"}
-    assert describe(cubes)["groups"]["scores"]["topics"] == ["localization"]
+    assert describe(cubes)["groups"]["scores"]["topics"] == ["localization", "masks",
+                                                                "readers"]
     # Kept scores have dimensions of their own, which no selection has to know.
     assert cubes.sel(finding="Edema", reader="expert-1").children.keys() == cubes.children.keys()
     (place,) = _kept(store)
