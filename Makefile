@@ -41,7 +41,7 @@ r:
 	fi
 
 test: install r
-	$(BIN)/python -m pytest -n 2 -m "not cuda"
+	$(BIN)/python -m pytest -n 2 -m "not cuda" --durations=20
 
 check: lint types contracts
 

@@ -52,7 +52,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
     'known are: grad, gradcam'
     """
     known = list(candidates)
-    close = difflib.get_close_matches(word, known, n=1)
+    close = difflib.get_close_matches(str(word), known, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     return "known are: " + ", ".join(known)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from saltrust.analysis.inference.estimate import check_confidence_level
 from saltrust.analysis.inference.resampling import check_resampling
 from saltrust.choices import (
@@ -65,6 +67,11 @@ class Scoring:
         check_word(self.definition, Definition, "definition")
         if self.slice is not None:
             check_word(self.slice, IouSlice, "slice")
+        for name in ("threshold", "cutoff"):
+            value = getattr(self, name)
+            if not isinstance(value, float | int | np.number | str | Path | None):
+                raise UsageError(f"{name} = {value!r} must be a number or the path of a file with "
+                                 "one per finding")
 
     def sliced(self, under_peer: IouSlice = "both_nonempty") -> IouSlice:
         """The slice, or the definition's own: ``positive``, and ``under_peer`` under peer."""
@@ -94,8 +101,8 @@ class Execution:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise UsageError(f"workers = {self.workers} must be at least 1")
+        if not isinstance(self.workers, int | np.integer) or self.workers < 1:
+            raise UsageError(f"workers = {self.workers!r} must be a whole number of at least 1")
 
 
 @dataclass(frozen=True)

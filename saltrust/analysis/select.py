@@ -36,6 +36,12 @@ def as_cubes(cubes: xr.DataTree | str | Path, table: str = "") -> xr.DataTree:
         Where it cannot be opened (:func:`saltrust.open_cubes`), or is something else.
     """
     if isinstance(cubes, xr.DataTree):
+        for dim in ("image", "finding"):
+            labels = np.atleast_1d(cubes.coords[dim].values) if dim in cubes.coords else ()
+            repeated = pd.Index(labels).duplicated()
+            if repeated.any():
+                raise DataError(f"the cubes hold {dim} {str(labels[repeated.argmax()])!r} more "
+                                "than once; select every label once")
         return cubes
     if isinstance(cubes, str | Path):
         return open_cubes(cubes)
@@ -65,15 +71,15 @@ def select(cubes: xr.DataTree | str | Path, *, stored: bool = False, **labels: A
     Returns
     -------
     xarray.DataTree
-        With all dimensions, in the order of the cubes; maps are still read when asked for.  Its
-        attribute ``selected`` lists the names by which somebody chose.
+        With the dimensions that the cubes have, in their order; maps are still read when asked
+        for.  Its attribute ``selected`` lists the names by which this function chose.
 
     Raises
     ------
     UsageError
         If a name or a label is not known; the nearest is named.
     DataError
-        If no image is left.
+        If no image has all these coordinates, or no usable heatmap is stored.
 
     Examples
     --------
@@ -85,6 +91,10 @@ def select(cubes: xr.DataTree | str | Path, *, stored: bool = False, **labels: A
     """
     tree = as_cubes(cubes)
     wanted = {name: _listed(value) for name, value in labels.items() if value is not None}
+    for name, values in wanted.items():
+        if not values:
+            raise UsageError(f"{name} is an empty list, which chooses nothing; leave it out to "
+                             "take all")
     groups = _groups(tree)
     _check_known(groups, wanted)
     images = _image_positions(groups["/"], wanted)
@@ -120,19 +130,31 @@ def _with_maps(tree: xr.DataTree) -> xr.DataTree:
         raise DataError("the selected cubes hold no heatmaps (/saliency/status is absent); run "
                         "`saltrust generate`")
     status = tree["saliency"].to_dataset()["status"]
-    usable = status == int(Status.OK)
-    kept = {str(dim): usable[dim].values[usable.any([d for d in usable.dims if d != dim]).values]
-            for dim in usable.dims}
-    if any(not len(names) for names in kept.values()):
+    usable = status.values == int(Status.OK)
+    if not usable.any():
         raise DataError("no usable heatmap is stored of what was selected; select other labels or "
                         "run `saltrust generate`")
-    return select(tree, **{dim: names.tolist() for dim, names in kept.items()})
+    kept = {str(dim): np.flatnonzero(usable.any(axis=tuple(
+        other for other in range(usable.ndim) if other != axis)))
+        for axis, dim in enumerate(status.dims)}
+    names = {dim: set(map(str, status[dim].values[at])) for dim, at in kept.items()}
+    parts = {}
+    for path, dataset in _groups(tree).items():
+        positions = {dim: np.flatnonzero([str(label) in names[dim]
+                                          for label in dataset[dim].values])
+                     for dim in names if dim in dataset.dims}
+        if path == "localizer":
+            positions.pop("model", None)
+        parts[path] = _taken(dataset, positions)
+    return _tree(tree, parts)
 
 
 def _listed(value: Any) -> list[Any]:
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes):
         return [value]
-    return list(value)
+    if hasattr(value, "__array__"):
+        return list(np.atleast_1d(np.asarray(value)).tolist())
+    return list(value) if isinstance(value, Iterable) else [value]
 
 
 def _groups(tree: xr.DataTree) -> dict[str, xr.Dataset]:
@@ -165,12 +187,13 @@ def label_positions(names: Sequence[str], wanted: Sequence[str] | None, what: st
     """
     if wanted is None:
         return np.arange(len(names))
+    place = {name: k for k, name in enumerate(names)}
     chosen = set()
     for name in map(str, [wanted] if isinstance(wanted, str) else wanted):
-        known = name if name in names else (aliases or {}).get(name, name)
-        if known not in names:
+        known = name if name in place else (aliases or {}).get(name, name)
+        if known not in place:
             raise UsageError(f"the cubes have no {what} {name!r}; {nearest(name, names)}")
-        chosen.add(list(names).index(known))
+        chosen.add(place[known])
     return np.array(sorted(chosen), dtype=np.intp)
 
 
@@ -178,15 +201,21 @@ def _positions(path: str, dataset: xr.Dataset, wanted: Labels
                ) -> dict[str, npt.NDArray[np.intp]]:
     chosen = {}
     for dim in LABELED:
-        if dim not in wanted or dim not in dataset.dims:
+        if dim not in wanted or dim not in dataset.coords:
             continue
-        names = [str(label) for label in dataset[dim].values]
+        names = [str(label) for label in np.atleast_1d(dataset[dim].values)]
         labels = [str(label) for label in wanted[dim]]
         if dim == "finding":
             labels = [name if name in names else FINDING_ALIASES.get(name, name)
                       for name in labels]
         present = [name for name in labels if name in names]
         if dim == "model" and path == "localizer" and not present:
+            continue
+        if dim not in dataset.dims:
+            if not present:
+                raise UsageError(f"the cubes hold {dim} {names[0]!r} alone, not "
+                                 f"{' or '.join(map(repr, labels))}; select from cubes that have "
+                                 "more")
             continue
         chosen[dim] = label_positions(names, present, dim)
     return chosen
@@ -220,21 +249,33 @@ def _check_known(groups: Mapping[str, xr.Dataset], wanted: Labels) -> None:
 def _image_positions(root: xr.Dataset, wanted: Labels) -> npt.NDArray[np.intp] | None:
     """Positions of the images that have all labels asked for; None where all stay."""
     names = [name for name in wanted if name not in LABELED]
-    if not names or "image" not in root.dims:
+    if not names:
         return None
-    kept = np.ones(root.sizes["image"], dtype=bool)
+    kept = np.ones(root.coords["image"].size, dtype=bool)
     for name in names:
         labels = wanted[name]
         if name not in root.variables:
             continue
-        values = root[name].values
+        values = np.atleast_1d(root[name].values)
         if name == "image":
             label_positions([str(value) for value in values], labels, "image")
-        kept &= np.isin(values, labels) if values.dtype.kind in "iufb" else np.isin(
-            values.astype(object).astype(str), [str(label) for label in labels])
+        kept &= _is_among(values, labels, name)
         if not kept.any():
             stated = " or ".join(repr(label) for label in labels[:5])
             raise DataError(f"no image of the cubes is in split {stated}" if name == "split" else
                             f"no selected image of the cubes has {name} {stated}; "
                             + nearest(str(labels[0]), dict.fromkeys(map(str, values.tolist()))))
-    return np.flatnonzero(kept)
+    return np.flatnonzero(kept) if "image" in root.dims else None
+
+
+def _is_among(values: npt.NDArray[Any], labels: Sequence[Any], name: str
+              ) -> npt.NDArray[np.bool_]:
+    """Whether each value is one of the labels; of numbers, NaN is NaN."""
+    if values.dtype.kind not in "iufb":
+        return np.isin(values.astype(object).astype(str), [str(label) for label in labels])
+    try:
+        numbers = np.array([float(label) for label in labels])
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} of the images is a number; {labels[0]!r} is none") from None
+    return np.isin(values, numbers) | (np.isnan(values.astype(np.float64))
+                                       & bool(np.isnan(numbers).any()))

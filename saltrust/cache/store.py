@@ -144,7 +144,8 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
     except _DAMAGE as error:
         raise DataError(f"{path} cannot be opened as cubes ({_first_line(error)}); the store is "
                         "damaged, generate it again") from error
-    tree.attrs["source"] = str(path)
+    # The working directory may change while the cubes are in use.
+    tree.attrs["source"] = str(path.absolute())
     return tree
 
 

@@ -9,6 +9,8 @@ import pytest
 import xarray as xr
 
 from saltrust.analysis.select import as_cubes, select
+from saltrust.analysis.stored.annotations import read_annotations
+from saltrust.analysis.stored.images import images_of
 from saltrust.cache.schema import Status
 from saltrust.cache.store import open_cubes
 from saltrust.errors import DataError, UsageError
@@ -110,6 +112,59 @@ def test_what_is_not_there_is_refused_in_a_sentence(
         cubes: xr.DataTree, wanted: dict[str, str], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         select(cubes, **wanted)
+
+
+def test_labels_may_come_as_arrays(cubes: xr.DataTree) -> None:
+    finding = cubes["finding"]
+    for wanted in (finding[0], finding[:1], finding.values[:1], tuple(finding.values[:1])):
+        assert labels(select(cubes, finding=wanted), "saliency", "finding") == [
+            str(finding.values[0])]
+
+
+def test_a_single_image_is_selected_from_too(cubes: xr.DataTree) -> None:
+    one = cubes.isel(image=0)
+    split = str(one.coords["split"].values)
+    other = next(name for name in ("train", "val", "test") if name != split)
+    assert select(one, split=split)["saliency/heatmap"].dims == one["saliency/heatmap"].dims
+    with pytest.raises(DataError, match=f"split '{other}'"):
+        select(one, split=other)
+    with pytest.raises(UsageError, match="no image"):
+        select(one, image=str(cubes["image"].values[1]))
+    alone = cubes.sel(finding="Edema")
+    with pytest.raises(UsageError, match=r"no finding|alone"):
+        select(alone, finding="Pneumothorax")
+
+
+def test_numbers_are_compared_as_numbers(cubes: xr.DataTree) -> None:
+    tree = cubes.copy()
+    ages = np.arange(cubes.sizes["image"], dtype=np.float64)
+    ages[1] = np.nan
+    tree.coords["age"] = ("image", ages)
+    assert select(tree, age=[0, "2"])["image"].values.tolist() == cubes["image"].values[
+        [0, 2]].tolist()
+    assert select(tree, age=np.nan)["image"].values.tolist() == cubes["image"].values[[1]].tolist()
+    with pytest.raises(UsageError, match="'old' is none"):
+        select(tree, age="old")
+
+
+@pytest.mark.parametrize("name", ["finding", "split", "image", "explainer"])
+def test_an_empty_list_chooses_nothing_and_is_refused(cubes: xr.DataTree, name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} is an empty list"):
+        select(cubes, **{name: []})
+
+
+def test_a_label_twice_is_refused(cubes: xr.DataTree) -> None:
+    with pytest.raises(DataError, match="more than once"):
+        as_cubes(cubes.isel(image=[0, 0, 1]))
+
+
+def test_an_unknown_patient_is_nobody(cubes: xr.DataTree) -> None:
+    tree = cubes.copy()
+    names = np.array([None, np.nan, *cubes.coords["patient"].values[2:]], dtype=object)
+    tree.coords["patient"] = ("image", names)
+    images = images_of(tree)
+    assert images.patients[:2] == [str(name) for name in cubes["image"].values[:2]]
+    assert read_annotations(tree).patients[:2] == [None, None]
 
 
 def test_other_things_than_cubes_are_refused() -> None:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from saltrust.analysis.inference.auc import roc_auc, roc_curve
 from saltrust.analysis.inference.bootstrap import percentile_interval, resample_weights
+from saltrust.analysis.stored.arrays import group_of
 from saltrust.cache.schema import Label
 
 _LABEL_NAMES = {Label.POSITIVE: "positive", Label.NEGATIVE: "negative",
@@ -52,7 +53,7 @@ def labeled_probabilities(cubes: xr.DataTree, *, model: str) -> pd.DataFrame:
         ``image, patient, finding, label, probability``; only pairs that were predicted.
         Without a patient the image stands for it.
     """
-    prediction = cubes["prediction"].to_dataset()["probability"].sel(model=model)
+    prediction = group_of(cubes, "prediction")["probability"].sel(model=model)
     matrix = prediction.transpose("finding", "image")
     images = np.array([str(name) for name in matrix.coords["image"].values], dtype=object)
     patients = images
@@ -62,7 +63,7 @@ def labeled_probabilities(cubes: xr.DataTree, *, model: str) -> pd.DataFrame:
                             dtype=object)
     codes = np.full(matrix.shape, int(Label.NOT_STATED))
     if "reference" in cubes.children:
-        labels = cubes["reference"].to_dataset()["label"]
+        labels = group_of(cubes, "reference")["label"]
         codes = labels.sel(image=matrix.coords["image"]).transpose("finding", "image").values
     parts = []
     for k, finding in enumerate(matrix.coords["finding"].values):
@@ -159,7 +160,7 @@ def aucs_of_models(cubes: xr.DataTree, *, resamples: int = 1000, seed: int = 0
     if "prediction" not in cubes.children:
         return None
     parts = []
-    for model in [str(name) for name in cubes["prediction"].to_dataset()["model"].values]:
+    for model in [str(name) for name in group_of(cubes, "prediction")["model"].values]:
         table = labeled_probabilities(cubes, model=model)
         if len(table):
             parts.append(discrimination(table, resamples=resamples, seed=seed

@@ -62,8 +62,9 @@ class Estimate:
 
 def check_confidence_level(confidence_level: float) -> None:
     """Refuse a confidence level outside (0, 1) with a UsageError."""
-    if not 0 < confidence_level < 1:
-        raise UsageError(f"confidence = {confidence_level} must lie between 0 and 1, such as 0.95")
+    if not isinstance(confidence_level, float | int) or not 0 < confidence_level < 1:
+        raise UsageError(f"confidence_level = {confidence_level!r} must lie between 0 and 1, such "
+                         "as 0.95")
 
 
 def estimates_table(rows: Iterable[Mapping[str, Any]], identify: Sequence[str],

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.pixels.segmentation import histogram, otsu_threshold, quantize
+from saltrust.analysis.stored.arrays import group_of
 from saltrust.cache.schema import Label, Status
 
 #: Images per finding that the pass looks at, evenly spaced over the study.
@@ -71,12 +72,12 @@ def survey_maps(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Su
     """
     if "saliency" not in cubes.children or not model:
         return None
-    saliency = cubes["saliency"].to_dataset().sel(model=model)
+    saliency = group_of(cubes, "saliency").sel(model=model)
     explainers = [str(name) for name in saliency.coords["explainer"].values]
     seen = _sample(cubes, saliency)
     if not any(seen.images.values()):
         return None
-    pixels = cubes["radiograph"].to_dataset().get("pixels") \
+    pixels = group_of(cubes, "radiograph").get("pixels") \
         if "radiograph" in cubes.children else None
     wanted: dict[str, list[str]] = {}
     for finding, images in seen.images.items():
@@ -135,7 +136,7 @@ def _sample(cubes: xr.DataTree, saliency: xr.Dataset) -> Survey:
     chosen = mapped.values
     labeled = False
     if "reference" in cubes.children:
-        labels = cubes["reference"].to_dataset()["label"].transpose("finding", "image")
+        labels = group_of(cubes, "reference")["label"].transpose("finding", "image")
         positive = labels.values == int(Label.POSITIVE)
         labeled = bool(positive.any())
         chosen = chosen & positive if labeled else chosen

@@ -83,8 +83,7 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
     """
     for iou_slice in (threshold_slice, cutoff_slice):
         check_slice(iou_slice)
-    if not thresholds or not cutoffs:
-        raise UsageError("a search needs at least one threshold and one cut-off")
+    thresholds, cutoffs = _numbers(thresholds, "thresholds"), _numbers(cutoffs, "cutoffs")
     if scoring.slice or scoring.threshold is not None or scoring.cutoff is not None:
         raise UsageError("a search has slices of its own and finds the threshold and the cut-off; "
                          "leave them out of the scoring")
@@ -98,7 +97,7 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
                           tuple(map(float, thresholds)))
     drawings = Drawings(annotations, score_store(tree, keep=execution.keep))
     saliency, scan = dataset_of(tree, "saliency"), None
-    if saliency is not None and "heatmap" in saliency:
+    if saliency is not None and {"heatmap", "status"} <= set(saliency.data_vars):
         scan = scan_maps(saliency, annotations, options, execution, drawings.store)
     if scan is None:
         raise DataError("the cubes hold no heatmaps of the selected images and findings, so no "
@@ -140,6 +139,18 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
     return Result(meta, {"thresholds": pd.DataFrame(rows),
                          "threshold_curve": pd.DataFrame(curves[0]),
                          "cutoff_curve": pd.DataFrame(curves[1])}, "thresholds")
+
+
+def _numbers(values: Sequence[float], name: str) -> list[float]:
+    """The values to search, as numbers."""
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} = {values!r} must be a list of numbers such as [0.3, 0.5]"
+                         ) from None
+    if not numbers:
+        raise UsageError("a search needs at least one threshold and one cut-off")
+    return numbers
 
 
 def save_thresholds(result: Result, path: Path) -> None:

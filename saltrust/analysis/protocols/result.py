@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from saltrust.analysis.result import Result
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ProtocolResult(Result):
     """The printed tables of a protocol, and the analyses they are made from.
 

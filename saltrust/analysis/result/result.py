@@ -44,7 +44,7 @@ class UnknownTable(UsageError, KeyError):
     __str__ = Exception.__str__
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """Tables of one analysis, and the facts needed to read them.
 

@@ -124,7 +124,7 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
     options = ScanOptions(annotations.resolution, scoring.definition, tuple(rule.values()))
     drawings = Drawings(annotations, score_store(cubes, keep=execution.keep))
     scan = None
-    if saliency is not None and "heatmap" in saliency:
+    if saliency is not None and {"heatmap", "status"} <= set(saliency.data_vars):
         scan = scan_maps(saliency, annotations, options, execution, drawings.store)
     if scan is None and not experts:
         raise DataError("the cubes hold no heatmaps of the selected images and findings, and no "

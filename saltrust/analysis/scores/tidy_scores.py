@@ -66,6 +66,10 @@ def read_frame(scores: pd.DataFrame | str | Path) -> tuple[pd.DataFrame, str]:
     """A table that was handed over or lies in a file, and what messages call it."""
     if isinstance(scores, pd.DataFrame):
         return scores, "the table of scores"
+    if not isinstance(scores, str | Path):
+        raise UsageError("a table of scores or the path of a CSV is wanted, not "
+                         f"{type(scores).__name__}; saltrust.regressions and saltrust.confidence "
+                         "take cubes")
     return read_tidy_scores(scores), str(scores)
 
 
@@ -108,11 +112,13 @@ def tidy_scores(table: pd.DataFrame, where: str = "the table of scores", *,
     if table.empty:
         raise DataError(f"{where} has no rows")
     _check_labels(table, where)
+    if "probability" in measured:
+        table["probability"] = _numbers(table["probability"], where, "probability")
     for name in (*METRICS, *SHAPES, *_AREAS):
         if name not in table.columns:
             table[name] = 1.0 if name in _AREAS else float("nan")
         table[name] = _numbers(table[name], where, name)
-    for name in METRICS:
+    for name in (*METRICS, *(name for name in measured if name == "probability")):
         wrong = table[name][(table[name] < 0) | (table[name] > 1)]
         if len(wrong):
             raise DataError(f"{where}: {name} {wrong.iloc[0]:g} in row {wrong.index[0] + 2} is "

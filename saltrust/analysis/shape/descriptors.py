@@ -196,6 +196,8 @@ def _value(function: Property, pixels: MaskPixels) -> float:
 
 def _names(properties: Sequence[Property]) -> list[str]:
     names: list[str] = []
+    if callable(properties):
+        raise UsageError("properties is a list of functions; write properties=[...]")
     for function in properties:
         name = getattr(function, "__name__", "")
         if not name.isidentifier():

@@ -7,8 +7,10 @@ import xarray as xr
 
 from saltrust.analysis.options import Execution, Scoring
 from saltrust.analysis.scores.scored_maps import ScoredMaps, score_maps
-from saltrust.analysis.shape.descriptors import describe_masks
-from saltrust.analysis.stored.arrays import labels_of, values_of
+from saltrust.analysis.scores.scores_table import SCORE_COLUMNS
+from saltrust.analysis.shape.descriptors import COLUMNS, describe_masks
+from saltrust.analysis.stored.arrays import labels_of, texts_of, values_of
+from saltrust.errors import DataError
 
 #: Coordinates of images that come first, where they are known; covariates follow.
 _COORDINATES = ("patient", "study", "split", "view")
@@ -35,6 +37,11 @@ def score_frame(cubes: xr.DataTree, scoring: Scoring, execution: Execution) -> p
         :func:`saltrust.regressions_from_scores` and :func:`saltrust.confidence_from_scores` read.
     """
     scored = score_maps(cubes, scoring, execution)
+    taken = [name for name in _images(cubes).columns if name not in {"image", "patient"}
+             and name in (*SCORE_COLUMNS, *COLUMNS)]
+    if taken:
+        raise DataError(f"the images have a coordinate {taken[0]!r}, which is also a column of the "
+                        "scores; rename it")
     shapes = describe_masks(scored.annotations, scoring.definition, scored.drawings.store,
                             progress=execution.progress)
     table = (_images(cubes).merge(scored.table.drop(columns="patient"), on="image", how="right")
@@ -58,9 +65,9 @@ def _images(cubes: xr.DataTree) -> pd.DataFrame:
               if str(name) not in {"image", *_LEFT_OUT} and array.dims in {("image",), ()}
               and str(name) not in {"finding"}]
     for name in sorted(others, key=lambda name: (*_COORDINATES, name).index(name)):
-        values = values_of(root[name], ["image"])
-        columns[name] = (values.astype(object).astype(str) if values.dtype.kind in "TUO"
-                         else values).tolist()
+        numeric = root[name].dtype.kind in "iufb"
+        columns[name] = (values_of(root[name], ["image"]).tolist() if numeric
+                         else texts_of(root[name], ["image"]))
     return pd.DataFrame(columns)
 
 

@@ -13,7 +13,13 @@ import xarray as xr
 
 from saltrust.analysis.pixels.run_masks import RunMask, mask_of_pixels, mask_of_runs
 from saltrust.analysis.pixels.scoring import MaskPixels
-from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
+from saltrust.analysis.stored.arrays import (
+    dataset_of,
+    labels_of,
+    read_at,
+    texts_of,
+    values_of,
+)
 from saltrust.cache import rle
 from saltrust.cache.layout import CODES_PER_CHUNK
 from saltrust.choices import Resolution, words
@@ -21,20 +27,22 @@ from saltrust.errors import DataError, UsageError, nearest
 
 RESOLUTIONS = words(Resolution)
 _PER_READER = ("image", "finding", "reader")
+#: Masks held as runs, a few kilobytes each, so that memory does not grow with the study.
+_RUNS_HELD = 16384
 
 
 @dataclass
 class Annotations:
     """The annotations of some images and findings of a study.
 
-    Labels and flags are held for all images; masks are read one image at a time and dropped
-    when another image is asked for, so that memory does not grow with the study.
+    Labels and flags are held for all images; pixels of masks are read one image at a time and
+    dropped when another image is asked for, and of runs some thousand masks are held, so that
+    memory does not grow with the study.
 
     Attributes
     ----------
     images, findings, readers : list of str
         Labels of what was selected, in the order of the cubes.
-        Where these are in the cubes.
     roles : list of str
         ``reference`` or ``benchmark`` for each reader.
     patients : list of (str or None)
@@ -135,6 +143,15 @@ class Annotations:
         DataError
             If its run-length code is damaged or does not fit the image.
         """
+        held: dict[tuple[int, int, int], RunMask] = self._held.setdefault("runs", {})
+        key = image, finding, reader
+        if key not in held:
+            if len(held) >= _RUNS_HELD:
+                held.clear()
+            held[key] = self._read_runs(image, finding, reader)
+        return held[key]
+
+    def _read_runs(self, image: int, finding: int, reader: int) -> RunMask:
         if self.resolution == "grid":
             return mask_of_pixels(self._grid_masks(image)[finding, reader])
         height, width = self.size(image)
@@ -155,6 +172,9 @@ class Annotations:
         for image, finding, reader in np.argwhere(self.annotated).tolist():
             masks = self._grid_masks if self.resolution == "grid" else self._codes
             digests[image, finding, reader] = self.digest_of(image, masks(image)[finding, reader])
+            if self.resolution == "grid":
+                # The pixels are at hand, and are dropped with the next image.
+                self.runs(image, finding, reader)
         return digests
 
     def digest_of(self, image: int, drawn: Any) -> int:
@@ -296,7 +316,7 @@ def _native_sizes(root: xr.Dataset) -> npt.NDArray[np.int64]:
 def _patients(root: xr.Dataset, images: int) -> list[str | None]:
     if "patient" not in root.variables:
         return [None] * images
-    return [str(name) or None for name in values_of(root["patient"], ["image"])]
+    return [name or None for name in texts_of(root["patient"], ["image"])]
 
 
 def _resolution(reference: xr.Dataset, resolution: Resolution | None,

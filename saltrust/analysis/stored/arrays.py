@@ -71,6 +71,19 @@ def values_of(array: xr.DataArray, dims: Sequence[str]) -> npt.NDArray[Any]:
     return whole(array, dims).values
 
 
+def texts_of(array: xr.DataArray, dims: Sequence[str]) -> list[str]:
+    """A small variable of one dimension as text; what is not known is empty.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+    dims : sequence of str
+        The one dimension.
+    """
+    return ["" if value is None or value != value else str(value)  # noqa: PLR0124 - NaN
+            for value in values_of(array, dims).astype(object)]
+
+
 def read_at(array: xr.DataArray, dims: Sequence[str], **positions: Any) -> npt.NDArray[Any]:
     """Read a part of a large variable.
 

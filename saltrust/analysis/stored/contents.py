@@ -126,7 +126,7 @@ def require_heatmaps(cubes: xr.DataTree, purpose: str) -> None:
 
 
 def _check_heatmaps(saliency: xr.Dataset | None, where: str, purpose: str) -> None:
-    if (saliency is not None and "heatmap" in saliency
+    if (saliency is not None and {"heatmap", "status"} <= set(saliency.data_vars)
             and (saliency["status"].values != Status.MISSING).any()):
         return
     raise DataError(f"{where} has no heatmaps (/saliency/heatmap is absent or empty), so "

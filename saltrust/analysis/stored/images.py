@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of
+from saltrust.analysis.stored.arrays import dataset_of, labels_of, texts_of, values_of
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError
 
@@ -64,8 +64,8 @@ def images_of(cubes: xr.DataTree) -> StudyImages:
     names = labels_of(root, "image")
     splits = ([str(name) for name in values_of(root["split"], ["image"])]
               if "split" in root.variables else [])
-    patients = ([str(patient) or name for patient, name in
-                 zip(values_of(root["patient"], ["image"]), names, strict=True)]
+    patients = ([patient or name for patient, name in
+                 zip(texts_of(root["patient"], ["image"]), names, strict=True)]
                 if "patient" in root.variables else names)
     labels, reference = None, dataset_of(cubes, "reference")
     if reference is not None and "label" in reference:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.stored.arrays import labels_of, whole
+from saltrust.analysis.stored.arrays import group_of, labels_of, whole
 from saltrust.cache.schema import Label, Status
 
 BY_IOU = ("best IoU", "median IoU", "worst IoU")
@@ -118,7 +118,7 @@ def probabilities(cubes: xr.DataTree, model: str, pairs: pd.DataFrame,
                   ) -> npt.NDArray[np.float64]:
     """Predicted probability of each (image, finding) pair; NaN where there is none."""
     if "prediction" in cubes.children:
-        array = whole(cubes["prediction"].to_dataset()["probability"],
+        array = whole(group_of(cubes, "prediction")["probability"],
                       ("image", "finding", "model"))
         if model in labels_of(array, "model"):
             return at_pairs(array.sel(model=model), pairs).astype(np.float64)
@@ -133,7 +133,7 @@ def at_pairs(array: xr.DataArray, pairs: pd.DataFrame) -> npt.NDArray[np.generic
 
 
 def _mapped_pairs(cubes: xr.DataTree, explainer: str, model: str) -> pd.DataFrame:
-    stored = whole(cubes["saliency"].to_dataset()["status"],
+    stored = whole(group_of(cubes, "saliency")["status"],
                    ("image", "finding", "explainer", "model"))
     status = stored.sel(explainer=explainer, model=model)
     images, findings = labels_of(stored, "image"), labels_of(stored, "finding")
@@ -161,7 +161,7 @@ def _with_iou(pairs: pd.DataFrame, scores: pd.DataFrame, explainer: str, model: 
 def _positives(pairs: pd.DataFrame, cubes: xr.DataTree) -> pd.DataFrame:
     if "reference" not in cubes.children or "label" not in cubes["reference"].data_vars:
         return pairs
-    stored = whole(cubes["reference"].to_dataset()["label"], ("image", "finding"))
+    stored = whole(group_of(cubes, "reference")["label"], ("image", "finding"))
     labels = at_pairs(stored, pairs)
     positive = pairs[labels == int(Label.POSITIVE)]
     return positive if len(positive) else pairs

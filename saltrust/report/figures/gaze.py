@@ -18,6 +18,7 @@ from saltrust.analysis.localization.survey import unit_range
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import significant
 from saltrust.analysis.result.text import confidence_level
+from saltrust.analysis.stored.arrays import group_of
 from saltrust.report.figures.palette import (
     EXPERTS,
     FONT_SIZE,
@@ -155,7 +156,7 @@ def _names(entries: Sequence[Entry]) -> list[str]:
 def _gaze(cubes: xr.DataTree, image: str, reader: str,
           ) -> tuple[npt.NDArray[np.float64], pd.DataFrame]:
     """Heatmap of one image, and its fixations in pixels of the grid."""
-    reference = cubes["reference"].to_dataset()
+    reference = group_of(cubes, "reference")
     heatmap = at_labels(reference["gaze"], image=image, reader=reader).transpose(
         "y", "x").values.astype(np.float64)
     names = ("fixation_y", "fixation_x", "fixation_duration")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from saltrust.analysis.gaze.scores import LOCALIZER
 from saltrust.analysis.localization.survey import unit_range
 from saltrust.analysis.protocols.guided_training.arms import RULES, Arm
-from saltrust.analysis.stored.arrays import dataset_of, labels_of
+from saltrust.analysis.stored.arrays import dataset_of, group_of, labels_of
 from saltrust.cache.schema import Status
 from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, new_figure
 from saltrust.report.figures.pictures import Heatmap, at_labels, radiograph, stored_map
@@ -98,7 +98,7 @@ def _one_of_each(arms: Sequence[Arm]) -> list[Arm]:
 
 def _first_column(cubes: xr.DataTree, axes: tuple[Axes, Axes], image: str, finding: str,
                   reader: str) -> None:
-    gaze = at_labels(cubes["reference"].to_dataset()["gaze"], image=image, reader=reader)
+    gaze = at_labels(group_of(cubes, "reference")["gaze"], image=image, reader=reader)
     heat = gaze.transpose("y", "x").values
     pixels = radiograph(cubes, image)
     if pixels is not None:

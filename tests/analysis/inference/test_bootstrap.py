@@ -253,7 +253,7 @@ def test_wrong_calls_say_what_is_wrong() -> None:
         mean_interval([1.0, 2.0], resamples=0)
     with pytest.raises(UsageError, match="seed = -1"):
         resample_weights([1, 2], 10, -1)
-    with pytest.raises(UsageError, match="confidence = 95"):
+    with pytest.raises(UsageError, match="confidence_level = 95"):
         mean_interval([1.0, 2.0], confidence_level=95)
     with pytest.raises(UsageError, match="did you mean 'bca'"):
         mean_interval([1.0, 2.0], method="bcaa")  # type: ignore[arg-type]

@@ -188,7 +188,7 @@ def test_perfect_correlation_has_no_interval() -> None:
 def test_wrong_calls() -> None:
     with pytest.raises(UsageError, match="did you mean 'fisher'"):
         spearman([1, 2, 3, 4], [1, 2, 3, 4], interval="fischer")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="confidence = 0"):
+    with pytest.raises(UsageError, match="confidence_level = 0"):
         spearman([1, 2, 3, 4], [1, 2, 3, 4], confidence_level=0)
     with pytest.raises(DataError, match="finite"):
         spearman([1, 2, 3, np.nan], [1, 2, 3, 4])

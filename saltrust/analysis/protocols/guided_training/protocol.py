@@ -28,7 +28,7 @@ from saltrust.analysis.protocols.guided_training.tables import (
 from saltrust.analysis.protocols.result import ProtocolResult
 from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes, select
-from saltrust.analysis.stored.arrays import values_of
+from saltrust.analysis.stored.arrays import group_of, values_of
 from saltrust.analysis.stored.contents import source, split_of
 from saltrust.analysis.stored.maps import stored_maps
 from saltrust.analysis.stored.whole_study import fitted_study
@@ -136,7 +136,7 @@ def _predicted_images(cubes: xr.DataTree) -> xr.DataTree:
     root = cubes.to_dataset()
     if "split" not in root.variables:
         return cubes
-    stored = values_of(cubes["prediction"].to_dataset()["probability"],
+    stored = values_of(group_of(cubes, "prediction")["probability"],
                        ("image", "finding", "model"))
     known = np.isfinite(stored).any(axis=(1, 2))
     splits = {str(name) for name in values_of(root["split"], ["image"])[known]}

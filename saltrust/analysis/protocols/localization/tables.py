@@ -13,7 +13,7 @@ from saltrust.analysis.classification.predictions import aucs_of_models
 from saltrust.analysis.localization.summary import AVERAGE
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import UNDEFINED
-from saltrust.analysis.stored.arrays import labels_of, values_of
+from saltrust.analysis.stored.arrays import group_of, labels_of, values_of
 from saltrust.cache.schema import Label
 
 _CHANGE = "decrease in mIoU - in hit rate (points)"
@@ -129,7 +129,7 @@ def data_summary(cubes: xr.DataTree, located: Result) -> pd.DataFrame:
         ``finding, images``, numbers of positive labels, of patients with it, of images whose
         reference is known and is not empty, and the mean area ratio.
     """
-    reference = cubes["reference"].to_dataset()
+    reference = group_of(cubes, "reference")
     labels = values_of(reference["label"], ("image", "finding"))
     root = cubes.to_dataset()
     patients = values_of(root["patient" if "patient" in root.variables else "image"], ["image"])
