@@ -403,6 +403,8 @@ def _bca_levels(drawn: FloatArray, mean: float, left_out: FloatArray,
     half = 0.5 / len(drawn)
     bias = ndtri(np.clip(below, half, 1 - half))
     away = left_out.mean() - left_out
+    # In units of a power of two, which is exact: cubes of very small numbers would be 0.
+    away = np.ldexp(away, -int(np.frexp(np.abs(away).max())[1]))
     spread = np.sum(away**2)
     acceleration = np.sum(away**3) / (6 * spread**1.5) if spread > 0 else 0.0
     moved = bias + ndtri(levels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
@@ -235,6 +235,7 @@ def test_proportions_that_are_all_equal_get_wilsons_interval() -> None:
     assert np.isnan(proportion_interval([np.nan]).conf_low)
 
 
+@example([0.0, 4.8e-130], "bca")
 @given(st.lists(st.one_of(st.floats(-1e3, 1e3), st.just(float("nan"))), min_size=1, max_size=30),
        st.sampled_from(["percentile", "bca"]))
 @settings(deadline=None, max_examples=50)

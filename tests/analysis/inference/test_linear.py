@@ -248,7 +248,7 @@ def test_wrong_input_is_refused() -> None:
         least_squares([[1.0], [2.0]], [1.0])
     with pytest.raises(DataError, match="2 group labels were given for 3 rows"):
         simple_regression([1, 2, 3], [1, 2, 3], groups=["a", "b"])
-    with pytest.raises(UsageError, match=r"confidence = 1\.5"):
+    with pytest.raises(UsageError, match=r"confidence_level = 1\.5"):
         simple_regression([1, 2, 3], [1, 2, 4], confidence_level=1.5)
     fit = least_squares([[1.0, 0.0], [1.0, 1.0], [1.0, 3.0]], [1.0, 2.0, 2.5])
     assert fit is not None
