@@ -22,10 +22,9 @@ from saltrust.analysis.stored.arrays import (
 )
 from saltrust.cache import rle
 from saltrust.cache.layout import CODES_PER_CHUNK
-from saltrust.choices import Resolution, words
-from saltrust.errors import DataError, UsageError, nearest
+from saltrust.choices import Resolution, check_word
+from saltrust.errors import DataError
 
-RESOLUTIONS = words(Resolution)
 _PER_READER = ("image", "finding", "reader")
 #: Masks held as runs, a few kilobytes each, so that memory does not grow with the study.
 _RUNS_HELD = 16384
@@ -321,9 +320,8 @@ def _patients(root: xr.Dataset, images: int) -> list[str | None]:
 
 def _resolution(reference: xr.Dataset, resolution: Resolution | None,
                 native_sizes: npt.NDArray[np.int64]) -> Resolution:
-    if resolution is not None and resolution not in RESOLUTIONS:
-        raise UsageError(f"resolution {resolution!r} is not known; "
-                         f"{nearest(resolution, RESOLUTIONS)}")
+    if resolution is not None:
+        check_word(resolution, Resolution, "resolution")
     native, grid = "mask_rle" in reference, "mask" in reference
     if resolution == "native" and not native:
         raise DataError("the cubes have no masks at native size (reference/mask_rle is missing); "

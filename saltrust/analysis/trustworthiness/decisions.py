@@ -135,8 +135,8 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
     return decisions, methods
 
 
-def adjust_together(decided: Sequence[Decided], what: str, options: Decision,
-                    judge: Judge | None = None) -> Decided:
+def adjust_together(decided: Sequence[Decided], what: str, options: Decision
+                    ) -> Decided:
     """Take contrasts that were fitted apart as one family, by Holm's correction.
 
     Parameters
@@ -146,13 +146,11 @@ def adjust_together(decided: Sequence[Decided], what: str, options: Decision,
     what : str
         Name of the family.
     options : Decision
-    judge : callable, optional
 
     Returns
     -------
     decisions, methods : list of dict
     """
-    judge = judge or verdict
     decisions = [dict(row) for rows, _ in decided for row in rows]
     methods = [dict(row) for _, rows in decided for row in rows]
     family = f"{what} ({len(decisions)} tests)"
@@ -160,7 +158,7 @@ def adjust_together(decided: Sequence[Decided], what: str, options: Decision,
         p_values = adjust([row["p_value"] for row in rows], "holm", size=len(decisions))
         for row, p in zip(rows, p_values.tolist(), strict=True):
             row |= {"p_adjusted": p, "adjustment": "holm", "family": family,
-                    "decision": judge(row["estimate"], p, options.alpha)}
+                    "decision": verdict(row["estimate"], p, options.alpha)}
     for i, row in enumerate(decisions):
         verdicts = [methods[3 * i + k]["decision"] for k in range(3)]
         row |= {"bootstrap_decision": verdicts[1], "wilcoxon_decision": verdicts[2],
