@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 SALTRUST := $(BIN)/saltrust
-EXTRAS := generate,r,dask,fast,parquet,test,dev
+EXTRAS := generate,r,dask,fast,parquet,timm,monai,torchxrayvision,hf,test,dev
 R_PACKAGES := r-base-core r-cran-lme4 r-cran-lmertest r-cran-emmeans r-cran-multcomp r-cran-pbkrtest r-cran-sandwich r-cran-jsonlite
 HAVE_R = Rscript -e 'for (p in c("lme4", "lmerTest", "emmeans", "multcomp", "pbkrtest", "sandwich", "jsonlite")) loadNamespace(p)'
 
