@@ -26,7 +26,8 @@ from torch import nn
 import saltrust
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS
 from saltrust.models.checkpoint import save
-from saltrust.models.classifiers.registry import build, preprocessing_of
+from saltrust.models.classifiers.registry import build
+from saltrust.models.contract import preprocessing_of
 from saltrust.models.preprocessing import to_input
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,6 +20,8 @@ UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "tf32", "bf16", "float16")
 HEATMAP_PRECISIONS = ("float32", "tf32", "bf16")
+INPUT_PRESETS = ("imagenet", "torchxrayvision", "gray")
+OUTPUT_KINDS = ("logits", "probabilities", "softmax")
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,30 @@ class GuidanceSpec:
 
 
 @dataclass(frozen=True)
+class InputSpec:
+    """``[models.input]``: what a network takes; left out, what it states itself, or assumed."""
+
+    preset: str = bounded("", choices=("", *INPUT_PRESETS), help="known inputs, by name")
+    channels: int = bounded(0, 0, 1024, help="the gray value is repeated; 0: as many as `mean`")
+    mean: tuple[float, ...] = bounded((), help="per channel, in units of `range`; empty: 0")
+    std: tuple[float, ...] = bounded((), help="per channel, in units of `range`; empty: 1")
+    range: tuple[float, ...] = bounded((), help="what black and white are before `mean` and "
+                                                "`std`, like [0, 255]; empty: [0, 1]")
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """``[models.output]``: what a network returns; left out, what it states itself, or logits."""
+
+    kind: str = bounded("", choices=("", *OUTPUT_KINDS),
+                        help="logits: of a sigmoid per finding; softmax: scores of classes that "
+                             "exclude each other; probabilities: after either")
+    findings: tuple[str, ...] = bounded((), help="what the outputs are, by position; classes "
+                                                 "that are no finding of the data, too")
+    select: str | int = bounded("", help="which of several outputs: a key or a position")
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """``[[models]]``: one classifier."""
 
@@ -126,6 +152,9 @@ class ModelSpec:
     train: dict[str, Any] = bounded({}, help="settings of [train] for this model alone")
     replicates: int = bounded(1, 1, 1000, help="models that differ in their seed only: NAME, "
                                                "NAME-2, ... with seed, seed + 1, ...")
+    stochastic: bool = bounded(False, help="whether it may answer the same image differently")
+    input: InputSpec = field(default_factory=InputSpec)
+    output: OutputSpec = field(default_factory=OutputSpec)
     guidance: GuidanceSpec = field(default_factory=GuidanceSpec)
 
     @property
@@ -164,6 +193,7 @@ class LocalizerSpec:
     preset: str = bounded("", choices=("", *PRESETS), help="published settings of training")
     train: dict[str, Any] = bounded({}, help="settings of [train] for this localizer alone")
     replicates: int = bounded(1, 1, 1000, help="as of [[models]]")
+    input: InputSpec = field(default_factory=InputSpec)
 
     @property
     def kind(self) -> str:
@@ -181,6 +211,8 @@ class EnsembleSpec:
     checkpoints: tuple[str, ...] = bounded(
         (), help="weights of further members; a pattern with * or ? stands for all it matches")
     keep_members: bool = bounded(False, help="store the members' own results as well")
+    input: InputSpec = field(default_factory=InputSpec)
+    output: OutputSpec = field(default_factory=OutputSpec)
 
 
 @dataclass(frozen=True)
@@ -224,8 +256,9 @@ class Study:
     ----------
     folder : pathlib.Path
         Folder of the study file; relative paths in it start here.
-    grid : int
-        Height and width in pixels of what the models see and of every stored map.
+    grid : int or (int, int)
+        Height and width in pixels of what the models see and of every stored map; one number
+        where they are the same.
     runs : str
         Folder for trained models, relative to ``folder``.
     stated : tuple of str
@@ -234,7 +267,8 @@ class Study:
 
     name: str = bounded("study")
     seed: int = bounded(0, 0, 2**31 - 1)
-    grid: int = bounded(320, 16, 4096, help="height and width the models see")
+    grid: int | tuple[int, ...] = bounded(
+        320, 16, 4096, help="height and width the models see: 320, or [height, width]")
     runs: str = bounded("runs", help="folder of trained models")
     data: DataSpec = field(default_factory=DataSpec)
     train: TrainSpec = field(default_factory=TrainSpec)
@@ -246,6 +280,20 @@ class Study:
     explainers: tuple[ExplainerSpec, ...] = (ExplainerSpec("grad"), ExplainerSpec("gradcam"))
     folder: Path = field(default=Path(), metadata={"internal": True})
     stated: tuple[str, ...] = field(default=(), metadata={"internal": True}, compare=False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels of what the models see.
+
+        Examples
+        --------
+        >>> Study(grid=320).size, Study(grid=(320, 256)).size
+        ((320, 320), (320, 256))
+        """
+        if isinstance(self.grid, int):
+            return self.grid, self.grid
+        height, width = self.grid
+        return height, width
 
     def path(self, relative: str) -> Path:
         """A path of the study file, made absolute from its folder."""
@@ -344,7 +392,8 @@ class Study:
             paths += [path for path in matching if path not in paths and not path.endswith(".json")]
         width = len(str(len(paths)))
         return (*(named[name] for name in ensemble.members),
-                *(ModelSpec(f"{ensemble.name}/{k:0{width}d}", ensemble.architecture, path)
+                *(ModelSpec(f"{ensemble.name}/{k:0{width}d}", ensemble.architecture, path,
+                            input=ensemble.input, output=ensemble.output)
                   for k, path in enumerate(paths, start=1)))
 
     def as_dict(self) -> dict[str, Any]:

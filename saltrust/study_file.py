@@ -57,6 +57,7 @@ def read_study(path: str | Path, *, replicates: int | None = None) -> Study:
     study = dataclasses.replace(
         study, models=_replicated(study.models, replicates, path),
         localizers=_replicated(study.localizers, replicates, path))
+    _check_grid(study, path)
     _check_names(study, path)
     _check_localizers(study, path)
     _check_training(study, path)
@@ -93,6 +94,12 @@ def _replicated(entries: tuple[_Entry, ...], count: int | None,
                                  f"as {other.name!r} with the same settings; give their entries "
                                  "seeds that lie further apart")
     return tuple(result)
+
+
+def _check_grid(study: Study, path: Path) -> None:
+    if not isinstance(study.grid, int) and len(study.grid) != 2:
+        raise UsageError(f"{path}: grid must be one number, or two for [height, width], not "
+                         f"{list(study.grid)}")
 
 
 def _check_names(study: Study, path: Path) -> None:

@@ -71,6 +71,9 @@ def build(cls: type[_T], table: dict[str, Any], path: str, where: str) -> _T:
 def _convert(hint: Any, value: Any, path: str, name: str,
              metadata: types.MappingProxyType[Any, Any]) -> Any:
     origin = typing.get_origin(hint)
+    if origin is types.UnionType:
+        hint = _member(hint, value, path, name)
+        origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):
             raise UsageError(f"{path}: {name} must be a table, [{name}]")
@@ -99,3 +102,14 @@ def _convert(hint: Any, value: Any, path: str, name: str,
     if is_number and low is not None and not low <= value <= high:
         raise UsageError(f"{path}: {name} = {value} must lie between {low} and {high}")
     return value
+
+
+def _member(union: Any, value: Any, path: str, name: str) -> Any:
+    """Which type of a union a value is of."""
+    members = {typing.get_origin(hint) or hint: hint for hint in typing.get_args(union)}
+    kind = tuple if isinstance(value, list) else type(value)
+    if kind not in members:
+        words = " or ".join("a list" if member is tuple else f"of type {member.__name__}"
+                            for member in members)
+        raise UsageError(f"{path}: {name} must be {words}, not {value!r}")
+    return members[kind]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,16 +49,36 @@ class _OrderedGroup(click.Group):
         try:
             return super().invoke(ctx)
         except SaltrustError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
             word = "Error" if error.exit_code else "Note"
             click.echo(f"{word}: {error}", err=True)
             ctx.exit(error.exit_code)
+        except (click.exceptions.Exit, click.ClickException, click.Abort):
+            raise
+        except Exception as error:
+            sentence = _of_user(error)
+            if sentence is None or ctx.params.get("debug"):
+                raise
+            click.echo(f"Error: {sentence}", err=True)
+            ctx.exit(1)
+
+
+def _of_user(error: Exception) -> str | None:
+    """What to say of an exception that code of the study raised; None of any other."""
+    if "saltrust.models.user_code" not in sys.modules:  # No code of a study was imported.
+        return None
+    from saltrust.models.user_code import describe_error, is_of_study
+
+    return f"{describe_error(error)}; say --debug for all of it" if is_of_study(error) else None
 
 
 @click.group(cls=_OrderedGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="saltrust")
 @click.option("-q", "--quiet", is_flag=True, help="No warnings or progress on stderr.")
+@click.option("--debug", is_flag=True, help="With an error, all that led to it.")
 @click.pass_context
-def main(ctx: click.Context, quiet: bool) -> None:
+def main(ctx: click.Context, quiet: bool, debug: bool) -> None:  # noqa: ARG001 - see invoke
     """Find out whether the saliency maps of a radiograph classifier deserve trust.
 
     \u0008

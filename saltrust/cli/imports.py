@@ -153,7 +153,7 @@ def study(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume
     refuse_both(overwrite=overwrite, resume=resume)
     declared = read_study(study)
     path = import_collection(
-        open_collection(declared), output, grid=(declared.grid, declared.grid),
+        open_collection(declared), output, grid=declared.size,
         attributes={"study": declared.as_dict(), "command_line": command_line(ctx)},
         overwrite=overwrite, resume=resume, progress=shows_progress(ctx))
     click.echo(str(path))

@@ -45,19 +45,17 @@ def info(cubes: Path | None, architecture: str | None, as_json: bool) -> None:
 def _show_stages(architecture: str, as_json: bool) -> None:
     import torch
 
-    from saltrust.models.classifiers.registry import (
-        build,
-        check_forward,
-        importable_from,
-        preprocessing_of,
-    )
+    from saltrust.models.classifiers.registry import build
+    from saltrust.models.contract import preprocessing_of
     from saltrust.models.preprocessing import to_input
     from saltrust.models.stages import natural_stages
+    from saltrust.models.trial import Expected, try_network
+    from saltrust.models.user_code import importable_from
 
     with importable_from(Path.cwd()):
         module = build(architecture, 1)
     preprocessing = preprocessing_of(architecture, module)
-    check_forward(architecture, module, preprocessing, _PROBE, 1)
+    try_network(module, Expected(architecture, preprocessing, (_PROBE, _PROBE), 1))
     black = torch.zeros(1, _PROBE, _PROBE, dtype=torch.uint8)
     sizes = {name: tensor.numel() for name, tensor in module.named_parameters()}
     stages = [{"stage": stage.name, "parameters": sum(sizes.get(name, 0) for name in stage.entries)}

@@ -108,7 +108,7 @@ def _trainers(collection: Collection, study: Study, models: tuple[str, ...], *, 
     from saltrust.training.tasks.guided import train_guided
 
     # Decoded once, for all models; annotations likewise, for all localizers.
-    images = functools.cache(lambda: read_images(collection, study.grid, progress=progress))
+    images = functools.cache(lambda: read_images(collection, study.size, progress=progress))
     trainers: dict[str, Any] = {
         "classifier": functools.partial(train_classifier, images=images),
         "guided": functools.partial(train_guided, images=images),

@@ -16,6 +16,7 @@ from saltrust.explainers.declaration import Explainer
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.passes.forward import ForwardPass, freeze
 from saltrust.explainers.passes.layers import feature_layer
+from saltrust.models.user_code import describe_error
 
 # Errors of methods that live here are the package's fault, and stay as they are.
 _METHODS = "saltrust.explainers.methods."
@@ -123,7 +124,7 @@ class BoundExplainer:
         except Exception as error:
             if str(getattr(self.explainer.function, "__module__", "")).startswith(_METHODS):
                 raise
-            raise DataError(f"explainer {self.name!r} failed with {type(error).__name__}: {error}"
+            raise DataError(f"explainer {self.name!r} failed with {describe_error(error)}"
                             ) from error
 
 

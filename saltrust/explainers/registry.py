@@ -25,7 +25,7 @@ from saltrust.errors import UsageError, nearest
 from saltrust.explainers import methods
 from saltrust.explainers.bound import BoundExplainer, bind
 from saltrust.explainers.declaration import N_LEADING, Explainer, declared_explainer
-from saltrust.models.classifiers.registry import import_attribute
+from saltrust.models.user_code import import_attribute
 from saltrust.study import ExplainerSpec
 
 ENTRY_POINTS = "saltrust.explainers"

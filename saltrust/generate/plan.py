@@ -19,10 +19,10 @@ from saltrust.explainers.passes.precision import check_precision
 from saltrust.explainers.registry import resolve
 from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomization
 from saltrust.models.classifiers.decoding import trained_decoder
-from saltrust.models.classifiers.registry import importable_from
 from saltrust.models.classifiers.trained_classifier import Classifier, load_classifier
 from saltrust.models.localizers.trained_localizer import Localizer, load_localizer
 from saltrust.models.preprocessing import to_input
+from saltrust.models.user_code import importable_from
 from saltrust.study import ModelSpec, Study
 
 Positions = npt.NDArray[np.intp]
@@ -111,7 +111,7 @@ class Plan:
     @property
     def grid(self) -> tuple[int, int]:
         """Height and width of every map."""
-        return self.study.grid, self.study.grid
+        return self.study.size
 
     @property
     def batch_size(self) -> int:
@@ -218,7 +218,7 @@ def make_plan(collection: Collection, study: Study, device: torch.device,
         if spec.name not in loaded:
             classifier = load_classifier(spec, study, findings)
             loaded[spec.name] = PlannedModel(classifier,
-                                             _fit(classifier, explainers, study.grid))
+                                             _fit(classifier, explainers, study.size))
     stored = _stored_names(study, members)
     models = [loaded[name] for name in stored]
     ensembles = tuple(
@@ -264,8 +264,8 @@ def _select_images(index: xr.Dataset, split: str) -> Positions:
 
 
 def _fit(classifier: Classifier, explainers: list[BoundExplainer],
-         grid: int) -> tuple[BoundExplainer, ...]:
-    black = torch.zeros(1, grid, grid, dtype=torch.uint8)
+         size: tuple[int, int]) -> tuple[BoundExplainer, ...]:
+    black = torch.zeros(1, *size, dtype=torch.uint8)
     probe = to_input(black, classifier.preprocessing)
     try:
         fitted = [item.fit(classifier.module, probe) for item in explainers]

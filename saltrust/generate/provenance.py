@@ -34,7 +34,8 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
         "device": plan.device.type,
         "precision": plan.precision,
         "torch version": metadata.version("torch"),
-        **{f"model {name!r}": {key: facts[key] for key in ("checkpoint_sha256", "preprocessing")}
+        **{f"model {name!r}": {key: facts[key] for key in (
+            "checkpoint_sha256", "preprocessing", "output") if key in facts}
            for name, facts in _describe_models(plan).items()},
         **{f"ensemble {item.name!r}": [member.classifier.name for member in item.members]
            for item in plan.ensembles},
@@ -94,6 +95,9 @@ def _describe_models(plan: Plan) -> dict[str, dict[str, Any]]:
             "seed": item.seed,
             "outputs": list(item.outputs),
             "preprocessing": item.preprocessing.as_dict(),
+            **({"output": {"kind": item.answer.kind, "select": item.answer.select}}
+               if (item.answer.kind, item.answer.select) != ("logits", None) else {}),
+            **({"assumed": list(item.assumed)} if item.assumed else {}),
             # What a classifier was trained with beside labels.
             **({"guidance": item.card["guidance"]} if "guidance" in item.card else {}),
         }

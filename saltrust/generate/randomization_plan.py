@@ -95,7 +95,7 @@ def plan_randomization(study: Study, classifiers: Sequence[Classifier],
     stops = []
     for position in chosen:
         item = classifiers[position]
-        black = torch.zeros(1, study.grid, study.grid, dtype=torch.uint8)
+        black = torch.zeros(1, *study.size, dtype=torch.uint8)
         stages = natural_stages(item.module, to_input(black, item.preprocessing))
         stops.append(choose_stages(stages, spec.stages, f"model {item.name!r}"))
         if [stop[-1].name for stop in stops[0]] != [stop[-1].name for stop in stops[-1]]:

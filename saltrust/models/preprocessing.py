@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saltrust.errors import DataError
+from saltrust.errors import DataError, nearest
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Preprocessing:
     mean, std : tuple of float
         One per channel, in units of the input range.
     channels : int
-        1 or 3.
+        At least 1.
     input_range : (float, float)
         What black (0) and white (255) are before ``mean`` and ``std`` are applied.
 
@@ -45,17 +45,18 @@ class Preprocessing:
     input_range: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise DataError(f"preprocessing: channels must be 1 or 3, not {self.channels}")
+        if self.channels < 1:
+            raise DataError(f"preprocessing: channels must be at least 1, not {self.channels}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels or not all(map(math.isfinite, values)):
                 raise DataError(f"preprocessing: {name} must be {self.channels} finite numbers, "
                                 f"one per channel, not {list(values)}")
         if min(self.std) <= 0:
             raise DataError(f"preprocessing: std must be positive, not {list(self.std)}")
-        if len(self.input_range) != 2 or not self.input_range[0] < self.input_range[1]:
-            raise DataError("preprocessing: input_range must be (black, white) with black below "
-                            f"white, not {list(self.input_range)}")
+        if (len(self.input_range) != 2 or not all(map(math.isfinite, self.input_range))
+                or not self.input_range[0] < self.input_range[1]):
+            raise DataError("preprocessing: range must be [black, white], two numbers with black "
+                            f"below white, not {list(self.input_range)}")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the card."""
@@ -64,28 +65,69 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Preprocessing:
-        """The inverse of :meth:`as_dict`.
+        """What a table of plain values says: a card, a study file, a network's own attribute.
+
+        Parameters
+        ----------
+        content : mapping
+            ``mean`` and ``std`` (one number per channel, or one for all; both absent: 0 and 1),
+            ``channels`` (absent: as many as ``mean`` has), ``range`` or ``input_range`` (absent:
+            0 to 1), ``preset`` (a name of :data:`PRESETS`, whose values the others replace).
 
         Raises
         ------
         DataError
-            If a field is missing, unknown or not a number.
+            If a key is unknown, a value is no number, or the numbers do not belong together.
+
+        Examples
+        --------
+        >>> Preprocessing.from_dict({"mean": [0.5], "std": [0.25]}) == GRAY
+        True
+        >>> Preprocessing.from_dict({"channels": 1, "range": [-1024, 1024]}).input_range
+        (-1024.0, 1024.0)
         """
+        unknown = [key for key in content if key not in _KEYS]
+        if unknown or ("range" in content and "input_range" in content):
+            wrong = f"not {unknown[0]!r}" if unknown else "and `range` once"
+            raise DataError(f"preprocessing may have {', '.join(_KEYS[:-1])}, {wrong}")
+        if content.get("preset"):
+            name = str(content["preset"])
+            if name not in PRESETS:
+                raise DataError(f"preprocessing: preset {name!r} is not known; "
+                                f"{nearest(name, PRESETS)}")
+            preset = PRESETS[name].as_dict()
+            if "range" in content:
+                del preset["input_range"]
+            return cls.from_dict({**preset, **{key: value for key, value in content.items()
+                                               if key != "preset"}})
         try:
-            return cls(
-                mean=tuple(float(value) for value in content["mean"]),
-                std=tuple(float(value) for value in content["std"]),
-                channels=int(content["channels"]),
-                input_range=_pair(content.get("input_range", (0.0, 1.0))),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError("preprocessing must have mean, std, channels and input_range, all "
+            mean, std = (_numbers(content.get(key)) for key in ("mean", "std"))
+            if bool(mean) != bool(std):
+                raise DataError("preprocessing needs both mean and std, or neither, for values "
+                                f"that stay as they are: {dict(content)}")
+            channels = int(content.get("channels") or max(len(mean), len(std)))
+            low, high = content.get("range", content.get("input_range", (0.0, 1.0)))
+            mean, std = (_per_channel(values, channels)
+                         for values in (mean or (0.0,), std or (1.0,)))
+            return cls(mean, std, channels, (float(low), float(high)))
+        except (TypeError, ValueError) as error:
+            raise DataError("preprocessing must have mean, std, channels and range, all "
                             f"numbers: {error!r} in {dict(content)}") from None
 
 
-def _pair(values: Any) -> tuple[float, float]:
-    low, high = values
-    return float(low), float(high)
+_KEYS = ("preset", "channels", "mean", "std", "range", "input_range")
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    if values is None:
+        return ()
+    if isinstance(values, int | float):
+        return (float(values),)
+    return tuple(float(value) for value in values)
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values * channels if len(values) == 1 else values
 
 
 #: Statistics of the photographs that torchvision's weights were trained on.
@@ -96,6 +138,12 @@ INCEPTION = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 3)
 
 #: One channel, about centred: radiographs fill the whole range.
 GRAY = Preprocessing((0.5,), (0.25,), 1)
+
+#: Radiographs as torchxrayvision scales them, whatever their bit depth.
+TORCHXRAYVISION = Preprocessing((0.0,), (1.0,), 1, (-1024.0, 1024.0))
+
+#: By the names of a study's ``[models.input]``.
+PRESETS = {"imagenet": IMAGENET, "torchxrayvision": TORCHXRAYVISION, "gray": GRAY}
 
 
 def to_input(

@@ -18,6 +18,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import logging
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +32,8 @@ _DECLARED_AT_IMPORT = ("nms", "qnms")
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 _log = logging.getLogger(__name__)
+#: The torch whose lack of operators nobody has been told of.
+_missing: set[str] = set()
 
 
 @functools.cache
@@ -47,18 +50,11 @@ def import_torchvision() -> ModuleType:
     DataError
         If torchvision is not installed, or does not fit the installed torch in any other way.
     """
-    location = importlib.util.find_spec("torchvision")
-    if location is None or not location.submodule_search_locations:
+    if not declare_missing_operators():
         raise DataError(
             "torchvision is not installed: install the extra, `pip install saltrust[generate]`"
         )
-    if not _load_compiled(Path(location.submodule_search_locations[0])):
-        for name in _DECLARED_AT_IMPORT:
-            if not hasattr(torch.ops.torchvision, name):
-                torch.library.define(f"torchvision::{name}", _SIGNATURE)
-        _log.warning("the compiled operators of torchvision do not fit torch %s: lost are its "
-                     "non-maximum suppression and its like, which saltrust does not use, but a "
-                     "network of your own might", torch.__version__)
+    warn_of_missing_operators()
     try:
         module = importlib.import_module("torchvision")
         importlib.import_module("torchvision.models")
@@ -66,6 +62,36 @@ def import_torchvision() -> ModuleType:
         raise DataError(f"torchvision does not fit torch {torch.__version__}: install the pair "
                         f"that belongs together ({error})") from error
     return module
+
+
+@functools.cache
+def declare_missing_operators() -> bool:
+    """Have torchvision importable, by anybody, without importing it.
+
+    Returns
+    -------
+    bool
+        Whether torchvision is installed.
+    """
+    location = importlib.util.find_spec("torchvision")
+    if location is None or not location.submodule_search_locations:
+        return False
+    if "torchvision" in sys.modules or _load_compiled(
+            Path(location.submodule_search_locations[0])):
+        return True
+    for name in _DECLARED_AT_IMPORT:
+        if not hasattr(torch.ops.torchvision, name):
+            torch.library.define(f"torchvision::{name}", _SIGNATURE)
+    _missing.add(torch.__version__)
+    return True
+
+
+def warn_of_missing_operators() -> None:
+    """Say once that operators were missing, where they were declared to be there."""
+    while _missing:
+        _log.warning("the compiled operators of torchvision do not fit torch %s: lost are its "
+                     "non-maximum suppression and its like, which saltrust does not use, but a "
+                     "network of your own might", _missing.pop())
 
 
 def _load_compiled(folder: Path) -> bool:

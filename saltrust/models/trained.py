@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,17 @@ from torch import nn
 
 from saltrust.cache.schema import FINDING_ALIASES
 from saltrust.errors import DataError, SaltrustError, UsageError
+from saltrust.models.answer import Answer
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, sha256_of
-from saltrust.models.classifiers.registry import Architecture, importable_from, preprocessing_of
-from saltrust.models.classifiers.three_class import CLASSES, answer_with_contrast
+from saltrust.models.classifiers.registry import Architecture
+from saltrust.models.classifiers.three_class import CLASSES
+from saltrust.models.contract import settle_input, settle_output
 from saltrust.models.preprocessing import Preprocessing
+from saltrust.models.stated import stated_preprocessing
+from saltrust.models.trial import Expected
+from saltrust.models.user_code import importable_from
 from saltrust.models.weights import fit_weights
-from saltrust.study import LocalizerSpec, ModelSpec, Study
+from saltrust.study import LocalizerSpec, ModelSpec, OutputSpec, Study
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +38,13 @@ class Family:
     known : mapping
         Architectures by name.
     check : callable
-        ``check(architecture, module, preprocessing, grid, n_outputs)``; raises UsageError.
+        ``check(module, expected)``, which has the network answer as it is to from then on and
+        returns what was assumed; raises UsageError.
     """
 
     build: Callable[..., nn.Module]
     known: Mapping[str, Architecture]
-    check: Callable[[str, nn.Module, Preprocessing, int, int], None]
+    check: Callable[[nn.Module, Expected], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,10 @@ class Trained:
         SHA-256 of the file of weights.
     card : dict
         All that its card says.
+    answer : Answer
+        What the network returned before it was made to return logits.
+    assumed : tuple of str
+        What nothing states of its input and output and was taken for granted.
     """
 
     name: str
@@ -78,6 +88,8 @@ class Trained:
     seed: int
     checkpoint_sha256: str
     card: dict[str, Any] = field(default_factory=dict)
+    answer: Answer = Answer()
+    assumed: tuple[str, ...] = ()
 
 
 def checkpoint_path(spec: ModelSpec | LocalizerSpec, study: Study) -> Path:
@@ -93,9 +105,9 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
     """Load one network of a study and check that it fits.
 
     A network may know more findings than the study asks for, in any order: outputs are
-    chosen by the names on its card, with the aliases of
-    :data:`saltrust.cache.schema.FINDING_ALIASES`.  Weights without a card must have exactly
-    the findings asked for, in their order.
+    chosen by the names on its card, in the study's ``[models.output]`` or in its own attribute
+    ``output``, with the aliases of :data:`saltrust.cache.schema.FINDING_ALIASES`.  Where none
+    of these says, they must be exactly the findings asked for, in their order.
 
     Parameters
     ----------
@@ -107,7 +119,8 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
     Raises
     ------
     UsageError
-        If there are no weights yet, or the study names another architecture than the card.
+        If there are no weights yet, the study contradicts the card, or the trial of the network
+        (:func:`saltrust.models.trial.try_network`) fails.
     DataError
         If weights or card cannot be read, belong to something else, or lack a finding.
     """
@@ -119,46 +132,53 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
     sha256 = sha256_of(path)
     card = read_card(path, sha256)
     tensors = read_weights(path)
-    if card is None:
-        _log.warning("model %r: %s has no card; its outputs are taken to be the findings of the "
-                     "study, in their order", spec.name, path)
-        card = {"findings": list(findings)}
-    outputs = _outputs(card, path)
-    output_index = _output_index(outputs, findings, spec.name, path)
+    has_card, card = card is not None, dict(card or {})
+    if has_card:
+        _check_findings(card, path)
+    stated = spec.output if isinstance(spec, ModelSpec) else OutputSpec()
     architecture = _architecture(spec, card)
     three_class = _is_three_class(card, path)
-    n_outputs = len(outputs) * (len(CLASSES) if three_class else 1)
-    with importable_from(study.folder):
-        module = family.build(architecture, n_outputs, **{**card.get("arguments", {}),
-                                                          **spec.arguments})
+    try:
+        _, outputs = settle_output(None, findings, stated=stated, card=card)
+        n_outputs = len(outputs) * (len(CLASSES) if three_class else 1)
+        with importable_from(study.folder):
+            module = family.build(architecture, n_outputs, **{**card.get("arguments", {}),
+                                                              **spec.arguments})
+        answer, outputs = settle_output(module, findings, stated=stated, card=card)
+        preprocessing, assumed = settle_input(architecture, module, family.known,
+                                              stated=spec.input, card=card)
+    except SaltrustError as error:
+        raise type(error)(f"model {spec.name!r} ({path}): {error}") from error.__cause__
+    if not has_card and outputs == tuple(findings) and not stated.findings:
+        assumed = (*assumed, f"{path.name} has no card; its outputs are taken to be the findings "
+                             "of the study, in their order (`findings` of [models.output])")
+    output_index = output_columns(outputs, findings, f"model {spec.name!r} ({path})")
     fit_weights(module, tensors, path, f"architecture {architecture!r} with {n_outputs} outputs")
-    if three_class:
-        answer_with_contrast(module)
-    preprocessing = preprocessing_of(architecture, module, family.known)
     if "preprocessing" in card:
-        try:
-            preprocessing = Preprocessing.from_dict(card["preprocessing"])
-        except SaltrustError as error:
-            raise DataError(f"card of {path}: {error}") from None
         _check_range(preprocessing, module, path)
-    family.check(architecture, module, preprocessing, study.grid, len(outputs))
+    answer = replace(answer, three_class=three_class)
+    assumed += family.check(module, Expected(
+        architecture, preprocessing, study.size, len(outputs), answer,
+        isinstance(spec, ModelSpec) and spec.stochastic))
+    for words in assumed:
+        _log.warning("model %r: %s", spec.name, words)
     _warn(spec, study, card, path)
     return Trained(spec.name, module.eval().requires_grad_(False), tuple(findings), output_index,
-                   outputs, preprocessing, architecture, int(card.get("seed", -1)), sha256, card)
+                   outputs, preprocessing, architecture, int(card.get("seed", -1)), sha256, card,
+                   answer, assumed)
 
 
-def _outputs(card: dict[str, Any], path: Path) -> tuple[str, ...]:
+def _check_findings(card: Mapping[str, Any], path: Path) -> None:
     names = card.get("findings")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise DataError(f"card of {path} must have `findings`, the names of the model's outputs "
                         "in order")
-    return tuple(names)
 
 
 def _check_range(carded: Preprocessing, module: nn.Module, path: Path) -> None:
     """Refuse a card whose black and white lie outside what the network itself states to take."""
-    stated = getattr(module, "preprocessing", None)
-    if not isinstance(stated, Preprocessing):
+    stated = stated_preprocessing(module)
+    if stated is None:
         return
     (low, high), (least, most) = carded.input_range, stated.input_range
     if low < least or high > most:
@@ -175,13 +195,29 @@ def _is_three_class(card: dict[str, Any], path: Path) -> bool:
     return classes is not None
 
 
-def _output_index(outputs: Sequence[str], findings: Sequence[str], model: str,
-                  path: Path) -> tuple[int, ...]:
+def output_columns(outputs: Sequence[str], findings: Sequence[str],
+                   what: str) -> tuple[int, ...]:
+    """Which output of a network is about each of some findings.
+
+    Parameters
+    ----------
+    outputs : sequence of str
+        Names of all its outputs, in order.
+    findings : sequence of str
+    what : str
+        The network, to begin the error message.
+
+    Raises
+    ------
+    DataError
+        If it has none for a finding.
+    """
     columns = {FINDING_ALIASES.get(name, name): column for column, name in enumerate(outputs)}
     absent = [name for name in findings if FINDING_ALIASES.get(name, name) not in columns]
     if absent:
-        raise DataError(f"model {model!r} ({path}) does not predict {', '.join(absent)}; it "
-                        f"predicts: {', '.join(outputs)}")
+        raise DataError(f"{what} does not predict {', '.join(absent)}; it predicts: "
+                        f"{', '.join(outputs)}; name its outputs with `findings` of "
+                        "[models.output]")
     return tuple(columns[FINDING_ALIASES.get(name, name)] for name in findings)
 
 
@@ -199,7 +235,14 @@ def _warn(spec: ModelSpec | LocalizerSpec, study: Study, card: dict[str, Any],
     if card.get("complete") is False:
         _log.warning("model %r: training was cut short; %s holds its best epoch so far",
                      spec.name, path)
-    grid = card.get("grid", study.grid)
-    if grid != study.grid:
-        _log.warning("model %r was trained at a grid of %s and is used at %s", spec.name, grid,
-                     study.grid)
+    trained_at = card.get("grid", study.size)
+    if isinstance(trained_at, int):
+        trained_at = (trained_at, trained_at)
+    if tuple(trained_at) != study.size:
+        _log.warning("model %r was trained at a grid of %s and is used at %s", spec.name,
+                     _size(trained_at), _size(study.size))
+
+
+def _size(size: Sequence[int]) -> str:
+    height, width = size
+    return str(height) if height == width else f"{height} x {width}"

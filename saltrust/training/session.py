@@ -141,7 +141,7 @@ def _card(collection: Collection, study: Study, entry: TrainedEntry, run: Run) -
     return {
         "name": entry.name,
         "kind": entry.kind,
-        "grid": study.grid,
+        "grid": study.grid if isinstance(study.grid, int) else list(study.size),
         "seed": entry.seed,
         "study_seed": study.seed,
         "study": study.name,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from saltrust.errors import UsageError
-from saltrust.models.classifiers.registry import ARCHITECTURES, build, preprocessing_of
+from saltrust.models.classifiers.registry import ARCHITECTURES, build
+from saltrust.models.contract import preprocessing_of
 from saltrust.models.preprocessing import to_input
 from saltrust.models.random_weights import randomize_weights
 from saltrust.models.stages import Stage, choose_stages, natural_stages

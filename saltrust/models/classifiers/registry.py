@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from saltrust.errors import UsageError, nearest
-from saltrust.models.eval_mode import eval_mode
-from saltrust.models.preprocessing import GRAY, IMAGENET, INCEPTION, Preprocessing, to_input
+from saltrust.errors import SaltrustError, UsageError
+from saltrust.models.preprocessing import GRAY, IMAGENET, INCEPTION, Preprocessing
+from saltrust.models.user_code import describe_error, import_attribute
 
 
 @dataclass(frozen=True)
@@ -58,10 +53,11 @@ def build(architecture: str, n_outputs: int, /, **arguments: Any) -> nn.Module:
     architecture : str
         A name of :data:`ARCHITECTURES`, or ``package.module:factory``.  A factory is called as
         ``factory(n_outputs=n_outputs, **arguments)`` and returns a ``torch.nn.Module`` that
-        turns float32 inputs of shape (batch, channels, height, width) into logits of shape
-        (batch, n_outputs).  A module with an attribute ``preprocessing``
-        (:class:`~saltrust.models.preprocessing.Preprocessing`) states its own input contract;
-        without one it gets three channels with ImageNet's mean and deviation.
+        turns inputs of shape (batch, channels, height, width) into logits of shape
+        (batch, n_outputs), or into what its attribute ``output`` or the study state
+        (:mod:`saltrust.models.contract`).  A module with an attribute ``preprocessing``
+        (:mod:`saltrust.models.stated`) states its own input contract; without one, and where the
+        study states none, it gets three channels with ImageNet's mean and deviation.
     n_outputs : int
         Number of findings.
     **arguments
@@ -76,11 +72,12 @@ def build(architecture: str, n_outputs: int, /, **arguments: Any) -> nn.Module:
     ------
     UsageError
         If the name is not known (the nearest is named), the module or its attribute is not
-        there, the factory refuses the arguments or returns something else.
+        there, the factory fails, whatever it raises, or returns something else.
 
     Examples
     --------
     >>> model = build("phantom_net", 3, width=8)
+    >>> import torch
     >>> model(torch.zeros(2, 1, 64, 64)).shape
     torch.Size([2, 3])
     """
@@ -103,8 +100,8 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
     Raises
     ------
     UsageError
-        If the name is not known, its module or attribute is not there, or the factory refuses
-        the arguments or returns something else.
+        If the name is not known, its module or attribute is not there, or the factory fails
+        or returns something else.
     """
     if n_outputs < 1:
         raise UsageError(f"architecture {architecture!r} needs at least one finding to predict")
@@ -113,122 +110,20 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
                                f"architecture {architecture!r}", known)
     try:
         model = factory(n_outputs=n_outputs, **arguments)
-    except TypeError as error:
-        raise UsageError(f"architecture {architecture!r} does not take the arguments "
-                         f"{dict(arguments)}: {error}") from error
+    except SaltrustError:
+        raise
+    except (Exception, SystemExit) as error:
+        given = ", ".join(["n_outputs", *arguments])
+        what = ("does not take the arguments" if _is_of_call(error) else "cannot be built with")
+        raise UsageError(f"architecture {architecture!r} {what} {given}: "
+                         f"{describe_error(error)}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"architecture {architecture!r} must return a torch.nn.Module, "
                          f"not {type(model).__name__}")
     return model
 
 
-def preprocessing_of(architecture: str, model: nn.Module,
-                     known: Mapping[str, Architecture] = ARCHITECTURES) -> Preprocessing:
-    """The input contract of a model: its own, that of its architecture, or ImageNet's.
-
-    Parameters
-    ----------
-    architecture : str
-    model : torch.nn.Module
-        Its attribute ``preprocessing``, where it has one, decides.
-    known : mapping of str to Architecture
-        Where the contract of an architecture stands.
-    """
-    stated = getattr(model, "preprocessing", None)
-    if isinstance(stated, Preprocessing):
-        return stated
-    named = known.get(architecture)
-    return named.preprocessing if named else IMAGENET
-
-
-def import_attribute(
-    reference: str, what: str, known: Mapping[str, Any] | None = None
-) -> Callable[..., Any]:
-    """Import ``package.module:attribute`` and check that it can be called.
-
-    Parameters
-    ----------
-    reference : str
-    what : str
-        What the reference stands for, to begin the error message.
-    known : mapping, optional
-        Names that would have done as well, for the error message.
-
-    Raises
-    ------
-    UsageError
-        If the reference is no such reference, or what it names is not there.
-    """
-    module_name, colon, attribute = reference.partition(":")
-    if not colon or not module_name or not attribute:
-        raise UsageError(f"{what} is not known; {nearest(reference, known or {})}, "
-                         "or give your own as package.module:factory")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UsageError(f"{what}: module {module_name!r} cannot be imported ({error}); install "
-                         "it or put it beside the study file") from error
-    factory = getattr(module, attribute, None)
-    if factory is None:
-        names = [name for name in vars(module) if not name.startswith("_")]
-        raise UsageError(f"{what}: module {module_name!r} has no attribute {attribute!r}; "
-                         f"{nearest(attribute, names)}")
-    if not callable(factory):
-        raise UsageError(f"{what}: {reference} is not a function but {type(factory).__name__}")
-    result: Callable[..., Any] = factory
-    return result
-
-
-@contextlib.contextmanager
-def importable_from(folder: Path) -> Iterator[None]:
-    """Let modules that lie beside the study file be imported, for as long as this lasts.
-
-    They come last, so that no file in the folder takes the place of an installed package.
-    """
-    entry = str(folder)
-    sys.path.append(entry)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(entry)
-
-
-def check_forward(
-    architecture: str, model: nn.Module, preprocessing: Preprocessing, grid: int, n_outputs: int
-) -> None:
-    """Send one black image through a model, to learn at once that it fits the study.
-
-    Parameters
-    ----------
-    architecture : str
-        For messages.
-    model : torch.nn.Module
-    preprocessing : Preprocessing
-    grid : int
-        Height and width of the images, in pixels.
-    n_outputs : int
-        Number of logits that it must return.
-
-    Raises
-    ------
-    UsageError
-        If the model cannot take images of this size, or its output has another shape than
-        (batch, n_outputs).
-    """
-    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
-    black = torch.zeros(1, grid, grid, dtype=torch.uint8)
-    try:
-        with eval_mode(model), torch.no_grad():
-            output = model(to_input(black, preprocessing, device))
-    except (RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise UsageError(
-            f"architecture {architecture!r} cannot take {preprocessing.channels}-channel images "
-            f"of {grid} x {grid} pixels ({reason}); change `grid` of the study"
-        ) from error
-    shape = tuple(getattr(output, "shape", ()))
-    if shape != (1, n_outputs):
-        returned = f"shape {shape}" if shape else f"a {type(output).__name__}"
-        raise UsageError(f"architecture {architecture!r} must return logits of shape (batch, "
-                         f"{n_outputs}), not {returned} for one image")
+def _is_of_call(error: BaseException) -> bool:
+    """Whether a call itself failed, and nothing inside of what was called."""
+    trace = error.__traceback__
+    return isinstance(error, TypeError) and (trace is None or trace.tb_next is None)

@@ -7,9 +7,7 @@ probability.
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor, nn
+from torch import Tensor
 
 #: In the order of a network's outputs, finding by finding.
 CLASSES = ("negative", "positive", "uncertain")
@@ -39,16 +37,3 @@ def contrast(outputs: Tensor) -> Tensor:
     """
     classes = outputs.reshape(len(outputs), outputs.shape[1] // len(CLASSES), len(CLASSES))
     return classes[..., 1] - classes[..., 0]
-
-
-def answer_with_contrast(module: nn.Module) -> None:
-    """Let a network of three outputs per finding return :func:`contrast` of them.
-
-    Whoever calls it from now on, a copy of it included, sees one logit per finding, which is
-    what explainers then explain; its layers keep their names.
-    """
-    module.register_forward_hook(_hook)
-
-
-def _hook(_module: nn.Module, _inputs: Any, outputs: Tensor) -> Tensor:
-    return contrast(outputs)

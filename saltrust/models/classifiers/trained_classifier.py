@@ -5,13 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from saltrust.models.classifiers.registry import ARCHITECTURES, build, check_forward
+from saltrust.models.answer import answer_with_logits
+from saltrust.models.classifiers.registry import ARCHITECTURES, build
 from saltrust.models.trained import Family, Trained, load_trained
+from saltrust.models.trial import Expected, try_network
 from saltrust.study import ModelSpec, Study
 
-_FAMILY = Family(build, ARCHITECTURES, check_forward)
+
+def check_classifier(module: nn.Module, expected: Expected) -> tuple[str, ...]:
+    """Try a classifier, and have it answer with logits from then on.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Gets hooks (:func:`saltrust.models.answer.answer_with_logits`).
+    expected : Expected
+
+    Returns
+    -------
+    tuple of str
+        What was assumed and what looks otherwise than stated, in words.
+
+    Raises
+    ------
+    UsageError
+        As :func:`saltrust.models.trial.try_network`.
+    """
+    trial = try_network(module, expected)
+    answer_with_logits(module, trial.answer)
+    return (*trial.assumed, *trial.warnings)
+
+
+_FAMILY = Family(build, ARCHITECTURES, check_classifier)
 
 
 @dataclass(frozen=True)

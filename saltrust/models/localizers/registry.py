@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from saltrust.errors import UsageError
+from saltrust.errors import SaltrustError, UsageError
 from saltrust.models.classifiers.registry import ARCHITECTURES, Architecture, construct
 from saltrust.models.eval_mode import eval_mode
 from saltrust.models.localizers.network import localize
-from saltrust.models.preprocessing import GRAY, IMAGENET, Preprocessing, to_input
+from saltrust.models.preprocessing import GRAY, IMAGENET, to_input
+from saltrust.models.refusals import refusal
+from saltrust.models.trial import Expected
 
 LOCALIZERS: dict[str, Architecture] = {
     "unet": Architecture("saltrust.models.localizers.unet:unet", GRAY),
@@ -55,46 +57,47 @@ def build_localizer(architecture: str, n_outputs: int, /, **arguments: Any) -> n
     if architecture in ARCHITECTURES:
         raise UsageError(f"architecture {architecture!r} classifies; a localizer is one of "
                          f"{', '.join(LOCALIZERS)}, or your own as package.module:factory")
-    try:
-        return construct(architecture, LOCALIZERS, n_outputs, arguments)
-    except (ValueError, KeyError) as error:
-        raise UsageError(f"architecture {architecture!r} does not take the arguments "
-                         f"{arguments}: {error}") from error
+    return construct(architecture, LOCALIZERS, n_outputs, arguments)
 
 
-def check_localize(architecture: str, module: nn.Module, preprocessing: Preprocessing, grid: int,
-                   n_outputs: int) -> None:
+def check_localizer(module: nn.Module, expected: Expected) -> tuple[str, ...]:
     """Localise in one black image, to learn at once that the network fits the study.
 
     Parameters
     ----------
-    architecture : str
-        For messages.
     module : torch.nn.Module
-    preprocessing : Preprocessing
-    grid : int
-        Height and width of the images, in pixels.
-    n_outputs : int
-        Number of heatmaps that it must make.
+    expected : Expected
+        ``n_outputs``: number of heatmaps that it must make.
+
+    Returns
+    -------
+    tuple of str
+        Nothing is assumed.
 
     Raises
     ------
     UsageError
         If the network cannot take images of this size, or its heatmaps have another shape than
-        (batch, n_outputs, grid, grid).
+        (batch, n_outputs, height, width).
     """
+    height, width = expected.size
+    what = f"architecture {expected.architecture!r}"
     device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
-    black = torch.zeros(1, grid, grid, dtype=torch.uint8)
+    black = to_input(torch.zeros(1, height, width, dtype=torch.uint8), expected.preprocessing,
+                     device)
     try:
         with eval_mode(module):
-            localization = localize(module, to_input(black, preprocessing, device))
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else repr(error)
+            localization = localize(module, black)
+    except SaltrustError:
+        raise
+    except Exception as error:
         raise UsageError(
-            f"architecture {architecture!r} cannot localise in {preprocessing.channels}-channel "
-            f"images of {grid} x {grid} pixels ({reason}); change `grid` of the study, or return "
-            "logits of every pixel") from error
+            f"{what} cannot localise in {black.shape[1]}-channel images of {height} x {width} "
+            f"pixels: {refusal(module, black, error)}; it returns logits of every pixel"
+        ) from error
     shape = tuple(localization.heatmaps.shape)
-    if shape != (1, n_outputs, grid, grid):
-        raise UsageError(f"architecture {architecture!r} must return logits of shape (batch, "
-                         f"{n_outputs}, {grid}, {grid}) at this grid, not {shape} for one image")
+    if shape != (1, expected.n_outputs, height, width):
+        raise UsageError(
+            f"{what} must return logits of shape (batch, {expected.n_outputs}, {height}, {width}) "
+            f"at this grid, not {shape} for one image")
+    return ()

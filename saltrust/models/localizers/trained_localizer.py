@@ -9,11 +9,11 @@ from torch import Tensor
 
 from saltrust.errors import UsageError, nearest
 from saltrust.models.localizers.network import Localization, localize, round_heatmaps
-from saltrust.models.localizers.registry import LOCALIZERS, build_localizer, check_localize
+from saltrust.models.localizers.registry import LOCALIZERS, build_localizer, check_localizer
 from saltrust.models.trained import Family, Trained, load_trained
 from saltrust.study import LocalizerSpec, Study
 
-_FAMILY = Family(build_localizer, LOCALIZERS, check_localize)
+_FAMILY = Family(build_localizer, LOCALIZERS, check_localizer)
 
 
 @dataclass(frozen=True)

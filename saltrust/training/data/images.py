@@ -89,14 +89,14 @@ def _check_leakage(patient: npt.NDArray[np.str_], split: npt.NDArray[np.str_]) -
 
 
 def read_images(
-    collection: Collection, grid: int, *, progress: bool = True
+    collection: Collection, size: tuple[int, int], *, progress: bool = True
 ) -> LabeledImages:
     """Decode all images that training, validation and test use.
 
     Parameters
     ----------
     collection : Collection
-    grid : int
+    size : (int, int)
         Height and width in pixels.
     progress : bool
         Show a bar on stderr.
@@ -115,23 +115,23 @@ def read_images(
         names=tuple(names),
         findings=tuple(str(name) for name in index["finding"].values),
         split=split[used],
-        pixels=_decode(collection, names, grid, progress),
+        pixels=_decode(collection, names, size, progress),
         labels=np.asarray(
             index["label"].transpose("image", "finding").values[used], dtype=np.int8
         ),
     )
 
 
-def _decode(collection: Collection, names: Sequence[str], grid: int,
+def _decode(collection: Collection, names: Sequence[str], size: tuple[int, int],
             progress: bool) -> npt.NDArray[np.uint8]:
     try:
-        pixels = np.empty((len(names), grid, grid), np.uint8)
+        pixels = np.empty((len(names), *size), np.uint8)
     except MemoryError:
-        raise DataError(f"{len(names)} images of {grid} x {grid} pixels do not fit in memory; "
-                        "choose a smaller `grid` or fewer images") from None
+        raise DataError(f"{len(names)} images of {size[0]} x {size[1]} pixels do not fit in "
+                        "memory; choose a smaller `grid` or fewer images") from None
     bar = tqdm(names, desc="reading radiographs", unit="image", disable=None if progress else True)
     for row, name in enumerate(bar):
-        pixels[row] = collection.radiograph(name, (grid, grid)).pixels
+        pixels[row] = collection.radiograph(name, size).pixels
     return pixels
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from saltrust.cache.collection import Collection
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError, UsageError, nearest
-from saltrust.models.classifiers.registry import (
-    build,
-    check_forward,
-    importable_from,
-    preprocessing_of,
-)
+from saltrust.models.answer import answer_with_logits
+from saltrust.models.classifiers.registry import ARCHITECTURES, build
 from saltrust.models.classifiers.three_class import CLASSES, contrast
+from saltrust.models.contract import settle_input, settle_output
 from saltrust.models.preprocessing import Preprocessing, to_input
+from saltrust.models.trained import output_columns
+from saltrust.models.trial import Expected, try_network
+from saltrust.models.user_code import importable_from
 from saltrust.models.weights import fit_pretrained
 from saltrust.study import ModelSpec, Study, TrainSpec
 from saltrust.training.data.augmentation import augment
@@ -102,7 +102,7 @@ def train(
 
         def make_task() -> ClassifierTask:
             read = (images() if images is not None
-                    else read_images(collection, study.grid, progress=progress))
+                    else read_images(collection, study.size, progress=progress))
             check_labels(read, selected)
             return ClassifierTask(run.name, network.to(run.device), run.device, read, run.spec,
                                   Preprocessing.from_dict(run.card["preprocessing"]), selected)
@@ -235,18 +235,34 @@ def start_network(
         If architecture, arguments or pretrained weights are not there or do not fit.
     """
     three_class = uncertain == "three-class"
-    n_outputs = len(findings) * (len(CLASSES) if three_class else 1)
+    _, outputs = settle_output(None, findings, stated=model.output)
+    n_outputs = len(outputs) * (len(CLASSES) if three_class else 1)
     with importable_from(study.folder):
         network = build(model.architecture, n_outputs, **model.arguments)
-    preprocessing = preprocessing_of(model.architecture, network)
-    check_forward(model.architecture, network, preprocessing, study.grid, n_outputs)
+    preprocessing, assumed = settle_input(model.architecture, network, ARCHITECTURES,
+                                          stated=model.input)
+    answer, outputs = settle_output(network, findings, stated=model.output)
+    if three_class and (answer.kind != "logits" or outputs != findings):
+        raise UsageError(f"model {model.name!r}: uncertain = \"three-class\" makes three outputs "
+                         "of each finding, and [models.output] or the network states something "
+                         "else; choose another policy for uncertain labels")
+    trial = try_network(network, Expected(
+        model.architecture, preprocessing, study.size,
+        n_outputs if outputs == findings else len(outputs), answer, model.stochastic))
+    for words in (*assumed, *trial.assumed, *trial.warnings):
+        _log.warning("model %r: %s", model.name, words)
+    answer_with_logits(network, trial.answer if outputs == findings else replace(
+        trial.answer, columns=output_columns(outputs, findings, f"model {model.name!r}")))
     pretrained = None
     if model.pretrained:
         pretrained = fit_pretrained(network, study.path(model.pretrained), model.architecture)
     return network, {
         "architecture": model.architecture,
         "arguments": dict(model.arguments),
-        "findings": list(findings),
+        "findings": list(outputs),
+        **({"output": {"kind": answer.kind, **({} if answer.select is None
+                                               else {"select": answer.select})}}
+           if (answer.kind, answer.select) != ("logits", None) else {}),
         **({"classes": list(CLASSES),
             "logit": "output of positive minus output of negative; its sigmoid is the softmax "
                      "over the two, uncertain left out"} if three_class else {}),

@@ -117,12 +117,12 @@ def train_guided(
                              "policy for uncertain labels")
         network, facts = start_network(study, model, findings, run.spec.uncertain)
         preprocessing = Preprocessing.from_dict(facts["preprocessing"])
-        check_guidance(model, network, preprocessing, study.grid)
+        check_guidance(model, network, preprocessing, study.size)
         run.card |= facts | {"guidance": describe(spec)}
 
         def make_task() -> GuidedTask:
             read = (images() if images is not None
-                    else read_images(collection, study.grid, progress=progress))
+                    else read_images(collection, study.size, progress=progress))
             check_labels(read, selected)
             gaze = None
             if spec.loss in NEEDS_GAZE:
@@ -174,7 +174,7 @@ def _describe_use_in_loss(spec: GuidanceSpec) -> str:
 
 
 def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preprocessing,
-                   grid: int) -> None:
+                   size: tuple[int, int]) -> None:
     """Try decoder and map of a network on one black image, to learn at once what does not fit.
 
     Parameters
@@ -183,7 +183,7 @@ def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preproce
         Its ``guidance`` says what is needed of the network.
     network : torch.nn.Module
     preprocessing : Preprocessing
-    grid : int
+    size : (int, int)
         Height and width of the images, in pixels.
 
     Raises
@@ -194,8 +194,11 @@ def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preproce
         If the rule of the map finds no rectifier.
     """
     spec = model.guidance
-    black = to_input(torch.zeros(1, grid, grid, dtype=torch.uint8), preprocessing)
+    black = to_input(torch.zeros(1, *size, dtype=torch.uint8), preprocessing)
     if spec.loss in DECODER_LOSSES:
+        if model.output.kind not in ("", "logits"):
+            raise UsageError(f"model {model.name!r}: loss {spec.loss!r} of [models.guidance] takes "
+                             "logits from `with_decoder`; leave `kind` of [models.output] out")
         if not isinstance(network, DecodingClassifier):
             raise UsageError(
                 f"model {model.name!r}: loss {spec.loss!r} of [models.guidance] needs a decoder, "
@@ -203,9 +206,9 @@ def check_guidance(model: ModelSpec, network: nn.Module, preprocessing: Preproce
                 "phantom_unet, give your network the method `with_decoder`, or loss = \"set1\"")
         with eval_mode(network), torch.no_grad():
             _, decoded = network.with_decoder(black)
-        if tuple(decoded.shape) != (1, grid, grid):
-            raise UsageError(f"model {model.name!r}: the decoder must return (batch, {grid}, "
-                             f"{grid}) at this grid, not {tuple(decoded.shape)} for one image")
+        if tuple(decoded.shape) != (1, *size):
+            raise UsageError(f"model {model.name!r}: the decoder must return (batch, {size[0]}, "
+                             f"{size[1]}) at this grid, not {tuple(decoded.shape)} for one image")
     if spec.loss in NEEDS_MAP:
         try:
             differentiable_map(network, black, torch.ones_like, spec.rule)

@@ -18,17 +18,19 @@ from saltrust.analysis.pixels.precision_recall import curve_areas
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card
-from saltrust.models.classifiers.registry import importable_from, preprocessing_of
+from saltrust.models.contract import settle_input
 from saltrust.models.eval_mode import eval_mode
 from saltrust.models.localizers.network import Detector, image_scores, localize
 from saltrust.models.localizers.registry import (
     LOCALIZERS,
     build_localizer,
-    check_localize,
+    check_localizer,
 )
 from saltrust.models.localizers.trained_localizer import localized_findings
 from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.models.torchvision_operators import import_torchvision
+from saltrust.models.trial import Expected
+from saltrust.models.user_code import importable_from
 from saltrust.models.weights import fit_pretrained_encoder
 from saltrust.study import LocalizerSpec, Study, TrainSpec
 from saltrust.training.data.annotated_images import (
@@ -120,7 +122,7 @@ def train_localizer(
 
         def make_task() -> LocalizerTask:
             drawn = annotated() if annotated else read_annotations(
-                collection, read_images(collection, study.grid, progress=progress),
+                collection, read_images(collection, study.size, progress=progress),
                 progress=progress)
             data = select_data(drawn, findings, complete=isinstance(network, Detector),
                                name=localizer.name)
@@ -308,8 +310,12 @@ def _start(study: Study, localizer: LocalizerSpec, findings: tuple[str, ...]
            ) -> tuple[nn.Module, dict[str, Any]]:
     with importable_from(study.folder):
         network = build_localizer(localizer.architecture, len(findings), **localizer.arguments)
-    preprocessing = preprocessing_of(localizer.architecture, network, LOCALIZERS)
-    check_localize(localizer.architecture, network, preprocessing, study.grid, len(findings))
+    preprocessing, assumed = settle_input(localizer.architecture, network, LOCALIZERS,
+                                          stated=localizer.input)
+    for words in assumed:
+        _log.warning("localizer %r: %s", localizer.name, words)
+    check_localizer(network, Expected(localizer.architecture, preprocessing, study.size,
+                                      len(findings)))
     pretrained = None
     if localizer.pretrained:
         pretrained = fit_pretrained_encoder(network, study.path(localizer.pretrained),

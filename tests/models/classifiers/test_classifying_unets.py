@@ -8,9 +8,11 @@ from torch import nn
 
 from saltrust.errors import UsageError
 from saltrust.models.classifiers.decoding import DecodingClassifier
-from saltrust.models.classifiers.registry import build, check_forward, preprocessing_of
+from saltrust.models.classifiers.registry import build
+from saltrust.models.contract import preprocessing_of
 from saltrust.models.preprocessing import to_input
 from saltrust.models.stages import natural_stages
+from saltrust.models.trial import Expected, try_network
 
 NAMES = ["efficientnet_unet", "phantom_unet"]
 
@@ -69,5 +71,5 @@ def test_what_does_not_fit_is_said() -> None:
         build("efficientnet_unet", 3, encoder="efficientnet-bO")
     network = build("efficientnet_unet", 3)
     with pytest.raises(UsageError, match="multiples of 32"):
-        check_forward("efficientnet_unet", network, preprocessing_of("efficientnet_unet", network),
-                      100, 3)
+        try_network(network, Expected(
+            "efficientnet_unet", preprocessing_of("efficientnet_unet", network), (100, 100), 3))

@@ -6,16 +6,12 @@ import torch
 from torch import nn
 
 from saltrust.errors import UsageError
-from saltrust.models.classifiers.registry import (
-    ARCHITECTURES,
-    build,
-    check_forward,
-    import_attribute,
-    importable_from,
-    preprocessing_of,
-)
+from saltrust.models.classifiers.registry import ARCHITECTURES, build
 from saltrust.models.classifiers.small import PhantomNet
+from saltrust.models.contract import preprocessing_of
 from saltrust.models.preprocessing import GRAY, IMAGENET, Preprocessing, to_input
+from saltrust.models.trial import Expected, try_network
+from saltrust.models.user_code import import_attribute, importable_from
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -94,9 +90,9 @@ def test_a_factory_beside_the_study_file(tmp_path: Path) -> None:
     assert sys.path == before
     preprocessing = preprocessing_of("my_nets_for_test:linear", model)
     assert preprocessing.input_range == (-1024.0, 1024.0)
-    check_forward("my_nets_for_test:linear", model, preprocessing, 8, 2)
+    try_network(model, Expected("my_nets_for_test:linear", preprocessing, (8, 8), 2))
     with pytest.raises(UsageError, match="9 x 9 pixels"):
-        check_forward("my_nets_for_test:linear", model, preprocessing, 9, 2)
+        try_network(model, Expected("my_nets_for_test:linear", preprocessing, (9, 9), 2))
 
 
 def test_preprocessing_of_a_foreign_model_is_imagenets() -> None:
@@ -105,14 +101,14 @@ def test_preprocessing_of_a_foreign_model_is_imagenets() -> None:
 
 
 def test_an_output_of_another_shape_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"\(batch, 3\), not shape \(1, 2\)"):
-        check_forward("x", PhantomNet(2, width=2), GRAY, 32, 3)
+    with pytest.raises(UsageError, match=r"\(batch, 3\), not 2"):
+        try_network(PhantomNet(2, width=2), Expected("x", GRAY, (32, 32), 3))
 
 
-def test_check_forward_leaves_the_model_as_it_was() -> None:
+def test_a_trial_leaves_the_model_as_it_was() -> None:
     model = PhantomNet(2, width=2).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    check_forward("phantom_net", model, GRAY, 32, 2)
+    try_network(model, Expected("phantom_net", GRAY, (32, 32), 2))
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 

@@ -128,7 +128,7 @@ def test_the_preprocessing_of_the_card_wins(study: Study) -> None:
     ({"findings": None}, "must have `findings`"),
     ({"findings": [1, 2, 3]}, "must have `findings`"),
     ({"findings": OUTPUTS[:2]}, "with 2 outputs: 2 tensors of another shape"),
-    ({"preprocessing": {"mean": [0]}}, "card of .*preprocessing must have"),
+    ({"preprocessing": {"mean": [0]}}, "`preprocessing` of its card: .*both mean and std"),
 ])
 def test_cards_that_do_not_fit(study: Study, changes: dict[str, Any], words: str) -> None:
     save(PhantomNet(3, width=4), study.run_folder(SPEC) / "model.safetensors", card(**changes))

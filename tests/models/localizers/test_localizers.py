@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as npst
 from torch import Tensor, nn
 
 from saltrust.errors import UsageError
-from saltrust.models.classifiers.registry import preprocessing_of
+from saltrust.models.contract import preprocessing_of
 from saltrust.models.localizers.box_heatmap import best_box_heatmap
 from saltrust.models.localizers.network import (
     BoxTargets,
@@ -24,9 +24,10 @@ from saltrust.models.localizers.network import (
     localize,
     mean_of_non_zero,
 )
-from saltrust.models.localizers.registry import LOCALIZERS, build_localizer, check_localize
+from saltrust.models.localizers.registry import LOCALIZERS, build_localizer, check_localizer
 from saltrust.models.preprocessing import GRAY, IMAGENET
 from saltrust.models.torchvision_operators import import_torchvision
+from saltrust.models.trial import Expected
 
 GRID = (12, 15)
 RETINANET = {"backbone": "resnet18", "channels": 16, "image_size": 0, "in_channels": 1,
@@ -234,7 +235,7 @@ class OneBox(nn.Module):
 def test_a_detector_of_ones_own() -> None:
     net = OneBox(1)
     assert isinstance(net, Detector)
-    check_localize("own", net, IMAGENET, 6, 1)
+    check_localizer(net, Expected("own", IMAGENET, (6, 6), 1))
     localization = localize(net, torch.zeros(2, 3, 6, 6))
     assert localization.heatmaps.sum() == 2 * 4 * 0.25
     assert localization.scores.tolist() == [[0.25], [0.25]]
@@ -265,7 +266,7 @@ def test_what_cannot_be_built(architecture: str, arguments: dict[str, Any], mess
 ])
 def test_what_does_not_localize(make: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        check_localize("own", make(), IMAGENET, 8, 1)
+        check_localizer(make(), Expected("own", IMAGENET, (8, 8), 1))
 
 
 def test_importing_the_library_warns_of_nothing() -> None:

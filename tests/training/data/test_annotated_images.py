@@ -25,7 +25,7 @@ from saltrust.training.data.localizer_data import move_boxes, move_masks, select
 
 
 def read(collection: Any) -> AnnotatedImages:
-    return read_annotations(collection, read_images(collection, 32, progress=False),
+    return read_annotations(collection, read_images(collection, (32, 32), progress=False),
                             progress=False)
 
 

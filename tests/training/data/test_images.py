@@ -13,7 +13,7 @@ def test_every_used_image_is_decoded_once(squares: Callable[..., Any]) -> None:
     split = data.index["split"].values.copy()
     split[1] = "none"
     data.set("split", split)
-    images = read_images(data, 32, progress=False)
+    images = read_images(data, (32, 32), progress=False)
     used = [i for i in range(9) if i != 1]
     assert data.decoded == list(images.names) == [f"image{i:03d}" for i in used]
     assert np.array_equal(images.pixels, data.pixels[used])
@@ -24,9 +24,9 @@ def test_every_used_image_is_decoded_once(squares: Callable[..., Any]) -> None:
 
 def test_labels_may_be_stored_finding_first(squares: Callable[..., Any]) -> None:
     data = squares(train=4, val=3, test=2)
-    expected = read_images(data, 32, progress=False).labels
+    expected = read_images(data, (32, 32), progress=False).labels
     data.index = data.index.transpose("finding", "image")
-    assert np.array_equal(read_images(data, 32, progress=False).labels, expected)
+    assert np.array_equal(read_images(data, (32, 32), progress=False).labels, expected)
 
 
 @pytest.mark.parametrize(("counts", "words"), [
@@ -39,7 +39,7 @@ def test_too_few_images(
 ) -> None:
     data = squares(**{"train": 4, "val": 4, "test": 4, **counts})
     with pytest.raises(DataError, match=words):
-        read_images(data, 32)
+        read_images(data, (32, 32))
     assert data.decoded == []
 
 

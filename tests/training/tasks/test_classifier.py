@@ -111,7 +111,7 @@ def test_metrics_are_of_the_labels_that_are_stated(squares: Data, study: Make) -
 
 def test_one_decoding_serves_several_models(squares: Data, study: Make) -> None:
     data, plan = squares(), study(epochs=1)
-    images = read_images(data, 32, progress=False)
+    images = read_images(data, (32, 32), progress=False)
     shared = run(data, plan, images=lambda: images)
     assert len(data.decoded) == 44
     alone = run(data, plan, replace(plan.models[0], name="other"))

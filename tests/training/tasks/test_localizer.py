@@ -214,7 +214,8 @@ def test_a_finding_without_masks_stops_before_training(masked: Any, declared: St
 def test_other_models_need_not_wait_for_a_localizer_that_cannot_be_trained(
         masked: Any, declared: Study) -> None:
     def annotated() -> Any:
-        return read_annotations(masked, read_images(masked, 32, progress=False), progress=False)
+        return read_annotations(masked, read_images(masked, (32, 32), progress=False),
+                                progress=False)
 
     state = torch.get_rng_state()
     check_localizers(masked, declared, declared.localizers, annotated)
