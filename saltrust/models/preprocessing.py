@@ -105,6 +105,9 @@ class Preprocessing:
             if bool(mean) != bool(std):
                 raise DataError("preprocessing needs both mean and std, or neither, for values "
                                 f"that stay as they are: {dict(content)}")
+            if len(mean) != len(std):
+                raise DataError(f"preprocessing: mean has {len(mean)} numbers and std {len(std)}, "
+                                "of which there must be one per channel")
             channels = int(content.get("channels") or max(len(mean), len(std)))
             low, high = content.get("range", content.get("input_range", (0.0, 1.0)))
             mean, std = (_per_channel(values, channels)

@@ -72,13 +72,15 @@ def test_round_trip_as_plain_values() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"mean": [0.5, 0.5]}, "mean must be 1"),
+        ({"mean": [0.5, 0.5]}, "mean has 2 numbers and std 1"),
+        ({"mean": [0.5, 0.5], "std": [1.0, 1.0]}, "mean must be 1"),
         ({"std": [0.0]}, "std must be positive"),
         ({"mean": [float("nan")]}, "finite"),
-        ({"channels": 2}, "channels must be 1 or 3"),
+        ({"channels": -1}, "channels must be at least 1"),
+        ({"mean": [0.5] * 2, "std": [1.0] * 2, "channels": 3}, "mean must be 3"),
         ({"input_range": [1.0, 0.0]}, "black below white"),
         ({"input_range": [1.0]}, "all numbers"),
-        ({"std": None}, "all numbers"),
+        ({"std": None}, "both mean and std"),
         ({"mean": ["a"]}, "all numbers"),
     ],
 )
