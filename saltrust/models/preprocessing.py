@@ -109,6 +109,9 @@ class Preprocessing:
                 raise DataError(f"preprocessing: mean has {len(mean)} numbers and std {len(std)}, "
                                 "of which there must be one per channel")
             channels = int(content.get("channels") or max(len(mean), len(std)))
+            if not channels:
+                raise DataError("preprocessing needs channels, or mean and std, or a preset: "
+                                f"{dict(content)}")
             low, high = content.get("range", content.get("input_range", (0.0, 1.0)))
             mean, std = (_per_channel(values, channels)
                          for values in (mean or (0.0,), std or (1.0,)))

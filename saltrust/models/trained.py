@@ -217,7 +217,7 @@ def output_columns(outputs: Sequence[str], findings: Sequence[str],
     if absent:
         raise DataError(f"{what} does not predict {', '.join(absent)}; it predicts: "
                         f"{', '.join(outputs)}; name its outputs with `findings` of "
-                        "[models.output]")
+                        "[models.output], or what to ask it for with `findings` of [data]")
     return tuple(columns[FINDING_ALIASES.get(name, name)] for name in findings)
 
 
