@@ -94,7 +94,7 @@ def try_network(module: nn.Module, expected: Expected) -> Trial:
     UsageError
         If the network cannot take the images (the sentence names the cause: channels, size,
         types of weights, a second input, TorchScript, its own code), returns something else than
-        is stated, no finite numbers, or answers by chance or by the company of an image and is not
+        is stated, or answers by chance or by the company of an image and is not
         said to be stochastic.
     """
     what = f"architecture {expected.architecture!r}"
@@ -107,7 +107,8 @@ def try_network(module: nn.Module, expected: Expected) -> Trial:
         returned = _call(module, inputs, expected)
     answer, assumed = _settle_output(returned, expected)
     outputs = _rows(returned, answer, len(inputs), expected)
-    _check_finite(outputs, module, expected)
+    if not bool(torch.isfinite(outputs).all()):
+        return Trial(answer, assumed, (_describe_overflow(module),))
     if not expected.stochastic:
         _check_repeatable(module, inputs, outputs, answer, expected)
     kind = activations.get(id(select_output(returned, answer.select)), ("",))[0]
@@ -194,16 +195,14 @@ def _rows(returned: object, answer: Answer, n_images: int, expected: Expected) -
     return outputs
 
 
-def _check_finite(outputs: Tensor, module: nn.Module, expected: Expected) -> None:
-    if bool(torch.isfinite(outputs).all()):
-        return
+def _describe_overflow(module: nn.Module) -> str:
     broken = [name for name, buffer in module.named_buffers()
               if buffer.is_floating_point() and not bool(torch.isfinite(buffer).all())]
     cause = (f"its buffer {broken[0]!r} holds NaN or infinite values" if broken
-             else "its numbers overflow" if weight_dtype(module) == torch.float16
-             else "its input may not be what it was trained for ([models.input])")
-    raise UsageError(f"architecture {expected.architecture!r} returns NaN or infinite values for "
-                     f"a plain image: {cause}")
+             else "its numbers overflow, or it is given what it was not trained for "
+                  "([models.input])")
+    return (f"it returns NaN or infinite values for a plain image, since {cause}; such maps are "
+            "stored and marked")
 
 
 def _check_repeatable(module: nn.Module, inputs: Tensor, outputs: Tensor, answer: Answer,
