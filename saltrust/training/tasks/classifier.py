@@ -24,7 +24,7 @@ from saltrust.models.classifiers.registry import (
 )
 from saltrust.models.classifiers.three_class import CLASSES, contrast
 from saltrust.models.preprocessing import Preprocessing, to_input
-from saltrust.models.weights import fit_pretrained
+from saltrust.models.weights import fit_pretrained_encoder
 from saltrust.study import ModelSpec, Study, TrainSpec
 from saltrust.training.data.augmentation import augment
 from saltrust.training.data.images import LabeledImages, read_images
@@ -242,7 +242,8 @@ def start_network(
     check_forward(model.architecture, network, preprocessing, study.grid, n_outputs)
     pretrained = None
     if model.pretrained:
-        pretrained = fit_pretrained(network, study.path(model.pretrained), model.architecture)
+        pretrained = fit_pretrained_encoder(network, study.path(model.pretrained),
+                                            model.architecture)
     return network, {
         "architecture": model.architecture,
         "arguments": dict(model.arguments),
