@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import nn
 
-from saltrust.cache.schema import FINDING_ALIASES
 from saltrust.errors import DataError, SaltrustError, UsageError
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, sha256_of
+from saltrust.models.classifiers.libraries.registry import located, published_findings
 from saltrust.models.classifiers.registry import Architecture, importable_from, preprocessing_of
 from saltrust.models.classifiers.three_class import CLASSES, answer_with_contrast
+from saltrust.models.output_names import output_index
 from saltrust.models.preprocessing import Preprocessing
 from saltrust.models.weights import fit_weights
 from saltrust.study import LocalizerSpec, ModelSpec, Study
@@ -93,9 +94,9 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
     """Load one network of a study and check that it fits.
 
     A network may know more findings than the study asks for, in any order: outputs are
-    chosen by the names on its card, with the aliases of
-    :data:`saltrust.cache.schema.FINDING_ALIASES`.  Weights without a card must have exactly
-    the findings asked for, in their order.
+    chosen by the names on its card, or of the library it comes from, with the aliases of
+    :func:`saltrust.models.output_names.common_name`.  Other weights without a card must have
+    exactly the findings asked for, in their order.
 
     Parameters
     ----------
@@ -119,18 +120,24 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
     sha256 = sha256_of(path)
     card = read_card(path, sha256)
     tensors = read_weights(path)
-    if card is None:
+    architecture = _architecture(spec, card or {})
+    source = located(architecture, study.folder)
+    published = published_findings(source, tensors) if card is None else None
+    if published:
+        _log.warning("model %r: %s has no card; its outputs are taken to be those that %s publishes",
+                     spec.name, path, architecture)
+        card = {"findings": published}
+    elif card is None:
         _log.warning("model %r: %s has no card; its outputs are taken to be the findings of the "
                      "study, in their order", spec.name, path)
         card = {"findings": list(findings)}
     outputs = _outputs(card, path)
-    output_index = _output_index(outputs, findings, spec.name, path)
-    architecture = _architecture(spec, card)
+    columns = output_index(outputs, findings, spec.name, path)
     three_class = _is_three_class(card, path)
     n_outputs = len(outputs) * (len(CLASSES) if three_class else 1)
     with importable_from(study.folder):
-        module = family.build(architecture, n_outputs, **{**card.get("arguments", {}),
-                                                          **spec.arguments})
+        module = family.build(source, n_outputs, **{**card.get("arguments", {}),
+                                                    **spec.arguments})
     fit_weights(module, tensors, path, f"architecture {architecture!r} with {n_outputs} outputs")
     if three_class:
         answer_with_contrast(module)
@@ -143,8 +150,8 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
         _check_range(preprocessing, module, path)
     family.check(architecture, module, preprocessing, study.grid, len(outputs))
     _warn(spec, study, card, path)
-    return Trained(spec.name, module.eval().requires_grad_(False), tuple(findings), output_index,
-                   outputs, preprocessing, architecture, int(card.get("seed", -1)), sha256, card)
+    return Trained(spec.name, module.eval().requires_grad_(False), tuple(findings), columns, outputs,
+                   preprocessing, architecture, int(card.get("seed", -1)), sha256, card)
 
 
 def _outputs(card: dict[str, Any], path: Path) -> tuple[str, ...]:
@@ -173,16 +180,6 @@ def _is_three_class(card: dict[str, Any], path: Path) -> bool:
         raise DataError(f"card of {path}: `classes` of each finding must be {list(CLASSES)}, in "
                         f"this order, not {classes}")
     return classes is not None
-
-
-def _output_index(outputs: Sequence[str], findings: Sequence[str], model: str,
-                  path: Path) -> tuple[int, ...]:
-    columns = {FINDING_ALIASES.get(name, name): column for column, name in enumerate(outputs)}
-    absent = [name for name in findings if FINDING_ALIASES.get(name, name) not in columns]
-    if absent:
-        raise DataError(f"model {model!r} ({path}) does not predict {', '.join(absent)}; it "
-                        f"predicts: {', '.join(outputs)}")
-    return tuple(columns[FINDING_ALIASES.get(name, name)] for name in findings)
 
 
 def _architecture(spec: ModelSpec | LocalizerSpec, card: dict[str, Any]) -> str:

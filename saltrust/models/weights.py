@@ -50,7 +50,7 @@ def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, wha
         networks of this kind are in the file; the model is unchanged.
     """
     state = model.state_dict()
-    matched = match_names(tensors, state, path)
+    matched = match_names(_in_its_names(model, tensors), state, path)
     missing, unexpected, misshapen = _differences(matched.tensors, state)
     if missing or unexpected or misshapen:
         raise DataError(_complaint(path, what, missing, unexpected, misshapen,
@@ -150,10 +150,17 @@ def parameter_dtype(module: nn.Module) -> torch.dtype:
                 torch.float32)
 
 
+def _in_its_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Tensors as a network itself translates them from its library's released files."""
+    translate = getattr(model, "translate_tensors", None)
+    translated: Mapping[str, Tensor] = translate(tensors) if callable(translate) else tensors
+    return translated
+
+
 def _start_whole(model: nn.Module, tensors: Mapping[str, Tensor], path: Path,
                  architecture: str) -> dict[str, Any]:
     state = model.state_dict()
-    matched = match_names(tensors, state, path)
+    matched = match_names(_in_its_names(model, tensors), state, path)
     head = _head_names(model)
     complaints = _outside_head(matched.tensors, state, head)
     if any(complaints):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from saltrust.cache.collection import Collection
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError, UsageError, nearest
+from saltrust.models.classifiers.libraries.registry import located
 from saltrust.models.classifiers.registry import (
     build,
     check_forward,
@@ -237,7 +238,7 @@ def start_network(
     three_class = uncertain == "three-class"
     n_outputs = len(findings) * (len(CLASSES) if three_class else 1)
     with importable_from(study.folder):
-        network = build(model.architecture, n_outputs, **model.arguments)
+        network = build(located(model.architecture, study.folder), n_outputs, **model.arguments)
     preprocessing = preprocessing_of(model.architecture, network)
     check_forward(model.architecture, network, preprocessing, study.grid, n_outputs)
     pretrained = None
