@@ -152,7 +152,7 @@ def _module(library: str, what: str) -> ModuleType:
         warnings.simplefilter("ignore")
         try:
             importlib.import_module(entry.package)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise UsageError(f"{what}: {entry.package} cannot be imported ({_reason(error)}); "
                              "install the version that belongs to the installed torch") from error
         return importlib.import_module(f"{__package__}.{entry.module}")
