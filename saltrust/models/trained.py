@@ -124,8 +124,8 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
     source = located(architecture, study.folder)
     published = published_findings(source, tensors) if card is None else None
     if published:
-        _log.warning("model %r: %s has no card; its outputs are taken to be those that %s publishes",
-                     spec.name, path, architecture)
+        _log.warning("model %r: %s has no card; its outputs are taken to be those that %s "
+                     "publishes", spec.name, path, architecture)
         card = {"findings": published}
     elif card is None:
         _log.warning("model %r: %s has no card; its outputs are taken to be the findings of the "
@@ -150,8 +150,8 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
         _check_range(preprocessing, module, path)
     family.check(architecture, module, preprocessing, study.grid, len(outputs))
     _warn(spec, study, card, path)
-    return Trained(spec.name, module.eval().requires_grad_(False), tuple(findings), columns, outputs,
-                   preprocessing, architecture, int(card.get("seed", -1)), sha256, card)
+    return Trained(spec.name, module.eval().requires_grad_(False), tuple(findings), columns,
+                   outputs, preprocessing, architecture, int(card.get("seed", -1)), sha256, card)
 
 
 def _outputs(card: dict[str, Any], path: Path) -> tuple[str, ...]:

@@ -56,17 +56,17 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         config.num_labels = n_outputs
     with _quiet():
         try:
-            network: nn.Module = transformers.AutoModelForImageClassification.from_config(config)
+            network: Any = transformers.AutoModelForImageClassification.from_config(config)
         except ValueError as error:
             raise UsageError(f"architecture 'hf:{name}': {config.model_type!r} is no image "
                              f"classifier of transformers {transformers.__version__}") from error
-    network.preprocessing = _preprocessing(folder, config)  # type: ignore[assignment]
+    network.preprocessing = _preprocessing(folder, config)
     softmax = config.problem_type in (None, "single_label_classification") and n_outputs > 1
-    network.output = {  # type: ignore[assignment]
+    network.output = {
         "select": "logits", "kind": "softmax" if softmax else "logits"}
     named = _named_outputs(config) if with_own_outputs else None
     if named:
-        network.output["findings"] = named  # type: ignore[index]
+        network.output["findings"] = named
     # Released files have names of tensors that later versions of the library have changed.
     network.translate_tensors = functools.partial(_translated, type(network), config)
     return network

@@ -64,12 +64,12 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         arguments = {"model_name": "efficientnet-b0", **arguments}
     if "pretrained" in _keywords(factory):
         arguments["pretrained"] = False
-    network: nn.Module = factory(**{_taken(factory, _CHANNELS): channels,
+    network: Any = factory(**{_taken(factory, _CHANNELS): channels,
                                     _taken(factory, _OUTPUTS): n_outputs}, **arguments)
-    network.preprocessing = Preprocessing(  # type: ignore[assignment]
+    network.preprocessing = Preprocessing(
         (0.0,) * channels, (1.0,) * channels, channels)
     if name == "ViT":
-        network.output = {"select": 0}  # type: ignore[assignment]
+        network.output = {"select": 0}
     return network
 
 

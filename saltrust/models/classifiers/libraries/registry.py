@@ -143,8 +143,8 @@ def published_findings(architecture: str, tensors: Mapping[str, Tensor]) -> list
 def _module(library: str, what: str) -> ModuleType:
     entry = LIBRARIES[library]
     if importlib.util.find_spec(entry.package) is None:
-        raise UsageError(f"{what} needs {entry.package}, which is not installed: install the extra, "
-                         f"`pip install saltrust[{entry.extra}]`")
+        raise UsageError(f"{what} needs {entry.package}, which is not installed: install the "
+                         f"extra, `pip install saltrust[{entry.extra}]`")
     # All of them import torchvision, whose operators must be declared by then.
     import_torchvision()
     # Their own warnings are about releases to come; one of them turns off all warnings for good.

@@ -35,12 +35,12 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         Of ``timm.create_model``, as ``in_chans`` and, of transformers, ``img_size``.  Other than
         three channels take the average of the published means and deviations.
     """
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=n_outputs,
+    network: Any = timm.create_model(name, pretrained=False, num_classes=n_outputs,
                                            **arguments)
     config = timm.data.resolve_model_data_config(network)
     mean, std = (tuple(map(float, config[key])) for key in ("mean", "std"))
     channels = int(arguments.get("in_chans", config["input_size"][0]))
     if len(mean) != channels:
         mean, std = (fmean(mean),) * channels, (fmean(std),) * channels
-    network.preprocessing = Preprocessing(mean, std, channels)  # type: ignore[assignment]
+    network.preprocessing = Preprocessing(mean, std, channels)
     return network

@@ -39,6 +39,6 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
     if name in _INCEPTIONS:
         arguments = {"aux_logits": False, "transform_input": False, "init_weights": True,
                      **arguments}
-    network: nn.Module = _models.get_model(name, weights=None, num_classes=n_outputs, **arguments)
-    network.preprocessing = INCEPTION if name in _INCEPTIONS else IMAGENET  # type: ignore[assignment]
+    network: Any = _models.get_model(name, weights=None, num_classes=n_outputs, **arguments)
+    network.preprocessing = INCEPTION if name in _INCEPTIONS else IMAGENET
     return network

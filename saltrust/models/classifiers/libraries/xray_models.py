@@ -47,7 +47,7 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
     if name.lower().startswith("resnet"):
         models = import_torchvision().models
         make = models.resnet101 if name.startswith("resnet101") else models.resnet50
-        network: nn.Module = make(weights=None, num_classes=n_outputs, **arguments)
+        network: Any = make(weights=None, num_classes=n_outputs, **arguments)
         network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
         contract = _CONTRACT
     else:
@@ -55,7 +55,7 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         channels = int(arguments.get("in_channels", 1))
         contract = Preprocessing((0.0,) * channels, (1.0,) * channels, channels,
                                  _CONTRACT.input_range)
-    network.preprocessing = contract  # type: ignore[assignment]
+    network.preprocessing = contract
     return network
 
 
