@@ -23,25 +23,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-import warnings
-import zipfile
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from saltrust.errors import DataError, UsageError
 from saltrust.files import write_bytes, write_text
+from saltrust.models.torch_file import check_beginning, read_torch_file
 
 WEIGHTS_FILE = "model.safetensors"
 _METADATA_KEY = "saltrust_card"
-#: Keys under which training scripts keep the weights, beside optimiser and epoch.
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
+#: Keys of running averages of the weights, read where there is nothing else.
+_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+#: Keys under which training scripts keep the weights, beside optimiser and epoch; the first counts.
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net_state_dict", "net",
+             "network_state_dict", "network", "weights", "params", "module", *_AVERAGED)
+
+_log = logging.getLogger(__name__)
 
 
 def card_path(weights: Path) -> Path:
@@ -70,17 +73,47 @@ def save(model: nn.Module, weights: Path, card: Mapping[str, Any]) -> dict[str, 
     DataError
         If a file cannot be written; what was there before is still there.
     """
-    tensors = {
+    return _write({
         # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
         name: tensor.detach().to("cpu", copy=True).contiguous()
         for name, tensor in model.state_dict().items()
-    }
-    text = json.dumps(dict(card), allow_nan=False)
-    content = safetensors.torch.save(tensors, {_METADATA_KEY: text})
+    }, weights, card)
+
+
+def replace_card(weights: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Give weights another card, inside and beside them; the tensors stay as they are.
+
+    Parameters
+    ----------
+    weights : pathlib.Path
+        As :func:`save` left them.
+    card : mapping
+        Plain JSON values without NaN.
+
+    Returns
+    -------
+    dict
+        The card as written, with the new ``weights_sha256``.
+
+    Raises
+    ------
+    DataError
+        If the weights cannot be read, or a file cannot be written; what was there before is
+        still there.
+    """
+    return _write(read_weights(weights), weights, card)
+
+
+def _write(tensors: Mapping[str, Tensor], weights: Path, card: Mapping[str, Any]
+           ) -> dict[str, Any]:
+    # A file cannot hold its own digest, and that of an earlier one would be taken for it.
+    inside = {key: value for key, value in card.items() if key != "weights_sha256"}
+    text = json.dumps(inside, allow_nan=False)
+    content = safetensors.torch.save(dict(tensors), {_METADATA_KEY: text})
     write_bytes(weights, content)
-    complete = {**card, "weights_sha256": hashlib.sha256(content).hexdigest()}
-    write_card(weights, complete)
-    return complete
+    written = {**inside, "weights_sha256": hashlib.sha256(content).hexdigest()}
+    write_card(weights, written)
+    return written
 
 
 def write_card(weights: Path, card: Mapping[str, Any]) -> None:
@@ -116,6 +149,8 @@ def read_card(weights: Path, sha256: str | None = None) -> dict[str, Any] | None
     """
     path = card_path(weights)
     embedded = _embedded_card(weights)
+    if embedded is not None:
+        sha256 = embedded["weights_sha256"] = sha256 or sha256_of(weights)
     if not path.exists():
         return embedded
     try:
@@ -147,8 +182,8 @@ def _embedded_card(weights: Path) -> dict[str, Any] | None:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file or of a torch state dict.
 
-    Torch files are read with ``weights_only=True``: nothing in them is run.  Weights under
-    ``state_dict`` and the like are unwrapped.
+    Torch files are read by :func:`saltrust.models.torch_file.read_torch_file`: nothing in them is
+    run.  Weights under ``state_dict`` and the like are unwrapped.
 
     Returns
     -------
@@ -164,33 +199,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UsageError(f"weights {path} do not exist; check the path in the study file")
+    if path.suffix != ".safetensors":
+        return _unwrap(read_torch_file(path), path)
+    check_beginning(path)
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        with warnings.catch_warnings():
-            # A pickle protocol that torch does not expect either loads or fails by itself.
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
-            raise DataError(
-                f"weights {path} hold more than tensors and plain values, which could run code: "
-                "save them again with torch.save(model.state_dict(), ...)"
-            ) from error
-        raise DataError(f"weights {path} are no file of torch weights, or damaged") from error
+        return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, ValueError,
-            KeyError, zipfile.BadZipFile) as error:
+            KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"weights {path} cannot be read, the file may be truncated: "
                         f"{reason}") from error
-    return _unwrap(content, path)
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    for key in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    while isinstance(content, Mapping):
+        key = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if key is None:
             break
+        averaged = [name for name in _AVERAGED if name != key and content.get(name)]
+        if averaged:
+            _log.warning("weights %s: those under %r are read, not the averages under %r", path,
+                         key, averaged[0])
+        content = content[key]
     if not isinstance(content, Mapping):
         raise DataError(f"weights {path} hold a {type(content).__name__}, not a state dict of "
                         "named tensors")

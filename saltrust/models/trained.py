@@ -10,13 +10,14 @@ from typing import Any
 
 from torch import nn
 
-from saltrust.cache.schema import FINDING_ALIASES
 from saltrust.errors import DataError, SaltrustError, UsageError
 from saltrust.models.answer import Answer
 from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, sha256_of
+from saltrust.models.classifiers.libraries.registry import located, published_findings
 from saltrust.models.classifiers.registry import Architecture
 from saltrust.models.classifiers.three_class import CLASSES
 from saltrust.models.contract import settle_input, settle_output
+from saltrust.models.output_names import output_index
 from saltrust.models.preprocessing import Preprocessing
 from saltrust.models.stated import stated_preprocessing
 from saltrust.models.trial import Expected
@@ -105,9 +106,10 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
     """Load one network of a study and check that it fits.
 
     A network may know more findings than the study asks for, in any order: outputs are
-    chosen by the names on its card, in the study's ``[models.output]`` or in its own attribute
-    ``output``, with the aliases of :data:`saltrust.cache.schema.FINDING_ALIASES`.  Where none
-    of these says, they must be exactly the findings asked for, in their order.
+    chosen by the names in the study's ``[models.output]``, on its card, of the library it comes
+    from, or in its own attribute ``output``, with the aliases of
+    :func:`saltrust.models.output_names.common_name`.  Where none of these says, they must be
+    exactly the findings asked for, in their order.
 
     Parameters
     ----------
@@ -137,22 +139,28 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
         _check_findings(card, path)
     stated = spec.output if isinstance(spec, ModelSpec) else OutputSpec()
     architecture = _architecture(spec, card)
+    source = located(architecture, study.folder)
     three_class = _is_three_class(card, path)
     try:
-        _, outputs = settle_output(None, findings, stated=stated, card=card)
+        published = None if has_card or stated.findings else published_findings(source, tensors)
+        known = {**card, "findings": published} if published else card
+        _, outputs = settle_output(None, findings, stated=stated, card=known)
         n_outputs = len(outputs) * (len(CLASSES) if three_class else 1)
         with importable_from(study.folder):
-            module = family.build(architecture, n_outputs, **{**card.get("arguments", {}),
-                                                              **spec.arguments})
-        answer, outputs = settle_output(module, findings, stated=stated, card=card)
+            module = family.build(source, n_outputs, **{**card.get("arguments", {}),
+                                                        **spec.arguments})
+        answer, outputs = settle_output(module, findings, stated=stated, card=known)
         preprocessing, assumed = settle_input(architecture, module, family.known,
                                               stated=spec.input, card=card)
     except SaltrustError as error:
         raise type(error)(f"model {spec.name!r} ({path}): {error}") from error.__cause__
-    if not has_card and outputs == tuple(findings) and not stated.findings:
+    if published:
+        assumed = (*assumed, f"{path.name} has no card; its outputs are taken to be those that "
+                             f"{architecture} publishes (`findings` of [models.output])")
+    elif not has_card and not stated.findings and outputs == tuple(findings):
         assumed = (*assumed, f"{path.name} has no card; its outputs are taken to be the findings "
                              "of the study, in their order (`findings` of [models.output])")
-    output_index = output_columns(outputs, findings, f"model {spec.name!r} ({path})")
+    columns = output_index(outputs, findings, f"model {spec.name!r} ({path})")
     fit_weights(module, tensors, path, f"architecture {architecture!r} with {n_outputs} outputs")
     if "preprocessing" in card:
         _check_range(preprocessing, module, path)
@@ -163,7 +171,7 @@ def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequen
     for words in assumed:
         _log.warning("model %r: %s", spec.name, words)
     _warn(spec, study, card, path)
-    return Trained(spec.name, module.eval().requires_grad_(False), tuple(findings), output_index,
+    return Trained(spec.name, module.eval().requires_grad_(False), tuple(findings), columns,
                    outputs, preprocessing, architecture, int(card.get("seed", -1)), sha256, card,
                    answer, assumed)
 
@@ -193,32 +201,6 @@ def _is_three_class(card: dict[str, Any], path: Path) -> bool:
         raise DataError(f"card of {path}: `classes` of each finding must be {list(CLASSES)}, in "
                         f"this order, not {classes}")
     return classes is not None
-
-
-def output_columns(outputs: Sequence[str], findings: Sequence[str],
-                   what: str) -> tuple[int, ...]:
-    """Which output of a network is about each of some findings.
-
-    Parameters
-    ----------
-    outputs : sequence of str
-        Names of all its outputs, in order.
-    findings : sequence of str
-    what : str
-        The network, to begin the error message.
-
-    Raises
-    ------
-    DataError
-        If it has none for a finding.
-    """
-    columns = {FINDING_ALIASES.get(name, name): column for column, name in enumerate(outputs)}
-    absent = [name for name in findings if FINDING_ALIASES.get(name, name) not in columns]
-    if absent:
-        raise DataError(f"{what} does not predict {', '.join(absent)}; it predicts: "
-                        f"{', '.join(outputs)}; name its outputs with `findings` of "
-                        "[models.output], or what to ask it for with `findings` of [data]")
-    return tuple(columns[FINDING_ALIASES.get(name, name)] for name in findings)
 
 
 def _architecture(spec: ModelSpec | LocalizerSpec, card: dict[str, Any]) -> str:

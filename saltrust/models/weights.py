@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import functools
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,26 @@ from torch import Tensor, nn
 
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import read_weights, sha256_of
+from saltrust.models.tensor_names import Matched, match_names
 
-#: torchvision's published DenseNet weights are from before ``norm.1`` became ``norm1``.
-_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
-#: InceptionV3 is built without its auxiliary head, which published weights contain.
-_AUXILIARY = "AuxLogits."
-#: Where classifiers keep their last layers: torchvision, timm, older collections.
-_CLASSIFIER_HEADS = ("fc.", "classifier.", "head.", "last_linear.")
+#: Where classifiers keep their last layers: torchvision, timm, older collections, U-Nets.
+_CLASSIFIER_HEADS = ("fc.", "classifier.", "head.", "last_linear.", "_fc.",
+                     "classification_head.")
 #: Counters that do not take part in the computation and that old files lack.
 _COUNTER = "num_batches_tracked"
+#: Precisions that networks compute in.
+_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+_log = logging.getLogger(__name__)
 
 
 def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, what: str) -> None:
-    """Load tensors into a model that they fit exactly.
+    """Load tensors into a model that they fit exactly, in their own precision.
 
-    A prefix that all names share (``module.``, ``model.``, as wrappers leave it) is taken off.
+    Prefixes that wrappers leave (``module.``, ``model.``, ``_orig_mod.``) are taken off.  What
+    belongs to no part of the network, as the loss of a Lightning module, is left aside with a
+    line in the log.  The model takes the floating type of the file where that is another one
+    than its own; of several types that which holds them all.
 
     Parameters
     ----------
@@ -40,16 +46,20 @@ def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, wha
     Raises
     ------
     DataError
-        If tensors are missing, left over, of another shape or not finite; the model is
-        unchanged.
+        If tensors are missing, left over or of another shape, parameters are not finite, or two
+        networks of this kind are in the file; the model is unchanged.
     """
     state = model.state_dict()
-    tensors = _rename(tensors, state)
-    missing, unexpected, misshapen = _differences(tensors, state)
+    matched = match_names(_in_its_names(model, tensors), state, path)
+    missing, unexpected, misshapen = _differences(matched.tensors, state)
     if missing or unexpected or misshapen:
-        raise DataError(_complaint(path, what, missing, unexpected, misshapen))
-    _check_finite(tensors, path)
-    _copy(model, tensors)
+        raise DataError(_complaint(path, what, missing, unexpected, misshapen,
+                                   _other_outputs(model, matched.tensors, misshapen)
+                                   if not (missing or unexpected) else ""))
+    _check_finite(model, matched.tensors, path)
+    _say_what_is_beside(matched, path)
+    _take_precision(model, matched.tensors, state, path)
+    _copy(model, matched.tensors)
 
 
 def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str, Any]:
@@ -61,7 +71,7 @@ def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str,
     Parameters
     ----------
     model : torch.nn.Module
-        Changed in place.
+        Changed in place; it keeps its precision.
     path : pathlib.Path
         File of weights.
     architecture : str
@@ -70,7 +80,8 @@ def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str,
     Returns
     -------
     dict
-        For the card: ``path``, ``sha256``, and ``head`` ("loaded" or "new").
+        For the card: ``path``, ``sha256``, ``head`` ("loaded" or "new"), and the names in the
+        file of what was ``matched`` and of what was ``left_over``.
 
     Raises
     ------
@@ -79,37 +90,21 @@ def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str,
     DataError
         If it cannot be read or anything but the head does not fit.
     """
-    state = model.state_dict()
-    tensors = _rename(read_weights(path), state)
-    head = _head_names(model)
-    missing, unexpected, misshapen = _differences(tensors, state)
-    outside_head = [[name for name in names if name not in head]
-                    for names in (missing, [], misshapen)]
-    # A head of other depth has other names: left-over tensors are no reason to refuse as long
-    # as the whole body is there and none of them could belong to it.
-    prefix = _common_prefix(head)
-    outside_head[1] = [name for name in unexpected if not name.startswith(prefix)]
-    if any(outside_head):
-        raise DataError(_complaint(path, f"architecture {architecture!r}", *outside_head))
-    kept = {name: tensor for name, tensor in tensors.items()
-            if name in state and name not in misshapen}
-    _check_finite(kept, path)
-    _copy(model, kept)
-    loaded = all(name in kept for name in head)
-    return {"path": str(path), "sha256": sha256_of(path), "head": "loaded" if loaded else "new"}
+    return _start_whole(model, read_weights(path), path, architecture)
 
 
 def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> dict[str, Any]:
-    """Start a network that localises from its own weights, or its encoder from a classifier's.
+    """Start a network from its own weights, or its encoder from those of a classifier.
 
     The encoder is the module's attribute ``pretrainable``, where it has one.  Weights that hold
-    all of it, and nothing else but the head of a classifier, start the encoder alone; others
-    must be of the whole network, as for :func:`fit_pretrained`.
+    all of the network, but perhaps its head, start it as :func:`fit_pretrained` does.  Weights
+    that hold all of the encoder, and no more of the kind of what it is made of, start the
+    encoder alone.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Changed in place.
+        Changed in place; it keeps its precision.
     path : pathlib.Path
         File of weights.
     architecture : str
@@ -118,7 +113,7 @@ def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> d
     Returns
     -------
     dict
-        For the card: ``path``, ``sha256`` and ``head`` ("loaded" or "new").
+        For the card, as :func:`fit_pretrained`.
 
     Raises
     ------
@@ -127,57 +122,140 @@ def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> d
     DataError
         If it cannot be read, or does not fit.
     """
+    tensors = read_weights(path)
     encoder = getattr(model, "pretrainable", None)
-    if isinstance(encoder, nn.Module):
-        state = encoder.state_dict()
-        tensors = _rename(read_weights(path), state)
-        missing, unexpected, misshapen = _differences(tensors, state)
-        if not missing and all(name.startswith(_CLASSIFIER_HEADS) for name in unexpected):
-            if misshapen:
-                raise DataError(_complaint(path, f"the encoder of architecture {architecture!r}",
-                                           [], [], misshapen))
-            kept = {name: tensor for name, tensor in tensors.items() if name in state}
-            _check_finite(kept, path)
-            _copy(encoder, kept)
-            return {"path": str(path), "sha256": sha256_of(path), "head": "new"}
-    return fit_pretrained(model, path, architecture)
+    if not isinstance(encoder, nn.Module):
+        return _start_whole(model, tensors, path, architecture)
+    state = encoder.state_dict()
+    matched = match_names(tensors, state, path)
+    missing, unexpected, misshapen = _differences(matched.tensors, state)
+    parts = {name.partition(".")[0] for name in state} - {
+        head.partition(".")[0] for head in _CLASSIFIER_HEADS}
+    deeper = [name for name in unexpected if name.partition(".")[0] in parts]
+    if missing or deeper or _holds_all(model, tensors, path):
+        return _start_whole(model, tensors, path, architecture)
+    if misshapen:
+        raise DataError(_complaint(path, f"the encoder of architecture {architecture!r}", [], [],
+                                   misshapen))
+    return _start(encoder, state, matched, path, "new")
 
 
-def _rename(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    first_parts = {name.partition(".")[0] for name in state}
-    names = {name: name for name in tensors}
-    while names:
-        parts = {name.partition(".")[0] for name in names.values()}
-        if len(parts) != 1 or parts <= first_parts or any("." not in n for n in names.values()):
-            break
-        names = {old: name.partition(".")[2] for old, name in names.items()}
-    if any("denselayer" in name for name in state):
-        names = {old: _OLD_DENSENET.sub(r"\1\2", name) for old, name in names.items()}
-    has_auxiliary = any(name.startswith(_AUXILIARY) for name in state)
-    return {
-        name: tensors[old]
-        for old, name in names.items()
-        if has_auxiliary or not name.startswith(_AUXILIARY)
-    }
+def parameter_dtype(module: nn.Module) -> torch.dtype:
+    """The floating type that a network computes in: of its first floating parameter.
+
+    Inputs have to be of this type; results are stored as float32.  A network without floating
+    parameters takes float32.
+    """
+    return next((weight.dtype for weight in module.parameters() if weight.is_floating_point()),
+                torch.float32)
+
+
+def _in_its_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Tensors as a network itself translates them from its library's released files."""
+    translate = getattr(model, "translate_tensors", None)
+    translated: Mapping[str, Tensor] = translate(tensors) if callable(translate) else tensors
+    return translated
+
+
+def _start_whole(model: nn.Module, tensors: Mapping[str, Tensor], path: Path,
+                 architecture: str) -> dict[str, Any]:
+    state = model.state_dict()
+    matched = match_names(_in_its_names(model, tensors), state, path)
+    head = _head_names(model)
+    complaints = _outside_head(matched.tensors, state, head)
+    if any(complaints):
+        raise DataError(_complaint(path, f"architecture {architecture!r}", *complaints))
+    loaded = all(name in matched.tensors and matched.tensors[name].shape == state[name].shape
+                 for name in head)
+    return _start(model, state, matched, path, "loaded" if loaded else "new")
+
+
+def _start(module: nn.Module, state: Mapping[str, Tensor], matched: Matched, path: Path,
+           head: str) -> dict[str, Any]:
+    """Copy what fits; the rest is left over."""
+    kept = {name: tensor for name, tensor in matched.tensors.items()
+            if name in state and tensor.shape == state[name].shape}
+    _check_finite(module, kept, path, with_statistics=True)
+    _copy(module, kept)
+    left_over = [*(source for name, source in matched.sources.items() if name not in kept),
+                 *(source for source in matched.beside if not source.endswith(_COUNTER))]
+    _log.warning("weights %s: %d tensors start the network%s", path, len(kept),
+                 f"; left over: {_first(left_over, 8)}" if left_over else "")
+    return {"path": str(path), "sha256": sha256_of(path), "head": head,
+            "matched": [matched.sources[name] for name in kept], "left_over": left_over}
+
+
+def _outside_head(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor],
+                  head: list[str]) -> tuple[list[str], list[str], list[str]]:
+    missing, unexpected, misshapen = _differences(tensors, state)
+    # A head of other depth has other names: left-over tensors are no reason to refuse as long
+    # as the whole body is there and none of them could belong to it.
+    prefix = _common_prefix(head)
+    return ([name for name in missing if name not in head],
+            [name for name in unexpected if not name.startswith(prefix)],
+            [name for name in misshapen if name not in head])
+
+
+def _holds_all(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> bool:
+    state = model.state_dict()
+    return not any(_outside_head(match_names(tensors, state, path).tensors, state,
+                                 _head_names(model)))
+
+
+def _say_what_is_beside(matched: Matched, path: Path) -> None:
+    beside = [name for name in matched.beside if not name.endswith(_COUNTER)]
+    if beside:
+        _log.warning("weights %s: left aside is what belongs to no part of the network: %s", path,
+                     _first(beside, 8))
+
+
+def _take_precision(model: nn.Module, tensors: Mapping[str, Tensor],
+                    state: Mapping[str, Tensor], path: Path) -> None:
+    floating = {name: tensor.dtype for name, tensor in tensors.items()
+                if name in state and state[name].is_floating_point()}
+    if all(dtype == state[name].dtype for name, dtype in floating.items()):
+        return
+    dtypes = sorted(set(floating.values()), key=str)
+    common = functools.reduce(torch.promote_types, dtypes)
+    if common not in _PRECISIONS:
+        common = torch.float32
+    if len(dtypes) > 1:
+        _log.warning("weights %s are of several types (%s) and are used as %s", path,
+                     ", ".join(map(_short, dtypes)), _short(common))
+    model.to(common)
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _differences(
     tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> tuple[list[str], list[str], list[str]]:
     missing = [name for name in state if name not in tensors and not name.endswith(_COUNTER)]
-    unexpected = [name for name in tensors if name not in state and not name.endswith(_COUNTER)]
+    unexpected = [name for name in tensors if name not in state]
     misshapen = [name for name, tensor in tensors.items()
                  if name in state and tensor.shape != state[name].shape]
     return missing, unexpected, misshapen
 
 
+def _other_outputs(model: nn.Module, tensors: Mapping[str, Tensor],
+                   misshapen: list[str]) -> str:
+    """The way out where weights differ in nothing but the number of outputs."""
+    head = _head_names(model)
+    if not misshapen or not set(misshapen) <= set(head):
+        return ""
+    return (f"they have {len(tensors[misshapen[0]])} outputs: say which, by position, in "
+            "`findings` under [models.output] or on a card beside them")
+
+
 def _complaint(path: Path, what: str, missing: list[str], unexpected: list[str],
-               misshapen: list[str]) -> str:
+               misshapen: list[str], way_out: str = "") -> str:
     differences = [f"{len(names)} tensors {kind} ({_first(names)})"
                    for kind, names in (("missing", missing), ("left over", unexpected),
                                        ("of another shape", misshapen)) if names]
-    return (f"weights {path} are not of {what}: {'; '.join(differences)}; name the architecture "
-            "and the arguments they were trained with")
+    way_out = way_out or "name the architecture and the arguments they were trained with"
+    return f"weights {path} are not of {what}: {'; '.join(differences)}; {way_out}"
 
 
 def _first(names: Iterable[str], count: int = 3) -> str:
@@ -185,9 +263,18 @@ def _first(names: Iterable[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
-def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _check_finite(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, *,
+                  with_statistics: bool = False) -> None:
+    """Refuse parameters that diverged.
+
+    Buffers may be undefined, as thresholds of findings that a network does not know; where
+    training is to go on, running statistics may not, since no step would mend them.
+    """
+    weights = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        counts = name in weights or (with_statistics
+                                     and name.endswith(("running_mean", "running_var")))
+        if counts and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise DataError(f"weights {path} hold NaN or infinite values in {name!r}; "
                             "take a checkpoint from before training diverged")
 

@@ -14,13 +14,19 @@ import torch
 from saltrust.analysis.result import plain
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError, NothingToDo
-from saltrust.models.checkpoint import WEIGHTS_FILE, read_card, read_weights, write_card
+from saltrust.models.checkpoint import (
+    WEIGHTS_FILE,
+    read_card,
+    read_weights,
+    replace_card,
+    write_card,
+)
 from saltrust.models.device import choose_device, limit_threads
 from saltrust.models.weights import fit_weights
 from saltrust.presets import PRESETS
 from saltrust.study import Study, TrainedEntry
 from saltrust.training.data.images import check_splits
-from saltrust.training.loop import fit
+from saltrust.training.loop import delay_interrupts, fit
 from saltrust.training.precision import allow_tensor_cores, check_precision
 from saltrust.training.runs.kept_checkpoints import complete_cards, require_kept
 from saltrust.training.runs.resuming import STATE_FILE, check_same_run, read_state, require_whole
@@ -179,6 +185,10 @@ def _look_back(run: Run) -> None:
         card = read_card(weights)
     if card is not None and card.get("complete"):
         check_same_run(card, run.card, run.folder)
+        if (run.folder / STATE_FILE).exists():
+            # Cut off while it was closed, the weights written and the card beside them not.
+            write_card(weights, card)
+            (run.folder / STATE_FILE).unlink()
         raise NothingToDo(f"model {run.name!r} is trained already ({run.folder}); say --overwrite "
                           "to train it anew")
     run.saved_state = read_state(run.folder)
@@ -207,6 +217,7 @@ def _finish(task: Task, run: Run, state: TrainingState) -> None:
         **plain(task.test()),
         "complete": True,
     }
-    complete_cards(run.folder, state.kept)
-    write_card(run.weights, run.card)
-    (run.folder / STATE_FILE).unlink(missing_ok=True)
+    with delay_interrupts():
+        complete_cards(run.folder, state.kept)
+        run.card = replace_card(run.weights, run.card)
+        (run.folder / STATE_FILE).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Architectures by name: ours, torchvision's, and anybody's ``package.module:factory``."""
+"""Architectures by name: ours, those of other libraries, anybody's ``package.module:factory``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from saltrust.errors import SaltrustError, UsageError
+from saltrust.models.classifiers.libraries.registry import is_of_library, library_factory
 from saltrust.models.preprocessing import GRAY, IMAGENET, INCEPTION, Preprocessing
 from saltrust.models.user_code import describe_error, import_attribute
 
@@ -51,7 +52,9 @@ def build(architecture: str, n_outputs: int, /, **arguments: Any) -> nn.Module:
     Parameters
     ----------
     architecture : str
-        A name of :data:`ARCHITECTURES`, or ``package.module:factory``.  A factory is called as
+        A name of :data:`ARCHITECTURES`, ``library:name`` of
+        :mod:`saltrust.models.classifiers.libraries.registry`, or ``package.module:factory``.  A
+        factory is called as
         ``factory(n_outputs=n_outputs, **arguments)`` and returns a ``torch.nn.Module`` that
         turns inputs of shape (batch, channels, height, width) into logits of shape
         (batch, n_outputs), or into what its attribute ``output`` or the study state
@@ -86,7 +89,7 @@ def build(architecture: str, n_outputs: int, /, **arguments: Any) -> nn.Module:
 
 def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: int,
               arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a network by a name of ``known`` or by ``package.module:factory``.
+    """Build a network by a name of ``known``, of a library, or by ``package.module:factory``.
 
     Parameters
     ----------
@@ -106,8 +109,11 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
     if n_outputs < 1:
         raise UsageError(f"architecture {architecture!r} needs at least one finding to predict")
     named = known.get(architecture)
-    factory = import_attribute(named.factory if named else architecture,
-                               f"architecture {architecture!r}", known)
+    if named is None and is_of_library(architecture):
+        factory = library_factory(architecture)
+    else:
+        factory = import_attribute(named.factory if named else architecture,
+                                   f"architecture {architecture!r}", known)
     try:
         model = factory(n_outputs=n_outputs, **arguments)
     except SaltrustError:

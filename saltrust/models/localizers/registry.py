@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from saltrust.errors import SaltrustError, UsageError
+from saltrust.models.classifiers.libraries.registry import is_of_library
 from saltrust.models.classifiers.registry import ARCHITECTURES, Architecture, construct
 from saltrust.models.eval_mode import eval_mode
 from saltrust.models.localizers.network import localize
@@ -54,7 +55,7 @@ def build_localizer(architecture: str, n_outputs: int, /, **arguments: Any) -> n
     >>> net(torch.zeros(2, 1, 40, 48)).shape
     torch.Size([2, 2, 40, 48])
     """
-    if architecture in ARCHITECTURES:
+    if architecture in ARCHITECTURES or is_of_library(architecture):
         raise UsageError(f"architecture {architecture!r} classifies; a localizer is one of "
                          f"{', '.join(LOCALIZERS)}, or your own as package.module:factory")
     return construct(architecture, LOCALIZERS, n_outputs, arguments)

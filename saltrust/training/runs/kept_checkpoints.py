@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from saltrust.errors import DataError
-from saltrust.models.checkpoint import card_path, save, write_card
+from saltrust.models.checkpoint import card_path, read_card, replace_card, save
 from saltrust.training.runs.resuming import require_whole
 
 CHECKPOINTS_FOLDER = "checkpoints"
@@ -82,8 +81,8 @@ def complete_cards(folder: Path, kept: Sequence[Mapping[str, Any]]) -> None:
     """Say in the cards of the kept checkpoints that their run has ended as it should."""
     for item in kept:
         weights = folder / CHECKPOINTS_FOLDER / item["file"]
-        card = json.loads(card_path(weights).read_text(encoding="utf-8"))
-        write_card(weights, {**card, "complete": True})
+        # Not the file beside the weights: a power cut may have left the one of an earlier try.
+        replace_card(weights, {**(read_card(weights) or {}), "complete": True})
 
 
 def _remove(weights: Path) -> None:

@@ -22,7 +22,8 @@ STATE_FILE = "resume.pt"
 _NEEDED = {"card", "threads", "network", "optimizer", "kept", "epoch"}
 
 #: Entries of a card that may differ between two starts of one run.
-_FREE = ("name", "study", "study_fingerprint", "data", "versions", "complete", "pretrained.path")
+_FREE = ("name", "study", "study_fingerprint", "data", "versions", "complete", "pretrained.path",
+         "pretrained.matched", "pretrained.left_over")
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:

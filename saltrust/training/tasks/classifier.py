@@ -17,14 +17,15 @@ from saltrust.cache.collection import Collection
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError, UsageError, nearest
 from saltrust.models.answer import answer_with_logits
+from saltrust.models.classifiers.libraries.registry import located
 from saltrust.models.classifiers.registry import ARCHITECTURES, build
 from saltrust.models.classifiers.three_class import CLASSES, contrast
 from saltrust.models.contract import settle_input, settle_output
+from saltrust.models.output_names import output_index
 from saltrust.models.preprocessing import Preprocessing, to_input
-from saltrust.models.trained import output_columns
 from saltrust.models.trial import Expected, try_network
 from saltrust.models.user_code import importable_from
-from saltrust.models.weights import fit_pretrained
+from saltrust.models.weights import fit_pretrained_encoder
 from saltrust.study import ModelSpec, Study, TrainSpec
 from saltrust.training.data.augmentation import augment
 from saltrust.training.data.images import LabeledImages, read_images
@@ -238,7 +239,7 @@ def start_network(
     _, outputs = settle_output(None, findings, stated=model.output)
     n_outputs = len(outputs) * (len(CLASSES) if three_class else 1)
     with importable_from(study.folder):
-        network = build(model.architecture, n_outputs, **model.arguments)
+        network = build(located(model.architecture, study.folder), n_outputs, **model.arguments)
     preprocessing, assumed = settle_input(model.architecture, network, ARCHITECTURES,
                                           stated=model.input)
     answer, outputs = settle_output(network, findings, stated=model.output)
@@ -252,10 +253,11 @@ def start_network(
     for words in (*assumed, *trial.assumed, *trial.warnings):
         _log.warning("model %r: %s", model.name, words)
     answer_with_logits(network, trial.answer if outputs == findings else replace(
-        trial.answer, columns=output_columns(outputs, findings, f"model {model.name!r}")))
+        trial.answer, columns=output_index(outputs, findings, f"model {model.name!r}")))
     pretrained = None
     if model.pretrained:
-        pretrained = fit_pretrained(network, study.path(model.pretrained), model.architecture)
+        pretrained = fit_pretrained_encoder(network, study.path(model.pretrained),
+                                            model.architecture)
     return network, {
         "architecture": model.architecture,
         "arguments": dict(model.arguments),

@@ -1,3 +1,4 @@
+import argparse
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import torch
 
 from saltrust.errors import DataError, UsageError
 from saltrust.models.checkpoint import save, write_card
+from saltrust.models.classifiers.registry import build
 from saltrust.models.classifiers.small import PhantomNet
 from saltrust.models.classifiers.trained_classifier import Classifier, load_classifier
 from saltrust.models.preprocessing import GRAY, IMAGENET
@@ -165,3 +167,39 @@ def test_half_trained_and_another_grid_are_said(
         load_classifier(SPEC, study, OUTPUTS)
     assert "cut short" in caplog.text
     assert "grid of 64 and is used at 32" in caplog.text
+
+
+def test_published_weights_of_a_library_say_what_they_predict(
+    study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As torchxrayvision's are: 18 outputs, of which some were not trained, with thresholds."""
+    arguments = {"block_config": [1, 1, 1, 1], "growth_rate": 4, "num_init_features": 8}
+    torch.manual_seed(0)
+    published = build("torchxrayvision:DenseNet", 18, **arguments).eval()
+    thresholds = torch.full((18,), 0.1)
+    thresholds[13] = torch.nan  # Hernia.
+    torch.save({**published.state_dict(), "op_threshs": thresholds}, study.folder / "xrv.pth")
+    spec = ModelSpec("xrv", "torchxrayvision:DenseNet", checkpoint="xrv.pth", arguments=arguments)
+    loaded = load_classifier(spec, study, ["Pleural Effusion", "Edema", "Airspace Opacity"])
+    assert loaded.output_index == (7, 4, 16)
+    assert loaded.preprocessing.input_range == (-1024.0, 1024.0)
+    inputs = 1024 * torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded.logits(inputs), published(inputs)[:, [7, 4, 16]])
+    assert "taken to be those that torchxrayvision:DenseNet publishes" in caplog.text
+    with pytest.raises(DataError, match="does not predict Hernia"):
+        load_classifier(spec, study, ["Hernia"])
+
+
+def test_a_checkpoint_of_lightning_and_of_timm(study: Study) -> None:
+    torch.manual_seed(0)
+    published = build("timm:test_vit", 2, img_size=32).eval()
+    torch.save({"state_dict": {**{f"model.{name}": tensor for name, tensor
+                                  in published.state_dict().items()},
+                               "criterion.pos_weight": torch.ones(2)},
+                "hyper_parameters": argparse.Namespace(lr=0.1)}, study.folder / "last.ckpt")
+    spec = ModelSpec("vit", "timm:test_vit", checkpoint="last.ckpt", arguments={"img_size": 32})
+    loaded = load_classifier(spec, study, ["a", "b"])
+    inputs = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded.logits(inputs), published(inputs))

@@ -15,12 +15,13 @@ from saltrust.errors import DataError, UsageError
 from saltrust.files import write_bytes
 from saltrust.models import checkpoint
 from saltrust.models.checkpoint import read_card, read_weights
+from saltrust.models.classifiers.registry import build
 from saltrust.models.classifiers.trained_classifier import load_classifier
 from saltrust.models.preprocessing import to_input
 from saltrust.study import ModelSpec, Study
 from saltrust.training.data.images import read_images
 from saltrust.training.task import BatchLoss, Validation
-from saltrust.training.tasks.classifier import ClassifierTask, train
+from saltrust.training.tasks.classifier import ClassifierTask, start_network, train
 
 Data = Callable[..., Any]
 Make = Callable[..., Study]
@@ -437,3 +438,23 @@ def test_training_goes_on_from_pretrained_weights(squares: Data, study: Make) ->
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(old[name], new[name], atol=1e-6, rtol=0)
     assert card_of(second)["pretrained"]["sha256"] == card_of(first)["weights_sha256"]
+    assert set(card_of(second)["pretrained"]["matched"]) == set(read_weights(
+        first / "model.safetensors"))
+    assert card_of(second)["pretrained"]["left_over"] == []
+
+
+def test_the_network_of_protocol_w_starts_from_a_published_encoder(
+    study: Make, tmp_path: Path
+) -> None:
+    """As `saltrust train` starts it, guided or not."""
+    torch.manual_seed(0)
+    source = build("timm:efficientnet_b0", 7)
+    torch.save(source.state_dict(), tmp_path / "efficientnet.pth")
+    model = ModelSpec("w", "efficientnet_unet", pretrained="efficientnet.pth")
+    network, facts = start_network(study(), model, ("a", "b"), "zeros")
+    assert torch.equal(network.get_parameter("encoder._conv_stem.weight"),
+                       source.get_parameter("conv_stem.weight"))
+    recorded = facts["pretrained"]
+    assert (recorded["head"], recorded["left_over"]) == (
+        "new", ["classifier.weight", "classifier.bias"])
+    assert len(recorded["matched"]) == len(source.state_dict()) - 2

@@ -1,0 +1,1 @@
+"""Architectures of other libraries, by ``library:name``; one module each."""
