@@ -164,13 +164,20 @@ def is_of_study(error: BaseException) -> bool:
 
 def _frame_outside_libraries(error: BaseException) -> traceback.FrameSummary | None:
     """The innermost frame of the user's own code, else of a package that is not torch."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
-              if not frame.filename.startswith(("<", _OURS, _STANDARD_LIBRARY))
-              or _is_installed(frame.filename)]
-    of_user = [frame for frame in frames if not _is_installed(frame.filename)]
-    others = [frame for frame in frames if "torch" not in Path(frame.filename).parts]
-    chosen = of_user or others
+    frames = traceback.extract_tb(error.__traceback__)
+    installed = [frame for frame in frames if _is_installed(frame.filename)
+                 and "torch" not in Path(frame.filename).parts]
+    chosen = [frame for frame in frames if _is_of_user(frame.filename)] or installed
     return chosen[-1] if chosen else None
+
+
+def is_of_user(error: BaseException) -> bool:
+    """Whether an exception went through code that is neither ours nor of an installed package."""
+    return any(_is_of_user(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+
+
+def _is_of_user(place: str) -> bool:
+    return not (_is_installed(place) or place.startswith(("<", _OURS, _STANDARD_LIBRARY)))
 
 
 _OURS = str(Path(__file__).resolve().parents[1])

@@ -79,7 +79,7 @@ def test_example(title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     done = CliRunner().invoke(main, ["-q", "generate", "study.toml", "-o", "cubes.zarr"])
     assert done.exit_code == 0, done.output
     cubes = open_cubes("cubes.zarr")
-    assert (cubes["saliency/status"].values == Status.OK).mean() > 0.5
+    assert (cubes["saliency/status"].values == Status.OK).mean() >= 0.5
     probability = cubes["prediction/probability"].values
     assert ((probability > 0) & (probability < 1)).all()
     np.testing.assert_allclose(torch.sigmoid(torch.tensor(cubes["prediction/logit"].values)),

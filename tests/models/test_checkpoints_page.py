@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from saltrust.models.classifiers.registry import build, preprocessing_of
+from saltrust.models.classifiers.registry import build
+from saltrust.models.contract import preprocessing_of
 from saltrust.study import ModelSpec
 from saltrust.typed_table import build as build_table
 

@@ -11,7 +11,7 @@ from torch import nn
 from saltrust.errors import SaltrustError, UsageError
 from saltrust.models.classifiers.libraries.registry import is_of_library, library_factory
 from saltrust.models.preprocessing import GRAY, IMAGENET, INCEPTION, Preprocessing
-from saltrust.models.user_code import describe_error, import_attribute
+from saltrust.models.user_code import describe_error, import_attribute, is_of_user
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
         raise
     except (Exception, SystemExit) as error:
         given = ", ".join(["n_outputs", *arguments])
-        what = ("does not take the arguments" if _is_of_call(error) else "cannot be built with")
+        what = ("does not take the arguments" if _is_of_call(error) or not is_of_user(error)
+                else "cannot be built with")
         raise UsageError(f"architecture {architecture!r} {what} {given}: "
                          f"{describe_error(error)}") from error
     if not isinstance(model, nn.Module):

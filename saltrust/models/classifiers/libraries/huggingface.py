@@ -69,7 +69,8 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         network.output["findings"] = named
     # Released files have names of tensors that later versions of the library have changed.
     network.translate_tensors = functools.partial(_translated, type(network), config)
-    return network
+    result: nn.Module = network
+    return result
 
 
 def findings(name: str, tensors: Mapping[str, Tensor]) -> list[str] | None:

@@ -70,7 +70,8 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         (0.0,) * channels, (1.0,) * channels, channels)
     if name == "ViT":
         network.output = {"select": 0}
-    return network
+    result: nn.Module = network
+    return result
 
 
 def _keywords(factory: Callable[..., Any]) -> set[str]:

@@ -43,4 +43,5 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
     if len(mean) != channels:
         mean, std = (fmean(mean),) * channels, (fmean(std),) * channels
     network.preprocessing = Preprocessing(mean, std, channels)
-    return network
+    result: nn.Module = network
+    return result

@@ -41,4 +41,5 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
                      **arguments}
     network: Any = _models.get_model(name, weights=None, num_classes=n_outputs, **arguments)
     network.preprocessing = INCEPTION if name in _INCEPTIONS else IMAGENET
-    return network
+    result: nn.Module = network
+    return result

@@ -56,7 +56,8 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         contract = Preprocessing((0.0,) * channels, (1.0,) * channels, channels,
                                  _CONTRACT.input_range)
     network.preprocessing = contract
-    return network
+    result: nn.Module = network
+    return result
 
 
 def findings(name: str, tensors: Mapping[str, Tensor]) -> list[str] | None:

@@ -16,7 +16,8 @@ from torch import nn
 from saltrust.errors import DataError, UsageError
 from saltrust.models.checkpoint import read_weights
 from saltrust.models.classifiers.libraries.registry import library_factory, published_findings
-from saltrust.models.classifiers.registry import build, preprocessing_of
+from saltrust.models.classifiers.registry import build
+from saltrust.models.contract import preprocessing_of
 from saltrust.models.preprocessing import Preprocessing
 from saltrust.models.weights import fit_pretrained, fit_weights, parameter_dtype
 

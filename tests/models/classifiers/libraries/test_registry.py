@@ -12,7 +12,8 @@ import torch
 
 from saltrust.errors import UsageError
 from saltrust.models.classifiers.libraries.registry import LIBRARIES, located
-from saltrust.models.classifiers.registry import build, preprocessing_of
+from saltrust.models.classifiers.registry import build
+from saltrust.models.contract import preprocessing_of
 from saltrust.models.localizers.registry import build_localizer
 from saltrust.models.preprocessing import Preprocessing
 
