@@ -81,6 +81,6 @@ def test_example(title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     cubes = open_cubes("cubes.zarr")
     assert (cubes["saliency/status"].values == Status.OK).mean() >= 0.5
     probability = cubes["prediction/probability"].values
-    assert ((probability > 0) & (probability < 1)).all()
+    assert ((probability >= 0) & (probability <= 1)).all()
     np.testing.assert_allclose(torch.sigmoid(torch.tensor(cubes["prediction/logit"].values)),
                                probability, rtol=1e-5)
