@@ -14,6 +14,7 @@ from saltrust.cli.options import (
     map_options,
     overwrite_option,
     pass_options,
+    reading_option,
     segmentation_options,
     selection_options,
     slice_option,
@@ -34,6 +35,7 @@ def export() -> None:
 @selection_options
 @map_options
 @definition_options
+@reading_option
 @segmentation_options
 @slice_option
 @pass_options

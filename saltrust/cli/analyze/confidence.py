@@ -18,6 +18,7 @@ from saltrust.cli.options import (
     map_options,
     operating_point_option,
     pass_options,
+    reading_option,
     segmentation_options,
     selection_options,
 )
@@ -29,6 +30,7 @@ from saltrust.cli.output import output_options
 @selection_options
 @map_options
 @definition_options
+@reading_option
 @segmentation_options
 @confidence_slice_option
 @click.option("--normalise/--no-normalise", "normalize", default=None,

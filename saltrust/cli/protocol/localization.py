@@ -19,6 +19,7 @@ from saltrust.cli.options import (
     margin_option,
     operating_point_option,
     pass_options,
+    reading_option,
     segmentation_options,
     selection_options,
 )
@@ -30,6 +31,7 @@ from saltrust.cli.protocol.command import folder_options, run
 @selection_options
 @map_options
 @definition_options
+@reading_option
 @segmentation_options
 @click.option("--slice", "iou_slice", default=None, type=click.Choice(words(IouSlice)),
               help="Which image-finding pairs enter Table 1.  [default: all with --cutoff, "
