@@ -56,8 +56,7 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
     thresholds : sequence of float
         Thresholds to try, shares of the range of a map in [0, 1).
     cutoffs : sequence of float
-        Probability cut-offs to try: Otsu's segmentation of each map stays empty unless its
-        probability exceeds them.
+        To try: Otsu's segmentation of a map stays empty unless its probability exceeds one.
     threshold_slice, cutoff_slice : {"both_nonempty", "all", "positive"}
         Over which pairs the mean of either search is taken; by default as in the released
         code.  A cut-off makes sense only where false positives count, that is under ``all``.

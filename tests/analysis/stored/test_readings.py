@@ -31,7 +31,8 @@ def _group(**coords: Any) -> xr.Dataset:
     return xr.Dataset(coords=coords)
 
 
-@given(arrays(np.float32, (3, 4), elements=st.floats(-2.0**99, 2.0**99, width=32, allow_subnormal=False)))
+@given(arrays(np.float32, (3, 4), elements=st.floats(-2.0**99, 2.0**99, width=32,
+                                                     allow_subnormal=False)))
 def test_readings_are_those_by_hand(values: np.ndarray) -> None:
     by_hand = [[abs(v) for v in row] for row in values.tolist()]
     assert as_read(values, "absolute").tolist() == by_hand
