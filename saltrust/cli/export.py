@@ -10,11 +10,11 @@ import click
 from saltrust.cli.analyze.command import grouped, selected
 from saltrust.cli.options import (
     cubes_argument,
+    defined_reading_option,
     definition_options,
     map_options,
     overwrite_option,
     pass_options,
-    reading_option,
     segmentation_options,
     selection_options,
     slice_option,
@@ -35,7 +35,7 @@ def export() -> None:
 @selection_options
 @map_options
 @definition_options
-@reading_option
+@defined_reading_option
 @segmentation_options
 @slice_option
 @pass_options

@@ -78,11 +78,17 @@ definition_options = stack(
                       "[default: native where native masks are stored]"),
 )
 
-reading_option = click.option(
-    "--map", type=click.Choice(words(MapChoice)), default="auto", show_default=True,
-    help="What of every map is scored: what its explainer declares (`saltrust info`), the map as "
-         "stored, its absolute values, or its positive part.  auto is raw under --definition "
-         "peer.")
+
+
+def _reading_option(under_peer: str = "") -> Callable[[Any], Any]:
+    return click.option(
+        "--map", type=click.Choice(words(MapChoice)), default="auto", show_default=True,
+        help="What of every map is scored: what its explainer declares (`saltrust info` shows "
+             f"it), the map as stored, its absolute values, or its positive part.{under_peer}")
+
+
+reading_option = _reading_option()
+defined_reading_option = _reading_option("  auto is raw under --definition peer.")
 
 
 def _slice_option(under_peer: str) -> Callable[[Any], Any]:

@@ -14,11 +14,11 @@ from saltrust.cli.options import (
     bootstrap_options,
     confidence_slice_option,
     cubes_argument,
+    defined_reading_option,
     definition_options,
     map_options,
     operating_point_option,
     pass_options,
-    reading_option,
     segmentation_options,
     selection_options,
 )
@@ -30,7 +30,7 @@ from saltrust.cli.output import output_options
 @selection_options
 @map_options
 @definition_options
-@reading_option
+@defined_reading_option
 @segmentation_options
 @confidence_slice_option
 @click.option("--normalise/--no-normalise", "normalize", default=None,

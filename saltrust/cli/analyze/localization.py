@@ -14,11 +14,11 @@ from saltrust.cli.options import (
     benchmark_option,
     bootstrap_options,
     cubes_argument,
+    defined_reading_option,
     definition_options,
     map_options,
     margin_option,
     pass_options,
-    reading_option,
     segmentation_options,
     selection_options,
     slice_option,
@@ -45,7 +45,7 @@ def descriptors(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
 @selection_options
 @map_options
 @definition_options
-@reading_option
+@defined_reading_option
 @segmentation_options
 @slice_option
 @bootstrap_options
@@ -85,7 +85,7 @@ _GRID, _CUTOFFS = "0.2,0.3,0.4,0.5,0.6,0.7", "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"
 @selection_options
 @map_options
 @definition_options
-@reading_option
+@defined_reading_option
 @click.option("--grid", "thresholds", default=_GRID, show_default=True, callback=_steps(_GRID),
               help="Thresholds to search, shares of the range of a map.")
 @click.option("--cutoffs", default=_CUTOFFS, show_default=True, callback=_steps(_CUTOFFS),

@@ -15,10 +15,10 @@ from saltrust.cli.options import (
     adjustment_option,
     benchmark_option,
     confidence_option,
+    defined_reading_option,
     definition_options,
     map_options,
     pass_options,
-    reading_option,
     segmentation_options,
     selection_options,
     slice_option,
@@ -48,7 +48,7 @@ _TABLES = {"cluster": "robust", "mixed": "mixed", "logit": "logit"}
 @selection_options
 @map_options
 @definition_options
-@reading_option
+@defined_reading_option
 @segmentation_options
 @slice_option
 @benchmark_option

@@ -153,6 +153,26 @@ def test_protocols_say_how_maps_are_read(run: Any, simulated: Path, tmp_path: Pa
         tmp_path / "trustworthiness-raw" / table).read_text()
 
 
+def test_guided_training_keeps_absolute_values_unless_told(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "guided.zarr"
+    simulate_cubes(path, patients=6, grid=12, findings=("Edema",), seed=8,
+                   parts=("localizer", "gaze", "guidance"))
+    metas, texts = {}, {}
+    for word in ("absolute", "auto"):
+        asked = () if word == "absolute" else ("--map", word)
+        folder = tmp_path / word
+        done = run("--quiet", "protocol", "guided-training", path, "-o", folder, "--resamples",
+                   20, *asked)
+        assert done.exit_code == 0, done.stderr
+        metas[word] = json.loads((folder / "results" / "gaze.json").read_text())["meta"]
+        texts[word] = (folder / "methods.md").read_text()
+        assert metas[word]["map"] == word
+    assert metas["absolute"]["map_readings"]["localizer"] == "absolute"
+    assert metas["auto"]["map_readings"]["localizer"] == "raw"
+    assert "Of maps their absolute values" in texts["absolute"]
+    assert "Of maps what their explainer declares (below)" in texts["auto"]
+
+
 def test_a_report_draws_and_says_what_is_scored(run: Any, simulated: Path, tmp_path: Path) -> None:
     pages = {}
     for word in ("auto", "raw"):
