@@ -82,6 +82,9 @@ def the_page_is_true(table: pd.DataFrame) -> str:
     before, now = (table.loc["grad", f"over half {word}"] for word in ("raw", "auto"))
     require(before > 0.2 and now < 0.01,
             f"masks of grad over half of the image: {table.loc['grad'].to_dict()}")
+    turned = table[table["reading"] == "absolute"]
+    require(turned["hit auto"].mean() < turned["hit raw"].mean(),
+            "absolute values do not cost hits on phantoms")
     alike = table[table["reading"] == "raw"]
     require(bool((alike["IoU auto"] == alike["IoU raw"]).all()), "raw maps move")
     listed = set(re.findall(r"^\| `(\w+)` \| (?:raw|absolute|positive) \| [\d.]+ \|",

@@ -54,7 +54,7 @@ def score_frame(cubes: xr.DataTree, scoring: Scoring, execution: Execution) -> p
              # Not known of every mask, so that its type would depend on the selection.
              .astype({"n_instances": "float64"}))
     # Of people's masks there is nothing to read.
-    table[_READING] = table["explainer"].map(scored.meta["map_readings"]).fillna("")
+    table[_READING] = table["explainer"].map(scored.meta["map_readings"])
     coordinates = [name for name in _images(cubes).columns if name != "image"]
     names = ["image", *coordinates, "finding", "label", "explainer", "model", _READING, "reader",
              "probability", "iou", "hit"]
