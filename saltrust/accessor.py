@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from saltrust.analysis.options import Execution, Scoring
+    from saltrust.choices import MapChoice
 
 
 class Cubes:
@@ -77,7 +78,8 @@ class Cubes:
         return score_frame(self._cubes, scoring or Scoring(), execution or Execution())
 
     def overlay(self, image: str, finding: str, explainer: str, *, model: str | None = None,
-                reader: str | None = None, axes: Axes | None = None) -> Axes:
+                reader: str | None = None, map: MapChoice = "auto",
+                axes: Axes | None = None) -> Axes:
         """Draw a radiograph, a map over it, and what readers drew; y downwards.
 
         Parameters
@@ -88,6 +90,8 @@ class Cubes:
             By default the ensemble where there is one, else the first.
         reader : str, optional
             Whose contours; all readers' by default.
+        map : {"auto", "raw", "absolute", "positive"}
+            What of the map is drawn; by default what its explainer declares, as it is scored.
         axes : matplotlib.axes.Axes, optional
             Where to draw; a new figure's by default.
 
@@ -95,13 +99,14 @@ class Cubes:
         -------
         matplotlib.axes.Axes
         """
+        from saltrust.analysis.stored.readings import read_as
         from saltrust.report.figures.gallery import overlay
 
-        return overlay(self._cubes, image, finding, explainer, model=model, reader=reader,
-                       axes=axes)
+        return overlay(read_as(self._cubes, map), image, finding, explainer, model=model,
+                       reader=reader, axes=axes)
 
     def gallery(self, finding: str, explainer: str | None = None, *, model: str | None = None,
-                rows: int = 3, columns: int = 4) -> Figure:
+                map: MapChoice = "auto", rows: int = 3, columns: int = 4) -> Figure:
         """Draw the maps of several images of a finding.
 
         Parameters
@@ -111,6 +116,8 @@ class Cubes:
             Whose maps, one per panel; by default every line is one image with its first maps.
         model : str, optional
             By default the ensemble where there is one, else the first.
+        map : {"auto", "raw", "absolute", "positive"}
+            What of the maps is drawn; by default what their explainers declare.
         rows, columns : int
             Of panels, at most.
 
@@ -118,9 +125,11 @@ class Cubes:
         -------
         matplotlib.figure.Figure
         """
+        from saltrust.analysis.stored.readings import read_as
         from saltrust.report.figures.gallery import gallery
 
-        return gallery(self._cubes, finding, explainer, model=model, rows=rows, columns=columns)
+        return gallery(read_as(self._cubes, map), finding, explainer, model=model, rows=rows,
+                       columns=columns)
 
     def status(self) -> pd.DataFrame:
         """How many maps are stored, flat, not finite and missing, by explainer and model.

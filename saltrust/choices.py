@@ -40,6 +40,8 @@ Posthoc = Literal["tukey", "control"]
 
 #: A map as stored, its absolute values, or its positive part.
 MapReading = Literal["raw", "absolute", "positive"]
+#: The reading that every explainer declares, or one for all maps.
+MapChoice = Literal["auto", "raw", "absolute", "positive"]
 #: Maps of explainers, of localizers and decoders, or both.
 MapSource = Literal["all", "saliency", "localizer"]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from saltrust.choices import MapReading, words
 from saltrust.errors import UsageError, nearest
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
 from saltrust.typed_table import bounded, build
@@ -221,6 +222,8 @@ class ExplainerSpec:
 
     name: str = bounded("", help="registry name or package.module:function")
     parameters: dict[str, Any] = bounded({})
+    reading: str = bounded("", choices=words(MapReading),
+                           help="what of its maps is segmented and ranked; empty: as it declares")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from saltrust.choices import (
     Failures,
     Images,
     IouSlice,
-    MapReading,
+    MapChoice,
     MapSource,
     Posthoc,
     Resolution,
@@ -53,6 +53,10 @@ class Scoring:
     cutoff : float or path, optional
         The segmentation is empty unless the predicted probability exceeds this.  Hits are not
         touched by it.
+    map : {"auto", "raw", "absolute", "positive"}
+        What of every map is scored, its segmentation, peak and ranking alike: by default what
+        its explainer declares (:mod:`saltrust.analysis.stored.readings`), and under ``"peer"``
+        the map as stored, as the released code; any other word counts under both definitions.
     """
 
     resolution: Resolution | None = None
@@ -60,11 +64,13 @@ class Scoring:
     slice: IouSlice | None = None
     threshold: Cut = None
     cutoff: Cut = None
+    map: MapChoice = "auto"
 
     def __post_init__(self) -> None:
         if self.resolution is not None:
             check_word(self.resolution, Resolution, "resolution")
         check_word(self.definition, Definition, "definition")
+        check_word(self.map, MapChoice, "map")
         if self.slice is not None:
             check_word(self.slice, IouSlice, "slice")
         for name in ("threshold", "cutoff"):
@@ -76,6 +82,10 @@ class Scoring:
     def sliced(self, under_peer: IouSlice = "both_nonempty") -> IouSlice:
         """The slice, or the definition's own: ``positive``, and ``under_peer`` under peer."""
         return self.slice or (under_peer if self.definition == "peer" else "positive")
+
+    def read(self) -> MapChoice:
+        """What of the maps is scored, or the definition's own: ``raw`` under peer."""
+        return "raw" if self.map == "auto" and self.definition == "peer" else self.map
 
 
 @dataclass(frozen=True)
@@ -183,8 +193,9 @@ class GazeComparison:
     ----------
     source : {"all", "saliency", "localizer"}
         Maps of explainers, of localizers (and of decoders trained with gaze), or both.
-    reading : {"raw", "absolute", "positive"}
-        Maps as they are stored, their absolute values, or their positive parts.
+    reading : {"auto", "raw", "absolute", "positive"}
+        What of the maps is compared: by default what every explainer declares
+        (:mod:`saltrust.analysis.stored.readings`), and maps of localizers as they are stored.
     images : {"positive", "all"}
         Only maps of findings that the image shows, or all: gaze belongs to no finding.
     threshold : float
@@ -199,7 +210,7 @@ class GazeComparison:
     """
 
     source: MapSource = "all"
-    reading: MapReading = "raw"
+    reading: MapChoice = "auto"
     images: Images = "positive"
     threshold: float = 0.5
     others: int = 5
@@ -207,7 +218,7 @@ class GazeComparison:
 
     def __post_init__(self) -> None:
         check_word(self.source, MapSource, "source")
-        check_word(self.reading, MapReading, "reading")
+        check_word(self.reading, MapChoice, "reading")
         check_word(self.images, Images, "images")
         check_word(self.failures, Failures, "failures")
         if not 0 < self.threshold <= 1:
@@ -218,8 +229,7 @@ class GazeComparison:
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result."""
-        return {"map": self.reading,
-                "compared": ("findings that the image shows" if self.images == "positive"
+        return {"compared": ("findings that the image shows" if self.images == "positive"
                              else "every finding with a map"),
                 "other_images": f"{self.others} of other patients per image",
                 "failures": ("scored as a map that tells nothing" if self.failures == "score"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from saltrust.cache.readings import declared_readings
 from saltrust.cache.schema import GROUPS, LABELED_DIMS, SCORES, Label, Status
 from saltrust.cache.validation import covariate_names, problems, unknown_contents
 
@@ -50,7 +51,7 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
         "findings": _findings(cubes),
         "readers": _labels_with(cubes, "reference", "reader", ("reader_role",)),
         "models": _labels_with(cubes, ("saliency", "prediction"), "model", _OF_MODEL),
-        "explainers": _labels_with(cubes, "saliency", "explainer", ("explainer_parameters",)),
+        "explainers": _explainers(cubes),
         "localizers": _labels_with(cubes, "localizer", "model", _OF_MODEL),
         "groups": groups,
         "size_on_disk": _bytes(path),
@@ -115,6 +116,15 @@ def _labels_with(cubes: xr.DataTree, groups: str | tuple[str, ...], dim: str,
             return [dict(zip(columns, row, strict=True))
                     for row in zip(*columns.values(), strict=True)]
     return []
+
+
+def _explainers(cubes: xr.DataTree) -> list[dict[str, Any]]:
+    """Explainers with their parameters, and how their maps are read: stored, or by name."""
+    rows = _labels_with(cubes, "saliency", "explainer", ("explainer_parameters",))
+    if not rows:
+        return rows
+    readings = declared_readings(cubes["saliency"].to_dataset())
+    return [{**row, "reading": readings[str(row["explainer"])]} for row in rows]
 
 
 def _grid(cubes: xr.DataTree) -> list[int] | None:

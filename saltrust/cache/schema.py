@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 
+from saltrust.choices import MapReading, words
+
 #: Raised only where a store written by this version would be misread by an older one; groups and
 #: variables that are merely new need no bump, since older versions warn of them and go on.
 #: 1: the first.  2: images may have covariates.
@@ -147,6 +149,9 @@ _MODEL_COORDS = (
 _EXPLAINER_COORDS = (
     Variable("explainer", ("explainer",), "string", "Saliency method.", required=True),
     Variable("explainer_parameters", ("explainer",), "string", "Its parameters, as JSON."),
+    Variable("explainer_reading", ("explainer",), "string",
+             "What of its maps is segmented and ranked, unless another reading is asked for.",
+             choices=words(MapReading)),
 )
 _READER_COORDS = (
     Variable("reader", ("reader",), "string", "Who annotated.", required=True),

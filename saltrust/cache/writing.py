@@ -157,7 +157,8 @@ def create_store(
     groups : sequence of str
         Which groups of :data:`saltrust.cache.schema.GROUPS` to create besides the root.
     models, explainers : xarray.Dataset, optional
-        Coordinates ``model``, ``model_*`` and ``explainer``, ``explainer_parameters``.
+        Coordinates ``model``, ``model_*`` and ``explainer``, ``explainer_parameters``,
+        ``explainer_reading``.
     randomization : xarray.Dataset, optional
         Coordinates ``replicate``, ``replicate_seed`` and ``stage``, and those of ``models``
         where only some of them are randomised.

@@ -10,6 +10,7 @@ import click
 from saltrust.cli.analyze.command import grouped, selected
 from saltrust.cli.options import (
     cubes_argument,
+    defined_reading_option,
     definition_options,
     map_options,
     overwrite_option,
@@ -34,6 +35,7 @@ def export() -> None:
 @selection_options
 @map_options
 @definition_options
+@defined_reading_option
 @segmentation_options
 @slice_option
 @pass_options

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from saltrust.choices import MapReading, words
 from saltrust.cli.options import (
     command_line,
     overwrite_option,
@@ -28,11 +29,14 @@ def import_() -> None:
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
               metavar="CUBES", help="Store to write.")
+@click.option("--reading", type=click.Choice(words(MapReading)), default="raw",
+              show_default=True,
+              help="What of the heatmaps is segmented and ranked where --map is auto.")
 @overwrite_option
 @resume_option
 @click.pass_context
-def chexlocalize(ctx: click.Context, directory: Path, output: Path, overwrite: bool,
-                 resume: bool) -> None:
+def chexlocalize(ctx: click.Context, /, directory: Path, output: Path, reading: MapReading,
+                 overwrite: bool, resume: bool) -> None:
     """Read the released CheXlocalize layout: heatmap pickles, masks, polygons, labels, images.
 
     Pickles are opened with an allow-list that rebuilds tensors and plain values only; one that
@@ -41,8 +45,8 @@ def chexlocalize(ctx: click.Context, directory: Path, output: Path, overwrite: b
     from saltrust.datasets.chexlocalize.heatmap_import import import_chexlocalize
 
     refuse_both(overwrite=overwrite, resume=resume)
-    path = import_chexlocalize(directory, output, overwrite=overwrite, resume=resume,
-                               progress=shows_progress(ctx))
+    path = import_chexlocalize(directory, output, reading=reading, overwrite=overwrite,
+                               resume=resume, progress=shows_progress(ctx))
     click.echo(str(path))
 
 

@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 
 import click
 
-from saltrust.choices import Adjustment, Definition, Format, IouSlice, Resolution, Split, words
+from saltrust.choices import (
+    Adjustment,
+    Definition,
+    Format,
+    IouSlice,
+    MapChoice,
+    Resolution,
+    Split,
+    words,
+)
 from saltrust.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -69,6 +78,17 @@ definition_options = stack(
                       "[default: native where native masks are stored]"),
 )
 
+
+
+def _reading_option(under_peer: str = "") -> Callable[[Any], Any]:
+    return click.option(
+        "--map", type=click.Choice(words(MapChoice)), default="auto", show_default=True,
+        help="What of every map is scored: what its explainer declares (`saltrust info` shows "
+             f"it), the map as stored, its absolute values, or its positive part.{under_peer}")
+
+
+reading_option = _reading_option()
+defined_reading_option = _reading_option("  auto is raw under --definition peer.")
 
 
 def _slice_option(under_peer: str) -> Callable[[Any], Any]:

@@ -6,17 +6,26 @@ from pathlib import Path
 
 import click
 
-from saltrust.cli.options import cubes_argument, overwrite_option, seed_option, shows_progress
+from saltrust.choices import MapChoice
+from saltrust.cli.options import (
+    cubes_argument,
+    overwrite_option,
+    reading_option,
+    seed_option,
+    shows_progress,
+)
 
 
 @click.command()
 @cubes_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
               metavar="REPORT.html", help="Page to write.")
+@reading_option
 @seed_option
 @overwrite_option
 @click.pass_context
-def report(ctx: click.Context, cubes: Path, output: Path, seed: int, overwrite: bool) -> None:
+def report(ctx: click.Context, /, cubes: Path, output: Path, map: MapChoice, seed: int,
+           overwrite: bool) -> None:
     """Write one self-contained HTML page: tables, figures and a gallery of heatmaps."""
     from saltrust.analysis.options import Execution, Resampling
     from saltrust.analysis.protocols.study import analyze_study
@@ -27,8 +36,8 @@ def report(ctx: click.Context, cubes: Path, output: Path, seed: int, overwrite: 
     tree = open_cubes(cubes)
     # Before minutes of work.
     check_output(output, overwrite=overwrite)
-    results = analyze_study(tree, resampling=Resampling(seed=seed),
+    results = analyze_study(tree, map=map, resampling=Resampling(seed=seed),
                             execution=Execution(progress=progress))
-    path = write_report(tree, output, results=results, seed=seed, overwrite=overwrite,
+    path = write_report(tree, output, results=results, map=map, seed=seed, overwrite=overwrite,
                         progress=progress)
     click.echo(str(path))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from saltrust.choices import MapReading
 from saltrust.errors import DataError, SaltrustError, UsageError, nearest
 from saltrust.explainers.declaration import Explainer
 from saltrust.explainers.passes.context import BatchContext
@@ -45,6 +46,11 @@ class BoundExplainer:
     def layers(self) -> tuple[str, ...]:
         """Layers whose feature maps the shared forward pass must keep."""
         return tuple(self.parameters[name] for name in self.explainer.layers)
+
+    @property
+    def reading(self) -> MapReading:
+        """What of its maps is segmented and ranked."""
+        return self.explainer.reading
 
     @property
     def baseline(self) -> str:

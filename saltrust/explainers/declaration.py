@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from saltrust.choices import MapReading, check_word
 from saltrust.errors import UsageError
 
 Method = TypeVar("Method", bound=Callable[..., Tensor])
@@ -75,6 +76,10 @@ class Explainer:
     full_precision : bool
         Whether it is computed in float32 even where bfloat16 is asked for, because its maps are
         small differences of large numbers.
+    reading : {"raw", "absolute", "positive"}
+        What of its maps speaks for the finding, where they are segmented or ranked: all, the
+        magnitude (of gradients, whose sign depends on whether the pixel is dark or bright), or
+        the positive part (of attributions, where what is negative speaks against it).
     """
 
     name: str
@@ -87,6 +92,10 @@ class Explainer:
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     trial: Mapping[str, Any] = field(default_factory=dict)
     full_precision: bool = False
+    reading: MapReading = "raw"
+
+    def __post_init__(self) -> None:
+        check_word(self.reading, MapReading, f"explainer {self.name!r}: reading")
 
     def __call__(self, module: nn.Module, inputs: Tensor, outputs: Sequence[int],
                  **parameters: Any) -> Tensor:
@@ -172,6 +181,7 @@ def explainer(
     choices: Mapping[str, Sequence[str]] = _NONE,
     trial: Mapping[str, Any] = _NONE,
     full_precision: bool = False,
+    reading: MapReading = "raw",
 ) -> Callable[[Method], Method]:
     """Declare a function to be a saliency method, and what it needs.
 
@@ -199,6 +209,8 @@ def explainer(
         Parameters that make it cheap, to try whether it works with a network at all.
     full_precision : bool
         Whether it is computed in float32 even where bfloat16 is asked for.
+    reading : {"raw", "absolute", "positive"}
+        What of its maps is segmented and ranked; a study may say otherwise.
 
     Returns
     -------
@@ -216,7 +228,7 @@ def explainer(
     """
     def declare(function: Method) -> Method:
         declaration = Explainer(function.__name__, function, rank, to_inputs, layers, baseline,
-                                limits, choices, trial, full_precision)
+                                limits, choices, trial, full_precision, reading)
         setattr(function, _DECLARATION, declaration)
         return function
 

@@ -19,8 +19,9 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
+from saltrust.choices import MapReading
 from saltrust.errors import UsageError, nearest
 from saltrust.explainers import methods
 from saltrust.explainers.bound import BoundExplainer, bind
@@ -70,7 +71,8 @@ def resolve(spec: ExplainerSpec) -> BoundExplainer:
     Parameters
     ----------
     spec : ExplainerSpec
-        ``name`` is built in, of an entry point, or ``package.module:function``.
+        ``name`` is built in, of an entry point, or ``package.module:function``; its ``reading``
+        takes the place of the one that the method declares.
 
     Raises
     ------
@@ -86,7 +88,11 @@ def resolve(spec: ExplainerSpec) -> BoundExplainer:
     Traceback (most recent call last):
     saltrust.errors.UsageError: explainer 'gradcam' has no parameter 'layr'; did you mean 'layer'?
     """
-    return bind(find(spec.name), spec.parameters)
+    explainer = find(spec.name)
+    if spec.reading:
+        # Checked where it is declared.
+        explainer = replace(explainer, reading=cast("MapReading", spec.reading))
+    return bind(explainer, spec.parameters)
 
 
 def find(name: str) -> Explainer:

@@ -12,6 +12,8 @@ import torch
 import xarray as xr
 
 from saltrust.cache.collection import Collection
+from saltrust.cache.readings import READING
+from saltrust.choices import MapReading
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.bound import BoundExplainer, describe_parameters
 from saltrust.explainers.explain import explain
@@ -166,6 +168,11 @@ class Plan:
             for position, spec in enumerate(self.study.explainers)
         }
 
+    def explainer_readings(self) -> dict[str, MapReading]:
+        """How the maps of each explainer are read, in the order of the cubes."""
+        planned = list(self.all_models().values())
+        return {item.name: item.reading for item in planned[0].explainers} if planned else {}
+
     def explainer_labels(self) -> xr.Dataset | None:
         """Coordinates of the ``explainer`` dimension; None where there are predictions only."""
         parameters = self.explainer_parameters()
@@ -174,6 +181,7 @@ class Plan:
         return xr.Dataset(coords={
             "explainer": ("explainer", list(parameters)),
             "explainer_parameters": ("explainer", list(parameters.values())),
+            READING: ("explainer", list(self.explainer_readings().values())),
         })
 
 

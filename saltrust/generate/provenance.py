@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from saltrust.cache.collection import Collection
+from saltrust.cache.readings import BY_NAME
 from saltrust.generate.plan import Plan
 from saltrust.models.localizers.trained_localizer import Localizer
 
@@ -41,6 +42,10 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
            for item in plan.ensembles},
         **{f"set of parameters of explainer {name!r}": parameters
            for name, parameters in plan.explainer_parameters().items()},
+        # Those that their names do not tell: unfinished stores of earlier versions have none.
+        **{f"reading of explainer {name!r}": reading
+           for name, reading in plan.explainer_readings().items()
+           if reading != BY_NAME.get(name, "raw")},
         **{f"localizer {item.name!r}": {
             "checkpoint_sha256": item.checkpoint_sha256, "findings": list(item.findings),
             "preprocessing": item.preprocessing.as_dict(), "rounded": item.rounded}

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from saltrust.cache.readings import BY_NAME, READING
 from saltrust.cache.reference import write_annotations, write_radiographs
 from saltrust.cache.schema import Status
 from saltrust.cache.store import open_cubes
@@ -146,7 +147,8 @@ def _create(path: Path, study: SimulatedStudy, models: Sequence[SimulatedModel],
         "replicate_seed": ("replicate", 1 + np.arange(REPLICATES)), "stage": list(STAGES)})
     explainers = xr.Dataset(coords={
         "explainer": list(EXPLAINERS), "explainer_parameters":
-            ("explainer", [kind.parameters for kind in EXPLAINERS.values()])})
+            ("explainer", [kind.parameters for kind in EXPLAINERS.values()]),
+        READING: ("explainer", [BY_NAME.get(name, "raw") for name in EXPLAINERS])})
     return create_store(
         path, index=study.index, grid=(study.grid, study.grid), groups=groups,
         models=model_labels(models), explainers=explainers,

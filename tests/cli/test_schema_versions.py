@@ -33,13 +33,23 @@ def first(tmp_path: Path) -> Path:
 
 def test_a_store_of_schema_1_is_analysed_as_it_was(first: Path, run: Any) -> None:
     result = run("--quiet", "analyze", "localization", first, "--format", "json",
-                 "--resamples", "50")
+                 "--resamples", "50", "--map", "raw")
     assert result.exit_code == 0, result.stderr
     rows = {(row["finding"], row["explainer"], row["model"]): row["estimate"]
             for row in json.loads(result.stdout)["tables"]["summary"] if row["metric"] == "iou"}
     assert len(rows) == 18
     for key, value in MEAN_IOU.items():
         assert rows[key] == pytest.approx(value, rel=1e-12)
+
+
+def test_maps_of_schema_1_are_read_by_the_names_of_their_explainers(first: Path, run: Any) -> None:
+    result = run("--quiet", "analyze", "localization", first, "--format", "json",
+                 "--resamples", "20")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["meta"]["map_readings"] == {"grad": "absolute",
+                                                                 "gradcam": "raw"}
+    content = json.loads(run("info", first, "--json").stdout)
+    assert [row["reading"] for row in content["explainers"]] == ["absolute", "raw"]
 
 
 def test_info_names_what_this_version_does_not_know(run: Any, first: Path) -> None:

@@ -32,6 +32,9 @@ _FEW = ("--resamples", "200")
 _PAIRS = (*_FEW, "--pairs", "60")
 _ONE = ("--finding", "Edema", "--explainer", "gradcam")
 _TEST = ("--split", "test")
+#: Maps as stored, which is what was scored before explainers declared a reading of their own;
+#: with it the old numbers come back.
+_RAW = ("--map", "raw")
 
 #: {cubes} is the store of a whole study, {guided} one of models trained with gaze, {scores} and
 #: {shapes} CSV files of scores, {thresholds} and {probabilities} CSV files of one number a
@@ -40,35 +43,36 @@ ANALYZE: dict[str, tuple[str, ...]] = {
     "descriptors": ("descriptors", "{cubes}"),
     "descriptors-peer": ("descriptors", "{cubes}", "--definition", "peer", *_TEST),
     "descriptors-grid": ("descriptors", "{cubes}", "--resolution", "grid", "--finding", "Edema"),
-    "localization": ("localization", "{cubes}", *_FEW),
+    "localization": ("localization", "{cubes}", *_FEW, *_RAW),
     "localization-peer": ("localization", "{cubes}", *_FEW, *_TEST, "--definition", "peer"),
     "localization-cut": ("localization", "{cubes}", *_FEW, *_ONE, "--threshold", "0.3",
                          "--cutoff", "0.4", "--slice", "all"),
     "localization-grid": ("localization", "{cubes}", *_FEW, *_TEST, "--finding", "Edema",
                           "--resolution", "grid", "--bootstrap", "bca", "--margin", "0.05",
-                          "--benchmark", "reader-2", "--seed", "3"),
+                          "--benchmark", "reader-2", "--seed", "3", *_RAW),
     "localization-tuned": ("localization", "{cubes}", *_FEW, *_TEST, "--model", "densenet-1",
-                           "--threshold", "{thresholds}", "--cutoff", "{probabilities}"),
-    "thresholds": ("thresholds", "{cubes}"),
+                           "--threshold", "{thresholds}", "--cutoff", "{probabilities}",
+                           *_RAW),
+    "thresholds": ("thresholds", "{cubes}", *_RAW),
     "thresholds-peer": ("thresholds", "{cubes}", *_TEST, "--definition", "peer",
                         "--model", "densenet-1"),
     "thresholds-grid": ("thresholds", "{cubes}", *_ONE, "--grid", "0.25,0.5", "--cutoffs",
                         "0.35,0.55", "--resolution", "grid"),
-    "regressions": ("regressions", "{cubes}", "--model", "inception-1"),
+    "regressions": ("regressions", "{cubes}", "--model", "inception-1", *_RAW),
     "regressions-fits": ("regressions", "{cubes}", "--model", "densenet-1", "--explainer",
                          "gradcam", "--fit", "cluster", "--fit", "mixed", "--fit", "logit"),
     "regressions-peer": ("regressions", "{cubes}", "--definition", "peer", "--explainer",
                          "gradcam", "--adjustment", "holm", "--family", "study"),
     "regressions-scores": ("regressions", "--scores", "{shapes}", "--benchmark", "reader-1",
                            "--adjustment", "bh", "--family", "explainer"),
-    "confidence": ("confidence", "{cubes}", *_FEW, "--model", "densenet-1"),
+    "confidence": ("confidence", "{cubes}", *_FEW, "--model", "densenet-1", *_RAW),
     "confidence-peer": ("confidence", "{cubes}", *_FEW, "--definition", "peer", "--model",
                         "densenet-2", "--explainer", "gradcam"),
     "confidence-bootstrap": ("confidence", "{cubes}", *_FEW, *_ONE, "--interval", "bootstrap",
                              "--normalise", "--slice", "all", "--operating-point", "0.4"),
     "confidence-tuned": ("confidence", "{cubes}", *_FEW, *_TEST, "--explainer", "grad",
                          "--model", "inception-1", "--interval", "fisher", "--operating-point",
-                         "{probabilities}", "--threshold", "0.4"),
+                         "{probabilities}", "--threshold", "0.4", *_RAW),
     "classification": ("classification", "{cubes}", *_FEW),
     "classification-study": ("classification", "{cubes}", *_FEW, "--level", "study",
                              "--adjustment", "holm"),
@@ -77,13 +81,13 @@ ANALYZE: dict[str, tuple[str, ...]] = {
     "classification-protocol-w": ("classification", "{cubes}", "--interval", "protocol-w",
                                   "--finding", "Edema"),
     "utility": ("utility", "{cubes}", *_FEW, "--model", "densenet-1", "--finding", "Edema",
-                "--finding", "Pneumothorax"),
+                "--finding", "Pneumothorax", *_RAW),
     "utility-no-baseline": ("utility", "{cubes}", *_FEW, "--baseline", "none", *_ONE,
                             "--model", "densenet-2"),
     "utility-control": ("utility", "{cubes}", *_FEW, *_TEST, "--posthoc", "control",
                         "--failures", "drop", *_ONE, "--model", "inception-1", "--margin", "0.1"),
     "utility-guided": ("utility", "{guided}", *_FEW, "--model", "plain-1", "--explainer", "grad",
-                       "--finding", "Cardiomegaly", "--alpha", "0.01"),
+                       "--finding", "Cardiomegaly", "--alpha", "0.01", *_RAW),
     "randomization": ("randomization", "{cubes}", *_PAIRS, "--finding", "Edema"),
     "randomization-text": ("randomization", "{cubes}", *_PAIRS, "--rule", "text", "--ssim",
                            "paper", "--images", "positive", "--finding", "Pneumothorax",
@@ -100,7 +104,7 @@ ANALYZE: dict[str, tuple[str, ...]] = {
     "reproducibility-raw": ("reproducibility", "{cubes}", *_PAIRS, *_TEST, "--ssim", "raw",
                             "--against-value", "0.4", *_ONE, "--model", "densenet-1", "--model",
                             "inception-1"),
-    "gaze": ("gaze", "{cubes}", *_FEW, "--model", "densenet-1"),
+    "gaze": ("gaze", "{cubes}", *_FEW, "--model", "densenet-1", *_RAW),
     "gaze-absolute": ("gaze", "{cubes}", *_FEW, *_TEST, "--map", "absolute", "--images", "all",
                       "--source", "saliency", "--explainer", "guided_backprop",
                       "--measure", "correlation", "--measure", "nss", "--measure", "kl"),
@@ -108,7 +112,7 @@ ANALYZE: dict[str, tuple[str, ...]] = {
                       "--map", "positive", "--failures", "drop", "--others", "2",
                       "--adjustment", "none", *_ONE),
     "gaze-localizers": ("gaze", "{guided}", *_FEW, "--source", "localizer", "--finding",
-                        "Edema"),
+                        "Edema", *_RAW),
     "mixed": ("mixed", "--scores", "{scores}", "--formula", "iou ~ explainer + (1|image)",
               "--engine", "builtin"),
     "mixed-crossed": ("mixed", "--scores", "{scores}", "--formula",
@@ -122,7 +126,7 @@ ANALYZE: dict[str, tuple[str, ...]] = {
 PROTOCOL: dict[str, tuple[str, ...]] = {
     "protocol-localization": ("localization", "{cubes}", "-o", "{folder}", *_FEW, "--cutoff",
                               "0.3", "--margin", "0.1", "--model", "densenet-2", "--explainer",
-                              "gradcam", "--explainer", "grad"),
+                              "gradcam", "--explainer", "grad", *_RAW),
     "protocol-localization-peer": ("localization", "{cubes}", "-o", "{folder}", *_FEW, *_TEST,
                                    "--definition", "peer", "--model", "densenet-1",
                                    "--explainer", "grad"),
@@ -133,8 +137,20 @@ PROTOCOL: dict[str, tuple[str, ...]] = {
                                        "--baseline", "densenet-1", "--level", "study",
                                        "--interval", "bootstrap", "--finding", "Edema"),
 }
+#: What every explainer declares, the default since: only what it moves.
+DECLARED: dict[str, tuple[str, ...]] = {
+    "localization-declared": ("localization", "{cubes}", *_FEW, *_TEST),
+    "thresholds-declared": ("thresholds", "{cubes}", "--model", "densenet-1"),
+    "regressions-declared": ("regressions", "{cubes}", "--model", "densenet-1", "--explainer",
+                             "grad"),
+    "confidence-declared": ("confidence", "{cubes}", *_FEW, "--model", "densenet-1",
+                            "--explainer", "guided_backprop"),
+    "utility-declared": ("utility", "{cubes}", *_FEW, "--model", "densenet-1", "--finding",
+                         "Edema"),
+    "gaze-declared": ("gaze", "{cubes}", *_FEW, *_TEST, "--model", "densenet-1"),
+}
 COMMANDS = {**{name: ("analyze", *command, "--format", "json")
-               for name, command in ANALYZE.items()},
+               for name, command in (ANALYZE | DECLARED).items()},
             **{name: ("protocol", *command) for name, command in PROTOCOL.items()}}
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^\s\"]*")

@@ -137,7 +137,8 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
         raise DataError(f"{source(tree)}: {error}") from None
     drawing = resampling.describe()
     calibration = calibration_table(tree, predicted, **drawing)
-    meta = {name: scored.meta[name] for name in ("resolution", "split", "probability_cutoff")}
+    meta = {name: scored.meta[name] for name in ("resolution", "split", "map", "map_readings",
+                                                 "probability_cutoff")}
     return Result({**meta, **result.meta}, {**result.tables, "calibration": calibration},
                   result.topic)
 

@@ -38,6 +38,7 @@ from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import split_of
 from saltrust.analysis.stored.gaze import RecordedGaze
+from saltrust.analysis.stored.readings import described
 from saltrust.choices import Adjustment, check_word
 from saltrust.errors import UsageError, nearest
 
@@ -118,6 +119,7 @@ def gaze(cubes: xr.DataTree | str | Path, *, comparison: GazeComparison = GazeCo
               "scores": scored.table}
     meta = {
         "split": split_of(tree), "reader": scored.gaze.reader, **comparison.describe(),
+        **described(comparison.reading, scored.readings),
         "resolution": "grid", **_chance(scored.gaze), "better": "higher, but for kl",
         **resampling.describe(), "adjustment": adjustment, "counts": scored.counts,
         "exclusions": scored.exclusions}

@@ -20,15 +20,16 @@ from saltrust.analysis.pixels.gaze_agreement import (
     auc_shuffled,
     is_informative,
 )
-from saltrust.analysis.stored.arrays import labels_of
+from saltrust.analysis.stored.arrays import group_of, labels_of
 from saltrust.analysis.stored.contents import source
 from saltrust.analysis.stored.gaze import RecordedGaze, recorded_gaze
 from saltrust.analysis.stored.images import images_of
 from saltrust.analysis.stored.maps import MapSeries, stored_maps
+from saltrust.analysis.stored.readings import as_read, readings_of
 from saltrust.analysis.stored.tally import Tally
 from saltrust.analysis.stored.whole_study import fitted_study
 from saltrust.cache.schema import Status
-from saltrust.choices import MapReading, MapSource
+from saltrust.choices import MapChoice, MapReading, MapSource
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -54,6 +55,7 @@ class Scored:
 
     table: pd.DataFrame
     gaze: RecordedGaze
+    readings: dict[str, MapReading]
     counts: dict[str, int]
     exclusions: dict[str, int]
 
@@ -66,6 +68,7 @@ class _Entry:
     source: str
     explainer: str
     model: str
+    reading: MapReading
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def gaze_scores(cubes: xr.DataTree, comparison: GazeComparison, *,
     """
     study = fitted_study(cubes, fitted_on)
     gaze = recorded_gaze(cubes, study, threshold=comparison.threshold)
-    entries = _entries(cubes, comparison.source)
+    entries = _entries(cubes, comparison.source, comparison.reading)
     findings = _compared_findings(cubes, comparison)
     streams = _streams(cubes, study)
     tally = Tally()
@@ -145,7 +148,7 @@ def gaze_scores(cubes: xr.DataTree, comparison: GazeComparison, *,
         if not others:
             tally.exclusions["images without another patient's gaze beside"] += 1
         target = _Target(*gaze.read([image, *others]), gaze.elsewhere(gaze.patients[image]))
-        rows += _rows_of(image, present, target, gaze, comparison.reading, tally)
+        rows += _rows_of(image, present, target, gaze, tally)
     if not any(row["source"] != BASELINE for row in rows):
         raise DataError(f"no selected image of {source(cubes)} has both gaze and a map"
                         + (" of a finding that it shows" if comparison.images == "positive" else "")
@@ -153,7 +156,8 @@ def gaze_scores(cubes: xr.DataTree, comparison: GazeComparison, *,
     table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
     if comparison.failures == "drop":
         table = _without_failures(table, tally)
-    return Scored(table, gaze, dict(tally.counts), dict(tally.exclusions))
+    return Scored(table, gaze, {entry.explainer: entry.reading for entry in entries},
+                  dict(tally.counts), dict(tally.exclusions))
 
 
 def _compared_findings(cubes: xr.DataTree, comparison: GazeComparison) -> dict[str, list[str]]:
@@ -183,7 +187,7 @@ def _others(gaze: RecordedGaze, image: str, seed: list[int], count: int) -> list
     return [pool[k] for k in drawn]
 
 
-def _entries(cubes: xr.DataTree, group: MapSource) -> list[_Entry]:
+def _entries(cubes: xr.DataTree, group: MapSource, choice: MapChoice) -> list[_Entry]:
     saliency, localizer = (stored_maps(cubes, name) if group in {"all", name} else None
                            for name in ("saliency", "localizer"))
     if saliency is None and localizer is None:
@@ -192,12 +196,15 @@ def _entries(cubes: xr.DataTree, group: MapSource) -> list[_Entry]:
                         "generate`")
     entries = []
     if saliency is not None:
+        readings = readings_of(group_of(cubes, "saliency"), choice)
         entries += [_Entry(saliency.series(explainer=explainer, model=model), "saliency", explainer,
-                           model)
+                           model, readings[explainer])
                     for explainer in saliency.labels["explainer"]
                     for model in saliency.labels["model"]]
     if localizer is not None:
-        entries += [_Entry(localizer.series(model=model), "localizer", LOCALIZER, model)
+        # They declare nothing, and have no sign.
+        entries += [_Entry(localizer.series(model=model), "localizer", LOCALIZER, model,
+                           "raw" if choice == "auto" else choice)
                     for model in localizer.labels["model"]]
     return entries
 
@@ -207,7 +214,7 @@ def _with_map(entries: Sequence[_Entry], image: str, finding: str) -> list[_Entr
 
 
 def _rows_of(image: str, present: Mapping[str, Sequence[_Entry]], target: _Target,
-             gaze: RecordedGaze, reading: MapReading, tally: Tally) -> Iterator[dict[str, Any]]:
+             gaze: RecordedGaze, tally: Tally) -> Iterator[dict[str, Any]]:
     """Rows of one image: its maps, and maps that know nothing of it."""
     baselines = {CENTER: target.measure(_center_prior(gaze.grid))}
     average = gaze.average(gaze.patients[image])
@@ -224,7 +231,7 @@ def _rows_of(image: str, present: Mapping[str, Sequence[_Entry]], target: _Targe
             yield {**names, "source": BASELINE, "explainer": name, "model": "", **measured,
                    "failed": False}
         for entry in entries:
-            values = _values(entry.series, image, finding, gaze.grid, reading)
+            values = _values(entry, image, finding, gaze.grid)
             failed = not is_informative(values)
             tally.counts["maps"] += 1
             if failed:
@@ -234,15 +241,11 @@ def _rows_of(image: str, present: Mapping[str, Sequence[_Entry]], target: _Targe
                    "model": entry.model, **target.measure(values), "failed": failed}
 
 
-def _values(series: MapSeries, image: str, finding: str, grid: tuple[int, int],
-            reading: MapReading) -> FloatArray:
+def _values(entry: _Entry, image: str, finding: str, grid: tuple[int, int]) -> FloatArray:
     """What of a map is compared; zeros where it is not usable."""
-    if series.status(image, finding) != Status.OK:
+    if entry.series.status(image, finding) != Status.OK:
         return np.zeros(grid)
-    heatmap = series.read([image], finding)[0].astype(np.float64)
-    if reading == "absolute":
-        return np.abs(heatmap)
-    return np.maximum(heatmap, 0.0) if reading == "positive" else heatmap
+    return as_read(entry.series.read([image], finding)[0].astype(np.float64), entry.reading)
 
 
 def _center_prior(grid: tuple[int, int]) -> FloatArray:

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.pixels.segmentation import histogram, otsu_threshold, quantize
-from saltrust.analysis.stored.arrays import group_of
+from saltrust.analysis.stored.arrays import group_of, labels_of
+from saltrust.analysis.stored.readings import as_read, readings_of
 from saltrust.cache.schema import Label, Status
 
 #: Images per finding that the pass looks at, evenly spaced over the study.
@@ -56,6 +57,9 @@ class Survey:
 def survey_maps(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Survey | None:
     """Look at the maps of one model, at most ``MOST_IMAGES`` images per finding.
 
+    Of every map only what is read of it (:mod:`saltrust.analysis.stored.readings`); one that is
+    flat then is passed over.
+
     Parameters
     ----------
     cubes : xarray.DataTree
@@ -73,7 +77,8 @@ def survey_maps(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Su
     if "saliency" not in cubes.children or not model:
         return None
     saliency = group_of(cubes, "saliency").sel(model=model)
-    explainers = [str(name) for name in saliency.coords["explainer"].values]
+    explainers = labels_of(saliency, "explainer")
+    readings = readings_of(saliency)
     seen = _sample(cubes, saliency)
     if not any(seen.images.values()):
         return None
@@ -98,7 +103,10 @@ def survey_maps(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Su
                 one = at.sel(finding=finding, explainer=explainer)
                 if int(one["status"]) != int(Status.OK):
                     continue
-                heatmap = one["heatmap"].transpose("y", "x").values
+                heatmap = as_read(one["heatmap"].transpose("y", "x").values,
+                                  readings[explainer])
+                if not heatmap.max() > heatmap.min():
+                    continue
                 masks[explainer], row = _measure(heatmap)
                 rows.append({"image": image, "finding": finding, "explainer": explainer, **row})
                 key = (finding, explainer)

@@ -27,8 +27,9 @@ from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.annotations import read_annotations
 from saltrust.analysis.stored.arrays import dataset_of
 from saltrust.analysis.stored.contents import split_of
+from saltrust.analysis.stored.readings import described, readings_of
 from saltrust.cache.scores import score_store
-from saltrust.choices import IouSlice
+from saltrust.choices import IouSlice, MapReading
 from saltrust.errors import DataError, UsageError
 from saltrust.files import Advice, write_text
 
@@ -55,24 +56,23 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
     thresholds : sequence of float
         Thresholds to try, shares of the range of a map in [0, 1).
     cutoffs : sequence of float
-        Probability cut-offs to try: Otsu's segmentation of each map stays empty unless its
-        probability exceeds them.
+        To try: Otsu's segmentation of a map stays empty unless its probability exceeds one.
     threshold_slice, cutoff_slice : {"both_nonempty", "all", "positive"}
         Over which pairs the mean of either search is taken; by default as in the released
         code.  A cut-off makes sense only where false positives count, that is under ``all``.
     scoring : Scoring
-        Its resolution and definition.  Under ``"peer"`` the mean IoU of a cut-off is rounded to
-        three decimals before it is compared, as released.
+        Its resolution, its definition, and what of the maps it reads.  Under ``"peer"`` the
+        mean IoU of a cut-off is rounded to three decimals before it is compared, as released.
     execution : Execution
         Workers, progress, and whether scores are kept in the store.
 
     Returns
     -------
     Result
-        ``thresholds``: a row per finding, explainer and model with ``threshold``, its ``miou``
-        and ``n``, ``cutoff``, its ``miou_cutoff`` and ``n_cutoff``, and a ``note`` where one
-        could not be tuned.  ``threshold_curve`` and ``cutoff_curve``: the mean IoU at every
-        value tried.  Of equal means the first value wins.
+        ``thresholds``: a row per finding, explainer and model with ``map_reading``, what of the
+        maps was read, ``threshold``, its ``miou`` and ``n``, ``cutoff``, its ``miou_cutoff``
+        and ``n_cutoff``, and a ``note`` where one could not be tuned.  ``threshold_curve`` and
+        ``cutoff_curve``: the mean IoU at every value tried.  Of equal means the first value wins.
 
     Raises
     ------
@@ -96,9 +96,10 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
     options = ScanOptions(annotations.resolution, scoring.definition,
                           tuple(map(float, thresholds)))
     drawings = Drawings(annotations, score_store(tree, keep=execution.keep))
-    saliency, scan = dataset_of(tree, "saliency"), None
+    saliency, scan, readings = dataset_of(tree, "saliency"), None, dict[str, MapReading]()
     if saliency is not None and {"heatmap", "status"} <= set(saliency.data_vars):
-        scan = scan_maps(saliency, annotations, options, execution, drawings.store)
+        readings = readings_of(saliency, scoring.read())
+        scan = scan_maps(saliency, annotations, options, execution, drawings.store, readings)
     if scan is None:
         raise DataError("the cubes hold no heatmaps of the selected images and findings, so no "
                         "threshold can be tuned; run `saltrust generate` first")
@@ -115,7 +116,8 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
         limit = _best(at_cutoffs[:, of_group], cutoffs, digits)
         notes = [f"no {what}: {search.note}" for what, search in
                  (("threshold", cut), ("cut-off", limit)) if search.note]
-        rows.append({**name, "threshold": cut.value, "miou": cut.reached, "n": cut.n,
+        rows.append({**name, "map_reading": readings[name["explainer"]],
+                     "threshold": cut.value, "miou": cut.reached, "n": cut.n,
                      "cutoff": limit.value, "miou_cutoff": limit.reached, "n_cutoff": limit.n,
                      "note": "; ".join(notes)})
         for curve, values, search, column in ((curves[0], thresholds, cut, "threshold"),
@@ -125,6 +127,7 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
                                                 strict=True)]
     meta = {
         "resolution": annotations.resolution, "definition": scoring.definition,
+        **described(scoring.read(), readings, scan["explainer"].values.tolist()),
         "split": split_of(tree),
         "threshold_search": {"grid": list(thresholds), "slice": threshold_slice,
                              "slice_meaning": IOU_SLICES[threshold_slice]},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from saltrust.analysis.gaze.analysis import gaze
-from saltrust.analysis.options import Execution, Resampling
+from saltrust.analysis.options import Execution, GazeComparison, Resampling, Scoring
 from saltrust.analysis.protocols.localization.study import (
     TOPICS,
     Outcome,
@@ -15,6 +15,7 @@ from saltrust.analysis.protocols.localization.study import (
 )
 from saltrust.analysis.stored.arrays import dataset_of
 from saltrust.analysis.stored.whole_study import fitted_study
+from saltrust.choices import MapChoice
 from saltrust.errors import DataError
 
 #: Analyses of studies that have what few have, with nothing to say of all others.
@@ -23,14 +24,17 @@ OPTIONAL_TOPICS = ("gaze",)
 __all__ = ["OPTIONAL_TOPICS", "TOPICS", "Outcome", "analyze_study"]
 
 
-def analyze_study(cubes: xr.DataTree, *, resampling: Resampling = Resampling(),
-                  execution: Execution = Execution()) -> dict[str, Outcome]:
+def analyze_study(cubes: xr.DataTree, *, map: MapChoice = "auto",
+                  resampling: Resampling = Resampling(), execution: Execution = Execution(),
+                  ) -> dict[str, Outcome]:
     """Run every analysis that the cubes allow, on the images that have heatmaps.
 
     Parameters
     ----------
     cubes : xarray.DataTree
         As :func:`saltrust.open_cubes` gives, or a part of it.
+    map : {"auto", "raw", "absolute", "positive"}
+        What of the maps is scored; by default what every explainer declares.
     resampling : Resampling
         Of the bootstraps.
     execution : Execution
@@ -43,13 +47,14 @@ def analyze_study(cubes: xr.DataTree, *, resampling: Resampling = Resampling(),
         result, and an optional topic that does not concern the study is left out.
     """
     explained = explained_images(cubes)
-    outcomes = localization_study(explained, StudyOptions(resampling=resampling,
-                                                          execution=execution))
+    outcomes = localization_study(explained, StudyOptions(
+        scoring=Scoring(map=map), resampling=resampling, execution=execution))
     reference = dataset_of(cubes, "reference")
     if reference is not None and "gaze" in reference:
         try:
-            outcomes["gaze"] = gaze(explained, fitted_on=fitted_study(cubes),
-                                    resampling=resampling, progress=execution.progress)
+            outcomes["gaze"] = gaze(explained, comparison=GazeComparison(reading=map),
+                                    fitted_on=fitted_study(cubes), resampling=resampling,
+                                    progress=execution.progress)
         except DataError as error:
             outcomes["gaze"] = str(error)
     return outcomes

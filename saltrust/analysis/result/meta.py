@@ -88,8 +88,10 @@ class Meta(TypedDict, total=False):
     hits: str
     #: What the hit rates stand beside.
     hit_baselines: str
-    #: What of the maps was compared with gaze: "raw", "absolute" or "positive".
+    #: What of the maps was scored: "auto", "raw", "absolute" or "positive".
     map: str
+    #: The same by explainer: "raw", "absolute" or "positive".
+    map_readings: dict[str, str]
     #: Which maps were compared with gaze.
     compared: str
     #: What counts as fixated.

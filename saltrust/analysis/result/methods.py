@@ -24,6 +24,8 @@ _FITS = {
     "logit": "logistic regressions of the hit (Wald intervals; Firth's penalised likelihood "
              "where a descriptor separates hits from misses)",
 }
+_READINGS = {"raw": "all values", "absolute": "the absolute values",
+             "positive": "the positive part"}
 _CORRECTIONS = {"bonferroni": "Bonferroni", "holm": "Holm", "bh": "Benjamini and Hochberg",
                 "none": "no method"}
 
@@ -96,6 +98,27 @@ def _plain(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def reading_of_maps(meta: Meta) -> Iterator[str]:
+    """What of the maps was scored; nothing where a result does not say.
+
+    Parameters
+    ----------
+    meta : mapping of str to object
+
+    Examples
+    --------
+    >>> list(reading_of_maps({"map": "auto", "map_readings": {"ig": "positive", "cam": "raw"}}))
+    ['Of maps were scored: the positive part (ig); all values (cam); as their explainers declare.']
+    """
+    groups: dict[str, list[str]] = {}
+    for explainer, reading in meta.get("map_readings", {}).items():
+        groups.setdefault(_READINGS[reading], []).append(explainer)
+    if groups:
+        parts = [f"{what} ({', '.join(names)})" for what, names in groups.items()]
+        declared = ["as their explainers declare"] if meta.get("map") == "auto" else []
+        yield f"Of maps were scored: {'; '.join([*parts, *declared])}."
+
+
 def _localization(meta: Meta) -> Iterator[str]:
     counts = meta["counts"]
     size = ("their native size" if meta["resolution"] == "native" else
@@ -103,6 +126,7 @@ def _localization(meta: Meta) -> Iterator[str]:
     yield (f"Localization was scored on {counts['images']} images{_of_split(meta)}"
            f", {counts['maps']} saliency maps in all, at {size} (definitions: "
            f"`{meta['definition']}`).")
+    yield from reading_of_maps(meta)
     yield ("Maps were upsampled bilinearly (half-pixel centres, float32"
            + (", rounded as PyTorch rounds" if meta["definition"] == "peer" else "")
            + "), stretched to 0..1 between their own minimum and maximum, and cut; threshold: "
@@ -145,6 +169,7 @@ def _thresholds(meta: Meta) -> Iterator[str]:
     search, cutoffs = meta["threshold_search"], meta["cutoff_search"]
     yield (f"Thresholds and probability cut-offs were tuned{_of_split(meta)} against the masks of "
            f"{_readers(meta['reference_readers'])} (definitions: `{meta['definition']}`).")
+    yield from reading_of_maps(meta)
     yield (f"The threshold is the one of {_plain(search['grid'])} with the largest mean IoU "
            f"(slice `{search['slice']}`: {search['slice_meaning']}), the cut-off the one of "
            f"{_plain(cutoffs['grid'])} with the largest mean IoU of Otsu's segmentations (slice "
@@ -163,6 +188,7 @@ def _regressions(meta: Meta) -> Iterator[str]:
            f"{_SHAPES[meta['definition']]}. Each descriptor was min-max normalised over the rows, "
            "so that a slope is the change from its smallest to its largest value; slopes per "
            "raw unit and per standard deviation stand beside it.")
+    yield from reading_of_maps(meta)
     yield f"Rows are {meta['rows']} (slice `{meta['slice']}`)."
     if meta["expert"]:
         expert = meta["expert"]
@@ -183,6 +209,7 @@ def _confidence(meta: Meta) -> Iterator[str]:
            f"{meta['slice_meaning']}; probability: {meta['probability']}). Pooled estimates are "
            "given with one intercept per finding and ranks within findings, and as if all "
            "rows were of one finding.")
+    yield from reading_of_maps(meta)
     yield ("Means are given apart for positives that the model called (probability above "
            f"{meta['operating_point']}), for those it missed, and by bin of probability.")
     yield ("Calibration of the probabilities on all labelled images stands beside it: Brier "
@@ -207,6 +234,7 @@ def _classification(meta: Meta) -> Iterator[str]:
 def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
     def write(meta: Meta) -> Iterator[str]:
         yield f"{what}{_of_split(meta)}."
+        yield from reading_of_maps(meta)
         if "ssim" in meta:
             settings = meta["ssim"]
             yield (f"SSIM: window {settings['window']}; scaling: {settings['scaling']}; data range "
@@ -230,6 +258,7 @@ def _gaze(meta: Meta) -> Iterator[str]:
     yield (f"Maps (values: {meta['map']}) were compared with the gaze of `{meta['reader']}`"
            f"{_of_split(meta)}, on the grid, for {meta['compared']}; fixated are "
            f"{meta['fixated']}.")
+    yield from reading_of_maps(meta)
     yield (f"Beside chance: {meta['other_images']}, a {meta['centre_prior']} at the centre, and "
            f"the average gaze ({meta['average_gaze']}). Flat or non-finite maps: "
            f"{meta['failures']}.")

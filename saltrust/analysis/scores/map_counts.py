@@ -70,7 +70,7 @@ def count_map(values: npt.NDArray[np.float32], size: tuple[int, int], definition
     Parameters
     ----------
     values : ndarray of float32, shape (rows, columns)
-        As stored.
+        As stored, or what is read of that.
     size : (int, int)
         Height and width of the masks.
     definition : {"default", "peer"}

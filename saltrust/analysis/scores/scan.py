@@ -6,7 +6,7 @@ in ``/scores`` of the store, by label, and used again whatever is selected next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,11 @@ from saltrust.analysis.scores.workers import executor
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.arrays import group_of, labels_of, read_at, values_of
 from saltrust.analysis.stored.origin import store_positions
+from saltrust.analysis.stored.readings import as_read
 from saltrust.cache.schema import GROUPS, Status
 from saltrust.cache.scores import ScoreStore
 from saltrust.cache.store import open_cubes
-from saltrust.choices import Definition, Resolution
+from saltrust.choices import Definition, MapReading, Resolution
 from saltrust.errors import UsageError
 
 #: Raised when the same cubes would give other numbers, or are kept in another form.
@@ -36,6 +37,9 @@ SCAN_VERSION = 3
 TOPIC = "localization"
 #: What names a map.
 MAP = ["image", "finding", "explainer", "model"]
+
+#: What is kept is kept apart by them.
+_READINGS: tuple[MapReading, ...] = ("raw", "absolute", "positive")
 
 #: Images that a worker is handed at once.
 _BLOCK = 8
@@ -57,15 +61,21 @@ class ScanOptions:
     definition: Definition
     thresholds: tuple[float, ...] = ()
 
-    def made_from(self) -> dict[str, Any]:
-        """The facts that the key of kept scores is a digest of."""
+    def made_from(self, reading: MapReading) -> dict[str, Any]:
+        """The facts that the key of kept scores is a digest of.
+
+        Those of raw maps are the facts that there were before there was another reading, so that
+        what was kept then is used.
+        """
         return {"pass": SCAN_VERSION, "resolution": self.resolution,
                 "definition": self.definition,
-                "thresholds": list(levels_for(self.thresholds).thresholds)}
+                "thresholds": list(levels_for(self.thresholds).thresholds),
+                **({"map": reading} if reading != "raw" else {})}
 
 
 def scan_maps(saliency: xr.Dataset, annotations: Annotations, options: ScanOptions,
-              execution: Execution, store: ScoreStore | None) -> xr.Dataset | None:
+              execution: Execution, store: ScoreStore | None,
+              readings: Mapping[str, MapReading]) -> xr.Dataset | None:
     """Count the pixels of every stored map, or take what was kept of it.
 
     Parameters
@@ -78,6 +88,9 @@ def scan_maps(saliency: xr.Dataset, annotations: Annotations, options: ScanOptio
     execution : Execution
     store : ScoreStore or None
         That the cubes were opened from; None for cubes in memory.
+    readings : mapping of str to {"raw", "absolute", "positive"}
+        What of the maps is counted, by explainer
+        (:func:`saltrust.analysis.stored.readings.readings_of`).
 
     Returns
     -------
@@ -95,7 +108,7 @@ def scan_maps(saliency: xr.Dataset, annotations: Annotations, options: ScanOptio
     UsageError
         If workers are asked for maps that are not those of a store, or cannot be had.
     """
-    maps, missing = _stored_maps(saliency)
+    maps, missing = _stored_maps(saliency, readings)
     if maps.empty:
         return None
     scan = None
@@ -110,8 +123,9 @@ def scan_maps(saliency: xr.Dataset, annotations: Annotations, options: ScanOptio
                              models=labels_of(saliency, "model"), missing=missing)
 
 
-def _stored_maps(saliency: xr.Dataset) -> tuple[pd.DataFrame, int]:
-    """Labels and status of every stored map, in the order of the cubes.
+def _stored_maps(saliency: xr.Dataset, readings: Mapping[str, MapReading]
+                 ) -> tuple[pd.DataFrame, int]:
+    """Labels, status and reading of every stored map, in the order of the cubes.
 
     And how many maps images with maps do not have.
     """
@@ -120,7 +134,7 @@ def _stored_maps(saliency: xr.Dataset) -> tuple[pd.DataFrame, int]:
     at = np.argwhere(stored)
     names = {dim: np.array(labels_of(saliency, dim), dtype=object) for dim in MAP}
     maps = pd.DataFrame({dim: names[dim][at[:, axis]] for axis, dim in enumerate(MAP)})
-    return (maps.assign(status=status[tuple(at.T)]),
+    return (maps.assign(status=status[tuple(at.T)], reading=maps["explainer"].map(readings)),
             int((~stored[stored.any(axis=(1, 2, 3))]).sum()))
 
 
@@ -134,7 +148,8 @@ def _from_store(saliency: xr.Dataset, annotations: Annotations, maps: pd.DataFra
         return None
     names = store.labels("saliency", MAP)
     wanted = pd.DataFrame({dim: _renamed(labels_of(saliency, dim), np.array(
-        names[dim], dtype=object)[positions[dim]], maps[dim]) for dim in MAP})
+        names[dim], dtype=object)[positions[dim]], maps[dim]) for dim in MAP}
+        ).assign(reading=maps["reading"])
     scan = _kept_and_counted(store, wanted, options, execution)
     readers = annotations.references
     if scan is None or not set(readers) <= set(scan["reader"].values.tolist()):
@@ -164,26 +179,43 @@ def _kept_and_counted(store: ScoreStore, wanted: pd.DataFrame, options: ScanOpti
 
     None where maps have to be counted and the store holds no masks to count them with.
     """
-    made_from = options.made_from()
-    kept = store.read(TOPIC, made_from)
-    rows = np.full(len(wanted), -1) if kept is None else _index(kept).get_indexer(
-        pd.MultiIndex.from_frame(wanted[MAP]))
-    missing = rows < 0
-    if not missing.any():
-        assert kept is not None
-        return kept.isel(map=rows)
-    annotated = store.values("reference", "annotated")
-    masks = "mask_rle" if options.resolution == "native" else "mask"
-    if annotated is None or not annotated.any() or not store.holds("reference", masks):
-        return None
-    counted = _count_in_store(store, wanted[missing], options, execution)
-    scan = counted if kept is None else _joined([kept, counted])
+    places, parts = np.full(len(wanted), -1), []
+    kept: dict[MapReading, xr.Dataset | None] = {}
+    n = 0
+    for reading in _READINGS:
+        rows = np.flatnonzero(wanted["reading"] == reading)
+        kept[reading] = one = (store.read(TOPIC, options.made_from(reading)) if len(rows) else
+                               None)
+        if one is None:
+            continue
+        at = _index(one).get_indexer(pd.MultiIndex.from_frame(wanted[MAP].iloc[rows]))
+        places[rows[at >= 0]] = n + np.arange((at >= 0).sum())
+        parts.append(one.isel(map=at[at >= 0]))
+        n += int((at >= 0).sum())
+    missing = places < 0
+    if missing.any():
+        annotated = store.values("reference", "annotated")
+        masks = "mask_rle" if options.resolution == "native" else "mask"
+        if annotated is None or not annotated.any() or not store.holds("reference", masks):
+            return None
+        counted = _count_in_store(store, wanted[missing], options, execution)
+        for reading, one in kept.items():
+            fresh = np.flatnonzero(wanted["reading"].to_numpy()[missing] == reading)
+            _keep(store, options.made_from(reading), one, counted.isel(map=fresh))
+        places[missing] = n + np.arange(missing.sum())
+        parts.append(counted)
+    scan = parts[0] if len(parts) == 1 else _joined(parts)
+    return scan if np.array_equal(places, np.arange(len(places))) else scan.isel(map=places)
+
+
+def _keep(store: ScoreStore, made_from: Mapping[str, Any], kept: xr.Dataset | None,
+          counted: xr.Dataset) -> None:
+    """Keep what was counted behind what was kept of the same."""
     # Of a map that memory may hold but the store does not, there is nothing to keep.
-    held = scan["status"].values != Status.MISSING
-    if (counted["status"].values != Status.MISSING).any():
-        store.write(TOPIC, made_from, scan if held.all() else scan.isel(map=held))
-    rows[missing] = np.arange(scan.sizes["map"] - int(missing.sum()), scan.sizes["map"])
-    return scan if np.array_equal(rows, np.arange(scan.sizes["map"])) else scan.isel(map=rows)
+    held = counted["status"].values != Status.MISSING
+    if held.any():
+        fresh = counted if held.all() else counted.isel(map=held)
+        store.write(TOPIC, made_from, fresh if kept is None else _joined([kept, fresh]))
 
 
 def _index(scan: xr.Dataset) -> pd.MultiIndex:
@@ -290,7 +322,8 @@ class _Scanner:
         self._rows = pd.Index(annotations.images), pd.Index(annotations.findings)
 
     def scan(self, maps: pd.DataFrame) -> xr.Dataset:
-        """Count the maps with these labels, in their order."""
+        """Count the maps with these labels, each as it is read, in their order."""
+        readings = maps["reading"].to_numpy()
         places = np.stack([self._labels[dim].get_indexer(pd.Index(maps[dim])) for dim in MAP],
                           axis=1)
         drawn = np.stack([index.get_indexer(pd.Index(maps[dim])) for index, dim in
@@ -308,8 +341,9 @@ class _Scanner:
                                for reader in self._readers]
                 status = Status(self._status[tuple(places[row])])
                 counts.append(
-                    count_map(plane, self._annotations.size(image), self._options.definition,
-                              self._levels, masks) if status == Status.OK
+                    count_map(as_read(plane, readings[row]), self._annotations.size(image),
+                              self._options.definition, self._levels, masks)
+                    if status == Status.OK
                     else unusable(status, self._levels, len(self._readers)))
         variables = {name: (dims, np.array([getattr(one, name) for one in counts], dtype=dtype))
                      for name, (dims, dtype) in FIELDS.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,13 +26,14 @@ from saltrust.analysis.scores.scores_table import (
     outcomes,
     segment,
 )
-from saltrust.analysis.scores.segmentation_rules import cutoff_choice, threshold_choice
+from saltrust.analysis.scores.segmentation_rules import Choice, cutoff_choice, threshold_choice
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of
 from saltrust.analysis.stored.contents import split_of
+from saltrust.analysis.stored.readings import described, readings_of
 from saltrust.cache.schema import Label, Status
 from saltrust.cache.scores import score_store
-from saltrust.choices import Definition, IouSlice
+from saltrust.choices import Definition, IouSlice, MapReading
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -123,9 +124,10 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
     experts = annotations.readers_with("benchmark")
     options = ScanOptions(annotations.resolution, scoring.definition, tuple(rule.values()))
     drawings = Drawings(annotations, score_store(cubes, keep=execution.keep))
-    scan = None
+    scan, readings = None, dict[str, MapReading]()
     if saliency is not None and {"heatmap", "status"} <= set(saliency.data_vars):
-        scan = scan_maps(saliency, annotations, options, execution, drawings.store)
+        readings = readings_of(saliency, scoring.read())
+        scan = scan_maps(saliency, annotations, options, execution, drawings.store, readings)
     if scan is None and not experts:
         raise DataError("the cubes hold no heatmaps of the selected images and findings, and no "
                         "benchmark masks to score in their place; run `saltrust generate` first")
@@ -138,6 +140,8 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
         _log.warning("the cubes hold no heatmaps of the selected images and findings; only the "
                      "benchmark readers are scored")
     else:
+        _warn_of_other_readings(rule, readings)
+        _warn_of_other_readings(limit, readings)
         cut = segment(scan, rule, limit)
         parts.append(map_rows(scan, of_maps(areas, scan, annotations), annotations, cut,
                               iou_slice))
@@ -150,7 +154,10 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
     table = ordered(pd.concat([part for part in parts if len(part)] or parts[:1]), SCORE_COLUMNS)
     meta = {
         "resolution": annotations.resolution, "definition": scoring.definition,
-        "meaning": _MEANINGS[scoring.definition], "slice": iou_slice,
+        "meaning": _MEANINGS[scoring.definition],
+        **described(scoring.read(), readings,
+                    () if scan is None else scan["explainer"].values.tolist()),
+        "slice": iou_slice,
         "slice_meaning": IOU_SLICES[iou_slice], "threshold": rule.description,
         "probability_cutoff": limit.description, "split": split,
         "reference_readers": [annotations.readers[r] for r in references],
@@ -163,6 +170,15 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
         "hit_chance": mean_area_ratios(annotations, areas),
     }
     return ScoredMaps(table, drawings, references, areas, scan, cut, meta)
+
+
+def _warn_of_other_readings(rule: Choice, readings: Mapping[str, MapReading]) -> None:
+    """Say where a table of numbers was tuned on another reading of the maps."""
+    for explainer, word in rule.readings.items():
+        if explainer in readings and readings[explainer] != word:
+            _log.warning("the %s was tuned on maps of %s read as %s, and they are read as %s here; "
+                         "tune it again, or say --map %s", rule.description, explainer, word,
+                         readings[explainer], word)
 
 
 def reference_areas(drawings: Drawings, references: Sequence[int]) -> FloatArray:

@@ -18,8 +18,9 @@ from saltrust.cache.schema import FINDING_ALIASES
 from saltrust.errors import DataError, UsageError
 
 OTSU = "otsu"
-#: Columns of a file of thresholds; explainer and model may be absent or empty: any.
-COLUMNS = ("finding", "explainer", "model", "threshold", "cutoff")
+#: Columns of a file of thresholds; explainer and model may be absent or empty: any.  A threshold
+#: of one reading of the maps is none of another, so that the file says of which it is.
+COLUMNS = ("finding", "explainer", "model", "map_reading", "threshold", "cutoff")
 
 Named = tuple[str, str, str]
 
@@ -36,11 +37,14 @@ class Choice:
         Empty names stand for any.
     description : str
         How to tell people.
+    readings : dict of str to str
+        What of the maps the numbers of a table were found for, by explainer, where it is known.
     """
 
     everywhere: float | None = None
     table: dict[Named, float | None] = field(default_factory=dict)
     description: str = ""
+    readings: dict[str, str] = field(default_factory=dict)
 
     def of(self, finding: str, explainer: str, model: str) -> float | None:
         """The number for a map, by the most specific row.
@@ -127,7 +131,7 @@ def _choice(given: float | str | Path, column: str, wanted: str, valid: Callable
     if wrong:
         raise DataError(f"{path}: the {column} of {', '.join(filter(None, wrong[0]))} must be "
                         f"{bounds}")
-    return Choice(table=table, description=f"table {path.name}")
+    return Choice(table=table, description=f"table {path.name}", readings=_readings(path))
 
 
 def read_rules(path: Path, column: str) -> dict[Named, float | None]:
@@ -174,6 +178,15 @@ def read_rules(path: Path, column: str) -> dict[Named, float | None]:
     if not table:
         raise DataError(f"{path} has no rows; tune thresholds again")
     return table
+
+
+def _readings(path: Path) -> dict[str, str]:
+    """What of the maps a file of thresholds is for, by explainer; empty where it does not say."""
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if not {"explainer", "map_reading"} <= set(rows.columns):
+        return {}
+    return {explainer: word for explainer, word in
+            zip(rows["explainer"], rows["map_reading"], strict=True) if explainer and word}
 
 
 def _numbers(column: Iterable[str], path: Path, name: str) -> list[float]:

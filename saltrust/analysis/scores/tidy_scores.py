@@ -24,8 +24,8 @@ SHAPES = ("n_instances", "area_ratio", "elongation", "irrectangularity")
 _DEFAULTS = {"model": "model", "reader": "reference"}
 _AREAS = ("area_predicted", "area_reference")
 #: Columns that an export of scores has besides, and that nothing here reads.
-_BESIDE = ("study", "split", "view", "label", "probability", "threshold", "peak_y", "peak_x",
-           "n_peak")
+_BESIDE = ("map_reading", "study", "split", "view", "label", "probability", "threshold",
+           "peak_y", "peak_x", "n_peak")
 _KNOWN = (*REQUIRED, *METRICS, *SHAPES, *_DEFAULTS, "patient", *_AREAS)
 
 

@@ -145,7 +145,7 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
                          confidence_level=confidence_level)
     except DataError as error:
         raise DataError(f"{source(tree)}: {error}") from None
-    meta = {"resolution": scored.annotations.resolution, "split": scored.meta["split"]}
+    meta = {name: scored.meta[name] for name in ("resolution", "split", "map", "map_readings")}
     return Result({**meta, **result.meta}, result.tables, result.topic)
 
 

@@ -14,6 +14,7 @@ from saltrust.errors import DataError
 
 #: Coordinates of images that come first, where they are known; covariates follow.
 _COORDINATES = ("patient", "study", "split", "view")
+_READING = "map_reading"
 #: Sizes are no property of a case that anybody regresses on.
 _LEFT_OUT = ("native_height", "native_width")
 
@@ -32,13 +33,14 @@ def score_frame(cubes: xr.DataTree, scoring: Scoring, execution: Execution) -> p
     pandas.DataFrame
         ``image``, the coordinates of images (``patient, study, split, view``, covariates),
         ``finding``, ``label``, ``explainer`` (``expert`` for a person, whose name stands in
-        ``model``), ``model``, ``reader``, ``probability``, ``iou``, ``hit``, what else a score
-        has, and the descriptors of the reference mask: the columns that
-        :func:`saltrust.regressions_from_scores` and :func:`saltrust.confidence_from_scores` read.
+        ``model``), ``model``, ``map_reading`` (what of the map was scored), ``reader``,
+        ``probability``, ``iou``, ``hit``, what else a score has, and the descriptors of the
+        reference mask: the columns that :func:`saltrust.regressions_from_scores` and
+        :func:`saltrust.confidence_from_scores` read.
     """
     scored = score_maps(cubes, scoring, execution)
     taken = [name for name in _images(cubes).columns if name not in {"image", "patient"}
-             and name in (*SCORE_COLUMNS, *COLUMNS)]
+             and name in (*SCORE_COLUMNS, *COLUMNS, _READING)]
     if taken:
         raise DataError(f"the images have a coordinate {taken[0]!r}, which is also a column of the "
                         "scores; rename it")
@@ -51,8 +53,10 @@ def score_frame(cubes: xr.DataTree, scoring: Scoring, execution: Execution) -> p
              .merge(shapes, on=["image", "finding", "reader"], how="left")
              # Not known of every mask, so that its type would depend on the selection.
              .astype({"n_instances": "float64"}))
+    # Of people's masks there is nothing to read.
+    table[_READING] = table["explainer"].map(scored.meta["map_readings"])
     coordinates = [name for name in _images(cubes).columns if name != "image"]
-    names = ["image", *coordinates, "finding", "label", "explainer", "model", "reader",
+    names = ["image", *coordinates, "finding", "label", "explainer", "model", _READING, "reader",
              "probability", "iou", "hit"]
     return table[[*names, *(name for name in table if name not in names)]]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from saltrust.analysis.stored.arrays import dataset_of
 from saltrust.analysis.stored.average_mask import AVERAGE_MASK
 from saltrust.analysis.stored.maps import (
     LOCALIZER,
@@ -18,7 +19,9 @@ from saltrust.analysis.stored.maps import (
     StoredMaps,
     stored_maps,
 )
+from saltrust.analysis.stored.readings import as_read, readings_of
 from saltrust.cache.schema import Status
+from saltrust.choices import MapChoice, MapReading
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ class NamedMaps:
     condition : {"trained", "randomised", "localizer"}
     replicate : str
         Of the random weights.
+    reading : {"raw", "absolute", "positive"}
+        What of the maps is scored.
     """
 
     series: MapSeries
@@ -42,19 +47,22 @@ class NamedMaps:
     model: str
     condition: str
     replicate: str = ""
+    reading: MapReading = "raw"
 
     def is_stored(self) -> bool:
         """Whether any image and finding has a map."""
         return self.series.count() > 0
 
 
-def maps_to_score(cubes: xr.DataTree) -> list[NamedMaps]:
+def maps_to_score(cubes: xr.DataTree, map: MapChoice = "auto") -> list[NamedMaps]:
     """Every series of maps that any image has.
 
     Parameters
     ----------
     cubes : xarray.DataTree
         Of ``/randomization`` the last stage of every replicate is scored.
+    map : {"auto", "raw", "absolute", "positive"}
+        What of the maps of explainers is scored; those of localizers are, as they are stored.
 
     Returns
     -------
@@ -64,14 +72,21 @@ def maps_to_score(cubes: xr.DataTree) -> list[NamedMaps]:
     saliency, randomization, localizer = (stored_maps(cubes, group) for group in
                                           ("saliency", "randomization", "localizer"))
     maps = []
+    readings: dict[str, MapReading] = {}
+    for group in ("randomization", "saliency"):
+        dataset = dataset_of(cubes, group)
+        if dataset is not None:
+            # Compared with each other, both are read alike.
+            readings |= readings_of(dataset, map)
     if saliency is not None:
         maps += [NamedMaps(saliency.series(explainer=explainer, model=model), explainer, model,
-                            TRAINED) for explainer, model in _pairs(saliency)]
+                           TRAINED, reading=readings[explainer])
+                 for explainer, model in _pairs(saliency)]
     if randomization is not None:
         last = randomization.labels["stage"][-1]
         maps += [NamedMaps(randomization.series(explainer=explainer, model=model,
                                                  replicate=replicate, stage=last),
-                            explainer, model, RANDOMIZED, replicate)
+                            explainer, model, RANDOMIZED, replicate, readings[explainer])
                  for explainer, model in _pairs(randomization)
                  for replicate in randomization.labels["replicate"]]
     if localizer is not None:
@@ -99,10 +114,10 @@ def _warn_of_gaps(trained: Sequence[NamedMaps]) -> None:
 
 
 def usable_map(maps: NamedMaps, image: str, finding: str) -> np.ndarray | None:
-    """A map that says something; None where it is flat or not finite."""
+    """A map that says something, as it is read; None where it is flat or not finite."""
     if maps.series.status(image, finding) != Status.OK:
         return None
-    values = maps.series.read([image], finding)[0]
+    values = as_read(maps.series.read([image], finding)[0], maps.reading)
     low, high = values.min(), values.max()
     # Its status may speak too well of it.
     return values if np.isfinite(low) and np.isfinite(high) and low < high else None

@@ -20,6 +20,7 @@ from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import split_of
 from saltrust.analysis.stored.maps import LOCALIZER, RANDOMIZED, TRAINED
+from saltrust.analysis.stored.readings import described
 from saltrust.analysis.trustworthiness.decisions import (
     Decided,
     adjust_together,
@@ -27,14 +28,15 @@ from saltrust.analysis.trustworthiness.decisions import (
     decision_tables,
 )
 from saltrust.analysis.trustworthiness.utility_scores import BASELINE, utility_scores
-from saltrust.choices import Failures, UtilityBaseline, check_word
+from saltrust.choices import Failures, MapChoice, UtilityBaseline, check_word
 
 METRICS = ("auprc", "average_precision", "auroc")
 #: What the decisions call the maps of the model with random weights.
 RANDOM_MODEL = "randomised model"
 
 
-def utility(cubes: xr.DataTree | str | Path, *, baseline: UtilityBaseline | None = None,
+def utility(cubes: xr.DataTree | str | Path, *, map: MapChoice = "auto",
+            baseline: UtilityBaseline | None = None,
             fitted_on: xr.DataTree | str | Path | None = None, failures: Failures = "score",
             decision: Decision = Decision(), progress: bool = False) -> Result:
     """Utility of every explainer, and whether it passes against its baselines.
@@ -46,6 +48,10 @@ def utility(cubes: xr.DataTree | str | Path, *, baseline: UtilityBaseline | None
         where there are any.  Any selection (:func:`saltrust.select`), such as the test split;
         selecting a reader says whose masks are the reference where several readers have that
         role, else the first's are.
+    map : {"auto", "raw", "absolute", "positive"}
+        What of the maps ranks the pixels: by default what every explainer declares, with random
+        weights too (:mod:`saltrust.analysis.stored.readings`).  Maps of localizers are taken as
+        they are stored.
     baseline : {"average-mask", "none"}, optional
         By default the average mask where training or validation positives are known.  It is not
         scored on the images it is made of, unless the finding has no others.
@@ -82,15 +88,17 @@ def utility(cubes: xr.DataTree | str | Path, *, baseline: UtilityBaseline | None
     if baseline is not None:
         check_word(baseline, UtilityBaseline, "baseline")
     check_word(failures, Failures, "failures")
+    check_word(map, MapChoice, "map")
     tree = as_cubes(cubes)
-    scored = utility_scores(tree, baseline=baseline, fitted_on=fitted_on, failures=failures,
-                            progress=progress)
+    scored = utility_scores(tree, map=map, baseline=baseline, fitted_on=fitted_on,
+                            failures=failures, progress=progress)
     aucs = study_aucs(tree)
     tables = {"summary": with_auc(summarize(scored.table), aucs),
               **compare(scored.table, tree, decision), "models": aucs, "scores": scored.table}
     meta = {
         "criterion": "utility", "split": split_of(tree), "resolution": "grid",
-        "reference_reader": scored.reader, "standard_deviation": "over images, n - 1",
+        **described(map, scored.readings), "reference_reader": scored.reader,
+        "standard_deviation": "over images, n - 1",
         "auprc": "trapezoid from recall 0, precision 1, as the paper",
         "average_precision": "sum of precision x gain of recall; decides, since ties inflate the "
                              "trapezoid",

@@ -17,11 +17,12 @@ from tqdm import tqdm
 from saltrust.analysis.pixels.precision_recall import CurveAreas, curve_areas
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.average_mask import AVERAGE_MASK, AverageMask, average_mask
+from saltrust.analysis.stored.maps import LOCALIZER
 from saltrust.analysis.stored.tally import Tally
 from saltrust.analysis.stored.whole_study import check_grid, fitted_study
 from saltrust.analysis.trustworthiness.named_maps import NamedMaps, maps_to_score, usable_map
 from saltrust.cache.schema import Label, Status
-from saltrust.choices import Failures, UtilityBaseline
+from saltrust.choices import Failures, MapChoice, MapReading, UtilityBaseline
 from saltrust.errors import DataError
 
 BoolArray = npt.NDArray[np.bool_]
@@ -44,17 +45,21 @@ class Scored:
     reader : str
     averaged : dict of str to int
         Number of images whose masks were averaged, by finding.
+    readings : dict of str to {"raw", "absolute", "positive"}
+        What of the maps was scored, by explainer.
     counts, exclusions : dict of str to int
     """
 
     table: pd.DataFrame
     reader: str
     averaged: dict[str, int]
+    readings: dict[str, MapReading]
     counts: dict[str, int]
     exclusions: dict[str, int]
 
 
-def utility_scores(cubes: xr.DataTree, *, baseline: UtilityBaseline | None = None,
+def utility_scores(cubes: xr.DataTree, *, map: MapChoice = "auto",
+                   baseline: UtilityBaseline | None = None,
                    fitted_on: xr.DataTree | str | Path | None = None, failures: Failures = "score",
                    progress: bool = False) -> Scored:
     """Score every map of the positive images, on the grid.
@@ -64,6 +69,8 @@ def utility_scores(cubes: xr.DataTree, *, baseline: UtilityBaseline | None = Non
     cubes : xarray.DataTree
         With reference masks on the grid; saliency, localizer and randomization maps are scored
         where there are any.
+    map : {"auto", "raw", "absolute", "positive"}
+        What of the maps ranks the pixels.
     baseline : {"average-mask", "none"}, optional
         By default the average mask where training or validation positives are known.  It is not
         scored on the images it is made of, unless the finding has no others.
@@ -91,7 +98,7 @@ def utility_scores(cubes: xr.DataTree, *, baseline: UtilityBaseline | None = Non
     annotations = read_annotations(cubes, resolution="grid")
     reader, tally = _reference_reader(annotations), Tally()
     averages = _averages(cubes, annotations, reader, baseline, fitted_on)
-    series = maps_to_score(cubes)
+    series = maps_to_score(cubes, map)
     if not averages and not series:
         raise DataError("there is nothing to score: the cubes hold no heatmaps, and no average "
                         "mask was asked for; run `saltrust generate` or say --baseline "
@@ -118,6 +125,7 @@ def utility_scores(cubes: xr.DataTree, *, baseline: UtilityBaseline | None = Non
         table = _without_failures(table, tally)
     return Scored(table, annotations.readers[reader],
                   {name: average.n for name, average in averages.items()},
+                  {one.explainer: one.reading for one in series if one.condition != LOCALIZER},
                   dict(tally.counts), dict(tally.exclusions))
 
 

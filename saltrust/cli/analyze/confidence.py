@@ -14,6 +14,7 @@ from saltrust.cli.options import (
     bootstrap_options,
     confidence_slice_option,
     cubes_argument,
+    defined_reading_option,
     definition_options,
     map_options,
     operating_point_option,
@@ -29,6 +30,7 @@ from saltrust.cli.output import output_options
 @selection_options
 @map_options
 @definition_options
+@defined_reading_option
 @segmentation_options
 @confidence_slice_option
 @click.option("--normalise/--no-normalise", "normalize", default=None,

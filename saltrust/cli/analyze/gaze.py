@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saltrust.choices import Adjustment, Failures, Images, MapReading, MapSource, words
+from saltrust.choices import Adjustment, Failures, Images, MapChoice, MapSource, words
 from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
     bootstrap_options,
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 @click.option("--source", type=click.Choice(words(MapSource)), default="all", show_default=True,
               help="Maps of explainers, those of localizers and of decoders trained with gaze "
                    "(explainer `localizer`), or both.")
-@click.option("--map", "reading", type=click.Choice(words(MapReading)), default="raw",
+@click.option("--map", "reading", type=click.Choice(words(MapChoice)), default="auto",
               show_default=True,
-              help="Maps as stored, their absolute values, or their positive parts.")
+              help="What of every map is compared: what its explainer declares (`saltrust info`), "
+                   "the map as stored, its absolute values, or its positive part.")
 @click.option("--images", type=click.Choice(words(Images)), default="positive",
               show_default=True,
               help="Gaze belongs to no finding: compare it with the maps of the findings that "

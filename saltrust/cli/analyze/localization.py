@@ -14,6 +14,7 @@ from saltrust.cli.options import (
     benchmark_option,
     bootstrap_options,
     cubes_argument,
+    defined_reading_option,
     definition_options,
     map_options,
     margin_option,
@@ -44,6 +45,7 @@ def descriptors(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
 @selection_options
 @map_options
 @definition_options
+@defined_reading_option
 @segmentation_options
 @slice_option
 @bootstrap_options
@@ -83,6 +85,7 @@ _GRID, _CUTOFFS = "0.2,0.3,0.4,0.5,0.6,0.7", "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"
 @selection_options
 @map_options
 @definition_options
+@defined_reading_option
 @click.option("--grid", "thresholds", default=_GRID, show_default=True, callback=_steps(_GRID),
               help="Thresholds to search, shares of the range of a map.")
 @click.option("--cutoffs", default=_CUTOFFS, show_default=True, callback=_steps(_CUTOFFS),

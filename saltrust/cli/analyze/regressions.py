@@ -15,6 +15,7 @@ from saltrust.cli.options import (
     adjustment_option,
     benchmark_option,
     confidence_option,
+    defined_reading_option,
     definition_options,
     map_options,
     pass_options,
@@ -47,6 +48,7 @@ _TABLES = {"cluster": "robust", "mixed": "mixed", "logit": "logit"}
 @selection_options
 @map_options
 @definition_options
+@defined_reading_option
 @segmentation_options
 @slice_option
 @benchmark_option
@@ -120,7 +122,8 @@ def _take_fits_from_models(options: dict[str, Any], stored: Sequence[str]) -> No
 
 def _leave_out_what_needs_cubes(ctx: click.Context, options: dict[str, Any]) -> None:
     """Take out the options that a table of scores cannot obey; those given are refused."""
-    for name in ("split", "resolution", "threshold", "cutoff", "keep", "workers", "scheduler"):
+    for name in ("split", "resolution", "map", "threshold", "cutoff", "keep", "workers",
+                 "scheduler"):
         given = ctx.get_parameter_source(name)
         if given is not None and given.name == "COMMANDLINE":
             raise UsageError(f"--{name} needs CUBES; with --scores the scores are as they stand "

@@ -20,6 +20,7 @@ from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
     cubes_argument,
     map_options,
+    reading_option,
     seed_option,
     selection_options,
     shows_progress,
@@ -46,6 +47,7 @@ decision_options = stack(
 @cubes_argument
 @selection_options
 @map_options
+@reading_option
 @click.option("--baseline", type=click.Choice(words(UtilityBaseline)), default=None,
               help="Mean mask of the training and validation positives.  [default: average-mask "
                    "where there are any]")

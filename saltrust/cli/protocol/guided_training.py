@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from saltrust.choices import Adjustment, AucInterval, CaseLevel, MapReading, words
+from saltrust.choices import Adjustment, AucInterval, CaseLevel, MapChoice, words
 from saltrust.cli.analyze.command import grouped, split_off
 from saltrust.cli.options import (
     bootstrap_options,
@@ -34,8 +34,10 @@ from saltrust.cli.protocol.command import folder_options, run
               type=click.Choice([word for word in words(AucInterval) if word != "protocol-w"]),
               default="delong", show_default=True,
               help="Of Tables 1 to 4; the paper's own stand in the tables `_paper`.")
-@click.option("--map", "reading", type=click.Choice(words(MapReading)), default="absolute",
-              show_default=True, help="What of the maps is compared with gaze.")
+@click.option("--map", "reading", type=click.Choice(words(MapChoice)), default="absolute",
+              show_default=True, help="What of the maps is compared with gaze: their absolute "
+                                      "values, which the paper's gradients call for, or what "
+                                      "every explainer declares (auto), or another.")
 @click.option("--adjustment", type=click.Choice(words(Adjustment)), default="holm",
               show_default=True,
               help="Correction of p-values against the baseline, one family per finding.")

@@ -14,6 +14,7 @@ from saltrust.cli.options import (
     benchmark_option,
     bootstrap_options,
     cubes_argument,
+    defined_reading_option,
     definition_options,
     map_options,
     margin_option,
@@ -30,6 +31,7 @@ from saltrust.cli.protocol.command import folder_options, run
 @selection_options
 @map_options
 @definition_options
+@defined_reading_option
 @segmentation_options
 @click.option("--slice", "iou_slice", default=None, type=click.Choice(words(IouSlice)),
               help="Which image-finding pairs enter Table 1.  [default: all with --cutoff, "

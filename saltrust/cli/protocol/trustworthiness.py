@@ -14,7 +14,13 @@ from saltrust.cli.analyze.trustworthiness import (
     image_options,
     rule_option,
 )
-from saltrust.cli.options import cubes_argument, map_options, selection_options, shows_progress
+from saltrust.cli.options import (
+    cubes_argument,
+    map_options,
+    reading_option,
+    selection_options,
+    shows_progress,
+)
 from saltrust.cli.protocol.command import folder_options, run
 
 
@@ -22,6 +28,7 @@ from saltrust.cli.protocol.command import folder_options, run
 @cubes_argument
 @selection_options
 @map_options
+@reading_option
 @image_options
 @rule_option
 @against_option

@@ -13,9 +13,11 @@ import numpy.typing as npt
 import xarray as xr
 from tqdm import tqdm
 
+from saltrust.cache.readings import READING
 from saltrust.cache.reference import write_annotations, write_radiographs
 from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter, create_store
+from saltrust.choices import MapReading, check_word
 from saltrust.datasets.chexlocalize.annotations import longest_points
 from saltrust.datasets.chexlocalize.collection import ChexlocalizeCollection, chexlocalize
 from saltrust.datasets.chexlocalize.heatmaps import Heatmap, read_heatmap, read_heatmaps
@@ -39,6 +41,7 @@ def import_chexlocalize(
     directory: str | Path,
     output: str | Path,
     *,
+    reading: MapReading = "raw",
     overwrite: bool = False,
     resume: bool = False,
     progress: bool = False,
@@ -53,6 +56,9 @@ def import_chexlocalize(
         Store to write: radiographs and masks on the grid of the heatmaps, masks also at native
         size, labels, representative points, probabilities and logits of model ``ensemble`` and
         its heatmaps by explainer (``gradcam`` for ``gradcam_maps_val``).
+    reading : {"raw", "absolute", "positive"}
+        What of the heatmaps is segmented and ranked.  Whatever their names, what was done with
+        their signs before they were released is not known here.
     overwrite, resume : bool
         Replace an existing store; go on with an unfinished one.
     progress : bool
@@ -66,7 +72,8 @@ def import_chexlocalize(
     Raises
     ------
     UsageError
-        If the folder does not exist, or the output does and neither option was given.
+        If the folder does not exist, the output does and neither option was given, or the
+        reading is not known.
     DataError
         If the files are damaged, contradict each other or try to run code; what is finished
         stays in ``<output>.partial``, never at ``output``.
@@ -76,6 +83,7 @@ def import_chexlocalize(
     Heatmaps are stored as released, not normalised.  The logit is that of the ensemble's mean
     probability, NaN where the probability is 0 or 1.
     """
+    check_word(reading, MapReading, "reading")
     collection = chexlocalize(directory)
     grid = DEFAULT_GRID
     if collection.heatmaps:
@@ -85,9 +93,11 @@ def import_chexlocalize(
     writer = create_store(
         output, index=collection.index, grid=grid, groups=_groups(collection),
         models=_models() if explainers else None,
-        explainers=_explainers(explainers) if explainers else None,
+        explainers=_explainers(explainers, reading) if explainers else None,
         n_points=max(map(longest_points, collection.readers), default=0),
-        identity={"data": collection.fingerprint},
+        identity={"data": collection.fingerprint,
+                  # Unfinished stores of earlier versions have none.
+                  **({"reading": reading} if reading != "raw" else {})},
         attributes={"data": {**collection.description, "labels": _LABEL_RULE},
                     "data_fingerprint": collection.fingerprint},
         overwrite=overwrite, resume=resume)
@@ -119,10 +129,11 @@ def _models() -> xr.Dataset:
     })
 
 
-def _explainers(names: Sequence[str]) -> xr.Dataset:
+def _explainers(names: Sequence[str], reading: MapReading) -> xr.Dataset:
     return xr.Dataset(coords={
         "explainer": list(names),
         "explainer_parameters": ("explainer", ["{}"] * len(names)),
+        READING: ("explainer", [reading] * len(names)),
     })
 
 

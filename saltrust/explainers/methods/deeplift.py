@@ -14,7 +14,8 @@ from saltrust.explainers.passes.differences import Differences
 from saltrust.explainers.passes.forward import run_forward
 
 
-@explainer(rank=13, baseline="baseline", choices={"baseline": LEVELS}, full_precision=True)
+@explainer(rank=13, baseline="baseline", choices={"baseline": LEVELS}, full_precision=True,
+           reading="positive")
 def deeplift(
     module: nn.Module,
     inputs: Tensor,

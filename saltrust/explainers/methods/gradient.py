@@ -10,7 +10,7 @@ from saltrust.explainers.declaration import explainer
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
 
 
-@explainer(rank=1, to_inputs=True)
+@explainer(rank=1, to_inputs=True, reading="absolute")
 def grad(
     module: nn.Module,
     inputs: Tensor,
@@ -53,7 +53,7 @@ def grad(
     return forward.maps(outputs, lambda gradient: gradient.sum(dim=1))
 
 
-@explainer(rank=14, to_inputs=True)
+@explainer(rank=14, to_inputs=True, reading="positive")
 def input_x_gradient(
     module: nn.Module,
     inputs: Tensor,

@@ -20,7 +20,7 @@ from saltrust.explainers.passes.rectifiers import (
 )
 
 
-@explainer(rank=7, to_inputs=True)
+@explainer(rank=7, to_inputs=True, reading="absolute")
 def guided_backprop(
     module: nn.Module,
     inputs: Tensor,
@@ -65,7 +65,7 @@ def guided_backprop(
     return _signal(guided, module, inputs, outputs, forward)
 
 
-@explainer(rank=9, to_inputs=True)
+@explainer(rank=9, to_inputs=True, reading="absolute")
 def deconvnet(
     module: nn.Module,
     inputs: Tensor,
@@ -110,7 +110,7 @@ def deconvnet(
     return _signal(deconvolution, module, inputs, outputs, forward)
 
 
-@explainer(rank=8, to_inputs=True, layers=("layer",))
+@explainer(rank=8, to_inputs=True, layers=("layer",), reading="positive")
 def guided_gradcam(
     module: nn.Module,
     inputs: Tensor,

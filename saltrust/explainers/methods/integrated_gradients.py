@@ -18,7 +18,8 @@ QUADRATURES = ("right", "midpoint", "trapezoid", "gauss-legendre")
 
 
 @explainer(rank=3, baseline="baseline", limits={"steps": COUNT},
-           choices={"baseline": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1})
+           choices={"baseline": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1},
+           reading="positive")
 def ig(
     module: nn.Module,
     inputs: Tensor,
@@ -81,7 +82,7 @@ def ig(
 
 @explainer(rank=4, limits={"steps": COUNT, "samples": COUNT, "noise": (0, 10)},
            choices={"baseline": LEVELS, "quadrature": QUADRATURES},
-           trial={"steps": 1, "samples": 1})
+           trial={"steps": 1, "samples": 1}, reading="positive")
 def smooth_ig(
     module: nn.Module,
     inputs: Tensor,

@@ -15,7 +15,8 @@ from saltrust.explainers.passes.forward import ForwardPass, freeze, run_forward
 
 
 @explainer(rank=12, limits={"window": COUNT, "stride": (1, "window")}, choices={"fill": LEVELS},
-           trial={"window": 100_000, "stride": 100_000}, full_precision=True)
+           trial={"window": 100_000, "stride": 100_000}, full_precision=True,
+           reading="positive")
 def occlusion(
     module: nn.Module,
     inputs: Tensor,

@@ -12,7 +12,8 @@ from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.passes.sampling import average_gradient, gaussian_noise
 
 
-@explainer(rank=2, limits={"samples": COUNT, "noise": (0, 10)}, trial={"samples": 1})
+@explainer(rank=2, limits={"samples": COUNT, "noise": (0, 10)}, trial={"samples": 1},
+           reading="absolute")
 def smoothgrad(
     module: nn.Module,
     inputs: Tensor,

@@ -19,6 +19,8 @@ from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import significant
 from saltrust.analysis.result.text import confidence_level
 from saltrust.analysis.stored.arrays import group_of
+from saltrust.analysis.stored.readings import as_read, read_as
+from saltrust.choices import MapChoice
 from saltrust.report.figures.palette import (
     EXPERTS,
     FONT_SIZE,
@@ -107,6 +109,7 @@ def examples(cubes: xr.DataTree, result: Result, measure: str = "nss") -> Figure
         What orders the images and stands above each map; the first of the result where it
         lacks this one.
     """
+    cubes = read_as(cubes, result.meta["map"])
     scores = result.tables["scores"]
     maps = scores[scores["source"] != BASELINE]
     known = set(result.tables["summary"]["term"])
@@ -132,7 +135,7 @@ def examples(cubes: xr.DataTree, result: Result, measure: str = "nss") -> Figure
             axes.set_axis_off()
             if entry not in of_image.index:
                 continue
-            values = _map(cubes, image, finding, entry, str(result.meta["map"]))
+            values = _map(cubes, image, finding, entry, result.meta["map"])
             _panel(axes, unit_range(values), heatmap, "inferno")
             score = significant(float(of_image.loc[[entry], measure].iloc[0]))
             axes.set_title(f"{name}\n{TITLES[measure].split(' (')[0]} {score}",
@@ -172,7 +175,7 @@ def _gaze(cubes: xr.DataTree, image: str, reader: str,
     return heatmap, table.fillna({"seconds": 0.2})
 
 
-def _map(cubes: xr.DataTree, image: str, finding: str, entry: Entry, form: str,
+def _map(cubes: xr.DataTree, image: str, finding: str, entry: Entry, form: MapChoice,
          ) -> npt.NDArray[np.float64]:
     group, explainer, model = entry
     labels = {"image": image, "finding": finding, "model": model}
@@ -181,10 +184,9 @@ def _map(cubes: xr.DataTree, image: str, finding: str, entry: Entry, form: str,
     stored = stored_map(cubes, group, **labels)
     assert stored is not None
     values = stored.values.astype(np.float64)
-    if form == "absolute":
-        values = np.abs(values)
-    elif form == "positive":
-        values = np.maximum(values, 0.0)
+    if group != "saliency" and form != "auto":
+        # Localizers declare nothing, but one reading for all maps is for theirs too.
+        values = as_read(values, form)
     return np.where(np.isfinite(values), values, 0.0)
 
 

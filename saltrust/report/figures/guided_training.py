@@ -40,7 +40,7 @@ def examples(cubes: xr.DataTree, scores: pd.DataFrame, arms: Sequence[Arm], expl
         The first of each way of training is shown, six at most: where there are more, not those
         that had the map of another rule in their loss.
     explainer : str
-        Whose maps; of their absolute values, up to the 99.5th percentile.
+        Whose maps; of what is read of them, up to the 99.5th percentile.
     reader : str
         Whose gaze.
 
@@ -117,7 +117,7 @@ def _short(name: str) -> str:
 def _draw(axes: Axes, stored: Heatmap | None, heading: str, correlation: float | None) -> None:
     if stored is None:
         return
-    heatmap = np.abs(stored.values.astype(np.float64))
+    heatmap = stored.values.astype(np.float64)
     if stored.status is Status.OK:
         heatmap = unit_range(np.minimum(heatmap, np.percentile(heatmap, _BRIGHTEST)))
     axes.imshow(np.nan_to_num(heatmap), cmap="inferno", vmin=0, vmax=1)

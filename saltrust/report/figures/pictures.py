@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from saltrust.analysis.stored.arrays import dataset_of, labels_of
+from saltrust.analysis.stored.readings import as_read, readings_of
 from saltrust.cache.rle import decode
 from saltrust.cache.schema import Status
 from saltrust.errors import UsageError, nearest
@@ -19,12 +20,13 @@ from saltrust.report.figures.overlay import Contour, Kind, Point
 
 @dataclass(frozen=True)
 class Heatmap:
-    """A stored map.
+    """A stored map, as it is read (:mod:`saltrust.analysis.stored.readings`).
 
     Attributes
     ----------
     values : ndarray of float32, shape (y, x)
     status : Status
+        Of what is read: flat too where a map has nothing of what is.
     """
 
     values: npt.NDArray[np.float32]
@@ -113,6 +115,12 @@ def stored_map(cubes: xr.DataTree, group: str, **labels: str) -> Heatmap | None:
     **labels : str
         By dimension: ``image, finding, explainer, model``; of localizers no explainer.
 
+    Returns
+    -------
+    Heatmap or None
+        Read as the cubes state (:func:`saltrust.analysis.stored.readings.read_as` states it
+        anew).
+
     Raises
     ------
     UsageError
@@ -125,6 +133,10 @@ def stored_map(cubes: xr.DataTree, group: str, **labels: str) -> Heatmap | None:
     if status is Status.MISSING:
         return None
     values = at_labels(dataset["heatmap"], **labels).transpose("y", "x").values
+    if group == "saliency":
+        values = as_read(values, readings_of(dataset)[labels["explainer"]])
+        if status is Status.OK and not values.max() > values.min():
+            status = Status.FLAT
     return Heatmap(values, status)
 
 

@@ -17,12 +17,15 @@ from saltrust.analysis.classification.predictions import (
     labeled_probabilities,
 )
 from saltrust.analysis.localization.survey import MOST_IMAGES, Survey, explainer_agreement
+from saltrust.analysis.stored.readings import readings_of
 from saltrust.report.figures import distributions
 from saltrust.report.figures.gallery import mean_maps
 from saltrust.report.page.blocks import Block, Gallery, Section, Text, facts, picture, table
 from saltrust.report.page.gallery import MOST_CONTOURS, MOST_EXPLAINERS, Case
 
 _LABEL_COLUMNS = ("positive", "negative", "uncertain", "not_stated")
+_READINGS = {"raw": "what is stored", "absolute": "their absolute values",
+             "positive": "their positive part"}
 _STATUS_COLUMNS = ("ok", "flat", "nonfinite", "missing")
 
 
@@ -163,8 +166,8 @@ def heatmaps(cubes: xr.DataTree, model: str, seen: Survey | None, *, seed: int =
     which = "labelled positive" if seen.positives else "with a heatmap"
     blocks: list[Block] = [
         Text(f"Model {model}, images {which}, at most {MOST_IMAGES} per finding, evenly spaced "
-             "over the study. Maps are min-max normalised, as they are for scoring; flat and "
-             "non-finite ones are left out."),
+             f"over the study. {_read(cubes)} Maps are min-max normalised, as they are for "
+             "scoring; flat and non-finite ones are left out."),
         picture(mean_maps(seen),
                 "Average heatmap over the average radiograph; each white point is the peak of "
                 "one image's map.",
@@ -181,6 +184,15 @@ def heatmaps(cubes: xr.DataTree, model: str, seen: Survey | None, *, seed: int =
             "Otsu's threshold", explainer_agreement(seen, patients, seed=seed),
             note="95% intervals from a bootstrap over patients (1,000 resamples)."))
     return Section("heatmaps", title, blocks)
+
+
+def _read(cubes: xr.DataTree) -> str:
+    """What of the maps is segmented and drawn, as a sentence."""
+    groups: dict[str, list[str]] = {}
+    for name, reading in readings_of(cubes["saliency"].to_dataset()).items():
+        groups.setdefault(_READINGS[reading], []).append(name)
+    return "Of maps is read: " + "; ".join(
+        f"{what} ({', '.join(names)})" for what, names in groups.items()) + "."
 
 
 def _patients(cubes: xr.DataTree) -> dict[str, str]:
@@ -200,9 +212,10 @@ def gallery(cases: list[Case], cubes: xr.DataTree, model: str) -> Section:
     rule = (f"the best, the median and the worst IoU of {explainers[0]}" if scored else
             "the highest, the median and the lowest probability among the images labelled "
             "positive, since nothing was scored")
-    text = (f"Chosen by rule, not by eye: per finding {rule}. Maps are those of model {model}; "
-            "their opacity rises from nothing at the median of the map to its maximum, or, where a "
-            "map is signed, from 0 in blue below and in red above. ")
+    text = (f"Chosen by rule, not by eye: per finding {rule}. Maps are those of model {model}, "
+            "drawn as they are read for scoring; their opacity rises from nothing at the median "
+            "of the map to its maximum, or, where a map is signed, from 0 in blue below and in "
+            "red above. ")
     tiles = [tile for case in cases for tile in case.tiles]
     if any(outline.fine for tile in tiles for outline in tile.outlines):
         text += (f"Of a mask in very many pieces the {MOST_CONTOURS} longest contours are drawn, "

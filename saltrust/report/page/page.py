@@ -17,8 +17,10 @@ from saltrust.analysis.localization.survey import survey_maps
 from saltrust.analysis.options import Execution, Resampling
 from saltrust.analysis.protocols.study import OPTIONAL_TOPICS, TOPICS, analyze_study
 from saltrust.analysis.result import Result
+from saltrust.analysis.stored.readings import read_as
 from saltrust.cache.inspection import describe
 from saltrust.cache.schema import Status
+from saltrust.choices import MapChoice
 from saltrust.errors import UsageError
 from saltrust.files import Advice, write_text
 from saltrust.report.figures.cases import headline_model
@@ -27,8 +29,9 @@ from saltrust.report.page.blocks import Section
 
 
 def write_report(cubes: xr.DataTree, output: str | Path, *,
-                 results: Mapping[str, Result | str] | None = None, title: str | None = None,
-                 seed: int = 0, overwrite: bool = False, progress: bool = False) -> Path:
+                 results: Mapping[str, Result | str] | None = None, map: MapChoice = "auto",
+                 title: str | None = None, seed: int = 0, overwrite: bool = False,
+                 progress: bool = False) -> Path:
     """Analyse a study and write its page.
 
     What the cubes cannot give is left out of the page, which says why.
@@ -42,6 +45,9 @@ def write_report(cubes: xr.DataTree, output: str | Path, *,
     results : mapping of str to Result or str, optional
         Results that are there already, as from
         :func:`saltrust.analysis.protocols.study.analyze_study`; by default all analyses are run.
+    map : {"auto", "raw", "absolute", "positive"}
+        What of the maps is scored and drawn, by default what every explainer declares.  Results
+        that are there already say what they are of, and so it is drawn.
     title : str, optional
         By default the name of the study, else that of the store.
     seed : int
@@ -66,8 +72,12 @@ def write_report(cubes: xr.DataTree, output: str | Path, *,
     output = Path(output)
     check_output(output, overwrite=overwrite)
     if results is None:
-        results = analyze_study(cubes, resampling=Resampling(seed=seed),
+        results = analyze_study(cubes, map=map, resampling=Resampling(seed=seed),
                                 execution=Execution(progress=progress))
+    localized = results.get("localization")
+    if isinstance(localized, Result):
+        map = localized.meta.get("map", map)
+    cubes = read_as(cubes, map)
     source = str(cubes.attrs.get("source", "cubes in memory"))
     text = build(cubes, title=title or _title(cubes, source), source=source, results=results,
                  seed=seed, progress=progress)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from saltrust.analysis.protocols.guided_training.arms import Arm
 from saltrust.analysis.protocols.result import ProtocolResult
+from saltrust.analysis.stored.readings import read_as
 from saltrust.analysis.trustworthiness.utility import METRICS
 from saltrust.errors import UsageError
 from saltrust.report.figures import classification, guided_training, trustworthiness
@@ -61,7 +62,8 @@ def draw_trustworthiness(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[s
         for finding, scores in _by(results["utility"]["scores"], "finding"):
             for metric in METRICS:
                 figures[f"utility_{metric}{finding}"] = trustworthiness.utility(scores, metric)
-            example = trustworthiness.examples(cubes, scores, "average_precision")
+            example = trustworthiness.examples(read_as(cubes, results["utility"].meta["map"]),
+                                               scores, "average_precision")
             if example is not None:
                 figures[f"examples{finding}"] = example
     if "randomization" in results:
@@ -115,7 +117,7 @@ def draw_guided_training(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[s
     agreement = protocol.results.get("gaze")
     if agreement is None:
         return figures
-    scores = agreement["scores"]
+    cubes, scores = read_as(cubes, agreement.meta["map"]), agreement["scores"]
     for explainer in dict.fromkeys(scores.loc[scores["source"] == "saliency", "explainer"]):
         figure = guided_training.examples(cubes, scores, arms, explainer,
                                           agreement.meta["reader"])

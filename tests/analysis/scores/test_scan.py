@@ -29,6 +29,8 @@ from saltrust.testing import simulate_cubes
 #: Two blocks of images, so that two workers have something to do.
 PATIENTS = 6
 FEW = Resampling(resamples=20)
+#: Of one reading, so that one scan is kept; several are the subject of test_readings.
+RAW = Scoring(map="raw")
 MAP = ["image", "finding", "explainer", "model"]
 
 
@@ -65,7 +67,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def _scores(cubes: xr.DataTree, *, keep: bool = True) -> pd.DataFrame:
-    return score_maps(cubes, Scoring(), Execution(keep=keep)).table
+    return score_maps(cubes, RAW, Execution(keep=keep)).table
 
 
 def _in_memory(cubes: xr.DataTree) -> pd.DataFrame:
@@ -120,7 +122,7 @@ def _replaced(cubes: xr.DataTree, group: str, **variables: xr.DataArray) -> xr.D
 
 def test_workers_score_the_maps_of_the_part(store: Path, whole: pd.DataFrame) -> None:
     edema = open_cubes(store).sel(finding=["Edema"])
-    result = localization(edema, execution=Execution(workers=2), resampling=FEW)
+    result = localization(edema, execution=Execution(workers=2), scoring=RAW, resampling=FEW)
     pd.testing.assert_frame_equal(result.tables["scores"], _rows(whole, finding=["Edema"]))
     kept = _kept(store)
     assert kept is not None
@@ -213,8 +215,8 @@ def test_labels_that_were_selected_choose_rows(store: Path, whole: pd.DataFrame,
 def test_a_selected_label_gives_a_whole_result(store: Path, part: str) -> None:
     cubes = open_cubes(store)
     take, _ = PARTS[part]
-    result = localization(take(cubes), resampling=FEW)
-    summary = localization(cubes, resampling=FEW).tables["summary"]
+    result = localization(take(cubes), scoring=RAW, resampling=FEW)
+    summary = localization(cubes, scoring=RAW, resampling=FEW).tables["summary"]
     key = ["finding", "explainer", "model", "metric"]
     pair = result.tables["summary"].merge(summary, on=key, how="left", suffixes=("", "_whole"))
     assert len(pair) == len(result.tables["summary"]) > 0
@@ -247,7 +249,7 @@ def test_negated_maps_have_their_scores_and_are_not_kept(
     assert _of_maps(store) == before
     pd.testing.assert_frame_equal(_scores(cubes), whole)
     with pytest.raises(UsageError, match="need maps as they lie in a store"):
-        score_maps(negated, Scoring(), Execution(workers=2))
+        score_maps(negated, RAW, Execution(workers=2))
 
 
 def _turned(dim: str) -> Callable[[xr.DataTree], tuple[xr.DataTree, dict[str, str]]]:

@@ -246,3 +246,23 @@ def test_the_released_sample(shared_data: Path, tmp_path: Path) -> None:
         assert float(prediction["probability"]) == np.float32(expected["prob"])
         logit = np.log(expected["prob"] / (1 - expected["prob"]))
         assert float(prediction["logit"]) == pytest.approx(logit, rel=1e-6)
+
+
+def test_imported_maps_are_raw_unless_another_reading_is_stated(
+        layout: Any, tmp_path: Path) -> None:
+    """Whatever their name: what was done with their signs before is not known."""
+    layout.segmentations({ONE: {"Edema": square(2, 3)}}, "gt_segmentations_test.json")
+    layout.labels({ONE: ["Edema"]}, "test_labels.csv", "test")
+    layout.heatmap(ONE, "Edema", SHAPE, "ig_maps_test", prob=0.25)
+    layout.heatmap(ONE, "Edema", SHAPE, "grad_maps_test", prob=0.25)
+    readings = {}
+    for name, options in {"default": {}, "stated": {"reading": "positive"}}.items():
+        cubes = open_cubes(import_chexlocalize(layout.root, tmp_path / f"{name}.zarr", **options))
+        assert problems(cubes) == []
+        readings[name] = dict(zip(cubes["saliency/explainer"].values.tolist(),
+                                  cubes["saliency/explainer_reading"].values.tolist(),
+                                  strict=True))
+    assert readings == {"default": {"grad": "raw", "ig": "raw"},
+                        "stated": {"grad": "positive", "ig": "positive"}}
+    with pytest.raises(UsageError, match="reading 'signed' is not known"):
+        import_chexlocalize(layout.root, tmp_path / "none.zarr", reading="signed")

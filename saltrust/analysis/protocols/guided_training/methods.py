@@ -14,6 +14,7 @@ from saltrust.analysis.result import Result
 from saltrust.analysis.stored.contents import source
 
 _MAP_OPTIONS = ("rule", "explained", "channels", "sign", "smoothing", "scaling", "detach")
+_READ = {"auto": "what their explainer declares (below)"}
 #: Below this the paper's samples are more than half of the cases.
 _PAPER_CASES = 120
 
@@ -51,8 +52,9 @@ def write_methods(results: Mapping[str, Result], missing: Mapping[str, str], cub
              "## Classification", "", *_classification(results["classification"]), "",
              "## Agreement with gaze", ""]
     if "gaze" in results:
-        lines += [f"Of maps their {reading} values, the decoder's heatmap as it is.  The paper "
-                  "has no such numbers.", "", *listed(results["gaze"].meta), ""]
+        lines += [f"Of maps {_READ.get(reading, f'their {reading} values')}, the decoder's "
+                  "heatmap as it is.  The paper has no such numbers.", "",
+                  *listed(results["gaze"].meta), ""]
     if missing:
         lines += ["## Not computed", "", *(f"- {name}: {why}" for name, why in missing.items()),
                   ""]

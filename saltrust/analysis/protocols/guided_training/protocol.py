@@ -32,7 +32,7 @@ from saltrust.analysis.stored.arrays import group_of, values_of
 from saltrust.analysis.stored.contents import source, split_of
 from saltrust.analysis.stored.maps import stored_maps
 from saltrust.analysis.stored.whole_study import fitted_study
-from saltrust.choices import Adjustment, AucInterval, CaseLevel, MapReading, MapSource
+from saltrust.choices import Adjustment, AucInterval, CaseLevel, MapChoice, MapSource
 from saltrust.errors import DataError
 
 
@@ -54,7 +54,7 @@ class Areas:
 
 def protocol_guided_training(
     cubes: xr.DataTree | str | Path, *, explainers: Sequence[str] | None = None,
-    baseline: str | None = None, areas: Areas = Areas(), reading: MapReading = "absolute",
+    baseline: str | None = None, areas: Areas = Areas(), reading: MapChoice = "absolute",
     adjustment: Adjustment = "holm", resampling: Resampling = Resampling(),
     progress: bool = False,
 ) -> ProtocolResult:
@@ -75,8 +75,9 @@ def protocol_guided_training(
         from the same seed.
     areas : Areas
         How areas under ROC curves are had.
-    reading : {"absolute", "raw", "positive"}
-        What of the maps is compared with gaze: guided maps are signed at the inputs.
+    reading : {"absolute", "auto", "raw", "positive"}
+        What of the maps is compared with gaze: guided maps are signed at the inputs, and the
+        paper's are of gradients.  ``"auto"``: what every explainer declares.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         Of p-values against the baseline, one family per finding.
     resampling : Resampling

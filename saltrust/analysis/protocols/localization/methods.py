@@ -36,7 +36,10 @@ def write_methods(results: Mapping[str, Result], missing: Mapping[str, str],
     text = ["# Methods", ""]
     for topic in ("localization", "regressions", "confidence"):
         if topic in results:
-            sentences = methods_of(topic, results[topic].meta)
+            # What of the maps was scored is said once, of localization.
+            meta = {key: value for key, value in results[topic].meta.items()
+                    if topic == "localization" or key != "map_readings"}
+            sentences = methods_of(topic, meta)
             if topic == "confidence" and "confidence_paper" in results:
                 sentences.append(_AS_PUBLISHED)
             text += [" ".join(sentences), ""]

@@ -100,7 +100,8 @@ def protocol_localization(
     meta = {"protocol": "S", "source": tree.attrs.get("source"),
             "finished": tree.attrs.get("finished"), "saltrust_version": __version__,
             **{name: results["localization"].meta[name] for name in
-               ("split", "definition", "resamples", "seed", "confidence_level")}}
+               ("split", "definition", "map", "map_readings", "resamples", "seed",
+                "confidence_level")}}
     return ProtocolResult(meta, tables, "protocol_localization", results, captions(results),
                           missing, write_methods(results, missing, tree))
 

@@ -152,11 +152,12 @@ def _regress(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, O
              ) -> Result:
     require_masks(cubes, _WITHOUT_MASKS)
     require_heatmaps(cubes, _WITHOUT_MAPS)
-    scores = _result(outcomes, "localization")["scores"]
+    located = _result(outcomes, "localization")
     shapes = _result(outcomes, "descriptors")["descriptors"]
-    return regress(scores, shapes, scoring=Scoring(definition=options.scoring.definition),
-                   benchmark=options.benchmark, adjustment=options.adjustment, fits=options.fits,
-                   confidence_level=options.resampling.confidence_level)
+    return _as_located(located, regress(
+        located["scores"], shapes, scoring=Scoring(definition=options.scoring.definition),
+        benchmark=options.benchmark, adjustment=options.adjustment, fits=options.fits,
+        confidence_level=options.resampling.confidence_level))
 
 
 def _relate(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, Outcome]
@@ -170,9 +171,10 @@ def _relate(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, Ou
         scores = score_maps(cubes, replace(options.scoring, cutoff=None,
                                            slice=located.meta["slice"]),
                             options.execution).table
-    result = relate(scores, predicted, scoring=Scoring(definition=options.scoring.definition),
-                    resampling=options.resampling, adjustment=options.adjustment,
-                    operating_point=options.operating_point)
+    result = _as_located(located, relate(
+        scores, predicted, scoring=Scoring(definition=options.scoring.definition),
+        resampling=options.resampling, adjustment=options.adjustment,
+        operating_point=options.operating_point))
     used = predicted[predicted["image"].isin(scores["image"])
                      & predicted["finding"].isin(scores["finding"])]
     calibration = calibration_table(cubes, used, **options.resampling.describe())
@@ -183,10 +185,17 @@ def _relate(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, Ou
 def _relate_as_published(cubes: xr.DataTree, options: StudyOptions,
                          outcomes: Mapping[str, Outcome]) -> Result:
     predicted = probabilities(cubes, _WITHOUT_PROBABILITIES)
-    scores = _result(outcomes, "localization")["scores"]
-    return relate(scores, predicted, scoring=Scoring(slice="all"), resampling=options.resampling,
-                  normalize=True, adjustment=options.adjustment,
-                  operating_point=options.operating_point)
+    located = _result(outcomes, "localization")
+    return _as_located(located, relate(
+        located["scores"], predicted, scoring=Scoring(slice="all"),
+        resampling=options.resampling, normalize=True, adjustment=options.adjustment,
+        operating_point=options.operating_point))
+
+
+def _as_located(located: Result, result: Result) -> Result:
+    """The result, which says what of the maps the scores that it relates are of."""
+    read = {name: located.meta[name] for name in ("map", "map_readings")}
+    return replace(result, meta={**read, **result.meta})
 
 
 def _points(scores: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:

@@ -25,7 +25,14 @@ from saltrust.analysis.stored.contents import source, split_of
 from saltrust.analysis.trustworthiness.randomization import randomization
 from saltrust.analysis.trustworthiness.repeatability import repeatability, reproducibility
 from saltrust.analysis.trustworthiness.utility import METRICS, utility
-from saltrust.choices import Failures, Images, RandomizationRule, SsimSetting, check_word
+from saltrust.choices import (
+    Failures,
+    Images,
+    MapChoice,
+    RandomizationRule,
+    SsimSetting,
+    check_word,
+)
 from saltrust.errors import DataError
 
 CRITERIA = ("utility", "randomization", "repeatability", "reproducibility")
@@ -59,7 +66,7 @@ class Similarity:
 
 def protocol_trustworthiness(
     cubes: xr.DataTree | str | Path, *, similarity: Similarity = Similarity(),
-    rule: RandomizationRule = "table", failures: Failures = "score",
+    rule: RandomizationRule = "table", map: MapChoice = "auto", failures: Failures = "score",
     decision: Decision = Decision(), fitted_on: xr.DataTree | str | Path | None = None,
     progress: bool = False,
 ) -> ProtocolResult:
@@ -73,6 +80,9 @@ def protocol_trustworthiness(
         How the similarity of maps is taken.
     rule : {"table", "text", "preprint"}
         What passes randomization.
+    map : {"auto", "raw", "absolute", "positive"}
+        What of the maps ranks the pixels of utility; by default what every explainer declares.
+        The similarity of maps is of raw ones, as in the paper.
     failures : {"score", "drop"}
         Flat or non-finite maps are scored as telling nothing, or left out.
     decision : Decision
@@ -109,7 +119,7 @@ def protocol_trustworthiness(
                              progress=progress)
 
     criteria: dict[str, Callable[[], Result]] = {
-        "utility": lambda: utility(tree, fitted_on=fitted_on, failures=failures,
+        "utility": lambda: utility(tree, map=map, fitted_on=fitted_on, failures=failures,
                                    decision=decision, progress=progress),
         "randomization": lambda: randomization(
             tree, images=images, ssim=ssim, rule=rule, pairs=pairs, failures=failures,
@@ -127,7 +137,8 @@ def protocol_trustworthiness(
         raise DataError(f"no criterion can be judged from {source(tree)}: "
                         + "; ".join(f"{name}: {why}" for name, why in missing.items()))
     meta = {"protocol": "A", "source": tree.attrs.get("source"), "split": split_of(tree),
-            "saltrust_version": __version__, **decision.describe()}
+            "saltrust_version": __version__, "map": check_word(map, MapChoice, "map"),
+            **decision.describe()}
     return ProtocolResult(meta, _tables(results), "protocol_trustworthiness", results, {},
                           missing, _methods(results, missing, source(tree)))
 

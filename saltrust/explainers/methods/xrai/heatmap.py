@@ -16,7 +16,8 @@ from saltrust.explainers.passes.forward import ForwardPass
 
 
 @explainer(rank=6, limits={"steps": COUNT, "min_pixels": COUNT},
-           choices={"baselines": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1})
+           choices={"baselines": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1},
+           reading="positive")
 def xrai(
     module: nn.Module,
     inputs: Tensor,
