@@ -48,10 +48,10 @@ class Returning(nn.Module):
 @given(st.lists(st.floats(-30, 30), min_size=2, max_size=6))
 def test_the_sigmoid_of_a_softmax_logit_is_the_softmax(scores: list[float]) -> None:
     values = torch.tensor([scores], dtype=torch.float64)
-    found = softmax_logits(values)
-    np.testing.assert_allclose(torch.sigmoid(found).numpy()[0], softmax(scores), rtol=1e-9)
+    logits = softmax_logits(values)
+    np.testing.assert_allclose(torch.sigmoid(logits).numpy()[0], softmax(scores), rtol=1e-9)
     others = [np.log(np.exp(np.delete(scores, k)).sum()) for k in range(len(scores))]
-    np.testing.assert_allclose(found.numpy()[0], np.array(scores) - others, atol=1e-9)
+    np.testing.assert_allclose(logits.numpy()[0], np.array(scores) - others, atol=1e-9)
 
 
 def test_a_softmax_of_one_class_is_refused() -> None:
