@@ -23,13 +23,17 @@ _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 #: Heads that serve training from scratch only; networks are built without them.
 _AUXILIARY = re.compile(r"(AuxLogits|aux1|aux2)\.")
 #: Tables and counters that take no part in what is computed, or that are computed at building.
-_BOOKKEEPING = re.compile(r"(^|\.)(num_batches_tracked|n_averaged|total_ops|total_params|op_threshs"
-                          r"|attn_mask|relative_position_index|relative_coords_table"
-                          r"|position_ids)$")
+BOOKKEEPING = re.compile(r"(^|\.)(num_batches_tracked|n_averaged|total_ops|total_params"
+                         r"|attn_mask|relative_position_index|relative_coords_table"
+                         r"|position_ids)$")
+#: Of torchxrayvision: what would turn its logits into something else.
+_THRESHOLDS = re.compile(r"(^|\.)op_threshs$")
+#: What wrappers insert anywhere in a name, and nobody calls a module.
+_INSERTED = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 #: First parts of names that are of a loss, a metric or a running average of the network.
 _BESIDE_NETWORKS = re.compile(
     r"criteri\w*|\w*loss(es)?|loss_?(fn|func|function)s?|bce|ce|\w*metrics?|lpips"
-    r"|((train|val|valid|test)_)?(auroc|auc|accuracy|acc|f1|precision|recall)\w*"
+    r"|((train|val|valid|test)_)?(auroc|auc|accuracy|acc|f1|precision|recall)(_?score|_\w+)?"
     r"|(pos|class)_weights?|(\w+_)?ema(_\w+)?|swa_\w+|averaged_\w+", re.IGNORECASE)
 
 #: Parts of EfficientNet as efficientnet-pytorch and segmentation-models-pytorch name them, by the
@@ -98,14 +102,14 @@ def match_names(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor],
     DataError
         If two parts of the file hold the network, with other values.
     """
+    old_names = {name: _INSERTED.sub("", name) for name in tensors}
     if any("denselayer" in name for name in state):
-        old_names = {name: _OLD_DENSENET.sub(r"\1\2", name) for name in tensors}
-    else:
-        old_names = {name: name for name in tensors}
+        old_names = {name: _OLD_DENSENET.sub(r"\1\2", old) for name, old in old_names.items()}
     layout = common_layout(old_names.values())
     canonical = {name: layout.get(old, old) for name, old in old_names.items()}
-    of_network = common_layout(state)
-    wanted = {of_network.get(name, name): name for name in state}
+    of_network = {_INSERTED.sub("", name): name for name in state}
+    layout_of_network = common_layout(of_network)
+    wanted = {layout_of_network.get(name, name): of_network[name] for name in of_network}
     prefix, placed = _place(canonical, tensors, wanted, state, path)
     renamed, sources, beside = {}, {}, []
     for source, name in canonical.items():
@@ -212,7 +216,7 @@ def _place(names: Mapping[str, str], tensors: Mapping[str, Tensor], wanted: Mapp
     ranks = {place: rank(place) for place in places}
     best = max(places, key=lambda place: (*ranks[place], -len(place[0]) - len(place[1])))
     by_target = {target: source for source, target in places[best].items()}
-    needed = {name for name in state if not _BOOKKEEPING.search(name)}
+    needed = {name for name in state if not BOOKKEEPING.search(name)}
     if needed <= by_target.keys():
         for other, placed in places.items():
             if ranks[other] == ranks[best] and not all(
@@ -236,5 +240,5 @@ def _shared_prefix(names: Iterable[str]) -> str:
 
 
 def _is_beside(name: str) -> bool:
-    return bool(_BOOKKEEPING.search(name) or _AUXILIARY.match(name)
+    return bool(BOOKKEEPING.search(name) or _THRESHOLDS.search(name) or _AUXILIARY.match(name)
                 or _BESIDE_NETWORKS.fullmatch(name.partition(".")[0]))

@@ -148,14 +148,19 @@ def _check_format(path: Path) -> None:
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            parts = [name.partition("/")[2] for name in archive.namelist()]
+            names = archive.namelist()
     except (OSError, zipfile.BadZipFile):
         return  # Torch's reader says what is wrong with it.
+    parts = [name.partition("/")[2] for name in names]
     if "constants.pkl" in parts or any(part.startswith("code/") for part in parts):
         raise DataError(f"weights {path}: the file is a TorchScript archive, whose layers "
                         "explainers cannot reach: save its tensors with "
                         "torch.save(torch.jit.load(path).state_dict(), other) and name the "
                         "architecture they are of")
+    if "data.pkl" not in parts and "archive_format" not in parts:
+        raise DataError(f"weights {path}: the file is an archive of another kind (it holds "
+                        f"{', '.join(names[:3]) or 'nothing'}), not weights as torch.save writes "
+                        "them: save the state dict of the torch network")
     if any(part.startswith("models/") or part == "archive_format" for part in parts):
         raise DataError(f"weights {path}: the file is a program of torch.export, whose layers "
                         "explainers cannot reach: save its tensors with "

@@ -25,6 +25,9 @@ from saltrust.models.user_code import importable_from
 from saltrust.models.weights import fit_weights
 from saltrust.study import LocalizerSpec, ModelSpec, OutputSpec, Study
 
+#: Of folders that earlier versions of transformers left.
+_OTHER_WEIGHTS_FILES = ("pytorch_model.bin",)
+
 _log = logging.getLogger(__name__)
 
 
@@ -98,7 +101,10 @@ def checkpoint_path(spec: ModelSpec | LocalizerSpec, study: Study) -> Path:
     if not spec.checkpoint:
         return study.run_folder(spec) / WEIGHTS_FILE
     path = study.path(spec.checkpoint)
-    return path / WEIGHTS_FILE if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    return next((path / name for name in (WEIGHTS_FILE, *_OTHER_WEIGHTS_FILES)
+                 if (path / name).is_file()), path / WEIGHTS_FILE)
 
 
 def load_trained(spec: ModelSpec | LocalizerSpec, study: Study, findings: Sequence[str],

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import read_weights, sha256_of
-from saltrust.models.tensor_names import Matched, match_names
+from saltrust.models.tensor_names import BOOKKEEPING, Matched, match_names
 
 #: Where classifiers keep their last layers: torchvision, timm, older collections, U-Nets.
 _CLASSIFIER_HEADS = ("fc.", "classifier.", "head.", "last_linear.", "_fc.",
@@ -232,7 +232,10 @@ def _short(dtype: torch.dtype) -> str:
 def _differences(
     tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> tuple[list[str], list[str], list[str]]:
-    missing = [name for name in state if name not in tensors and not name.endswith(_COUNTER)]
+    # Tied weights may be in a file once.
+    filled = {state[name].data_ptr() for name in tensors if name in state} - {0}
+    missing = [name for name in state if name not in tensors and not BOOKKEEPING.search(name)
+               and state[name].data_ptr() not in filled]
     unexpected = [name for name in tensors if name not in state]
     misshapen = [name for name, tensor in tensors.items()
                  if name in state and tensor.shape != state[name].shape]

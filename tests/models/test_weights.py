@@ -31,7 +31,7 @@ def same(model: nn.Module, seed: int) -> bool:
 
 
 @pytest.mark.parametrize("prefix", [
-    "model.", "net.module.", "_orig_mod.", "module._orig_mod.model.", "ema_model.module."])
+    "model.", "net.module.", "model._orig_mod.", "module._orig_mod.model.", "ema_model.module."])
 @pytest.mark.parametrize("beside", [
     {"criterion.pos_weight": torch.ones(2)},
     {"loss_fn.pos_weight": torch.ones(2), "val_auroc.thresholds": torch.ones(5),
@@ -88,6 +88,36 @@ def test_a_prefix_that_the_network_has_and_the_file_lacks() -> None:
     model.add_module("model", network(1))
     fit_weights(model, state(0), PATH, "wrapped")
     assert same(model.get_submodule("model"), 0)
+
+
+def test_wrappers_inside_the_network() -> None:
+    model = network(1)
+    compiled = {name.replace("features.", "features._orig_mod."): tensor
+                for name, tensor in state(0, "net.").items()}
+    assert any("_orig_mod" in name for name in compiled)
+    fit_weights(model, compiled, PATH, "phantom_net")
+    assert same(model, 0)
+
+
+def test_tied_weights_may_be_in_a_file_once() -> None:
+    tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    tied[1].weight = tied[0].weight
+    tensors = {name: torch.rand_like(tensor) for name, tensor in tied.state_dict().items()
+               if name != "1.weight"}
+    fit_weights(tied, tensors, PATH, "tied")
+    assert torch.equal(tied.get_parameter("1.weight"), tensors["0.weight"])
+
+
+def test_tables_of_other_versions_are_neither_missing_nor_left_over() -> None:
+    class Windows(nn.Module):
+        def __init__(self, table: str) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            self.register_buffer(table, torch.arange(3))
+
+    source, model = Windows("attn_mask"), Windows("relative_position_index")
+    fit_weights(model, source.state_dict(), PATH, "swin")
+    assert torch.equal(model.get_parameter("fc.weight"), source.get_parameter("fc.weight"))
 
 
 def test_other_outputs_are_said_to_be_that() -> None:

@@ -15,6 +15,7 @@ import transformers
 from torch import Tensor, nn
 
 from saltrust.errors import DataError, UsageError
+from saltrust.models.classifiers.libraries.contract import with_contract
 from saltrust.models.preprocessing import Preprocessing
 
 #: Names that transformers itself gives to classes without one.
@@ -60,17 +61,13 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         except ValueError as error:
             raise UsageError(f"architecture 'hf:{name}': {config.model_type!r} is no image "
                              f"classifier of transformers {transformers.__version__}") from error
-    network.preprocessing = _preprocessing(folder, config)
     softmax = config.problem_type in (None, "single_label_classification") and n_outputs > 1
-    network.output = {
-        "select": "logits", "kind": "softmax" if softmax else "logits"}
-    named = _named_outputs(config) if with_own_outputs else None
-    if named:
-        network.output["findings"] = named
+    output: dict[str, Any] = {"select": "logits", "kind": "softmax" if softmax else "logits"}
+    if with_own_outputs and (named := _named_outputs(config)):
+        output["findings"] = named
     # Released files have names of tensors that later versions of the library have changed.
     network.translate_tensors = functools.partial(_translated, type(network), config)
-    result: nn.Module = network
-    return result
+    return with_contract(network, _preprocessing(folder, config), output)
 
 
 def findings(name: str, tensors: Mapping[str, Tensor]) -> list[str] | None:

@@ -10,6 +10,7 @@ from monai.networks import nets
 from torch import nn
 
 from saltrust.errors import UsageError
+from saltrust.models.classifiers.libraries.contract import with_contract
 from saltrust.models.preprocessing import Preprocessing
 
 #: Those of ``monai.networks.nets`` that classify images.
@@ -66,12 +67,8 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         arguments["pretrained"] = False
     network: Any = factory(**{_taken(factory, _CHANNELS): channels,
                                     _taken(factory, _OUTPUTS): n_outputs}, **arguments)
-    network.preprocessing = Preprocessing(
-        (0.0,) * channels, (1.0,) * channels, channels)
-    if name == "ViT":
-        network.output = {"select": 0}
-    result: nn.Module = network
-    return result
+    return with_contract(network, Preprocessing((0.0,) * channels, (1.0,) * channels, channels),
+                         {"select": 0} if name == "ViT" else None)
 
 
 def _keywords(factory: Callable[..., Any]) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import timm
 from torch import nn
 
+from saltrust.models.classifiers.libraries.contract import with_contract
 from saltrust.models.preprocessing import Preprocessing
 
 
@@ -42,6 +43,4 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
     channels = int(arguments.get("in_chans", config["input_size"][0]))
     if len(mean) != channels:
         mean, std = (fmean(mean),) * channels, (fmean(std),) * channels
-    network.preprocessing = Preprocessing(mean, std, channels)
-    result: nn.Module = network
-    return result
+    return with_contract(network, Preprocessing(mean, std, channels))

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from saltrust.models.classifiers.libraries.contract import with_contract
 from saltrust.models.preprocessing import IMAGENET, INCEPTION
 from saltrust.models.torchvision_operators import import_torchvision
 
@@ -40,6 +41,4 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         arguments = {"aux_logits": False, "transform_input": False, "init_weights": True,
                      **arguments}
     network: Any = _models.get_model(name, weights=None, num_classes=n_outputs, **arguments)
-    network.preprocessing = INCEPTION if name in _INCEPTIONS else IMAGENET
-    result: nn.Module = network
-    return result
+    return with_contract(network, INCEPTION if name in _INCEPTIONS else IMAGENET)

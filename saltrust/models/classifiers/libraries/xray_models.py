@@ -8,6 +8,7 @@ from typing import Any
 import torchxrayvision as xrv
 from torch import Tensor, nn
 
+from saltrust.models.classifiers.libraries.contract import with_contract
 from saltrust.models.preprocessing import Preprocessing
 from saltrust.models.torchvision_operators import import_torchvision
 
@@ -55,9 +56,7 @@ def build(name: str, n_outputs: int, **arguments: Any) -> nn.Module:
         channels = int(arguments.get("in_channels", 1))
         contract = Preprocessing((0.0,) * channels, (1.0,) * channels, channels,
                                  _CONTRACT.input_range)
-    network.preprocessing = contract
-    result: nn.Module = network
-    return result
+    return with_contract(network, contract)
 
 
 def findings(name: str, tensors: Mapping[str, Tensor]) -> list[str] | None:
