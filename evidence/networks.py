@@ -104,8 +104,8 @@ def write_data(folder: Path) -> None:
     """Two radiographs of each kind, and a manifest of them."""
     rows = ["path,Pneumonia,Pneumothorax"]
     for kind, labels in (("pneumonia", "1,0"), ("pneumothorax", "0,1")):
-        for path in sorted((RADIOGRAPHS / kind).glob("*.png"))[:2]:
-            rows.append(f"{path},{labels}")
+        rows += [f"{path},{labels}"
+                 for path in sorted((RADIOGRAPHS / kind).glob("*.png"))[:2]]
     (folder / "images.csv").write_text("\n".join(rows) + "\n")
 
 
@@ -207,7 +207,7 @@ def check(name: str, case: Case, folder: Path) -> list[str]:
 
 def main() -> int:
     if not RADIOGRAPHS.is_dir():
-        print(f"no radiographs at {RADIOGRAPHS}: networks of other libraries were not tried on them")
+        print(f"no radiographs at {RADIOGRAPHS}: networks of other libraries were not tried")
         return 0
     untrue = []
     for name, case in CASES.items():

@@ -278,3 +278,26 @@ def test_weights_trained_here_say_what_they_are(make_study: Make, tmp_path: Path
     contradicted, _ = run(study)
     assert contradicted.exit_code == 2
     assert "the card of its weights 'softmax'" in contradicted.output
+
+
+def test_auxiliary_heads_are_left_out_while_training(make_study: Make, tmp_path: Path) -> None:
+    study = make_study(network(2), checkpoint=None)
+    (tmp_path / "net.py").write_text(NET + """
+
+class Auxiliary(nn.Module):
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.net = make(n_outputs)
+
+    def forward(self, x):
+        z = self.net(x)
+        return (z, 1e6 * z) if self.training else z
+""")
+    study.write_text(study.read_text().replace("net:make", "net:Auxiliary").replace(
+        "patients = 8", "patients = 60") + "\n[train]\nepochs = 2\n")
+    done = CliRunner().invoke(main, ["-q", "train", str(study)])
+    assert done.exit_code == 0, done.output
+    metrics = (tmp_path / "runs" / "net" / "metrics.csv").read_text().splitlines()
+    losses = [float(line.split(",")[metrics[0].split(",").index("train_loss")])
+              for line in metrics[1:]]
+    assert max(losses) < 1
