@@ -140,16 +140,6 @@ def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> d
     return _start(encoder, state, matched, path, "new")
 
 
-def parameter_dtype(module: nn.Module) -> torch.dtype:
-    """The floating type that a network computes in: of its first floating parameter.
-
-    Inputs have to be of this type; results are stored as float32.  A network without floating
-    parameters takes float32.
-    """
-    return next((weight.dtype for weight in module.parameters() if weight.is_floating_point()),
-                torch.float32)
-
-
 def _in_its_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Tensors as a network itself translates them from its library's released files."""
     translate = getattr(model, "translate_tensors", None)

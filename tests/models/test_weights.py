@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import DataError
+from saltrust.models.answer import weight_dtype
 from saltrust.models.classifiers.small import PhantomNet
-from saltrust.models.weights import fit_pretrained, fit_weights, parameter_dtype
+from saltrust.models.weights import fit_pretrained, fit_weights
 
 PATH = Path("last.ckpt")
 
@@ -164,7 +165,7 @@ def test_training_does_not_go_on_from_broken_statistics(tmp_path: Path) -> None:
 def test_weights_keep_their_precision(dtype: torch.dtype) -> None:
     source, model = network(0).to(dtype).eval(), network(1).eval()
     fit_weights(model, source.state_dict(), PATH, "phantom_net")
-    assert parameter_dtype(model) == dtype
+    assert weight_dtype(model) == dtype
     inputs = torch.rand(2, 1, 32, 32).to(dtype)
     with torch.no_grad():
         assert torch.equal(model(inputs), source(inputs))
@@ -192,7 +193,7 @@ def test_a_network_of_two_types_keeps_them(caplog: pytest.LogCaptureFixture) -> 
     model = Thresholds()
     model.limits = torch.zeros(2, dtype=torch.float64)
     fit_weights(model, source.state_dict(), PATH, "x")
-    assert (parameter_dtype(model), model.get_buffer("limits").dtype) == (
+    assert (weight_dtype(model), model.get_buffer("limits").dtype) == (
         torch.float32, torch.float64)
     assert caplog.text == ""
 
@@ -201,7 +202,7 @@ def test_training_starts_in_the_precision_of_the_network(tmp_path: Path) -> None
     torch.save(network(0).half().state_dict(), tmp_path / "w.pth")
     model = network(1)
     fit_pretrained(model, tmp_path / "w.pth", "phantom_net")
-    assert parameter_dtype(model) == torch.float32
+    assert weight_dtype(model) == torch.float32
 
 
 def test_the_card_says_what_was_matched(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 from saltrust.errors import DataError, UsageError
+from saltrust.models.answer import weight_dtype
 from saltrust.models.checkpoint import read_weights
 from saltrust.models.classifiers.libraries.registry import library_factory, published_findings
 from saltrust.models.classifiers.registry import build
 from saltrust.models.contract import preprocessing_of
 from saltrust.models.preprocessing import Preprocessing
-from saltrust.models.weights import fit_pretrained, fit_weights, parameter_dtype
+from saltrust.models.weights import fit_pretrained, fit_weights
 
 library_factory("hf:any")  # Imports the library, whose torchvision needs a guard.
 
@@ -87,7 +88,7 @@ def test_half_weights_stay_half(save: Save) -> None:
             read_weights(folder / "model.safetensors").items()}
     network = build(f"hf:{folder}", 2)
     fit_weights(network, half, folder / "model.safetensors", "vit")
-    assert parameter_dtype(network) == torch.float16
+    assert weight_dtype(network) == torch.float16
 
 
 def test_a_start_for_other_findings(save: Save) -> None:
