@@ -15,7 +15,8 @@ from saltrust.errors import DataError, SaltrustError, UsageError, nearest
 from saltrust.explainers.declaration import Explainer
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.passes.forward import ForwardPass, freeze
-from saltrust.explainers.passes.layers import feature_layer
+from saltrust.explainers.passes.layers import find_layer
+from saltrust.explainers.passes.layouts import FeatureLayer
 
 # Errors of methods that live here are the package's fault, and stay as they are.
 _METHODS = "saltrust.explainers.methods."
@@ -30,10 +31,14 @@ class BoundExplainer:
     explainer : Explainer
     parameters : dict
         Complete, defaults included; plain JSON values.
+    features : tuple of FeatureLayer
+        The layers that its parameters name, as they lie on the image, once it was fitted to a
+        network (:meth:`fit`).
     """
 
     explainer: Explainer
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    features: tuple[FeatureLayer, ...] = ()
 
     @property
     def name(self) -> str:
@@ -44,6 +49,11 @@ class BoundExplainer:
     def layers(self) -> tuple[str, ...]:
         """Layers whose feature maps the shared forward pass must keep."""
         return tuple(self.parameters[name] for name in self.explainer.layers)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it is known how the layers that it takes lie on the image."""
+        return len(self.features) == len(self.explainer.layers)
 
     @property
     def baseline(self) -> str:
@@ -71,12 +81,14 @@ class BoundExplainer:
         """
         try:
             layers = {
-                name: feature_layer(module, inputs, self.parameters[name])
+                name: find_layer(module, inputs, self.parameters[name])
                 for name in self.explainer.layers
             }
         except UsageError as error:
             raise UsageError(f"explainer {self.name!r}: {error}") from None
-        return replace(self, parameters={**self.parameters, **layers})
+        names = {name: layer.name for name, layer in layers.items()}
+        return replace(self, parameters={**self.parameters, **names},
+                       features=tuple(layers.values()))
 
     def __call__(self, forward: ForwardPass, outputs: Sequence[int],
                  context: BatchContext | None = None) -> Tensor:

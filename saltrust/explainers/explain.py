@@ -82,7 +82,7 @@ def explain(
     >>> {name: tuple(maps.shape) for name, maps in found.heatmaps.items()}
     {'grad': (5, 2, 8, 8), 'gradcam': (5, 2, 8, 8)}
     """
-    fitted = [item if all(item.layers) else item.fit(module, inputs[:1]) for item in explainers]
+    fitted = [item if item.is_fitted else item.fit(module, inputs[:1]) for item in explainers]
     if context is None:
         context = BatchContext.of(inputs.detach())
     else:
@@ -112,7 +112,7 @@ def _shared_pass(module: nn.Module, inputs: Tensor,
         module,
         inputs,
         to_inputs=any(item.explainer.to_inputs for item in explainers),
-        layers=tuple(dict.fromkeys(layer for item in explainers for layer in item.layers)),
+        layers=tuple(dict.fromkeys(layer for item in explainers for layer in item.features)),
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from saltrust.explainers.declaration import explainer
 from saltrust.explainers.methods.class_activation import gradcam
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
-from saltrust.explainers.passes.layers import feature_layer
+from saltrust.explainers.passes.layers import find_layer
 from saltrust.explainers.passes.rectifiers import (
     CopiedBack,
     deconvolution,
@@ -155,8 +155,9 @@ def guided_gradcam(
     gradient-based localization", section 3.2.
     """
     if forward is None or layer not in forward.features or not forward.inputs.requires_grad:
-        layer = feature_layer(module, inputs[:1], layer)
-        forward = run_forward(module, inputs, layers=(layer,))
+        fitted = find_layer(module, inputs[:1], layer)
+        forward = run_forward(module, inputs, layers=(fitted,))
+        layer = fitted.name
     fine = guided_backprop(module, inputs, outputs, forward=forward)
     return fine * gradcam(module, inputs, outputs, layer=layer, forward=forward)
 
