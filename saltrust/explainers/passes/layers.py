@@ -187,13 +187,20 @@ def _look_at(module: nn.Module, probe: Tensor) -> FeatureLayers:
                    if call.output.ndim == 4 and call.output.shape[2] * call.output.shape[3] > 1
                    else None for call in calls]
     layers = [None if layout is None else FeatureLayer(
-        call.name, call.number, layout.plane(call.output).shape[1], layout)
+        call.name, call.number, layout.plane(call.output).shape[1], layout,
+        _token_count(call.output, layout))
         for call, layout in zip(calls, layouts, strict=True)]
     known = tuple(layer for layer in layers if layer is not None)
     names = {layer.name for layer in known}
     others = {call.name: tuple(call.output.shape) for call in calls if call.name not in names}
     return FeatureLayers(known, _automatic(calls, layers, attentions, logits), others,
                          bool(attentions))
+
+
+def _token_count(values: Tensor, layout: Layout) -> int:
+    if layout.kind not in ("tokens", "sequence first"):
+        return 0
+    return int(values.shape[1 if layout.kind == "tokens" else 0])
 
 
 class _Watch(TorchFunctionMode):
@@ -307,7 +314,10 @@ def _layout(part: nn.Module, values: Tensor, possible: Sequence[Layout],
     """
     if values.ndim == 4 and is_known_plane(part):
         height, width = values.shape[2:]
-        return Layout("plane", (height, width)) if height * width > 1 else None
+        if height * width == 1:
+            return None
+        believed[tuple(values.shape[1:])] = plane = Layout("plane", (height, width))
+        return plane
     reduced: dict[int, Tensor] = {}
     shares: dict[Layout, float] = {}
     for layout in possible:

@@ -165,12 +165,15 @@ class FeatureLayer:
         Which of its calls in a forward pass, from 0.
     channels : int
     layout : Layout
+    tokens : int
+        How many there are, those included that are no patches; 0 where values are no tokens.
     """
 
     name: str
     call: int
     channels: int
     layout: Layout
+    tokens: int = 0
 
     def __str__(self) -> str:
         return f"{self.name} ({self.layout}, {self.channels} channels)"
@@ -224,6 +227,8 @@ def _token_grids(tokens: int, size: Grid, grids: Sequence[Grid],
     """Grids that so many tokens may stand for, with the number of tokens that are no patches."""
     possible = [(grid, extra) for extra in range(min(_MOST_EXTRA_TOKENS, tokens - 2) + 1)
                 for grid in _grids_of(tokens - extra, size)]
+    # So many tokens have come from that plane before.
+    possible = [item for item in possible if item[0] in grids] or possible
     return sorted(possible, key=lambda item: (item[1] != before, item[0] not in grids, item[1]))
 
 
