@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,11 +14,15 @@ from saltrust.explainers.passes.forward import ForwardPass, run_forward
 from saltrust.explainers.passes.layers import find_layer
 from saltrust.explainers.passes.rectifiers import (
     CopiedBack,
+    WrittenOut,
     deconvolution,
     guided,
     rectifier_rule,
+    unknown_functions,
     works_on_views,
+    writes_rectifiers,
 )
+from saltrust.explainers.passes.visibility import warn_of
 
 
 @explainer(rank=7, to_inputs=True)
@@ -170,9 +175,19 @@ def _signal(rule: Callable[[Any], Any], module: nn.Module, inputs: Tensor,
 
     def compute() -> Tensor:
         forward = shared
+        modes: list[AbstractContextManager[Any]] = []
+        written = WrittenOut()
         if works_on_views(shared.logits):
-            with CopiedBack():
+            modes.append(CopiedBack())
+        if writes_rectifiers(shared.logits):
+            modes.append(written)
+        if modes:
+            with ExitStack() as active:
+                for mode in modes:
+                    active.enter_context(mode)
                 forward = run_forward(module, inputs)
+        unknown = [f"function {name!r} of its own" for name in unknown_functions(forward.logits)]
+        warn_of(module, "guided_backprop and deconvnet", unknown + written.unknown)
         with rectifier_rule(rule, forward.logits):
             return forward.maps(outputs, lambda signal: signal.sum(dim=1))
 

@@ -47,6 +47,8 @@ _NORM = re.compile(r"norm|affine|(^|_)ln(_|\d|$)", re.IGNORECASE)
 _LISTED = 6
 # By how much another layout must fit better than the one that values of a shape had before.
 _DOUBT = 0.15
+# Share of places above which an order that is rarely met is believed.
+_STRANGE = 0.8
 _IN_A_LIST = re.compile(r"(?:^|\.)\d+$")
 
 
@@ -332,6 +334,8 @@ def _layout(part: nn.Module, values: Tensor, possible: Sequence[Layout],
             break
     best = max(shares, key=lambda layout: shares[layout], default=None)
     shape = tuple(values.shape[1:])
+    if best is not None and best.kind in ("windows", "unrolled") and shares[best] < _STRANGE:
+        best = None
     before = believed.get(shape if len(shape) == 3 else shape[:1])
     if before in possible and (best is None or shares[best] <= BELIEVED
                                or shares.get(before, 0.0) >= shares[best] - _DOUBT):
@@ -388,7 +392,8 @@ def _norm_of_last_block(calls: Sequence[_Call], layers: Sequence[FeatureLayer | 
 def _is_norm(call: _Call) -> bool:
     own = call.name.rpartition(".")[2]
     named = _NORM.search(own) or _NORM.search(type(call.part).__name__)
-    return named is not None and all(weight.ndim <= 1 for weight in call.part.parameters())
+    return named is not None and all(weight.numel() == max(weight.shape, default=1)
+                                     for weight in call.part.parameters())
 
 
 def _speaks(values: Tensor, layer: FeatureLayer | None, logits: Tensor) -> bool:
