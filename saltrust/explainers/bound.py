@@ -15,6 +15,7 @@ from saltrust.errors import DataError, SaltrustError, UsageError, nearest
 from saltrust.explainers.declaration import Explainer
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.passes.forward import ForwardPass, freeze
+from saltrust.explainers.passes.guests import unhooked, with_graph_if_needed
 from saltrust.explainers.passes.layers import find_layer
 from saltrust.explainers.passes.layouts import FeatureLayer
 
@@ -108,11 +109,18 @@ class BoundExplainer:
         context = BatchContext.of(forward.inputs.detach()) if context is None else context
         offered = {"forward": forward, "context": context}
         shared = {key: value for key, value in offered.items() if key in asked}
-        with freeze(forward.module), self._report_errors():
-            maps = self.explainer.function(
+        def call() -> Any:
+            return self.explainer.function(
                 forward.module, forward.inputs.detach(), tuple(outputs),
                 **self.parameters, **shared,
             )
+
+        with freeze(forward.module), self._report_errors():
+            if self._is_built_in:
+                maps = call()
+            else:
+                with torch.inference_mode(False), torch.enable_grad(), unhooked(forward.module):
+                    maps = with_graph_if_needed(forward.module, call)
         batch, _, height, width = forward.inputs.shape
         wanted = (batch, len(outputs), height, width)
         if not isinstance(maps, Tensor) or tuple(maps.shape) != wanted:
@@ -122,6 +130,10 @@ class BoundExplainer:
                 f"{wanted}, as (images, findings, height, width)"
             )
         return maps.detach()
+
+    @property
+    def _is_built_in(self) -> bool:
+        return str(getattr(self.explainer.function, "__module__", "")).startswith(_METHODS)
 
     @contextmanager
     def _report_errors(self) -> Iterator[None]:
@@ -133,7 +145,7 @@ class BoundExplainer:
         except (SaltrustError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
-            if str(getattr(self.explainer.function, "__module__", "")).startswith(_METHODS):
+            if self._is_built_in:
                 raise
             raise DataError(f"explainer {self.name!r} failed with {type(error).__name__}: {error}"
                             ) from error

@@ -18,6 +18,7 @@ from saltrust.analysis.stored.maps import (
     StoredMaps,
     stored_maps,
 )
+from saltrust.cache.flatness import is_flat
 from saltrust.cache.schema import Status
 
 _log = logging.getLogger(__name__)
@@ -105,4 +106,5 @@ def usable_map(maps: NamedMaps, image: str, finding: str) -> np.ndarray | None:
     values = maps.series.read([image], finding)[0]
     low, high = values.min(), values.max()
     # Its status may speak too well of it.
-    return values if np.isfinite(low) and np.isfinite(high) and low < high else None
+    usable = np.isfinite(low) and np.isfinite(high) and not is_flat(low, high)
+    return values if usable else None

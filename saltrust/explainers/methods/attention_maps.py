@@ -11,7 +11,12 @@ from torch.nn import functional
 from saltrust.errors import DataError
 from saltrust.explainers.declaration import explainer
 from saltrust.explainers.passes.attention import AttentionWeights
-from saltrust.explainers.passes.forward import ForwardPass, map_threads, run_forward
+from saltrust.explainers.passes.forward import (
+    ForwardPass,
+    map_threads,
+    recording,
+    run_forward,
+)
 from saltrust.explainers.passes.layers import feature_layers
 from saltrust.explainers.passes.layouts import Layout
 
@@ -110,8 +115,9 @@ def chefer(
     rows = _readout(run, weights[-1])
 
     def of_logit(output: int) -> Tensor:
-        gradients = torch.autograd.grad(run.logits[:, output].sum(), weights, retain_graph=True,
-                                        allow_unused=True)
+        with recording():
+            logit = run.logits[:, output].sum()
+        gradients = torch.autograd.grad(logit, weights, retain_graph=True, allow_unused=True)
         relevance = torch.eye(weights[0].shape[-1], dtype=inputs.dtype, device=inputs.device)
         relevance = relevance.expand(len(inputs), -1, -1)
         for attention, gradient in zip(weights, gradients, strict=True):
@@ -160,8 +166,9 @@ def _attention(module: nn.Module, inputs: Tensor) -> tuple[Layout, ForwardPass, 
 def _used(run: ForwardPass, weights: Sequence[Tensor]) -> list[bool]:
     if not run.logits.requires_grad:
         return [False] * len(weights)
-    gradients = torch.autograd.grad(run.logits.sum(), weights, retain_graph=True,
-                                    allow_unused=True)
+    with recording():
+        total = run.logits.sum()
+    gradients = torch.autograd.grad(total, weights, retain_graph=True, allow_unused=True)
     return [gradient is not None for gradient in gradients]
 
 
@@ -175,7 +182,9 @@ def _readout(run: ForwardPass, last: Tensor) -> Tensor:
 
     They are those whose attention in the last layer matters to a logit.
     """
-    (gradient,) = torch.autograd.grad(run.logits.square().sum(), last, retain_graph=True)
+    with recording():
+        total = run.logits.square().sum()
+    (gradient,) = torch.autograd.grad(total, last, retain_graph=True)
     matters = _of_heads(gradient, len(run.inputs)).abs().sum(dim=(0, 1, 3)) > 0
     if not bool(matters.any()):
         matters[:] = True

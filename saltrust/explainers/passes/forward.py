@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,19 @@ from saltrust.explainers.passes.layouts import FeatureLayer
 
 
 @contextmanager
+def recording() -> Iterator[None]:
+    """Let graphs be recorded, also where the caller works under ``no_grad`` or ``inference_mode``."""
+    with (torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext(),
+          torch.enable_grad()):
+        yield
+
+
+def outside_inference(values: Tensor) -> Tensor:
+    """The same values as a tensor that a graph can hold."""
+    return values.clone() if values.is_inference() else values
+
+
+@contextmanager
 def freeze(module: nn.Module) -> Iterator[nn.Module]:
     """Hold a network in evaluation mode with weights that carry no gradient.
 
@@ -33,6 +46,7 @@ def freeze(module: nn.Module) -> Iterator[nn.Module]:
     Meanwhile torch's shortcut through whole blocks of attention, which passes their submodules
     and operations by, is off.
     """
+    refuse_inference_tensors(module)
     modes = [(part, part.training) for part in module.modules()]
     flags = [(weight, weight.requires_grad) for weight in module.parameters()]
     shortcut = torch.backends.mha.get_fastpath_enabled()
@@ -48,6 +62,21 @@ def freeze(module: nn.Module) -> Iterator[nn.Module]:
             weight.requires_grad_(flag)
         for part, mode in modes:
             part.training = mode
+
+
+def refuse_inference_tensors(module: nn.Module) -> None:
+    """Refuse a network whose weights cannot be part of a graph.
+
+    Raises
+    ------
+    DataError
+        If a weight was made under ``torch.inference_mode``.
+    """
+    for name, weight in module.named_parameters():
+        if weight.is_inference():
+            raise DataError(f"{type(module).__name__} was made under torch.inference_mode, so that "
+                            f"nothing can be differentiated through its {name!r}; build and load "
+                            "it outside")
 
 
 @dataclass(frozen=True)
@@ -118,9 +147,9 @@ class ForwardPass:
                 "gradients"
             )
         # Images do not mix in evaluation mode, so the sum's gradient is each image's own.
-        (gradient,) = torch.autograd.grad(
-            self.logits[:, output].sum(), target, retain_graph=True, allow_unused=True
-        )
+        with recording():
+            total = self.logits[:, output].sum()
+        (gradient,) = torch.autograd.grad(total, target, retain_graph=True, allow_unused=True)
         gradient = torch.zeros_like(target) if gradient is None else gradient
         return gradient.to(self.inputs.dtype)
 
@@ -224,7 +253,8 @@ def run_forward(
         If the network does not return logits of shape (B, K), or a layer is never called or
         returns no tensor.
     """
-    inputs = inputs.detach().requires_grad_(to_inputs)
+    with recording():
+        inputs = outside_inference(inputs).detach().requires_grad_(to_inputs)
     features: dict[str, Tensor] = {}
     numbers: dict[str, int] = {}
 
@@ -260,7 +290,8 @@ def run_forward(
         return hook
 
     differentiate = to_inputs or bool(layers)
-    with freeze(module), torch.set_grad_enabled(differentiate), ExitStack() as hooks:
+    with (recording(), freeze(module), torch.set_grad_enabled(differentiate),
+          ExitStack() as hooks):
         hooks.enter_context(module.register_forward_pre_hook(begin))
         for layer in layers:
             part = module.get_submodule(layer if isinstance(layer, str) else layer.name)

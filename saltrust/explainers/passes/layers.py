@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from saltrust.errors import UsageError
-from saltrust.explainers.passes.forward import check_logits, freeze, tensor_of
+from saltrust.explainers.passes.forward import (
+    check_logits,
+    freeze,
+    recording,
+    tensor_of,
+)
 from saltrust.explainers.passes.layouts import FeatureLayer, Grid, Layout, possible_layouts
 from saltrust.explainers.passes.locality import (
     BELIEVED,
@@ -264,8 +269,8 @@ def _watch(module: nn.Module, probe: Tensor
         return hook
 
     mode = _Watch(lambda: attentions.append(_Attention(tuple(running), len(calls))))
-    probe = probe.detach().clone().requires_grad_()
-    with freeze(module), torch.enable_grad(), ExitStack() as hooks:
+    with recording(), freeze(module), torch.enable_grad(), ExitStack() as hooks:
+        probe = probe.detach().clone().requires_grad_()
         for name, part in module.named_modules():
             if name:
                 hooks.enter_context(part.register_forward_pre_hook(start(name)))
@@ -299,7 +304,7 @@ def _layouts_by_changes(module: nn.Module, probe: Tensor,
 
         return hook
 
-    with freeze(module), torch.no_grad(), ExitStack() as hooks:
+    with recording(), freeze(module), torch.no_grad(), ExitStack() as hooks:
         for name, part in module.named_modules():
             if name:
                 hooks.enter_context(part.register_forward_hook(finish(name)))
