@@ -16,7 +16,9 @@ from saltrust.errors import DataError, SaltrustError, UsageError, nearest
 from saltrust.explainers.declaration import Explainer
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.passes.forward import ForwardPass, freeze
-from saltrust.explainers.passes.layers import feature_layer
+from saltrust.explainers.passes.guests import unhooked, with_graph_if_needed
+from saltrust.explainers.passes.layers import find_layer
+from saltrust.explainers.passes.layouts import FeatureLayer
 from saltrust.models.user_code import describe_error
 
 # Errors of methods that live here are the package's fault, and stay as they are.
@@ -32,10 +34,14 @@ class BoundExplainer:
     explainer : Explainer
     parameters : dict
         Complete, defaults included; plain JSON values.
+    features : tuple of FeatureLayer
+        The layers that its parameters name, as they lie on the image, once it was fitted to a
+        network (:meth:`fit`).
     """
 
     explainer: Explainer
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    features: tuple[FeatureLayer, ...] = ()
 
     @property
     def name(self) -> str:
@@ -51,6 +57,11 @@ class BoundExplainer:
     def reading(self) -> MapReading:
         """What of its maps is segmented and ranked."""
         return self.explainer.reading
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it is known how the layers that it takes lie on the image."""
+        return len(self.features) == len(self.explainer.layers)
 
     @property
     def baseline(self) -> str:
@@ -78,12 +89,14 @@ class BoundExplainer:
         """
         try:
             layers = {
-                name: feature_layer(module, inputs, self.parameters[name])
+                name: find_layer(module, inputs, self.parameters[name])
                 for name in self.explainer.layers
             }
         except UsageError as error:
             raise UsageError(f"explainer {self.name!r}: {error}") from None
-        return replace(self, parameters={**self.parameters, **layers})
+        names = {name: layer.name for name, layer in layers.items()}
+        return replace(self, parameters={**self.parameters, **names},
+                       features=tuple(layers.values()))
 
     def __call__(self, forward: ForwardPass, outputs: Sequence[int],
                  context: BatchContext | None = None) -> Tensor:
@@ -103,11 +116,18 @@ class BoundExplainer:
         context = BatchContext.of(forward.inputs.detach()) if context is None else context
         offered = {"forward": forward, "context": context}
         shared = {key: value for key, value in offered.items() if key in asked}
-        with freeze(forward.module), self._report_errors():
-            maps = self.explainer.function(
+        def call() -> Any:
+            return self.explainer.function(
                 forward.module, forward.inputs.detach(), tuple(outputs),
                 **self.parameters, **shared,
             )
+
+        with freeze(forward.module), self._report_errors():
+            if self._is_built_in:
+                maps = call()
+            else:
+                with torch.inference_mode(False), torch.enable_grad(), unhooked(forward.module):
+                    maps = with_graph_if_needed(forward.module, call)
         batch, _, height, width = forward.inputs.shape
         wanted = (batch, len(outputs), height, width)
         if not isinstance(maps, Tensor) or tuple(maps.shape) != wanted:
@@ -117,6 +137,10 @@ class BoundExplainer:
                 f"{wanted}, as (images, findings, height, width)"
             )
         return maps.detach()
+
+    @property
+    def _is_built_in(self) -> bool:
+        return str(getattr(self.explainer.function, "__module__", "")).startswith(_METHODS)
 
     @contextmanager
     def _report_errors(self) -> Iterator[None]:
@@ -128,7 +152,7 @@ class BoundExplainer:
         except (SaltrustError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
-            if str(getattr(self.explainer.function, "__module__", "")).startswith(_METHODS):
+            if self._is_built_in:
                 raise
             raise DataError(f"explainer {self.name!r} failed with {describe_error(error)}"
                             ) from error

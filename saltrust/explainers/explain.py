@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from saltrust.explainers.bound import BoundExplainer
 from saltrust.explainers.passes.context import BatchContext
-from saltrust.explainers.passes.forward import ForwardPass, run_forward
+from saltrust.explainers.passes.forward import (
+    ForwardPass,
+    outside_inference,
+    recording,
+    run_forward,
+)
 from saltrust.explainers.passes.precision import network_precision
 
 
@@ -82,7 +87,14 @@ def explain(
     >>> {name: tuple(maps.shape) for name, maps in found.heatmaps.items()}
     {'grad': (5, 2, 8, 8), 'gradcam': (5, 2, 8, 8)}
     """
-    fitted = [item if all(item.layers) else item.fit(module, inputs[:1]) for item in explainers]
+    with recording():
+        return _explain(module, outside_inference(inputs), outputs, explainers, context, precision)
+
+
+def _explain(module: nn.Module, inputs: Tensor, outputs: Sequence[int],
+             explainers: Sequence[BoundExplainer], context: BatchContext | None,
+             precision: str) -> Explanation:
+    fitted = [item if item.is_fitted else item.fit(module, inputs[:1]) for item in explainers]
     if context is None:
         context = BatchContext.of(inputs.detach())
     else:
@@ -112,7 +124,7 @@ def _shared_pass(module: nn.Module, inputs: Tensor,
         module,
         inputs,
         to_inputs=any(item.explainer.to_inputs for item in explainers),
-        layers=tuple(dict.fromkeys(layer for item in explainers for layer in item.layers)),
+        layers=tuple(dict.fromkeys(layer for item in explainers for layer in item.features)),
     )
 
 

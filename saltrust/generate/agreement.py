@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from saltrust.cache.flatness import is_flat
 from saltrust.generate.batches import Resources, explain_batch
 from saltrust.generate.network_store import Floats
 from saltrust.generate.plan import PlannedModel
@@ -75,7 +76,7 @@ def correlations(first: Floats, second: Floats) -> np.ndarray:
     """
     rows = [maps.reshape(-1, maps.shape[2] * maps.shape[3]).astype(np.float64)
             for maps in (first, second)]
-    usable = np.logical_and(*(np.isfinite(row).all(axis=1) & (np.ptp(row, axis=1) > 0)
+    usable = np.logical_and(*(np.isfinite(row).all(axis=1) & ~is_flat(row.min(axis=1), row.max(axis=1))
                               for row in rows))
     x, y = (row[usable] - row[usable].mean(axis=1, keepdims=True) for row in rows)
     scale = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saltrust.cache.collection import Radiograph
+from saltrust.cache.flatness import is_flat
 from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter, disk_errors
 from saltrust.generate.plan import Positions
@@ -193,7 +194,8 @@ def map_status(maps: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (...)
         :class:`~saltrust.cache.schema.Status`: NONFINITE where any value is NaN or infinite,
-        else FLAT where all are equal, else OK.
+        else FLAT where all are equal but for rounding
+        (:func:`saltrust.cache.flatness.is_flat`), else OK.
 
     Examples
     --------
@@ -202,6 +204,7 @@ def map_status(maps: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     ['OK', 'FLAT', 'NONFINITE']
     """
     finite = np.isfinite(maps).all(axis=(-2, -1))
-    flat = (maps == maps[..., :1, :1]).all(axis=(-2, -1))
+    low, high = (np.where(finite, edge(maps, axis=(-2, -1)), 0) for edge in (np.min, np.max))
+    flat = is_flat(low, high)
     status = np.where(flat, Status.FLAT, Status.OK)
     return np.where(finite, status, Status.NONFINITE).astype(np.uint8)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from saltrust.analysis.pixels.ssim import SSIM_SETTINGS, SsimSettings, ssim
+from saltrust.cache.flatness import is_flat
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -132,9 +133,9 @@ def agreement(heatmap: npt.ArrayLike, gaze: npt.ArrayLike, fixated: npt.ArrayLik
 
 
 def is_informative(heatmap: npt.NDArray[Any]) -> bool:
-    """Whether a map is finite and not the same everywhere."""
+    """Whether a map is finite and not the same everywhere (but for rounding)."""
     low, high = float(np.min(heatmap)), float(np.max(heatmap))
-    return bool(np.isfinite(low) and np.isfinite(high) and low < high)
+    return bool(np.isfinite(low) and np.isfinite(high) and not is_flat(low, high))
 
 
 def standardize(heatmap: npt.NDArray[Any]) -> FloatArray:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from saltrust.analysis.pixels import runs
 from saltrust.analysis.pixels.upsampling import BilinearMap, Peak
+from saltrust.cache.flatness import is_flat
 from saltrust.choices import Definition
 
 Mask = npt.NDArray[np.bool_]
@@ -185,7 +186,7 @@ def segment(heatmap: BilinearMap, definition: Definition = "default") -> Segment
     """
     peak = heatmap.peak()
     low = heatmap.minimum()
-    if low == peak.value:
+    if is_flat(low, peak.value):
         return None
     levels = np.empty((heatmap.height, heatmap.width), dtype=np.uint8)
     for band in heatmap.bands():

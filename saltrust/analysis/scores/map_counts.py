@@ -16,6 +16,7 @@ from saltrust.analysis.pixels.levels import Levels, count_levels, filled_above
 from saltrust.analysis.pixels.run_masks import RunMask
 from saltrust.analysis.pixels.segmentation import otsu_threshold
 from saltrust.analysis.pixels.upsampling import Arithmetic, bilinear_map, is_finite
+from saltrust.cache.flatness import is_flat
 from saltrust.cache.schema import Status
 from saltrust.choices import Definition
 
@@ -88,7 +89,7 @@ def count_map(values: npt.NDArray[np.float32], size: tuple[int, int], definition
     arithmetic: Arithmetic = "torch" if definition == "peer" else "lerp"
     heatmap = bilinear_map(values, *size, arithmetic)
     peak, low = heatmap.peak(), heatmap.minimum()
-    if low == peak.value:
+    if is_flat(low, peak.value):
         return unusable(Status.FLAT, levels, len(masks))
     known = [(r, mask) for r, mask in enumerate(masks) if mask is not None and len(mask.bounds)]
     counts = count_levels(heatmap, low, peak.value, levels, [mask for _, mask in known])

@@ -20,6 +20,7 @@ from saltrust.analysis.stored.maps import (
     stored_maps,
 )
 from saltrust.analysis.stored.readings import as_read, readings_of
+from saltrust.cache.flatness import is_flat
 from saltrust.cache.schema import Status
 from saltrust.choices import MapChoice, MapReading
 
@@ -120,4 +121,5 @@ def usable_map(maps: NamedMaps, image: str, finding: str) -> np.ndarray | None:
     values = as_read(maps.series.read([image], finding)[0], maps.reading)
     low, high = values.min(), values.max()
     # Its status may speak too well of it.
-    return values if np.isfinite(low) and np.isfinite(high) and low < high else None
+    usable = np.isfinite(low) and np.isfinite(high) and not is_flat(low, high)
+    return values if usable else None

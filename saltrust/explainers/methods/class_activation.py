@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from saltrust.explainers.declaration import explainer
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
-from saltrust.explainers.passes.layers import feature_layer
+from saltrust.explainers.passes.layers import find_layer
 
 
 @explainer(rank=5, layers=("layer",))
@@ -37,8 +37,8 @@ def gradcam(
     outputs : sequence of int
         Indices of the F logits to explain.
     layer : str
-        Dotted name of the layer; empty: the last spatial feature map
-        (:func:`saltrust.explainers.passes.layers.feature_layer`).  The feature maps are what the
+        Dotted name of the layer; empty: found automatically
+        (:func:`saltrust.explainers.passes.layers.find_layer`).  The feature maps are what the
         layer itself returns: a rectifier that the network applies to them as a function, as
         DenseNet does, comes after.
     forward : ForwardPass, optional
@@ -99,8 +99,8 @@ def gradcam_plus_plus(
     outputs : sequence of int
         Indices of the F logits to explain.
     layer : str
-        Dotted name of the layer; empty: the last spatial feature map
-        (:func:`saltrust.explainers.passes.layers.feature_layer`).  The feature maps are what the
+        Dotted name of the layer; empty: found automatically
+        (:func:`saltrust.explainers.passes.layers.find_layer`).  The feature maps are what the
         layer itself returns, before a rectifier that the network applies to them as a function.
     forward : ForwardPass, optional
         A pass over the same inputs that kept ``layer``, to share.
@@ -159,8 +159,8 @@ def eigencam(
     outputs : sequence of int
         Indices of the F logits, of which only the number counts.
     layer : str
-        Dotted name of the layer; empty: the last spatial feature map
-        (:func:`saltrust.explainers.passes.layers.feature_layer`).  The feature maps are what the
+        Dotted name of the layer; empty: found automatically
+        (:func:`saltrust.explainers.passes.layers.find_layer`).  The feature maps are what the
         layer itself returns, before a rectifier that the network applies to them as a function.
     centered : bool
         Whether each feature map's mean is taken off first, as ``pytorch-grad-cam`` does and the
@@ -210,8 +210,9 @@ def eigencam(
 def _with_features(module: nn.Module, inputs: Tensor, layer: str,
                    forward: ForwardPass | None) -> tuple[str, ForwardPass]:
     if forward is None or layer not in forward.features:
-        layer = feature_layer(module, inputs[:1], layer)
-        forward = run_forward(module, inputs, to_inputs=False, layers=(layer,))
+        fitted = find_layer(module, inputs[:1], layer)
+        forward = run_forward(module, inputs, to_inputs=False, layers=(fitted,))
+        layer = fitted.name
     return layer, forward
 
 

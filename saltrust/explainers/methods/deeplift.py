@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from saltrust.errors import DataError
 from saltrust.explainers.declaration import explainer
 from saltrust.explainers.passes.context import LEVELS, BatchContext
 from saltrust.explainers.passes.differences import Differences
 from saltrust.explainers.passes.forward import run_forward
+from saltrust.explainers.passes.visibility import refuse_compiled, warn_of_own_functions
 
 
 @explainer(rank=13, baseline="baseline", choices={"baseline": LEVELS}, full_precision=True,
@@ -68,9 +68,7 @@ def deeplift(
     activation differences", section 3.5.1; as a modified gradient in Ancona et al. 2018,
     "Towards better understanding of gradient-based attribution methods", table 1.
     """
-    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
-        raise DataError(f"{type(module).__name__} was compiled by torch.jit, which hides its "
-                        "operations from deeplift; use the network as it was before")
+    refuse_compiled(module, "deeplift")
     context = BatchContext.of(inputs) if context is None else context
     level = context.level(baseline, inputs).expand_as(inputs)
     maps = []
@@ -93,6 +91,7 @@ def _attribution(module: nn.Module, inputs: Tensor, baseline: Tensor,
     n_images = len(inputs)
     with Differences(2 * n_images):
         forward = run_forward(module, torch.cat([inputs, baseline]))
+    warn_of_own_functions(module, forward.logits, "deeplift")
     change = inputs - baseline
     return forward.maps(
         outputs, lambda multiplier: (multiplier[:n_images] * change).sum(dim=1))

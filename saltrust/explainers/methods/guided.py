@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,14 +11,18 @@ from torch import Tensor, nn
 from saltrust.explainers.declaration import explainer
 from saltrust.explainers.methods.class_activation import gradcam
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
-from saltrust.explainers.passes.layers import feature_layer
+from saltrust.explainers.passes.layers import find_layer
 from saltrust.explainers.passes.rectifiers import (
     CopiedBack,
+    WrittenOut,
     deconvolution,
     guided,
     rectifier_rule,
+    unknown_functions,
     works_on_views,
+    writes_rectifiers,
 )
+from saltrust.explainers.passes.visibility import warn_of
 
 
 @explainer(rank=7, to_inputs=True, reading="absolute")
@@ -155,8 +160,9 @@ def guided_gradcam(
     gradient-based localization", section 3.2.
     """
     if forward is None or layer not in forward.features or not forward.inputs.requires_grad:
-        layer = feature_layer(module, inputs[:1], layer)
-        forward = run_forward(module, inputs, layers=(layer,))
+        fitted = find_layer(module, inputs[:1], layer)
+        forward = run_forward(module, inputs, layers=(fitted,))
+        layer = fitted.name
     fine = guided_backprop(module, inputs, outputs, forward=forward)
     return fine * gradcam(module, inputs, outputs, layer=layer, forward=forward)
 
@@ -169,9 +175,19 @@ def _signal(rule: Callable[[Any], Any], module: nn.Module, inputs: Tensor,
 
     def compute() -> Tensor:
         forward = shared
+        modes: list[AbstractContextManager[Any]] = []
+        written = WrittenOut()
         if works_on_views(shared.logits):
-            with CopiedBack():
+            modes.append(CopiedBack())
+        if writes_rectifiers(shared.logits):
+            modes.append(written)
+        if modes:
+            with ExitStack() as active:
+                for mode in modes:
+                    active.enter_context(mode)
                 forward = run_forward(module, inputs)
+        unknown = [f"function {name!r} of its own" for name in unknown_functions(forward.logits)]
+        warn_of(module, "guided_backprop and deconvnet", unknown + written.unknown)
         with rectifier_rule(rule, forward.logits):
             return forward.maps(outputs, lambda signal: signal.sum(dim=1))
 

@@ -10,7 +10,9 @@ derivatives:
 - max pooling of a window with maximum ``y``: if ``y > y0``, the gain goes to where ``y`` is; if
   ``y < y0``, the loss goes to where ``y0`` was;
 - product ``y = a b`` of two activations: ``(b + b0) / 2`` for ``a`` and ``(a + a0) / 2`` for
-  ``b``, the Shapley values of the two;
+  ``b``, the Shapley values of the two; quotients as products with the reciprocal;
+- what masks values by themselves, as ``x * (x > 0)`` and ``where(x > 0, x, 0.1 * x)`` do, and the
+  larger or smaller of two functions of the same values: as the elementwise function that it is;
 - log-sum-exp: as exponential, sum and logarithm, one after the other.
 
 Operations are intercepted where Python calls them, so it makes no difference whether a network
@@ -27,6 +29,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from saltrust.explainers.passes.elementwise import Composition, Compositions
+
 # Their difference quotient is exact however close the two inputs are.
 _PIECEWISE_LINEAR = frozenset({
     "abs", "clamp", "clamp_max", "clamp_min", "hardsigmoid", "hardtanh", "leaky_relu", "prelu",
@@ -38,6 +42,9 @@ _SMOOTH = frozenset({
     "sqrt", "square", "tanh",
 })
 _PRODUCTS = frozenset({"mul", "multiply"})
+_QUOTIENTS = frozenset({"div", "divide", "true_divide", "truediv"})
+# What an activation is written with besides; the others have rules of their own.
+_MASKING = frozenset({"masked_fill", "max", "maximum", "min", "minimum", "mul", "multiply", "where"})
 
 
 class Differences(TorchFunctionMode):
@@ -52,27 +59,45 @@ class Differences(TorchFunctionMode):
     def __init__(self, rows: int) -> None:
         super().__init__()
         self._rows = rows
+        self._compositions = Compositions()
 
     def __torch_function__(self, func: Callable[..., Any], types: Sequence[type],
                            args: tuple[Any, ...] = (),
                            kwargs: Mapping[str, Any] | None = None) -> Any:
         keywords = dict(kwargs or {})
-        if not args or not self._is_pairs(args[0]):
+        if not any(self._is_pairs(value) or self._compositions.is_mask(value)
+                   for value in (*args, *keywords.values())):
             return func(*args, **keywords)
         in_place = bool(keywords.get("inplace")) or _changes_its_argument(func)
         plain = {name: value for name, value in keywords.items() if name != "inplace"}
-        result = self._replacement(_name(func).strip("_"), func, args, plain)
+        name = _name(func).strip("_")
+        compositions = self._compositions.compose(name, func, args, plain)
+        result = self._replacement(name, func, args, plain,
+                                   compositions[0] if compositions else None)
         if result is None:
-            return func(*args, **keywords)
-        return args[0].copy_(result) if in_place else result
+            result = func(*args, **keywords)
+        elif in_place:
+            result = args[0].copy_(result)
+        self._compositions.remember(result, compositions)
+        return result
 
     def _is_pairs(self, value: Any) -> bool:
         return (isinstance(value, Tensor) and value.requires_grad and value.ndim > 0
                 and len(value) == self._rows)
 
     def _replacement(self, name: str, func: Callable[..., Any], args: tuple[Any, ...],
-                     keywords: dict[str, Any]) -> Tensor | None:
+                     keywords: dict[str, Any], composition: Composition | None) -> Tensor | None:
         """What stands for an operation; None where it may stay as it is."""
+        if composition is not None and composition.curved and name in _MASKING and (
+                composition.joined or name in ("where", "masked_fill")):
+            # Such as x * (x > 0), of which the mask carries no gradient.
+            masked = any(isinstance(value, Tensor) and not value.requires_grad
+                         and value.numel() > 1 for value in (*args, *keywords.values()))
+            if masked or name not in _PRODUCTS:
+                return _Rescaled.apply(  # type: ignore[no-any-return,no-untyped-call]
+                    composition.root, composition.function, True)
+        if not args or not self._is_pairs(args[0]):
+            return None
         values, *others = args
         if name in _PIECEWISE_LINEAR or name in _SMOOTH:
             if any(self._is_pairs(other) for other in [*others, *keywords.values()]):
@@ -85,6 +110,15 @@ class Differences(TorchFunctionMode):
                 values, tuple(others), keywords)
         if name in _PRODUCTS and len(others) == 1 and self._is_pairs(others[0]):
             return _product(values, others[0])
+        if name in _QUOTIENTS and len(others) == 1 and self._is_pairs(others[0]):
+            inverse = _Rescaled.apply(  # type: ignore[no-untyped-call]
+                others[0], torch.reciprocal, True)
+            return _product(values, inverse)
+        if name in ("maximum", "minimum") and len(others) == 1 and self._is_pairs(others[0]):
+            apart = _Rescaled.apply(  # type: ignore[no-untyped-call]
+                values - others[0], torch.abs, False)
+            total = values + others[0]
+            return (total + apart if name == "maximum" else total - apart) / 2
         if name == "logsumexp":
             return _log_sum_exp(values, *others, **keywords)
         return None

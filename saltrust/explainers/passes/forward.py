@@ -8,9 +8,10 @@ where no explainer needs those, from the logits to the feature maps.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,20 @@ from torch import Tensor, nn
 
 from saltrust.errors import DataError
 from saltrust.explainers.passes.evaluation import evaluate
+from saltrust.explainers.passes.layouts import FeatureLayer
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Let graphs be recorded, also where the caller works under ``no_grad`` or ``inference_mode``."""
+    with (torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext(),
+          torch.enable_grad()):
+        yield
+
+
+def outside_inference(values: Tensor) -> Tensor:
+    """The same values as a tensor that a graph can hold."""
+    return values.clone() if values.is_inference() else values
 
 
 @contextmanager
@@ -27,19 +42,41 @@ def freeze(module: nn.Module) -> Iterator[nn.Module]:
 
     On leaving, also by an exception, every submodule's training mode and every parameter's
     ``requires_grad`` are as they were.
+
+    Meanwhile torch's shortcut through whole blocks of attention, which passes their submodules
+    and operations by, is off.
     """
+    refuse_inference_tensors(module)
     modes = [(part, part.training) for part in module.modules()]
     flags = [(weight, weight.requires_grad) for weight in module.parameters()]
+    shortcut = torch.backends.mha.get_fastpath_enabled()
     try:
+        torch.backends.mha.set_fastpath_enabled(False)
         module.eval()
         for weight, _ in flags:
             weight.requires_grad_(False)
         yield module
     finally:
+        torch.backends.mha.set_fastpath_enabled(shortcut)
         for weight, flag in flags:
             weight.requires_grad_(flag)
         for part, mode in modes:
             part.training = mode
+
+
+def refuse_inference_tensors(module: nn.Module) -> None:
+    """Refuse a network whose weights cannot be part of a graph.
+
+    Raises
+    ------
+    DataError
+        If a weight was made under ``torch.inference_mode``.
+    """
+    for name, weight in module.named_parameters():
+        if weight.is_inference():
+            raise DataError(f"{type(module).__name__} was made under torch.inference_mode, so that "
+                            f"nothing can be differentiated through its {name!r}; build and load "
+                            "it outside")
 
 
 @dataclass(frozen=True)
@@ -55,8 +92,10 @@ class ForwardPass:
     logits : Tensor, shape (B, K)
         What it returned.
     features : dict of str to Tensor
-        What each layer asked for returned, by dotted name.  Operations that later worked in
-        place on it (``relu(features, inplace=True)``) worked on a copy.
+        What each layer asked for returned, by dotted name; as a plane (B, channels, h, w)
+        where it was asked for as a
+        :class:`~saltrust.explainers.passes.layouts.FeatureLayer`.  Operations that later worked
+        in place on it (``relu(features, inplace=True)``) worked on a copy.
     kept : dict
         What explainers of this batch computed and others may use (:meth:`compute_once`).
     """
@@ -108,9 +147,9 @@ class ForwardPass:
                 "gradients"
             )
         # Images do not mix in evaluation mode, so the sum's gradient is each image's own.
-        (gradient,) = torch.autograd.grad(
-            self.logits[:, output].sum(), target, retain_graph=True, allow_unused=True
-        )
+        with recording():
+            total = self.logits[:, output].sum()
+        (gradient,) = torch.autograd.grad(total, target, retain_graph=True, allow_unused=True)
         gradient = torch.zeros_like(target) if gradient is None else gradient
         return gradient.to(self.inputs.dtype)
 
@@ -191,7 +230,7 @@ def run_forward(
     inputs: Tensor,
     *,
     to_inputs: bool = True,
-    layers: Sequence[str] = (),
+    layers: Sequence[str | FeatureLayer] = (),
 ) -> ForwardPass:
     """Run a network once and keep what gradients need.
 
@@ -203,9 +242,10 @@ def run_forward(
     to_inputs : bool
         Whether gradients reach back to the inputs.  Where only ``layers`` need gradients,
         False saves the memory and time of everything before them.
-    layers : sequence of str
-        Dotted names of submodules whose output is kept.  Of a submodule that is called
-        several times, the last call counts.
+    layers : sequence of (str or FeatureLayer)
+        Submodules whose output is kept.  Of one that is called several times and given by its
+        dotted name, the last call that returned feature maps (B, channels, h, w) of more than one
+        place counts, or else the last.  Of one that returns several tensors, the first.
 
     Raises
     ------
@@ -213,34 +253,104 @@ def run_forward(
         If the network does not return logits of shape (B, K), or a layer is never called or
         returns no tensor.
     """
-    inputs = inputs.detach().requires_grad_(to_inputs)
+    with recording():
+        inputs = outside_inference(inputs).detach().requires_grad_(to_inputs)
     features: dict[str, Tensor] = {}
+    numbers: dict[str, int] = {}
 
-    def keep(name: str) -> Any:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> Tensor | None:
-            if not isinstance(output, Tensor):
+    def begin(_module: nn.Module, _args: Any) -> None:
+        # A network may be run again, in another layout.
+        features.clear()
+        numbers.clear()
+
+    def keep(layer: str | FeatureLayer) -> Any:
+        name = layer if isinstance(layer, str) else layer.name
+
+        def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+            number = numbers[name] = numbers.get(name, -1) + 1
+            values = tensor_of(output)
+            if values is None:
                 return None
-            if not output.requires_grad:
+            if isinstance(layer, str):
+                if name in features and is_spatial(features[name]) and not is_spatial(values):
+                    return None
+                plane = values
+            elif number != layer.call:
+                return None
+            else:
+                plane = layer.layout.plane(values)
+            if not plane.requires_grad:
                 # The graph starts here; nothing before it is kept.
-                output = output.detach().requires_grad_()
-            features[name] = output
+                plane = plane.detach().requires_grad_()
+            features[name] = plane
+            on = plane if isinstance(layer, str) else layer.layout.values(plane, values)
             # The network goes on with a copy, which it may change in place.
-            copy: Tensor = output.clone()
-            return copy
+            return with_tensor(output, values, on.clone())
 
         return hook
 
     differentiate = to_inputs or bool(layers)
-    with freeze(module), torch.set_grad_enabled(differentiate), ExitStack() as hooks:
-        for name in layers:
-            part = module.get_submodule(name)
-            hooks.enter_context(part.register_forward_hook(keep(name)))
+    with (recording(), freeze(module), torch.set_grad_enabled(differentiate),
+          ExitStack() as hooks):
+        hooks.enter_context(module.register_forward_pre_hook(begin))
+        for layer in layers:
+            part = module.get_submodule(layer if isinstance(layer, str) else layer.name)
+            hooks.enter_context(part.register_forward_hook(keep(layer)))
         logits = evaluate(module, inputs)
     check_logits(module, logits, len(inputs))
-    for name in layers:
+    for layer in layers:
+        name = layer if isinstance(layer, str) else layer.name
         if name not in features:
             raise DataError(f"layer {name!r} of {type(module).__name__} returned no tensor")
     return ForwardPass(module, inputs, logits, features)
+
+
+def is_spatial(values: Tensor) -> bool:
+    """Whether a tensor has the shape of feature maps of more than one place."""
+    return values.ndim == 4 and values.shape[2] * values.shape[3] > 1
+
+
+def tensor_of(output: Any) -> Tensor | None:
+    """The first floating tensor of what a submodule returned; None where it returned none.
+
+    Parameters
+    ----------
+    output : object
+        A tensor, a tuple, a list or a mapping of tensors.
+    """
+    if isinstance(output, Tensor):
+        return output if output.is_floating_point() else None
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    if isinstance(output, (tuple, list)):
+        return next((value for value in output
+                     if isinstance(value, Tensor) and value.is_floating_point()), None)
+    return None
+
+
+def with_tensor(output: Any, values: Tensor, instead: Tensor) -> Any:
+    """What a submodule returned, with another tensor for one of its own.
+
+    Parameters
+    ----------
+    output : object
+        As for :func:`tensor_of`.
+    values : Tensor
+        One that is in it.
+    instead : Tensor
+    """
+    if isinstance(output, Tensor):
+        return instead
+    if isinstance(output, Mapping):
+        changed = copy.copy(output)
+        for key, value in output.items():
+            if value is values:
+                changed[key] = instead  # type: ignore[index]
+        return changed
+    items = [instead if value is values else value for value in output]
+    if isinstance(output, list):
+        return items
+    return type(output)(*items) if hasattr(output, "_fields") else tuple(items)
 
 
 def check_logits(module: nn.Module, logits: Any, n_images: int) -> None:

@@ -33,6 +33,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from saltrust.errors import DataError
+from saltrust.explainers.passes.elementwise import (
+    LINEAR,
+    Composition,
+    Compositions,
+    is_rectifier,
+)
+from saltrust.explainers.passes.visibility import nodes_of, own_function
 
 Node = Any
 Signals = Sequence[Tensor | None]
@@ -44,6 +51,14 @@ _RECTIFIER = re.compile("elu|silu|swish|mish|softplus", re.IGNORECASE)
 _OPAQUE = re.compile("Compiled|CheckpointFunction|DifferentiableGraph")
 # What an in-place operation on a view of a tensor is hidden in.
 _IN_PLACE_ON_VIEW = "CopySlices"
+# Nodes of operations on values one by one, of which an activation may be written.
+_ELEMENTWISE = re.compile(
+    "(Mul|Add|Sub|Rsub|Div|Neg|Pow|Exp|Expm1|Log|Log1P|Sigmoid|Tanh|Erf|Abs|Sign|Hardsigmoid|Hardtanh|"
+    "Clamp|ClampMin|ClampMax|Where|MaskedFill|Softplus|Relu|LeakyRelu|Threshold|Sqrt|Rsqrt|"
+    "Reciprocal|ToCopy|Maximum|Minimum|SpecialNdtr|SpecialErf|SpecialExpit)Backward")
+_JOINS = re.compile("(Mul|Add|Sub|Div|Where|Maximum|Minimum)Backward")
+# Sums are activations only where they are sums with these.
+_FOLDS = re.compile("(Abs|Relu|Threshold|Clamp|ClampMin|Hardtanh|Maximum|Minimum)Backward")
 _IN_PLACE = re.compile("([a-z]*elu|clamp|clamp_min|hardtanh|threshold)_")
 
 
@@ -62,7 +77,7 @@ def rectifier_nodes(logits: Tensor) -> list[Node]:
         ``torch.jit``, reentrant checkpoints).
     """
     nodes = []
-    for node in _nodes(logits):
+    for node in nodes_of(logits):
         name = node.name()
         if _OPAQUE.search(name):
             raise DataError(
@@ -79,18 +94,6 @@ def rectifier_nodes(logits: Tensor) -> list[Node]:
             "use `grad`"
         )
     return nodes
-
-
-def _nodes(logits: Tensor) -> Iterator[Node]:
-    seen: set[Node] = set()
-    waiting = [logits.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        waiting.extend(source for source, _ in node.next_functions)
 
 
 def _rectifies(node: Node, name: str) -> bool:
@@ -172,9 +175,61 @@ def rectifier_rule(rule: Callable[[Node], Any], logits: Tensor) -> Iterator[None
         yield
 
 
+def unknown_functions(logits: Tensor) -> list[str]:
+    """Functions of a network's own that are not named after a rectifier, and keep their gradient."""
+    names = dict.fromkeys(own_function(node) for node in nodes_of(logits))
+    return [name for name in names if name and not _RECTIFIER.search(name)]
+
+
+def writes_rectifiers(logits: Tensor) -> bool:
+    """Whether the graph has operations that together may be a rectifier.
+
+    They join two functions of one tensor, value by value, or mask one.
+    """
+    return any(_may_be_written(node, node.name()) for node in nodes_of(logits))
+
+
+def _may_be_written(node: Node, name: str) -> bool:
+    if name.startswith("MaskedFill"):
+        return True
+    if not _JOINS.match(name) or _rectifies(node, name):
+        return False
+    ways = [way for way in node.next_functions if way[0] is not None]
+    if name.startswith("Where") and len(ways) == 1:
+        return True
+    if name.startswith("Mul") and len(ways) == 1:
+        return _is_mask(node._saved_other) or _is_mask(node._saved_self)
+    if len(ways) != 2:
+        return False
+    left, right = (_sources(way) for way in ways)
+    if not left.keys() & right.keys():
+        return False
+    folds = any(_FOLDS.match(way[0].name()) for side in (left, right) for way in side)
+    return folds or not name.startswith(("Add", "Sub"))
+
+
+def _sources(way: Any) -> dict[Any, None]:
+    """Nodes from which a value comes by operations on values one by one."""
+    seen: dict[Any, None] = {}
+    waiting = [way]
+    while waiting:
+        way = waiting.pop()
+        if way[0] is None or way in seen:
+            continue
+        seen[way] = None
+        if _ELEMENTWISE.match(way[0].name()):
+            waiting.extend(way[0].next_functions)
+    return seen
+
+
+def _is_mask(values: Any) -> bool:
+    return (isinstance(values, Tensor) and values.numel() > 1
+            and (values.dtype == torch.bool or bool(((values == 0) | (values == 1)).all())))
+
+
 def works_on_views(logits: Tensor) -> bool:
     """Whether something was changed in place through a view, which hides it in the graph."""
-    return any(node.name().endswith(_IN_PLACE_ON_VIEW) for node in _nodes(logits))
+    return any(node.name().endswith(_IN_PLACE_ON_VIEW) for node in nodes_of(logits))
 
 
 class CopiedBack(TorchFunctionMode):
@@ -198,3 +253,67 @@ class CopiedBack(TorchFunctionMode):
         else:
             return func(*args, **keywords)
         return args[0].copy_(result)
+
+
+class WrittenOut(TorchFunctionMode):
+    """Has rectifiers that a network writes out in several operations be one node of the graph.
+
+    Attributes
+    ----------
+    unknown : list of str
+        Operations that may belong to an activation that is not understood.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unknown: list[str] = []
+        self._compositions = Compositions()
+
+    def __torch_function__(self, func: Callable[..., Any], types: Sequence[type],
+                           args: tuple[Any, ...] = (),
+                           kwargs: Mapping[str, Any] | None = None) -> Any:
+        keywords = dict(kwargs or {})
+        own = str(getattr(func, "__name__", ""))
+        name = own.strip("_")
+        compositions = self._compositions.compose(name, func, args, keywords)
+        if name == "setitem" and self._compositions.is_mask(args[1]):
+            self.unknown.append("assignment to x[mask]")
+        written = next((one for one in compositions if self._is_written(name, one)), None)
+        if written is None:
+            result = func(*args, **keywords)
+        else:
+            result = ComposedReLU.apply(  # type: ignore[no-untyped-call]
+                written.root, written.function)
+            if keywords.get("inplace") or (own.endswith("_") and not own.endswith("__")):
+                result = args[0].copy_(result)
+        self._compositions.remember(result, compositions)
+        return result
+
+    @staticmethod
+    def _is_written(name: str, one: Composition) -> bool:
+        if not (one.curved and one.root.requires_grad):
+            return False
+        if name in LINEAR and not one.joined:
+            # The last factor of (x + abs(x)) / 2 belongs to it, and makes its slope 1.
+            return is_rectifier(one.function, one.root, slope=1)
+        several = one.joined or one.curved > 1 or name in ("where", "masked_fill")
+        return several and is_rectifier(one.function, one.root)
+
+
+class ComposedReLU(torch.autograd.Function):
+    """A rectifier of several operations, whose derivative is that of the whole."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        result = function(values)
+        ctx.save_for_backward(values.clone())
+        ctx.function = function
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None]:
+        (values,) = ctx.saved_tensors
+        with torch.enable_grad():
+            values = values.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(ctx.function(values).sum(), values)
+        return signal * slope, None
