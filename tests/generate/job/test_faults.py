@@ -143,7 +143,8 @@ def test_what_is_finished_is_not_computed_again(
         sizes.append(len(inputs))
         return plain(module, inputs, outputs, forward=forward)
 
-    monkeypatch.setitem(BUILT_IN, "grad", Explainer("grad", counting, to_inputs=True))
+    monkeypatch.setitem(BUILT_IN, "grad", dataclasses.replace(BUILT_IN["grad"],
+                                                              function=counting))
     generate(collection, study, path, resume=True, progress=False)
     # A probe for each model, then what is left, whole batches with unchanged bounds.
     assert sizes == [1, 1, 3, 2, 3, 3, 2]
