@@ -83,10 +83,10 @@ class Case:
 
 CASES = {
     "vit_tiny": Case("timm:vit_tiny_patch16_224", "blocks.11.norm1", tokens(14, 1)),
-    "swin_tiny": Case("timm:swin_tiny_patch4_window7_224", "norm",
+    "swin_tiny": Case("timm:swin_tiny_patch4_window7_224", "layers.3.blocks.1.norm1",
                       lambda values: values.permute(0, 3, 1, 2)),
     "convnext_atto": Case("timm:convnext_atto", "stages.3"),
-    "monai_densenet121": Case("monai:DenseNet121", "features.norm5"),
+    "monai_densenet121": Case("monai:DenseNet121", "class_layers.relu"),
     "torchxrayvision_densenet": Case("torchxrayvision:DenseNet", "features"),
     "hf_vit": Case("hf:vit", "vit.layers.3.layernorm_before", tokens(14, 1), softmax=True,
                    select=lambda returned: returned.logits),
@@ -167,7 +167,9 @@ def check(name: str, case: Case, folder: Path) -> list[str]:
     peer = Scores(case, network)
     maps = cubes["saliency/heatmap"].isel(model=0)
     layer = dict(network.named_modules())[case.layer]
-    wrong = []
+    stated = str(cubes["saliency/explainer_parameters"].sel(explainer="gradcam").values)
+    wrong = ([] if f'"{case.layer}"' in stated else
+             [f"{name}: Grad-CAM is of {stated}, not of {case.layer}"])
     with torch.no_grad():
         probability = peer(inputs).sigmoid().numpy()
     stored = cubes["prediction/probability"].values[..., 0]
