@@ -21,7 +21,7 @@ from saltrust.explainers.passes.forward import (
     recording,
     tensor_of,
 )
-from saltrust.explainers.passes.layouts import FeatureLayer, Grid, Layout, possible_layouts
+from saltrust.explainers.passes.layouts import FeatureLayer, Layout, possible_layouts
 from saltrust.explainers.passes.locality import (
     BELIEVED,
     ROWS,
