@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from saltrust.errors import UsageError
+
+if TYPE_CHECKING:
+    from saltrust.explainers.passes.layouts import FeatureLayer
 
 #: Height and width of the image that shows the order of a network's layers.
 _GRID = 128
@@ -68,11 +71,10 @@ def _show_model(architecture: str, grid: int, as_json: bool) -> None:
     sizes = {name: tensor.numel() for name, tensor in module.named_parameters()}
     stages = [{"stage": stage.name, "parameters": sum(sizes.get(name, 0) for name in stage.entries)}
               for stage in natural_stages(module, to_input(black, preprocessing))]
-    explainers = [{"explainer": trial.name, "works": not trial.reason, "reason": trial.reason,
-                   "layers": [{"name": layer.name, "kind": layer.layout.kind,
-                               "grid": list(layer.layout.grid), "before": layer.layout.before,
-                               "channels": layer.channels} for layer in trial.layers]}
-                  for trial in try_explainers(module, to_input(black, preprocessing))]
+    explainers = [
+        {"explainer": trial.name, "works": not trial.reason, "reason": trial.reason,
+         "layers": [_described(layer) for layer in trial.layers]}
+        for trial in try_explainers(module, to_input(black, preprocessing))]
     if as_json:
         click.echo(json.dumps({"architecture": architecture, "stages": stages,
                                "explainers": explainers}, indent=2))
@@ -83,11 +85,16 @@ def _show_model(architecture: str, grid: int, as_json: bool) -> None:
         click.echo(f"  {row['stage']:<{width}}  {row['parameters']:>12,} parameters")
     click.echo("explainers, on images of "
                f"{grid} x {grid}, with the layer they take where none is named")
-    width = max(len(row["explainer"]) for row in explainers)
+    width = max(len(str(row["explainer"])) for row in explainers)
     for row in explainers:
-        layers = ", ".join(_layer(layer) for layer in row["layers"])
+        layers = ", ".join(map(_layer, cast("list[dict[str, Any]]", row["layers"])))
         outcome = (layers or "works") if row["works"] else f"does not work: {row['reason']}"
         click.echo(f"  {row['explainer']:<{width}}  {outcome}")
+
+
+def _described(layer: FeatureLayer) -> dict[str, Any]:
+    return {"name": layer.name, "kind": layer.layout.kind, "grid": list(layer.layout.grid),
+            "before": layer.layout.before, "channels": layer.channels}
 
 
 def _layer(layer: dict[str, Any]) -> str:
