@@ -3,6 +3,7 @@
 # make test      set up (R too, where it may) and run the tests
 # make check     lint, types, import contracts
 # make evidence  recompute what the README promises (timed, so not part of the tests)
+# make models    table of 26 timm models: the layer that is taken, beside pytorch-grad-cam (slow)
 # make bench     time saltrust against its peers, outputs compared
 # make wheel     build the wheel, check it, use it alone in a bare environment
 
@@ -18,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.
 export RPY2_CFFI_MODE := ABI
 
-.PHONY: install demo test r check lint types contracts counts wheel bench evidence references clean
+.PHONY: install demo test r check lint types contracts counts wheel bench models evidence references clean
 
 install: $(VENV)/installed
 
@@ -70,8 +71,11 @@ wheel: install
 bench: install
 	for script in benchmarks/*.py; do OMP_WAIT_POLICY=passive $(BIN)/python $$script || exit 1; done
 
+models: install
+	$(BIN)/python evidence/models.py docs/networks.md
+
 evidence: install
-	for script in $(filter-out evidence/promises.py,$(wildcard evidence/*.py)); do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out evidence/promises.py evidence/models.py,$(wildcard evidence/*.py)); do $(BIN)/python $$script || exit 1; done
 
 references: install r
 	for script in Rscripts/reference_*.R; do Rscript $$script || exit 1; done

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from saltrust.errors import UsageError
 
+if TYPE_CHECKING:
+    from saltrust.explainers.passes.layouts import FeatureLayer
+
 #: Height and width of the image that shows the order of a network's layers.
-_PROBE = 128
+_GRID = 128
 
 
 @click.command()
 @click.argument("cubes", type=click.Path(path_type=Path), metavar="[CUBES]", required=False)
 @click.option("--model", "architecture", metavar="ARCHITECTURE",
               help="Instead of CUBES: the stages in which a model of this architecture (a name "
-                   "or package.module:factory) is randomised, from the top down.")
+                   "or package.module:factory) is randomised, from the top down, and the layer "
+                   "that each explainer takes.")
+@click.option("--grid", type=click.IntRange(1), default=_GRID, show_default=True,
+              help="Height and width of the image that the model is tried on, as in a study; "
+                   "vision transformers take one size only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, everything in it.")
-def info(cubes: Path | None, architecture: str | None, as_json: bool) -> None:
+def info(cubes: Path | None, architecture: str | None, grid: int, as_json: bool) -> None:
     """Say what is in a store: labels, models, explainers, completeness, size, provenance.
 
-    Or, with --model, which stages an architecture has for [randomization] of a study.
+    Or, with --model, which stages an architecture has for [randomization] of a study, which
+    explainers work with it, and which layer they take.
     """
     if (cubes is None) == (architecture is None):
         raise UsageError("give either CUBES or --model ARCHITECTURE")
     if architecture is not None:
-        _show_stages(architecture, as_json)
+        _show_model(architecture, grid, as_json)
         return
     from saltrust.analysis.result import plain
     from saltrust.cache.inspection import describe
@@ -42,31 +50,61 @@ def info(cubes: Path | None, architecture: str | None, as_json: bool) -> None:
         click.echo("\n".join(_lines(description)))
 
 
-def _show_stages(architecture: str, as_json: bool) -> None:
+def _show_model(architecture: str, grid: int, as_json: bool) -> None:
     import torch
 
+    from saltrust.explainers.trial import try_explainers
+    from saltrust.models.answer import answer_with_logits
+    from saltrust.models.classifiers.libraries.registry import located
     from saltrust.models.classifiers.registry import build
-    from saltrust.models.contract import preprocessing_of
+    from saltrust.models.contract import preprocessing_of, settle_output
     from saltrust.models.preprocessing import to_input
     from saltrust.models.stages import natural_stages
     from saltrust.models.trial import Expected, try_network
     from saltrust.models.user_code import importable_from
 
     with importable_from(Path.cwd()):
-        module = build(architecture, 1)
+        module = build(located(architecture, Path.cwd()), 1)
     preprocessing = preprocessing_of(architecture, module)
-    try_network(module, Expected(architecture, preprocessing, (_PROBE, _PROBE), 1))
-    black = torch.zeros(1, _PROBE, _PROBE, dtype=torch.uint8)
+    answer, outputs = settle_output(module, ("finding",))
+    trial = try_network(module, Expected(architecture, preprocessing, (grid, grid), len(outputs),
+                                         answer))
+    answer_with_logits(module, trial.answer)
+    black = torch.zeros(1, grid, grid, dtype=torch.uint8)
     sizes = {name: tensor.numel() for name, tensor in module.named_parameters()}
     stages = [{"stage": stage.name, "parameters": sum(sizes.get(name, 0) for name in stage.entries)}
               for stage in natural_stages(module, to_input(black, preprocessing))]
+    explainers = [
+        {"explainer": trial.name, "works": not trial.reason, "reason": trial.reason,
+         "layers": [_described(layer) for layer in trial.layers]}
+        for trial in try_explainers(module, to_input(black, preprocessing))]
     if as_json:
-        click.echo(json.dumps({"architecture": architecture, "stages": stages}, indent=2))
+        click.echo(json.dumps({"architecture": architecture, "stages": stages,
+                               "explainers": explainers}, indent=2))
         return
     click.echo(f"{architecture}: stages of randomization from the top, with one output")
     width = max(len(str(row["stage"])) for row in stages)
     for row in stages:
         click.echo(f"  {row['stage']:<{width}}  {row['parameters']:>12,} parameters")
+    click.echo("explainers, on images of "
+               f"{grid} x {grid}, with the layer they take where none is named")
+    width = max(len(str(row["explainer"])) for row in explainers)
+    for row in explainers:
+        layers = ", ".join(map(_layer, cast("list[dict[str, Any]]", row["layers"])))
+        outcome = (layers or "works") if row["works"] else f"does not work: {row['reason']}"
+        click.echo(f"  {row['explainer']:<{width}}  {outcome}")
+
+
+def _described(layer: FeatureLayer) -> dict[str, Any]:
+    return {"name": layer.name, "kind": layer.layout.kind, "grid": list(layer.layout.grid),
+            "before": layer.layout.before, "channels": layer.channels}
+
+
+def _layer(layer: dict[str, Any]) -> str:
+    height, width = layer["grid"]
+    before = f" after {layer['before']}" if layer["before"] else ""
+    return (f"{layer['name']} ({layer['kind']}, {height} x {width}{before}, "
+            f"{layer['channels']} channels)")
 
 
 def _lines(content: dict[str, Any]) -> list[str]:

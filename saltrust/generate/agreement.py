@@ -76,8 +76,8 @@ def correlations(first: Floats, second: Floats) -> np.ndarray:
     """
     rows = [maps.reshape(-1, maps.shape[2] * maps.shape[3]).astype(np.float64)
             for maps in (first, second)]
-    usable = np.logical_and(*(np.isfinite(row).all(axis=1) & ~is_flat(row.min(axis=1), row.max(axis=1))
-                              for row in rows))
+    usable = np.logical_and(*(
+        np.isfinite(row).all(axis=1) & ~is_flat(row.min(axis=1), row.max(axis=1)) for row in rows))
     x, y = (row[usable] - row[usable].mean(axis=1, keepdims=True) for row in rows)
     scale = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
     correlation: np.ndarray = (x * y).sum(axis=1) / scale

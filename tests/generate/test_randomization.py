@@ -260,7 +260,14 @@ def test_info_lists_the_stages_of_an_architecture() -> None:
                                               "features.2", "features.0"]
     assert sum(row["parameters"] for row in rows) == sum(
         weight.numel() for weight in PhantomNet(1).parameters())
-    assert "features.denseblock4" in invoke("info", "--model", "densenet121").stdout
+    text = invoke("info", "--model", "densenet121", "--grid", "64").stdout
+    assert "features.denseblock4" in text
+    assert "features (plane, 2 x 2, 1024 channels)" in text
+    explainers = {row["explainer"]: row for row in json.loads(done.stdout)["explainers"]}
+    assert explainers["grad"]["works"]
+    (layer,) = explainers["gradcam"]["layers"]
+    assert (layer["name"], layer["kind"]) == ("features", "plane")
+    assert "no attention" in explainers["attention_rollout"]["reason"]
     assert invoke("info").exit_code == 2
     assert invoke("info", "--model", "densnet121").exit_code == 2
 

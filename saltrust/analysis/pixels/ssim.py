@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.cache.flatness import is_flat
 from saltrust.choices import SsimSetting
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -215,7 +214,7 @@ class _Work:
         place = self.maps[which]
         if self.settings.scaling != "map":
             np.copyto(place, values)
-        elif is_flat(low, high):
+        elif high == low:
             place.fill(0.0)
         else:
             np.subtract(values, low, out=place, dtype=np.float64)

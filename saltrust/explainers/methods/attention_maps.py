@@ -82,9 +82,9 @@ def chefer(
     """Transformer attribution: attention that speaks for the finding, added up over layers.
 
     ``R = I``, then from the first layer to the last
-    ``R <- R + mean over heads of max(d logit / d A * A, 0) R``.  The heatmap is the row of the class
-    token, without its class and register tokens, upsampled; of several tokens that the logits are
-    read from it is the mean of their rows, as for :func:`attention_rollout`.
+    ``R <- R + mean over heads of max(d logit / d A * A, 0) R``.  The heatmap is the row of the
+    class token, without its class and register tokens, upsampled; of several tokens that the
+    logits are read from it is the mean of their rows, as for :func:`attention_rollout`.
 
     Parameters
     ----------

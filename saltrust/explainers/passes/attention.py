@@ -38,16 +38,14 @@ class ExplicitAttention(TorchFunctionMode):
         if name == "multi_head_attention_forward":
             with self:
                 return _attend_in_heads(*args, **keywords)
-        return self.compute(name, func, args, keywords)
+        return self.compute(func, args, keywords)
 
-    def compute(self, name: str, func: Callable[..., Any], args: tuple[Any, ...],
+    def compute(self, func: Callable[..., Any], args: tuple[Any, ...],
                 keywords: dict[str, Any]) -> Any:
         """What an operation gives.
 
         Parameters
         ----------
-        name : str
-            Of the function.
         func : callable
         args, keywords
             What it was called with.
@@ -68,18 +66,18 @@ class AttentionWeights(ExplicitAttention):
         super().__init__()
         self.weights: list[Tensor] = []
 
-    def compute(self, name: str, func: Callable[..., Any], args: tuple[Any, ...],
+    def compute(self, func: Callable[..., Any], args: tuple[Any, ...],
                 keywords: dict[str, Any]) -> Any:
         """As above; keeps what a softmax gives."""
         result = func(*args, **keywords)
-        if name == "softmax" and is_attention(args, keywords):
+        if getattr(func, "__name__", "") == "softmax" and is_attention(args, keywords):
             self.weights.append(result)
         return result
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
-            dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
-            enable_gqa: bool = False) -> Tensor:
+            _dropout: float = 0.0, is_causal: bool = False, *, scale: float | None = None,
+            enable_gqa: bool = False, **_others: Any) -> Tensor:
     """Scaled dot-product attention; of a network in evaluation mode, so without dropout."""
     if enable_gqa:
         groups = query.shape[-3] // key.shape[-3]

@@ -44,7 +44,9 @@ _SMOOTH = frozenset({
 _PRODUCTS = frozenset({"mul", "multiply"})
 _QUOTIENTS = frozenset({"div", "divide", "true_divide", "truediv"})
 # What an activation is written with besides; the others have rules of their own.
-_MASKING = frozenset({"masked_fill", "max", "maximum", "min", "minimum", "mul", "multiply", "where"})
+_MASKING = frozenset({
+    "masked_fill", "max", "maximum", "min", "minimum", "mul", "multiply", "where",
+})
 
 
 class Differences(TorchFunctionMode):
@@ -118,7 +120,8 @@ class Differences(TorchFunctionMode):
             apart = _Rescaled.apply(  # type: ignore[no-untyped-call]
                 values - others[0], torch.abs, False)
             total = values + others[0]
-            return (total + apart if name == "maximum" else total - apart) / 2
+            chosen: Tensor = (total + apart if name == "maximum" else total - apart) / 2
+            return chosen
         if name == "logsumexp":
             return _log_sum_exp(values, *others, **keywords)
         return None

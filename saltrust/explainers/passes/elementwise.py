@@ -1,8 +1,9 @@
 """Functions of single values that a network writes out in several operations.
 
-``x * sigmoid(1.702 * x)``, ``x * (x > 0)``, ``(x + abs(x)) / 2``, ``where(x > 0, x, 0.1 * x)`` and
-``x * relu6(x + 3) / 6`` are activations as much as those that torch has a name for, and the rules of
-explainers are about the whole of them, not about their factors.  :class:`Compositions` knows of each
+``x * sigmoid(1.702 * x)``, ``x * (x > 0)``, ``(x + abs(x)) / 2``, ``where(x > 0, x, 0.1 * x)``
+and ``x * relu6(x + 3) / 6`` are activations as much as those that torch has a name for, and the
+rules of explainers are about the whole of them, not about their factors.
+:class:`Compositions` knows of each
 result which function of which tensor it is, as long as it depends on the values of one tensor,
 place by place, and on constants.
 """
@@ -19,9 +20,9 @@ from torch.nn import functional
 from torch.utils.weak import WeakIdKeyDictionary
 
 LINEAR = frozenset({
-    "add", "clone", "contiguous", "detach", "div", "divide", "double", "float", "full_like", "half", "mul",
-    "multiply", "neg", "negative", "radd", "rdiv", "rmul", "rsub", "rtruediv", "sub", "subtract", "to",
-    "true_divide", "truediv", "type", "type_as", "ones_like", "zeros_like",
+    "add", "clone", "contiguous", "detach", "div", "divide", "double", "float", "full_like",
+    "half", "mul", "multiply", "neg", "negative", "ones_like", "radd", "rdiv", "rmul", "rsub",
+    "rtruediv", "sub", "subtract", "to", "true_divide", "truediv", "type", "type_as", "zeros_like",
 })
 _CURVED = frozenset({
     "abs", "absolute", "celu", "clamp", "clamp_max", "clamp_min", "clip", "elu", "erf", "erfc",
@@ -183,8 +184,8 @@ def is_rectifier(function: Callable[[Tensor], Tensor], like: Tensor,
 
 
 def _out_of_place(name: str, func: Callable[..., Any]) -> Callable[..., Any]:
-    own = str(getattr(func, "__name__", ""))
-    if not own.endswith("_") or own.endswith("__"):
+    given_name = str(getattr(func, "__name__", ""))
+    if not given_name.endswith("_") or given_name.endswith("__"):
         return func
     plain: Callable[..., Any] = getattr(Tensor, name, None) or getattr(functional, name)
     return plain

@@ -25,7 +25,7 @@ from saltrust.explainers.passes.layouts import FeatureLayer
 
 @contextmanager
 def recording() -> Iterator[None]:
-    """Let graphs be recorded, also where the caller works under ``no_grad`` or ``inference_mode``."""
+    """Let graphs be recorded, also under the caller's ``no_grad`` or ``inference_mode``."""
     with (torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext(),
           torch.enable_grad()):
         yield

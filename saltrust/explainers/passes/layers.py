@@ -342,7 +342,7 @@ def _layout(part: nn.Module, values: Tensor, possible: Sequence[Layout],
     if best is not None and best.kind in ("windows", "unrolled") and shares[best] < _STRANGE:
         best = None
     before = believed.get(shape if len(shape) == 3 else shape[:1])
-    if before in possible and (best is None or shares[best] <= BELIEVED
+    if before is not None and before in possible and (best is None or shares[best] <= BELIEVED
                                or shares.get(before, 0.0) >= shares[best] - _DOUBT):
         return before
     if best is None or shares[best] <= BELIEVED:
@@ -373,8 +373,8 @@ def _norm_of_last_block(calls: Sequence[_Call], layers: Sequence[FeatureLayer | 
     norms = [position for position, (call, layer) in enumerate(zip(calls, layers, strict=True))
              if layer is not None and layer.layout.kind != "plane" and _is_norm(call)]
     if not attentions:
-        blocks = [calls[position].name.rpartition(".")[0] for position in norms
-                  if layers[position].layout.kind in ("tokens", "channels first")]
+        blocks = [call.name.rpartition(".")[0] for call, layer in zip(calls, layers, strict=True)
+                  if layer is not None and layer.tokens and _is_norm(call)]
         blocks = [block for block in blocks if _IN_A_LIST.search(block)]
         return next((position for position in norms if blocks
                      and calls[position].name.rpartition(".")[0] == blocks[-1]), None)
@@ -395,8 +395,8 @@ def _norm_of_last_block(calls: Sequence[_Call], layers: Sequence[FeatureLayer | 
 
 
 def _is_norm(call: _Call) -> bool:
-    own = call.name.rpartition(".")[2]
-    named = _NORM.search(own) or _NORM.search(type(call.part).__name__)
+    short = call.name.rpartition(".")[2]
+    named = _NORM.search(short) or _NORM.search(type(call.part).__name__)
     return named is not None and all(weight.numel() == max(weight.shape, default=1)
                                      for weight in call.part.parameters())
 

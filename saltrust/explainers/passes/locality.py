@@ -38,7 +38,7 @@ def probe_images(like: Tensor) -> Tensor:
     scale = max(1.0, float(like.detach().abs().max()))
     noise = torch.rand(2, *like.shape[1:], generator=generator) * 2 - 1
     base, other = (noise * scale).to(like)
-    images = base.repeat(ROWS, 1, 1, 1)
+    images: Tensor = base.repeat(ROWS, 1, 1, 1)
     height, width = like.shape[2] // 2, like.shape[3] // 2
     quarters = [(rows, columns) for rows in (slice(None, height), slice(height, None))
                 for columns in (slice(None, width), slice(width, None))]
@@ -57,8 +57,9 @@ def changes(values: Tensor, channels: int) -> Tensor:
     channels : int
         The dimension that holds the channels, which is averaged and kept.
     """
-    rows = values.detach().float().unflatten(0, (ROWS, -1))
-    return (rows[1:] - rows[:1]).abs().flatten(0, 1).mean(dim=channels, keepdim=True)
+    rows = values.detach().float().reshape(ROWS, -1, *values.shape[1:])
+    change: Tensor = (rows[1:] - rows[:1]).abs().flatten(0, 1).mean(dim=channels, keepdim=True)
+    return change
 
 
 def agreement(change: Tensor, layout: Layout) -> float:

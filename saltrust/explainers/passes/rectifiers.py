@@ -176,7 +176,7 @@ def rectifier_rule(rule: Callable[[Node], Any], logits: Tensor) -> Iterator[None
 
 
 def unknown_functions(logits: Tensor) -> list[str]:
-    """Functions of a network's own that are not named after a rectifier, and keep their gradient."""
+    """Functions of a network's own that are not named after a rectifier."""
     names = dict.fromkeys(own_function(node) for node in nodes_of(logits))
     return [name for name in names if name and not _RECTIFIER.search(name)]
 
@@ -273,8 +273,8 @@ class WrittenOut(TorchFunctionMode):
                            args: tuple[Any, ...] = (),
                            kwargs: Mapping[str, Any] | None = None) -> Any:
         keywords = dict(kwargs or {})
-        own = str(getattr(func, "__name__", ""))
-        name = own.strip("_")
+        given_name = str(getattr(func, "__name__", ""))
+        name = given_name.strip("_")
         compositions = self._compositions.compose(name, func, args, keywords)
         if name == "setitem" and self._compositions.is_mask(args[1]):
             self.unknown.append("assignment to x[mask]")
@@ -284,7 +284,8 @@ class WrittenOut(TorchFunctionMode):
         else:
             result = ComposedReLU.apply(  # type: ignore[no-untyped-call]
                 written.root, written.function)
-            if keywords.get("inplace") or (own.endswith("_") and not own.endswith("__")):
+            if keywords.get("inplace") or (
+                    given_name.endswith("_") and not given_name.endswith("__")):
                 result = args[0].copy_(result)
         self._compositions.remember(result, compositions)
         return result

@@ -4,9 +4,10 @@ Relevance ``R`` is shared among the inputs of each operation.  The rules are put
 what autograd delivers is ``g = R / x``, so that relevance is value times gradient everywhere.
 While a :class:`Relevance` is active, an operation hands on
 
-- linear ``z = W x + b`` (convolutions, sums, averages, batch norm): ``R x W' / z``, the epsilon rule
-  with epsilon toward 0, whose ``g`` is the gradient; what falls to ``b`` is lost;
-- elementwise ``y = f(x)``: all of ``R`` (identity rule), ``g f(x) / x``, and nothing where ``x`` is 0;
+- linear ``z = W x + b`` (convolutions, sums, averages, batch norm): ``R x W' / z``, the epsilon
+  rule with epsilon toward 0, whose ``g`` is the gradient; what falls to ``b`` is lost;
+- elementwise ``y = f(x)``: all of ``R`` (identity rule), ``g f(x) / x``, and nothing where ``x``
+  is 0;
 - product of two activations, elementwise or of matrices: half of ``R`` to each;
 - softmax ``p`` of ``x``: ``x (R - p sum R)``, whose ``g`` is the gradient;
 - layer norm and its relatives: as linear in ``x``, its deviation held constant;
@@ -43,9 +44,10 @@ class Relevance(ExplicitAttention):
         super().__init__()
         self._compositions = Compositions()
 
-    def compute(self, name: str, func: Callable[..., Any], args: tuple[Any, ...],
+    def compute(self, func: Callable[..., Any], args: tuple[Any, ...],
                 keywords: dict[str, Any]) -> Any:
         """What an operation gives, recorded so that its gradient follows the rule."""
+        name = str(getattr(func, "__name__", ""))
         if not torch.is_grad_enabled() or not any(
                 _is_active(value) for value in (*args, *keywords.values())):
             return func(*args, **keywords)
@@ -79,7 +81,7 @@ class Relevance(ExplicitAttention):
         if name in _CONSTANT:
             result = func(*args, **keywords)
             return result.detach() if isinstance(result, Tensor) else result
-        if name == "var_mean" or name == "std_mean":
+        if name in ("var_mean", "std_mean"):
             deviation, mean = func(*args, **keywords)
             return deviation.detach(), mean
         if name in _QUOTIENTS and _is_active(args[1]):
@@ -141,9 +143,9 @@ class _Identity(torch.autograd.Function):
 
 class _Half(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
+    def forward(_ctx: Any, values: Tensor) -> Tensor:
         return values.clone()
 
     @staticmethod
-    def backward(ctx: Any, signal: Tensor) -> Tensor:
+    def backward(_ctx: Any, signal: Tensor) -> Tensor:
         return signal / 2

@@ -45,7 +45,7 @@ def nodes_of(values: Tensor) -> Iterator[Node]:
 
 
 def own_function(node: Node) -> str:
-    """Name of the ``torch.autograd.Function`` a network brings along; empty for torch's and ours."""
+    """Name of a ``torch.autograd.Function`` that a network brings along; else empty."""
     kind = getattr(type(node), "_forward_cls", None)
     if kind is None or str(kind.__module__).startswith(("saltrust.", "torch.")):
         return ""

@@ -112,5 +112,5 @@ def test_explaining_inside_no_grad_and_inference_mode(name: str, mode: Any) -> N
 def test_a_network_made_in_inference_mode_is_refused(images: Tensor) -> None:
     with torch.inference_mode():
         network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(504, 1))
-    with pytest.raises(DataError, match="made under torch.inference_mode"):
+    with pytest.raises(DataError, match=r"made under torch\.inference_mode"):
         grad(network, images, [0])
