@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +22,21 @@ from saltrust.errors import UsageError, nearest
 from saltrust.explainers.passes.forward import check_logits
 from saltrust.explainers.passes.rectifiers import (
     CopiedBack,
+    WrittenOut,
     deconvolution,
     guided,
     rectifier_rule,
+    unknown_functions,
     works_on_views,
+    writes_rectifiers,
 )
+from saltrust.explainers.passes.visibility import warn_of
 
 #: Rules by the name of the explainer whose map they give.
 RULES: dict[str, Callable[[Any], Any]] = {"guided_backprop": guided, "deconvnet": deconvolution}
+
+# Networks of which it was said, or need not be said, what keeps its gradient.
+_CHECKED: WeakSet[nn.Module] = WeakSet()
 
 #: Given logits (B, K), how much of each enters what is explained, (B, K).
 Choice = Callable[[Tensor], Tensor]
@@ -89,10 +97,26 @@ def differentiable_map(module: nn.Module, inputs: Tensor, choice: Choice, rule: 
         if works_on_views(logits):
             with CopiedBack():
                 logits = _run(module, inputs)
+        if module not in _CHECKED:
+            _CHECKED.add(module)
+            _warn_of_what_keeps_its_gradient(module, inputs, logits, rule)
         explained = (logits * choice(logits.detach())).sum()
         with rectifier_rule(RULES[rule], explained):
             (signal,) = torch.autograd.grad(explained, inputs, create_graph=True)
     return signal
+
+
+def _warn_of_what_keeps_its_gradient(module: nn.Module, inputs: Tensor, logits: Tensor,
+                                     rule: str) -> None:
+    """Name what the rule does not reach; its derivative is needed twice, so it is left as it is."""
+    unknown = [f"function {name!r} of its own" for name in unknown_functions(logits)]
+    if writes_rectifiers(logits):
+        with WrittenOut() as written:
+            _run(module, inputs)
+        unknown += written.unknown
+        if written.any_written:
+            unknown.append("activation that is written out in several operations")
+    warn_of(module, f"training through {rule}", unknown)
 
 
 def _run(module: nn.Module, inputs: Tensor) -> Tensor:

@@ -65,6 +65,7 @@ class _Call:
     number: int
     part: nn.Module
     output: Tensor
+    alone: bool
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,7 @@ def _watch(module: nn.Module, probe: Tensor
             number = numbers[name] = numbers.get(name, -1) + 1
             values = tensor_of(output)
             if values is not None and values.ndim in (3, 4):
-                calls.append(_Call(name, number, part, values))
+                calls.append(_Call(name, number, part, values, isinstance(output, Tensor)))
 
         return hook
 
@@ -360,7 +361,8 @@ def _automatic(calls: Sequence[_Call], layers: Sequence[FeatureLayer | None],
     # A container that ends in pooling hands on the very tensor that the pooling made.
     pooled = {id(call.output) for call in calls if isinstance(call.part, _POOLING)}
     for call, layer in zip(reversed(calls), reversed(layers), strict=True):
-        if layer is None or id(call.output) in pooled:
+        # Of several tensors, such as the levels of an encoder, none is the last.
+        if layer is None or not call.alone or id(call.output) in pooled:
             continue
         if _speaks(call.output, layer, logits):
             return layer

@@ -262,10 +262,13 @@ class WrittenOut(TorchFunctionMode):
     ----------
     unknown : list of str
         Operations that may belong to an activation that is not understood.
+    any_written : bool
+        Whether a rectifier was written out.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.any_written = False
         self.unknown: list[str] = []
         self._compositions = Compositions()
 
@@ -282,6 +285,7 @@ class WrittenOut(TorchFunctionMode):
         if written is None:
             result = func(*args, **keywords)
         else:
+            self.any_written = True
             result = ComposedReLU.apply(  # type: ignore[no-untyped-call]
                 written.root, written.function)
             if keywords.get("inplace") or (

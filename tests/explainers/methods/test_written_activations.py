@@ -15,6 +15,7 @@ from torch.nn import functional
 from saltrust.explainers.methods.attention_relevance import attnlrp
 from saltrust.explainers.methods.deeplift import deeplift
 from saltrust.explainers.methods.guided import deconvnet, guided_backprop
+from saltrust.explainers.passes.differentiable import differentiable_map
 
 METHODS = (guided_backprop, deconvnet, deeplift, attnlrp)
 
@@ -116,6 +117,17 @@ def test_functions_of_the_network_s_own_are_warned_of_once(
     (message,) = [record.getMessage() for record in caplog.records]
     assert "'Odd'" in message
     assert "plain gradient" in message
+
+
+def test_training_through_the_map_warns_of_what_the_rule_does_not_reach(
+    pictures: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = Stack(lambda x: functional.relu(x * (x > 0))).double()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            differentiable_map(network, pictures, torch.ones_like, "guided_backprop")
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "written out in several operations" in message
 
 
 def test_assignment_to_a_mask_is_warned_of(
