@@ -31,7 +31,9 @@ def test_bf16_trains_in_half_and_keeps_whole_weights(
 
     def watched(self: ClassifierTask) -> None:
         task(self)
-        self.network.register_forward_hook(
+        # The last layer: what the network hands on are logits in float32.
+        *_, last = self.network.children()
+        last.register_forward_hook(
             lambda part, _inputs, output: seen[part.training].add(output.dtype))
 
     monkeypatch.setattr(ClassifierTask, "__post_init__", watched)

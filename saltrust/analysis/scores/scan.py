@@ -64,8 +64,7 @@ class ScanOptions:
     def made_from(self, reading: MapReading) -> dict[str, Any]:
         """The facts that the key of kept scores is a digest of.
 
-        Those of raw maps are the facts that there were before there was another reading, so that
-        what was kept then is used.
+        Those of raw maps name no reading.
         """
         return {"pass": SCAN_VERSION, "resolution": self.resolution,
                 "definition": self.definition,

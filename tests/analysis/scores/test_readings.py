@@ -158,9 +158,9 @@ def test_a_part_adds_to_what_is_kept_of_its_readings(store: Path, counted: list[
     assert len(counted) == _usable(open_cubes(store))
 
 
-def test_what_was_kept_before_there_were_readings_is_raw(store: Path, counted: list[int]) -> None:
-    """The facts of 0.1 are those of raw maps: used for them, and for no others."""
-    facts = {"pass": 3, "resolution": "native", "definition": "default",
+def test_what_says_no_reading_is_kept_of_raw_maps(store: Path, counted: list[int]) -> None:
+    """It is used for them, and for no others."""
+    facts = {"pass": scan.SCAN_VERSION, "resolution": "native", "definition": "default",
              "thresholds": scan.ScanOptions("native", "default").made_from("raw")["thresholds"]}
     raw = _scores(open_cubes(store), keep=True, map="raw")
     kept = read_scores(store, scan.TOPIC, scores_key(root_attributes(str(store)), facts))
