@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 Mask = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
@@ -89,6 +87,10 @@ def components(runs: Runs, *, diagonal: bool) -> tuple[int, IntArray]:
     labels : ndarray of int64, shape (n,)
         Component of each run.
     """
+    # A tenth of a second, for which whoever works from kept scores has no use.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     upper, lower = touching(runs, diagonal=diagonal)
     n = len(runs.start)
     graph = coo_array((np.ones(len(upper), dtype=np.int8), (upper, lower)), shape=(n, n))

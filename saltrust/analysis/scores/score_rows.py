@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.types import infer_dtype
 
 from saltrust.analysis.stored.contents import one_of
 from saltrust.choices import IouSlice
@@ -64,6 +65,8 @@ def check_columns(table: pd.DataFrame, names: Sequence[str], numbers: Sequence[s
 
 def text(column: pd.Series[str]) -> pd.Series[str]:
     """Labels as text; a missing one is empty."""
+    if infer_dtype(column, skipna=False) == "string":  # As they nearly always are.
+        return column.astype(object)
     return column.astype(object).where(column.notna(), "").map(str)
 
 
