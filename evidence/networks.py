@@ -85,7 +85,7 @@ CASES = {
     "vit_tiny": Case("timm:vit_tiny_patch16_224", "blocks.11.norm1", tokens(14, 1)),
     "swin_tiny": Case("timm:swin_tiny_patch4_window7_224", "layers.3.blocks.1.norm1",
                       lambda values: values.permute(0, 3, 1, 2)),
-    "convnext_atto": Case("timm:convnext_atto", "stages.3"),
+    "convnext_atto": Case("timm:convnext_atto", "norm_pre"),
     "monai_densenet121": Case("monai:DenseNet121", "class_layers.relu"),
     "torchxrayvision_densenet": Case("torchxrayvision:DenseNet", "features"),
     "hf_vit": Case("hf:vit", "vit.layers.3.layernorm_before", tokens(14, 1), softmax=True,
