@@ -23,18 +23,20 @@ from saltrust.explainers.registry import BUILT_IN
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "explainers.md"
 #: Where the defaults would take long for a page.
 PARAMETERS = {"smooth_ig": {"samples": 5, "steps": 10}, "occlusion": {"window": 16, "stride": 8}}
+#: The network of the demo has no attention.
+OF_TRANSFORMERS = ("attention_rollout", "chefer", "attnlrp")
 COLUMNS = ("reading", "IoU raw", "IoU auto", "hit raw", "hit auto", "over half raw",
            "over half auto")
 
 
 def every_explainer(folder: Path) -> Path:
-    """The demo's test images explained by every method that comes with the package."""
+    """The demo's test images explained by every method but those for transformers."""
     study, cubes = folder / "every.toml", folder / "every.zarr"
     if not cubes.exists():
         names = ", ".join(
             f'{{name = "{name}", parameters = {{'
             + ", ".join(f"{key} = {value}" for key, value in PARAMETERS.get(name, {}).items())
-            + "}}" for name in BUILT_IN)
+            + "}}" for name in BUILT_IN if name not in OF_TRANSFORMERS)
         text = re.sub(r"^explainers = .*$", f"explainers = [{names}]",
                       (folder / "study.toml").read_text(), flags=re.MULTILINE)
         study.write_text(text)
