@@ -265,7 +265,7 @@ def _logits_of_probabilities(outputs: Tensor,
 
 
 @contextmanager
-def recording() -> Iterator[Activations]:
+def recorded_activations() -> Iterator[Activations]:
     """Sigmoids and softmaxes of rows, as they are computed for as long as this lasts.
 
     Yields

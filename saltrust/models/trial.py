@@ -17,7 +17,7 @@ from saltrust.models.answer import (
     Answer,
     as_rows,
     describe_output,
-    recording,
+    recorded_activations,
     select_output,
     weight_dtype,
 )
@@ -103,7 +103,7 @@ def try_network(module: nn.Module, expected: Expected) -> Trial:
                          "network in Python and load its state_dict")
     pixels = probe_images(expected.size)
     inputs = to_input(pixels, expected.preprocessing, _device(module)).to(weight_dtype(module))
-    with recording() as activations:
+    with recorded_activations() as activations:
         returned = _call(module, inputs, expected)
     answer, assumed = _settle_output(returned, expected)
     outputs = _rows(returned, answer, len(inputs), expected)

@@ -1,5 +1,6 @@
 """A network of one's own, from a file of weights to the cubes, as its study declares it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,3 +302,22 @@ class Auxiliary(nn.Module):
     losses = [float(line.split(",")[metrics[0].split(",").index("train_loss")])
               for line in metrics[1:]]
     assert max(losses) < 1
+
+
+def test_a_layer_that_is_called_preprocessing_is_none_where_a_card_says_more(
+        make_study: Make, tmp_path: Path) -> None:
+    study = make_study(network(2), "net.", input=None, arguments={"wrap": "tuple"})
+    (tmp_path / "net.py").write_text(NET.replace(
+        "        self.net, self.wrap = net, wrap",
+        "        self.net, self.wrap, self.preprocessing = net, wrap, nn.Identity()"))
+    (tmp_path / "weights.json").write_text(json.dumps(
+        {"findings": FINDINGS, "architecture": "net:make",
+         "preprocessing": {"mean": [0.5], "std": [0.25], "channels": 1}}))
+    cubes = generated(study)
+    scores, _ = reference(network(2), cubes, lambda z: z)
+    np.testing.assert_allclose(stored(cubes)[0], scores, rtol=1e-4, atol=1e-6)
+    (tmp_path / "weights.json").unlink()
+    refused, _ = run(study)
+    assert refused.exit_code == 1
+    assert "what Identity does to gray values cannot be read" in refused.output
+    assert "[models.input]" in refused.output
