@@ -71,7 +71,12 @@ def writing_error(error: OSError, path: Path, advice: Advice) -> SaltrustError:
 
 def is_about_the_place(error: OSError) -> bool:
     """Whether a disk is full or a place may not be written to, and not anything else."""
-    return error.errno in (*_FULL, *_REFUSED)
+    return error.errno in _FULL or is_refused(error)
+
+
+def is_refused(error: OSError) -> bool:
+    """Whether a place may not be written to."""
+    return error.errno in _REFUSED
 
 
 @contextmanager

@@ -30,17 +30,18 @@ def import_collection(collection: Collection, output: str | Path, *, grid: tuple
     """
     n_points, n_boxes = instance_counts(collection)
     groups = ["reference", *(["radiograph"] if collection.has_radiographs else [])]
-    writer = create_store(
-        output, index=collection.index, grid=grid, groups=groups, n_points=n_points,
-        n_boxes=n_boxes, n_fixations=fixation_count(collection), overwrite=overwrite,
-        resume=resume,
-        identity={"data": collection.fingerprint},
-        attributes={"data": collection.description, "data_fingerprint": collection.fingerprint,
-                    **(attributes or {})})
-    write_annotations(writer, collection, progress=progress)
-    if collection.has_radiographs:
-        write_radiographs(writer, collection, writer.labels("image"), progress=progress)
-    return writer.finish()
+    with create_store(
+            output, index=collection.index, grid=grid, groups=groups, n_points=n_points,
+            n_boxes=n_boxes, n_fixations=fixation_count(collection), overwrite=overwrite,
+            resume=resume,
+            identity={"data": collection.fingerprint},
+            attributes={"data": collection.description,
+                        "data_fingerprint": collection.fingerprint,
+                        **(attributes or {})}) as writer:
+        write_annotations(writer, collection, progress=progress)
+        if collection.has_radiographs:
+            write_radiographs(writer, collection, writer.labels("image"), progress=progress)
+        return writer.finish()
 
 
 def instance_counts(collection: Collection, images: Sequence[str] | None = None,

@@ -7,12 +7,12 @@ and renamed into it: it is there whole or not at all.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,18 @@ import numpy.typing as npt
 import xarray as xr
 import zarr
 
+from saltrust.cache.leftovers import folder_for_scores, sweep_leftovers
+from saltrust.cache.replacing import exchange
 from saltrust.cache.schema import SCORES
-from saltrust.cache.store import root_attributes
+from saltrust.cache.store import root_attributes, run_of
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
 
 #: Attribute that holds the digest of what was written.
 _DIGEST = "sha256"
+#: How often scores are put in their place anew when others do the same.
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,10 @@ def score_store(cubes: xr.DataTree, *, keep: bool) -> ScoreStore | None:
     if not source or not (Path(str(source)) / "zarr.json").is_file():
         return None
     attributes = root_attributes(str(source))
-    if attributes.get("finished") != cubes.attrs.get("finished"):
+    if run_of(attributes) != run_of(cubes.attrs):
         return None
+    if keep:
+        sweep_leftovers(Path(str(source)))
     return ScoreStore(Path(str(source)), attributes, keep)
 
 
@@ -134,7 +140,8 @@ def scores_key(attributes: Mapping[str, Any], made_from: Mapping[str, Any]) -> s
     Parameters
     ----------
     attributes : mapping
-        Root attributes of the store; its identity and the time it was finished count.
+        Root attributes of the store; its identity and its run count, of a store of versions
+        that knew no runs the time it was finished.
     made_from : mapping
         Definitions and options, as JSON values.
 
@@ -149,7 +156,8 @@ def scores_key(attributes: Mapping[str, Any], made_from: Mapping[str, Any]) -> s
     ...     {"finished": "tomorrow"}, {"definition": "peer"})
     False
     """
-    facts = {"store": {name: attributes.get(name) for name in ("finished", "identity")},
+    run = "run_id" if "run_id" in attributes else "finished"
+    facts = {"store": {name: attributes.get(name) for name in (run, "identity")},
              "made_from": made_from}
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -212,30 +220,41 @@ def write_scores(store: str | Path, topic: str, key: str, scores: xr.Dataset,
     store = Path(store)
     if not (store / "zarr.json").is_file():
         raise DataError(f"{store} is not a Zarr store, so no scores can be kept in it")
-    aside: Path | None = None
     try:
         if not os.access(store, os.W_OK):
-            raise PermissionError(f"{store} is read-only")
-        aside = Path(tempfile.mkdtemp(prefix=f".{store.name}.{SCORES}.", dir=store.parent))
-        facts = {"made_from": json.dumps(made_from, sort_keys=True, default=str),
-                 _DIGEST: _digest(scores)}
-        _write(scores.assign_attrs(facts), aside / key)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*consolidated.*")
-            for group in (SCORES, f"{SCORES}/{topic}"):
-                _make_group(store / group)
-        place = store / SCORES / topic / key
-        if place.exists():
-            place.rename(aside / "replaced")
-        (aside / key).rename(place)
+            raise PermissionError(errno.EACCES, "it is read-only", str(store))
+        with folder_for_scores(store) as aside:
+            facts = {"made_from": json.dumps(made_from, sort_keys=True, default=str),
+                     _DIGEST: _digest(scores)}
+            _write(scores.assign_attrs(facts), aside / key)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*consolidated.*")
+                for group in (SCORES, f"{SCORES}/{topic}"):
+                    _make_group(store / group)
+            _put(aside / key, store / SCORES / topic / key, aside / "replaced")
     except OSError as error:
         _log.warning("%s cannot be written to (%s): what was found in the pixels is not kept, and "
                      "will be computed again next time", store, error.strerror or error)
         return False
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
     return True
+
+
+def _put(made: Path, place: Path, replaced: Path) -> None:
+    """Put a folder in its place, or in that of one that is there, which another may do too."""
+    for _ in range(_TRIES):
+        try:
+            if place.exists():
+                if exchange(made, place):
+                    return
+                place.rename(replaced)
+            made.rename(place)
+            return
+        except OSError as error:
+            # Somebody else has put or taken something meanwhile.
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(replaced, ignore_errors=True)
+    raise OSError(errno.EBUSY, "others keep scores there all the time", str(place))
 
 
 def _make_group(place: Path) -> None:

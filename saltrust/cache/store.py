@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import json
 import logging
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,13 @@ def root_attributes(path: str | Path) -> dict[str, Any]:
     metadata = path / "zarr.json"
     if not path.exists():
         partial = partial_path(path)
-        hint = (f"; an unfinished {partial.name} lies beside it: repeat the command that made it "
-                "with --resume") if partial.exists() else "; check the path"
+        hint = "; check the path"
+        if partial.exists():
+            hint = (f"; an unfinished {partial.name} lies beside it: repeat the command that made "
+                    "it with --resume")
+        elif any(path.parent.glob(f".{glob.escape(path.name)}.*.new")):
+            hint = ("; a job was stopped while it put a new store in its place: repeat its command "
+                    "with --resume")
         raise UsageError(f"there are no cubes at {path}{hint}")
     if not metadata.is_file():
         raise DataError(f"{path} is not a Zarr v3 store (it has no zarr.json); give the folder "
@@ -74,6 +80,11 @@ def root_attributes(path: str | Path) -> dict[str, Any]:
             f"{attributes.get('saltrust_version', 'unknown')}, this saltrust reads up to "
             f"{SCHEMA_VERSION}; update saltrust")
     return dict(attributes)
+
+
+def run_of(attributes: Mapping[Any, Any]) -> str:
+    """What tells a store from one that took its place: its run, of older ones when they ended."""
+    return str(attributes.get("run_id") or attributes.get("finished"))
 
 
 def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,11 @@ import xarray as xr
 import zarr
 
 from saltrust import __version__
+from saltrust.cache import replacing
 from saltrust.cache.layout import create_group, variables_with_room
+from saltrust.cache.leftovers import sweep_leftovers
+from saltrust.cache.ownership import Owner, take_store
+from saltrust.cache.resuming import OVERWRITES, leftovers_of_writes, prepare_place
 from saltrust.cache.schema import (
     GROUPS,
     LABELED_DIMS,
@@ -32,9 +37,10 @@ from saltrust.cache.schema import (
     covariate,
     covariate_fault,
 )
-from saltrust.cache.store import PARTIAL_SUFFIX, partial_path, root_attributes
-from saltrust.errors import DataError, NothingToDo, UsageError
+from saltrust.cache.store import partial_path, root_attributes
+from saltrust.errors import DataError, UsageError
 from saltrust.files import Advice, is_about_the_place, writing_error
+from saltrust.interrupts import delay_interrupts
 
 _ADVICE = Advice("repeat the command with --resume",
                  "choose another output or change its permissions")
@@ -42,7 +48,9 @@ _ADVICE = Advice("repeat the command with --resume",
 
 @dataclass
 class StoreWriter:
-    """A store under construction.
+    """A store under construction, whose place belongs to this job until it is finished.
+
+    As a context it gives the place free again at the end, however that comes.
 
     Attributes
     ----------
@@ -50,12 +58,28 @@ class StoreWriter:
         Where the finished store will be.
     root : zarr.Group
         The unfinished store at ``<path>.partial``.
+    owner : Owner
     """
 
     path: Path
     root: zarr.Group
+    owner: Owner
     overwrite: bool = False
     _arrays: dict[str, zarr.Array[Any]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._run = str(self.root.attrs["run_id"])
+        self.owner.note(run_id=self._run)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None,
+                 _trace: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            error.add_note(f"what is finished stays in {self.partial}" if self.partial.exists()
+                           else f"{self.path} is finished")
+        self.owner.release()
 
     @property
     def partial(self) -> Path:
@@ -83,46 +107,85 @@ class StoreWriter:
                       dim)
         return [str(label) for label in np.asarray(self.array(holder)[:])]
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write to the arrays: interrupts wait, and what goes wrong is a sentence.
+
+        Raises
+        ------
+        DataError
+            If the disk is full or cannot be written to; what was written stays in the
+            partial store and the message says how to go on.  If the store is not this job's any
+            more.
+        """
+        if self.owner.is_challenged():
+            self._require_own_run()
+        with delay_interrupts(), disk_errors(self.partial):
+            yield
+
     def write(self, name: str, region: Any, values: npt.ArrayLike) -> None:
         """Write one region of a variable.
 
         Raises
         ------
         DataError
-            If the disk is full or cannot be written to; what was written stays in the
-            partial store and the message says how to go on.
+            As in :meth:`writing`.
         """
-        with disk_errors(self.partial):
+        with self.writing():
             self.array(name)[region] = values
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Add root attributes (plain JSON values)."""
-        with disk_errors(self.partial):
+        with self.writing():
             self.root.attrs.update(dict(attributes))
 
     def finish(self, attributes: Mapping[str, Any] | None = None) -> Path:
-        """Mark the store complete and give it its name.
+        """Mark the store complete and give it its name, and its place free.
 
         Returns
         -------
         pathlib.Path
             The finished store.
+
+        Raises
+        ------
+        UsageError
+            If another store has appeared there and it was not said that it may be replaced.
+        DataError
+            If the store is not this job's any more, or as in :meth:`writing`.
         """
-        for leftover in _leftovers(self.partial):
-            leftover.unlink()
-        self.set_attributes({**(attributes or {}), "complete": True, "finished": _now()})
-        if self.path.exists():
-            if not self.overwrite:
-                raise UsageError(f"{self.path} has appeared meanwhile; the finished store is "
-                                 f"{self.partial}, move one of them away")
-            old = self.path.with_name(self.path.name + ".old")
-            _remove_store(old)
-            self.path.rename(old)
-            self.partial.rename(self.path)
-            _remove_store(old)
-        else:
-            self.partial.rename(self.path)
+        self._require_own_run()
+        replaces = self.path.exists()
+        if replaces and not self.overwrite:
+            raise UsageError(f"{self.path} has appeared meanwhile; the store that is about to be "
+                             f"finished is {self.partial}, move one of them away")
+        with self.writing():
+            for leftover in leftovers_of_writes(self.partial):
+                leftover.unlink()
+            facts = {**self.attributes, **(attributes or {}), "complete": True, "finished": _now()}
+            # Only now, as a job that is killed here has to know what became of the old store.
+            facts.pop(OVERWRITES, None)
+            place = self.partial
+            if replaces:
+                place = replacing.aside(self.path, self._run, "new")
+                self.partial.rename(place)
+            zarr.open_group(place, mode="r+").attrs.put(facts)
+            if replaces:
+                replacing.replace_store(place, self.path, self._run)
+            else:
+                place.rename(self.path)
+            self.owner.release()
         return self.path
+
+    def _require_own_run(self) -> None:
+        """Refuse to go on with a store that somebody else has begun at the same place."""
+        try:
+            run = root_attributes(self.partial).get("run_id")
+        except (DataError, UsageError):
+            run = None
+        if run != self._run:
+            raise DataError(f"{self.partial} is not the store of this run any more: it was "
+                            "replaced or removed by somebody else; start again when it is free")
 
 
 def create_store(
@@ -199,28 +262,56 @@ def create_store(
         "labels": _label_digests(coords, covariates, of_group), "grid": list(grid),
         "groups": list(groups), **(identity or {}),
     }))
-    reopened = _reopen(path, wanted, overwrite=overwrite, resume=resume)
-    if reopened is not None:
-        return reopened
-    partial = partial_path(path)
     sizes = {"y": grid[0], "x": grid[1], "instance": max(n_points, n_boxes), "corner": 4,
              "fixation": n_fixations or 0}
+    replacing.check_name(path)
+    partial = partial_path(path)
     with disk_errors(partial):
         partial.parent.mkdir(parents=True, exist_ok=True)
-        root = zarr.open_group(partial, mode="w-", zarr_format=3)
-        root.attrs.update({
-            "saltrust_schema": SCHEMA_VERSION, "saltrust_version": __version__,
-            "complete": False, "identity": wanted, "started": _now(), **(attributes or {}),
-        })
-        create_group(root, ROOT, sizes, coords, (*ROOT.variables, *covariates))
-        for name in groups:
-            child = root.create_group(name)
-            child.attrs["meaning"] = GROUPS[name].meaning
-            create_group(child, GROUPS[name], sizes, coords | of_group.get(name, {}),
-                         variables_with_room(GROUPS[name], n_points, n_boxes, n_fixations))
-        # Last: a store that was killed while it was laid out is begun again, not resumed.
-        root.attrs["laid_out"] = True
-    return StoreWriter(path, root, overwrite=overwrite)
+    owner = take_store(path)
+    try:
+        with delay_interrupts(), disk_errors(partial):
+            replacing.recover(path)
+            sweep_leftovers(path)
+            start = prepare_place(path, wanted, overwrite=overwrite, resume=resume)
+            if start.goes_on:
+                root = _go_on(partial)
+            else:
+                root = _begin(partial, wanted, attributes or {}, overwrites=start.overwrites)
+                create_group(root, ROOT, sizes, coords, (*ROOT.variables, *covariates))
+                for name in groups:
+                    _create_child(root, name, sizes, coords | of_group.get(name, {}),
+                                  variables_with_room(GROUPS[name], n_points, n_boxes,
+                                                      n_fixations))
+                # Last: a store that was killed while it was laid out is begun again.
+                root.attrs["laid_out"] = True
+            return StoreWriter(path, root, owner, overwrite=start.overwrites)
+    except BaseException:
+        owner.release()
+        raise
+
+
+def _begin(partial: Path, wanted: Mapping[str, Any], attributes: Mapping[str, Any], *,
+           overwrites: bool) -> zarr.Group:
+    # With its attributes in one step: a store that is killed here is known to be ours.
+    return zarr.open_group(partial, mode="w-", zarr_format=3, attributes={
+        "saltrust_schema": SCHEMA_VERSION, "saltrust_version": __version__,
+        "run_id": uuid.uuid4().hex, "complete": False, "identity": wanted, "started": _now(),
+        **({OVERWRITES: True} if overwrites else {}), **attributes})
+
+
+def _go_on(partial: Path) -> zarr.Group:
+    root = zarr.open_group(partial, mode="r+")
+    if "run_id" not in root.attrs:
+        root.attrs["run_id"] = uuid.uuid4().hex
+    return root
+
+
+def _create_child(root: zarr.Group, name: str, sizes: Mapping[str, int],
+                  coords: Mapping[str, npt.NDArray[Any]], variables: Sequence[Variable]) -> None:
+    child = root.create_group(name)
+    child.attrs["meaning"] = GROUPS[name].meaning
+    create_group(child, GROUPS[name], sizes, coords, variables)
 
 
 def _label_digests(coords: Mapping[str, Any], covariates: Sequence[Variable],
@@ -231,29 +322,6 @@ def _label_digests(coords: Mapping[str, Any], covariates: Sequence[Variable],
     return {**{name: _digest(coords[name]) for name in names},
             **{f"{group}/{name}": _digest(values)
                for group, labels in of_group.items() for name, values in labels.items()}}
-
-
-def _reopen(path: Path, wanted: Mapping[str, Any], *, overwrite: bool, resume: bool
-            ) -> StoreWriter | None:
-    """The unfinished store to go on with; None where a store is to be begun."""
-    partial = partial_path(path)
-    finished = _existing(path, overwrite=overwrite, resume=resume)
-    if finished is not None:
-        _compare(finished, wanted, path)
-        raise NothingToDo(f"{path} is finished already; say --overwrite to make it anew")
-    if partial.exists() and overwrite:
-        _remove_store(partial)
-    if not partial.exists():
-        return None
-    attrs = _unfinished(partial)
-    if not resume:
-        raise UsageError(f"{partial} is left from an interrupted run; say --resume to go on "
-                         "with it or --overwrite to start again")
-    if attrs is None:
-        _remove_store(partial)
-        return None
-    _compare(attrs.get("identity", {}), wanted, partial)
-    return StoreWriter(path, zarr.open_group(partial, mode="r+"), overwrite=overwrite)
 
 
 @contextmanager
@@ -301,66 +369,6 @@ def _digest(values: npt.NDArray[Any]) -> str:
     """A short text that differs when labels differ; long lists would swell the metadata."""
     text = json.dumps([str(value) for value in values])
     return f"{len(values)} labels, SHA-256 {hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _existing(path: Path, *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
-    """Check a finished output; return its identity where resuming was asked."""
-    if not path.exists():
-        return None
-    if overwrite:
-        if not _is_store(path):
-            raise UsageError(f"{path} exists and is not a Zarr store, so --overwrite will not "
-                             "remove it; choose another output")
-        return None
-    if resume:
-        identity = root_attributes(path).get("identity", {})
-        if isinstance(identity, dict):
-            return identity
-    raise UsageError(f"{path} exists; say --overwrite to replace it, --resume to go on with an "
-                     "interrupted run, or choose another output")
-
-
-def _unfinished(partial: Path) -> dict[str, Any] | None:
-    """Attributes of an unfinished store; None when it was never laid out completely."""
-    if not (partial / "zarr.json").is_file():
-        if not _is_empty(partial):
-            raise UsageError(f"{partial} is in the way and is not a Zarr store; move it away")
-        return None
-    try:
-        attributes = root_attributes(partial)
-    except DataError:
-        return None
-    return attributes if attributes.get("laid_out") else None
-
-
-def _compare(begun: Mapping[str, Any], wanted: Mapping[str, Any], partial: Path) -> None:
-    """Raise, naming what differs, unless two identities agree."""
-    differing = sorted(key for key in {*begun, *wanted} if begun.get(key) != wanted.get(key))
-    if differing == ["labels"]:
-        labels, other = begun.get("labels", {}), wanted.get("labels", {})
-        differing = [f"labels of {key}" for key in sorted({*labels, *other})
-                     if labels.get(key) != other.get(key)]
-    if differing:
-        raise UsageError(f"{partial} was begun with another {', '.join(differing)}; resume with "
-                         "the study it was begun with, or say --overwrite to start again")
-
-
-def _is_store(path: Path) -> bool:
-    return (path / "zarr.json").is_file()
-
-
-def _remove_store(path: Path) -> None:
-    if path.exists() and (_is_store(path) or _is_empty(path)):
-        shutil.rmtree(path)
-
-
-def _is_empty(path: Path) -> bool:
-    return {*path.rglob("*")} == {*_leftovers(path)}
-
-
-def _leftovers(path: Path) -> list[Path]:
-    """Files that Zarr was writing aside when it was killed; it renames them when whole."""
-    return list(path.rglob(f"*{PARTIAL_SUFFIX}"))
 
 
 def _now() -> str:

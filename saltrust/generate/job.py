@@ -108,26 +108,32 @@ def generate(
     device = choose_device(overrides.device or study.generate.device)
     plan = make_plan(collection, study, device,
                      overrides.precision or study.generate.precision)
-    writer = _open_store(plan, collection, output, command_line, overwrite=overwrite,
-                         resume=resume)
-    _record_start(writer)
-    with _use_threads(int(writer.attributes["threads"])):
-        write_annotations(writer, collection, progress=progress)
-        resources = Resources(plan.device, study.seed, PassSize.on(plan.device),
-                              plan.precision)
-        radiographs = RadiographStore(writer, collection)
-        for model in plan.all_models().values():
-            _record_agreement(plan, model, writer, radiographs, resources)
-        stores = [NetworkStore(writer, radiographs, "saliency", (position,))
-                  for position in range(len(plan.models) + len(plan.ensembles))]
-        for model, store in zip(plan.models, stores, strict=False):
-            _run_model(plan, model, store, resources, progress=progress)
-        for ensemble, store in zip(plan.ensembles, stores[len(plan.models):], strict=True):
-            members = [None if k is None else stores[k] for k in ensemble.stored]
-            _run_ensemble(plan, ensemble, members, store, resources, progress=progress)
-        run_randomization(plan, writer, radiographs, resources, progress=progress)
-        run_localizers(plan, writer, radiographs, progress=progress)
-    return writer.finish()
+    with _open_store(plan, collection, output, command_line, overwrite=overwrite,
+                     resume=resume) as writer:
+        _record_start(writer)
+        with _use_threads(int(writer.attributes["threads"])):
+            resources = Resources(plan.device, study.seed, PassSize.on(plan.device),
+                                  plan.precision)
+            _fill(plan, collection, writer, resources, progress=progress)
+        return writer.finish()
+
+
+def _fill(plan: Plan, collection: Collection, writer: StoreWriter, resources: Resources, *,
+          progress: bool) -> None:
+    """Compute and store whatever of the plan is not in the store."""
+    write_annotations(writer, collection, progress=progress)
+    radiographs = RadiographStore(writer, collection)
+    for model in plan.all_models().values():
+        _record_agreement(plan, model, writer, radiographs, resources)
+    stores = [NetworkStore(writer, radiographs, "saliency", (position,))
+              for position in range(len(plan.models) + len(plan.ensembles))]
+    for model, store in zip(plan.models, stores, strict=False):
+        _run_model(plan, model, store, resources, progress=progress)
+    for ensemble, store in zip(plan.ensembles, stores[len(plan.models):], strict=True):
+        members = [None if k is None else stores[k] for k in ensemble.stored]
+        _run_ensemble(plan, ensemble, members, store, resources, progress=progress)
+    run_randomization(plan, writer, radiographs, resources, progress=progress)
+    run_localizers(plan, writer, radiographs, progress=progress)
 
 
 def _open_store(plan: Plan, collection: Collection, output: str | Path, command_line: str, *,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from saltrust.cache.collection import Radiograph
 from saltrust.cache.flatness import is_flat
 from saltrust.cache.schema import Status
-from saltrust.cache.writing import StoreWriter, disk_errors
+from saltrust.cache.writing import StoreWriter
 from saltrust.generate.plan import Positions
 from saltrust.generate.radiographs import LoadedBatch, RadiographStore
 
@@ -114,7 +114,7 @@ class NetworkStore:
         DataError
             If the disk is full; the store stays as it is, unfinished.
         """
-        with disk_errors(self.writer.partial):
+        with self.writer.writing():
             self.radiographs.store(results.decoded)
             for explainer, maps in enumerate(results.heatmaps):
                 self._store_maps(positions, explainer, maps)

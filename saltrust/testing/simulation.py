@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -101,18 +104,25 @@ def simulate_cubes(
     models = GUIDED_CLASSIFIERS if "guidance" in parts else CLASSIFIERS
     decoders = [model for model in models if model.guidance.get("loss") in ("decoder", "set3")]
     localizers = (*(LOCALIZERS if "localizer" in parts else ()), *decoders)
-    writer = _create(Path(path) if path is not None else _temporary_path(), study, models,
-                     localizers, parts)
-    write_annotations(writer, study)
-    if study.has_radiographs:
-        write_radiographs(writer, study, writer.labels("image"))
-    _write_predictions(writer, study, models)
-    _write_maps(writer, study, models)
-    if localizers:
-        _write_localizers(writer, study, localizers, decoders)
-    finished = writer.finish()
-    zarr.open_group(finished, mode="r+").attrs.update({"started": _MOMENT, "finished": _MOMENT})
+    with _create(Path(path) if path is not None else _temporary_path(), study, models,
+                 localizers, parts) as writer:
+        write_annotations(writer, study)
+        if study.has_radiographs:
+            write_radiographs(writer, study, writer.labels("image"))
+        _write_predictions(writer, study, models)
+        _write_maps(writer, study, models)
+        if localizers:
+            _write_localizers(writer, study, localizers, decoders)
+        finished = writer.finish()
+    attributes = zarr.open_group(finished, mode="r+").attrs
+    attributes.update({"started": _MOMENT, "finished": _MOMENT,
+                       "run_id": _run_id(attributes["identity"])})
     return open_cubes(finished)
+
+
+def _run_id(identity: Any) -> str:
+    """The run of a store that is the same store whenever it is made."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _check(patients: int, images_per_patient: int, findings: Sequence[str], grid: int,

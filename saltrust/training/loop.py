@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from saltrust.errors import DataError
+from saltrust.interrupts import delay_interrupts
 from saltrust.models.checkpoint import read_card, save, sha256_of
 from saltrust.training.precision import autocast
 from saltrust.training.runs.kept_checkpoints import keep_best, remove_others
@@ -121,32 +120,6 @@ def _keep_weights_on_interrupt(task: Task, run: Run, state: TrainingState) -> It
             run.card = save(task.network, run.weights,
                             {**run.card, "best_epoch": None, "best_step": state.steps})
         raise
-
-
-@contextlib.contextmanager
-def delay_interrupts() -> Iterator[None]:
-    """Let Ctrl-C come through only at the end, as a checkpoint and its card are two files.
-
-    Outside the main thread, which alone is told of signals, and where Ctrl-C is ignored,
-    nothing changes.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        At the end, if Ctrl-C was pressed meanwhile.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: pressed.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        before(*pressed[0])
 
 
 class _Mean:

@@ -14,6 +14,7 @@ import torch
 from saltrust.analysis.result import plain
 from saltrust.cache.collection import Collection
 from saltrust.errors import DataError, NothingToDo
+from saltrust.interrupts import delay_interrupts
 from saltrust.models.checkpoint import (
     WEIGHTS_FILE,
     read_card,
@@ -26,7 +27,7 @@ from saltrust.models.weights import fit_weights
 from saltrust.presets import PRESETS
 from saltrust.study import Study, TrainedEntry
 from saltrust.training.data.images import check_splits
-from saltrust.training.loop import delay_interrupts, fit
+from saltrust.training.loop import fit
 from saltrust.training.precision import allow_tensor_cores, check_precision
 from saltrust.training.runs.kept_checkpoints import complete_cards, require_kept
 from saltrust.training.runs.resuming import STATE_FILE, check_same_run, read_state, require_whole

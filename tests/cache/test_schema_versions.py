@@ -51,6 +51,7 @@ def test_an_unfinished_store_of_schema_1_is_resumed(squares: Any, tmp_path: Path
     options: dict[str, Any] = {"index": squares.index, "grid": (20, 30), "groups": ("reference",)}
     writer = create_store(tmp_path / "s.zarr", **options)
     writer.set_attributes({"saltrust_schema": 1})
+    writer.owner.release()
     resumed = create_store(tmp_path / "s.zarr", resume=True, **options)
     assert root_attributes(resumed.finish())["saltrust_schema"] == 1
 

@@ -97,6 +97,7 @@ def test_resume_goes_on_and_overwrite_starts_again(squares, tmp_path: Path) -> N
     begin(squares, path).write("radiograph/pixels", 0, 7)
     resumed = begin(squares, path, resume=True)
     assert (resumed.array("radiograph/pixels")[0] == 7).all()
+    resumed.owner.release()
     fresh = begin(squares, path, overwrite=True)
     assert (fresh.array("radiograph/pixels")[0] == 0).all()
     fresh.finish()
@@ -129,6 +130,7 @@ def test_a_store_killed_while_laid_out_is_begun_again(squares, tmp_path: Path) -
     content = json.loads(metadata.read_text())
     del content["attributes"]["laid_out"]
     metadata.write_text(json.dumps(content))
+    writer.owner.release()
     assert begin(squares, path, resume=True).attributes["laid_out"]
 
 

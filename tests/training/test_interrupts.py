@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from saltrust.files import write_bytes
+from saltrust.interrupts import delay_interrupts
 from saltrust.models import checkpoint
 from saltrust.models.checkpoint import read_card, sha256_of
-from saltrust.training.loop import delay_interrupts
 from saltrust.training.task import Validation
 from saltrust.training.tasks.classifier import ClassifierTask, train
 

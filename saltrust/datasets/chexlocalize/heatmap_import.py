@@ -101,14 +101,15 @@ def import_chexlocalize(
         attributes={"data": {**collection.description, "labels": _LABEL_RULE},
                     "data_fingerprint": collection.fingerprint},
         overwrite=overwrite, resume=resume)
-    write_annotations(writer, collection, progress=progress)
-    radiographs = [image for image in writer.labels("image")
-                   if image in collection.files.radiographs]
-    if radiographs:
-        write_radiographs(writer, collection, radiographs, progress=progress)
-    if explainers:
-        _write_heatmaps(writer, collection, progress=progress)
-    return writer.finish()
+    with writer:
+        write_annotations(writer, collection, progress=progress)
+        radiographs = [image for image in writer.labels("image")
+                       if image in collection.files.radiographs]
+        if radiographs:
+            write_radiographs(writer, collection, radiographs, progress=progress)
+        if explainers:
+            _write_heatmaps(writer, collection, progress=progress)
+        return writer.finish()
 
 
 _LABEL_RULE = ("from the label CSV; for images that no CSV lists, positive exactly where the "
