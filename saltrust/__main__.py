@@ -1,6 +1,26 @@
-"""``python -m saltrust``: the command line, where its script is not on the path."""
+"""The program: ``saltrust``, and ``python -m saltrust`` where its script is not on the path."""
 
-from saltrust.cli import main
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+
+def run() -> None:
+    """Call the command line; before it begins and after it has ended, signals end the program."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Who ignores a signal, as `nohup` does, goes on to.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+    from saltrust.cli import main
+
+    main(prog_name="saltrust")
+
+
+def _end(number: int, _frame: Any) -> None:
+    os._exit(128 + number)
+
 
 if __name__ == "__main__":
-    main(prog_name="saltrust")
+    run()

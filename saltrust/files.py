@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saltrust.errors import DataError, SaltrustError
+from saltrust.processes import Process, marked
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Of a place that one may not write to.
@@ -105,7 +107,7 @@ def whole_file(path: Path, advice: Advice = Advice()) -> Iterator[Path]:
     aside: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_aside_prefix(path), suffix=".tmp", dir=path.parent)
         aside = Path(name)
         os.close(handle)
         yield aside
@@ -147,7 +149,7 @@ def whole_files(folder: Path, advice: Advice = Advice()) -> Iterator[Path]:
     aside: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp",
+        aside = Path(tempfile.mkdtemp(prefix=_aside_prefix(folder), suffix=".tmp",
                                       dir=folder.parent))
         yield aside
         written = [path for path in sorted(aside.rglob("*")) if path.is_file()]
@@ -213,6 +215,22 @@ def remove_leftovers(folder: Path, pattern: str) -> None:
     """
     for path in folder.glob(f".{pattern}.*.tmp"):
         path.unlink()
+
+
+def _aside_prefix(path: Path) -> str:
+    """Beginning of the name that ``path`` has while it is written, with the process that does.
+
+    What processes that have ended were writing there is removed.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+-\w+-[0-9a-f]{{8}})\.\w{{8}}\.tmp")
+    for sibling in path.parent.iterdir():
+        match = name.fullmatch(sibling.name)
+        if match and marked(match[1]) is False:
+            if sibling.is_dir():
+                shutil.rmtree(sibling, ignore_errors=True)
+            else:
+                sibling.unlink(missing_ok=True)
+    return f".{path.name}.{Process.current().mark}."
 
 
 def _reach_the_disk(path: Path) -> None:

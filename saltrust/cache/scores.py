@@ -12,9 +12,13 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+import tempfile
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +28,19 @@ import numpy.typing as npt
 import xarray as xr
 import zarr
 
-from saltrust.cache.leftovers import folder_for_scores, sweep_leftovers
+from saltrust.cache.identity import run_of
 from saltrust.cache.replacing import exchange
 from saltrust.cache.schema import SCORES
-from saltrust.cache.store import root_attributes, run_of
+from saltrust.cache.store import root_attributes
 from saltrust.errors import DataError
+from saltrust.processes import Process, marked
 
 _log = logging.getLogger(__name__)
 
 #: Attribute that holds the digest of what was written.
 _DIGEST = "sha256"
+#: What another machine was writing so long ago is not being written any more.
+_SECONDS_OF_OTHERS = 24 * 3600
 #: How often scores are put in their place anew when others do the same.
 _TRIES = 20
 
@@ -223,7 +230,7 @@ def write_scores(store: str | Path, topic: str, key: str, scores: xr.Dataset,
     try:
         if not os.access(store, os.W_OK):
             raise PermissionError(errno.EACCES, "it is read-only", str(store))
-        with folder_for_scores(store) as aside:
+        with _folder_beside(store) as aside:
             facts = {"made_from": json.dumps(made_from, sort_keys=True, default=str),
                      _DIGEST: _digest(scores)}
             _write(scores.assign_attrs(facts), aside / key)
@@ -237,6 +244,17 @@ def write_scores(store: str | Path, topic: str, key: str, scores: xr.Dataset,
                      "will be computed again next time", store, error.strerror or error)
         return False
     return True
+
+
+@contextmanager
+def _folder_beside(store: Path) -> Iterator[Path]:
+    """A folder that is removed at the end; its name says who makes scores in it."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{store.name}.{SCORES}.{Process.current().mark}.",
+                                   dir=store.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put(made: Path, place: Path, replaced: Path) -> None:
@@ -288,3 +306,39 @@ def _write(scores: xr.Dataset, place: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*consolidated.*")
         converted.to_zarr(place, mode="w", consolidated=False, zarr_format=3)
+
+
+def sweep_leftovers(store: Path) -> None:
+    """Remove folders beside a store in which processes that have ended were making scores.
+
+    Parameters
+    ----------
+    store : pathlib.Path
+
+    Notes
+    -----
+    Of earlier versions, whose folders do not name a process, none is being written to while this
+    one is at work; of other machines, those of yesterday are removed.
+    """
+    name = re.compile(rf"\.{re.escape(store.name)}\.{SCORES}\."
+                      r"(?:(\d+-\w+-[0-9a-f]{8})\.)?\w{8}")
+    try:
+        siblings = list(store.parent.iterdir())
+    except OSError:
+        return
+    for folder in siblings:
+        match = name.fullmatch(folder.name)
+        if not match or folder.is_symlink() or not folder.is_dir():
+            continue
+        runs = False if match[1] is None else marked(match[1])
+        if runs is None:
+            runs = _age(folder) < _SECONDS_OF_OTHERS
+        if not runs:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _age(folder: Path) -> float:
+    try:
+        return time.time() - folder.stat().st_mtime
+    except OSError:
+        return 0.0

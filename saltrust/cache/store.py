@@ -7,13 +7,13 @@ import importlib
 import json
 import logging
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
-import zarr.storage
 
+from saltrust.cache.identity import WatchedStore, replaced, run_of
 from saltrust.cache.schema import GROUPS, ROOT, SCHEMA_VERSION, SCORES
 from saltrust.errors import DataError, UsageError
 
@@ -82,11 +82,6 @@ def root_attributes(path: str | Path) -> dict[str, Any]:
     return dict(attributes)
 
 
-def run_of(attributes: Mapping[Any, Any]) -> str:
-    """What tells a store from one that took its place: its run, of older ones when they ended."""
-    return str(attributes.get("run_id") or attributes.get("finished"))
-
-
 def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
     """Open the cubes of a study for reading.
 
@@ -135,13 +130,15 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
         except ImportError:
             raise UsageError("chunks need dask, which is not installed; install saltrust[dask] "
                              "or leave chunks out") from None
+    stores = {alone: (_RootAlone if alone else WatchedStore)(path, read_only=True)
+              for alone in (True, False)}
     try:
-        root = _open_group(path, None, None)
+        root = _open_group(stores[True], None, None)
         of_image = _of_image(root)
         tree = xr.DataTree(root.drop_vars(list(of_image)).assign_coords(of_image))
         for name in _group_names(path):
             try:
-                group = _open_group(path, name, chunks)
+                group = _open_group(stores[False], name, chunks)
                 if "image" in group.dims:
                     group = group.assign_coords(
                         {label: values for label, values in of_image.items()
@@ -157,6 +154,11 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
                         "damaged, generate it again") from error
     # The working directory may change while the cubes are in use.
     tree.attrs["source"] = str(path.absolute())
+    # Its groups were opened one after the other.
+    for store in stores.values():
+        store.require_same()
+    if {run_of(tree.attrs), *(store.run for store in stores.values())} != {run_of(attributes)}:
+        raise replaced(path)
     return tree
 
 
@@ -184,24 +186,24 @@ def _group_names(path: Path) -> list[str]:
                                            name))
 
 
-def _open_group(path: Path, name: str | None, chunks: Any) -> xr.Dataset:
+def _open_group(store: WatchedStore, name: str | None, chunks: Any) -> xr.Dataset:
     """One group, lazily; with ``chunks``, its variables with pixels as dask arrays."""
     with warnings.catch_warnings():
         # A missing consolidated index is our choice: it would hide groups added later.
         warnings.filterwarnings("ignore", message=".*consolidated.*")
-        place: Any = path if name else _RootAlone(path, read_only=True)
+        place: Any = store
         group = xr.open_dataset(place, engine="zarr", group=name, consolidated=False, chunks=None)
         if chunks is None:
             return group
         # Text cannot be cut by size ("auto"), and a piece of what is small only costs time.
         small = [str(label) for label, variable in group.variables.items()
                  if variable.dims[-2:] != ("y", "x")]
-        cut = xr.open_dataset(path, engine="zarr", group=name, consolidated=False, chunks=chunks,
+        cut = xr.open_dataset(place, engine="zarr", group=name, consolidated=False, chunks=chunks,
                               drop_variables=small)
     return group.assign({label: cut[label].variable for label in cut.data_vars})
 
 
-class _RootAlone(zarr.storage.LocalStore):
+class _RootAlone(WatchedStore):
     """A store whose root shows its labels only, so that no other group is read with them.
 
     Damage to kept scores must not matter to the cubes.

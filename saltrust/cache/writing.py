@@ -25,7 +25,6 @@ import zarr
 from saltrust import __version__
 from saltrust.cache import replacing
 from saltrust.cache.layout import create_group, variables_with_room
-from saltrust.cache.leftovers import sweep_leftovers
 from saltrust.cache.ownership import Owner, take_store
 from saltrust.cache.resuming import OVERWRITES, leftovers_of_writes, prepare_place
 from saltrust.cache.schema import (
@@ -37,6 +36,7 @@ from saltrust.cache.schema import (
     covariate,
     covariate_fault,
 )
+from saltrust.cache.scores import sweep_leftovers
 from saltrust.cache.store import partial_path, root_attributes
 from saltrust.errors import DataError, UsageError
 from saltrust.files import Advice, is_about_the_place, writing_error
@@ -254,6 +254,7 @@ def create_store(
     path = Path(path)
     if not path.name or path.is_symlink():
         raise UsageError(f"{path} cannot be a store; give the name of a folder to create")
+    replacing.check_name(path)
     coords = _coordinates(index, models, explainers)
     covariates = _covariates(index)
     of_group = {"randomization": _coordinates(randomization),
@@ -264,7 +265,6 @@ def create_store(
     }))
     sizes = {"y": grid[0], "x": grid[1], "instance": max(n_points, n_boxes), "corner": 4,
              "fixation": n_fixations or 0}
-    replacing.check_name(path)
     partial = partial_path(path)
     with disk_errors(partial):
         partial.parent.mkdir(parents=True, exist_ok=True)
@@ -280,9 +280,8 @@ def create_store(
                 root = _begin(partial, wanted, attributes or {}, overwrites=start.overwrites)
                 create_group(root, ROOT, sizes, coords, (*ROOT.variables, *covariates))
                 for name in groups:
-                    _create_child(root, name, sizes, coords | of_group.get(name, {}),
-                                  variables_with_room(GROUPS[name], n_points, n_boxes,
-                                                      n_fixations))
+                    room = variables_with_room(GROUPS[name], n_points, n_boxes, n_fixations)
+                    _create_child(root, name, sizes, coords | of_group.get(name, {}), room)
                 # Last: a store that was killed while it was laid out is begun again.
                 root.attrs["laid_out"] = True
             return StoreWriter(path, root, owner, overwrite=start.overwrites)

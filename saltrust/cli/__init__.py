@@ -35,6 +35,7 @@ from saltrust.cli.protocol.guided_training import guided_training
 from saltrust.cli.protocol.localization import localization as protocol_localization
 from saltrust.cli.protocol.trustworthiness import trustworthiness
 from saltrust.cli.report import report
+from saltrust.cli.signals import interruptible, sentence
 from saltrust.cli.train import train
 from saltrust.errors import SaltrustError
 
@@ -46,22 +47,26 @@ class _OrderedGroup(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SaltrustError as error:
-            if ctx.params.get("debug"):
-                traceback.print_exc()
-            word = "Error" if error.exit_code else "Note"
-            click.echo(f"{word}: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except (click.exceptions.Exit, click.ClickException, click.Abort):
-            raise
-        except Exception as error:
-            sentence = _of_user(error)
-            if sentence is None or ctx.params.get("debug"):
+        with interruptible():
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt as error:
+                click.echo(f"Error: {sentence(error, ctx, sys.argv[1:])}", err=True)
+                ctx.exit(getattr(error, "exit_code", 130))
+            except SaltrustError as error:
+                if ctx.params.get("debug"):
+                    traceback.print_exc()
+                word = "Error" if error.exit_code else "Note"
+                click.echo(f"{word}: {error}", err=True)
+                ctx.exit(error.exit_code)
+            except (click.exceptions.Exit, click.ClickException, click.Abort):
                 raise
-            click.echo(f"Error: {sentence}", err=True)
-            ctx.exit(1)
+            except Exception as error:
+                text = _of_user(error)
+                if text is None or ctx.params.get("debug"):
+                    raise
+                click.echo(f"Error: {text}", err=True)
+                ctx.exit(1)
 
 
 def _of_user(error: Exception) -> str | None:

@@ -32,7 +32,13 @@ from saltrust.training.precision import allow_tensor_cores, check_precision
 from saltrust.training.runs.kept_checkpoints import complete_cards, require_kept
 from saltrust.training.runs.resuming import STATE_FILE, check_same_run, read_state, require_whole
 from saltrust.training.runs.run import Run
-from saltrust.training.runs.run_folder import check_run_folder, labels_digest, start_run, versions
+from saltrust.training.runs.run_folder import (
+    check_run_folder,
+    labels_digest,
+    own_run_folder,
+    start_run,
+    versions,
+)
 from saltrust.training.runs.seeding import derive_seeds, seed_torch
 from saltrust.training.state import TrainingState
 from saltrust.training.task import Task
@@ -89,17 +95,28 @@ def train_entry(
         If ``resume`` was said and the run is complete.
     UsageError
         If the folder holds a complete or unfinished run and neither was said; if ``resume``
-        was said and the run was started from something else (what differs is named); if the
-        device does not have the precision.
+        was said and the run was started from something else (what differs is named); if another
+        process is training in the folder; if the device does not have the precision.
     DataError
         If training cannot start, diverges, or a file cannot be written; the best checkpoint so
         far stays, as it does on Ctrl-C.
     """
-    folder, spec = study.run_folder(entry), study.training_of(entry)
+    folder = study.run_folder(entry)
     check_run_folder(folder, overwrite=overwrite, resume=resume)
     where = choose_device(device)
-    check_precision(spec.precision, where)
+    check_precision(study.training_of(entry).precision, where)
     check_splits(collection)
+    with own_run_folder(folder):
+        # Another may have trained it meanwhile.
+        check_run_folder(folder, overwrite=overwrite, resume=resume)
+        _train_in(folder, collection, study, entry, begin, where, resume=resume,
+                  progress=progress)
+    return folder
+
+
+def _train_in(folder: Path, collection: Collection, study: Study, entry: TrainedEntry,
+              begin: Begin, where: torch.device, *, resume: bool, progress: bool) -> None:
+    spec = study.training_of(entry)
     seeds = derive_seeds(study.seed, entry.seed)
     with limit_threads(), seed_torch(seeds.network, where), allow_tensor_cores(spec.precision):
         run = Run(entry.name, folder, spec, seeds, where)
@@ -115,12 +132,10 @@ def train_entry(
                 start_run(folder, study, where)
             try:
                 state = fit(task, run, progress=progress)
-            except KeyboardInterrupt:
-                _log.warning("model %r: training was interrupted; %s; `saltrust train --resume` "
-                             "goes on from the last epoch that was finished", run.name, run.kept())
+            except KeyboardInterrupt as error:
+                error.add_note(f"training of model {run.name!r} stopped; {run.kept()}")
                 raise
             _finish(task, run, state)
-    return folder
 
 
 @contextlib.contextmanager

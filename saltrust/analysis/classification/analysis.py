@@ -29,6 +29,7 @@ from saltrust.analysis.options import Resampling
 from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import split_of
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, AucInterval, CaseLevel, check_word
 
 INTERVALS: dict[AucInterval, str] = {
@@ -38,6 +39,7 @@ INTERVALS: dict[AucInterval, str] = {
 }
 
 
+@of_one_store
 def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image",
                    interval: AucInterval = "delong", adjustment: Adjustment = "bonferroni",
                    resampling: Resampling = Resampling()) -> Result:

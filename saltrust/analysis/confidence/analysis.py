@@ -44,6 +44,7 @@ from saltrust.analysis.scores.tidy_scores import read_frame, tidy_scores
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import probabilities as stored_probabilities
 from saltrust.analysis.stored.contents import require_scorable, source
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, CorrelationInterval, IouSlice, check_word
 from saltrust.errors import DataError
 
@@ -58,6 +59,7 @@ OPERATING_POINT = 0.5
 IDENTIFY = ("explainer", "model", "scheme", "response", "finding")
 
 
+@of_one_store
 def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                execution: Execution = Execution(), resampling: Resampling = Resampling(),
                normalize: bool | None = None, interval: CorrelationInterval | None = None,

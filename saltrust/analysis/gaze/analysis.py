@@ -39,6 +39,7 @@ from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import split_of
 from saltrust.analysis.stored.gaze import RecordedGaze
 from saltrust.analysis.stored.readings import described
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, check_word
 from saltrust.errors import UsageError, nearest
 
@@ -52,6 +53,7 @@ _ENTRY = ["source", "explainer", "model"]
 _PAIRING = ["image", "finding", "patient"]
 
 
+@of_one_store
 def gaze(cubes: xr.DataTree | str | Path, *, comparison: GazeComparison = GazeComparison(),
          measures: Sequence[str] | None = None,
          fitted_on: xr.DataTree | str | Path | None = None,

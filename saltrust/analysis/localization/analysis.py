@@ -42,8 +42,10 @@ from saltrust.analysis.scores.scored_maps import ScoredMaps, of_maps, score_maps
 from saltrust.analysis.scores.scores_table import OVERLAP_COLUMNS, overlap_rows
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import require_reader
+from saltrust.cache.identity import of_one_store
 
 
+@of_one_store
 def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                  resampling: Resampling = Resampling(), execution: Execution = Execution(),
                  benchmark: str | None = None, margin: float | None = None) -> Result:

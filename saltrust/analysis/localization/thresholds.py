@@ -28,6 +28,7 @@ from saltrust.analysis.stored.annotations import read_annotations
 from saltrust.analysis.stored.arrays import dataset_of
 from saltrust.analysis.stored.contents import split_of
 from saltrust.analysis.stored.readings import described, readings_of
+from saltrust.cache.identity import of_one_store
 from saltrust.cache.scores import score_store
 from saltrust.choices import IouSlice, MapReading
 from saltrust.errors import DataError, UsageError
@@ -42,6 +43,7 @@ CUTOFFS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _PEER_DIGITS = 3
 
 
+@of_one_store
 def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[float] = GRID,
                     cutoffs: Sequence[float] = CUTOFFS,
                     threshold_slice: IouSlice = "both_nonempty", cutoff_slice: IouSlice = "all",

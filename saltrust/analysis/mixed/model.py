@@ -24,11 +24,13 @@ from saltrust.analysis.mixed.scores_table import choose_rows, read_scores, requi
 from saltrust.analysis.mixed.tables import tables
 from saltrust.analysis.mixed.verification import differences, largest
 from saltrust.analysis.result import Result
+from saltrust.cache.identity import of_one_store
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
 
 
+@of_one_store
 def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | None = None,
                 only: Mapping[str, Any] | None = None, contrasts: Contrasts = Contrasts(),
                 fitting: Fitting = Fitting(), confidence_level: float = 0.95) -> Result:

@@ -15,6 +15,7 @@ from saltrust.analysis.protocols.localization.study import (
 )
 from saltrust.analysis.stored.arrays import dataset_of
 from saltrust.analysis.stored.whole_study import fitted_study
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import MapChoice
 from saltrust.errors import DataError
 
@@ -24,6 +25,7 @@ OPTIONAL_TOPICS = ("gaze",)
 __all__ = ["OPTIONAL_TOPICS", "TOPICS", "Outcome", "analyze_study"]
 
 
+@of_one_store
 def analyze_study(cubes: xr.DataTree, *, map: MapChoice = "auto",
                   resampling: Resampling = Resampling(), execution: Execution = Execution(),
                   ) -> dict[str, Outcome]:

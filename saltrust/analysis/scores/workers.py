@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,25 +48,55 @@ def executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
 
 @contextmanager
 def _processes(workers: int) -> Iterator[Executor]:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
     if workers < 1:
         raise UsageError(f"workers = {workers} must be at least 1")
+    earlier = set(multiprocessing.active_children())
+    # Forked processes would inherit the threads and locks of the Zarr reader.
+    pool = _Workers(workers, multiprocessing.get_context("spawn"), initializer=_begin)
     try:
-        # Forked processes would inherit the threads and locks of the Zarr reader.
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"),
-                                 initializer=_read_in_one_thread) as pool:
-            yield pool
+        with pool:
+            try:
+                yield pool
+            except BaseException:
+                # Nobody waits for what is still to be done.
+                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in set(multiprocessing.active_children()) - earlier:
+                    worker.kill()
+                raise
     except BrokenExecutor:
         raise UsageError(
             f"one of {workers} worker processes died: where memory ran out use fewer workers, and "
             "let a script call saltrust under `if __name__ == \"__main__\":`") from None
 
 
-def _read_in_one_thread() -> None:
+class _Workers(ProcessPoolExecutor):
+    """Processes that leave signals to their parent, which ends them."""
+
+    def submit(self, *arguments: Any, **options: Any) -> Future[Any]:
+        if not hasattr(signal, "pthread_sigmask"):  # Windows sends its processes none.
+            return super().submit(*arguments, **options)
+        # What is blocked here is so in the process that this may start, from its beginning:
+        # Ctrl-C and `timeout` signal the whole group, and each would print its traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            return super().submit(*arguments, **options)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin() -> None:
+    """What a worker does first."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # The processes already share out the cores; threads below them would contend for them.
     zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, in whatever way; else it would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

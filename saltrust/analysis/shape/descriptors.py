@@ -20,6 +20,7 @@ from saltrust.analysis.scores.kept_rows import IntArray, Topic, Values, keep_row
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.contents import split_of
+from saltrust.cache.identity import of_one_store
 from saltrust.cache.scores import ScoreStore, score_store
 from saltrust.choices import Definition
 from saltrust.errors import DataError, UsageError
@@ -46,6 +47,7 @@ _MEANINGS = {
 }
 
 
+@of_one_store
 def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                 properties: Sequence[Property] = (), execution: Execution = Execution()
                 ) -> Result:

@@ -51,6 +51,7 @@ from saltrust.analysis.stored.contents import (
     require_scorable,
     source,
 )
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, Family, Fit, IouSlice, check_word
 from saltrust.errors import DataError
 
@@ -72,6 +73,7 @@ IDENTIFY = ("explainer", "model", "scheme", "response", "descriptor")
 EXTRA = ("estimate_raw", "estimate_per_sd", "r_squared")
 
 
+@of_one_store
 def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                 execution: Execution = Execution(), benchmark: str | None = None,
                 adjustment: Adjustment = "bonferroni", family: Family = "response",

@@ -10,6 +10,7 @@ from saltrust.analysis.scores.scored_maps import ScoredMaps, score_maps
 from saltrust.analysis.scores.scores_table import SCORE_COLUMNS
 from saltrust.analysis.shape.descriptors import COLUMNS, describe_masks
 from saltrust.analysis.stored.arrays import labels_of, texts_of, values_of
+from saltrust.cache.identity import of_one_store
 from saltrust.errors import DataError
 
 #: Coordinates of images that come first, where they are known; covariates follow.
@@ -19,6 +20,7 @@ _READING = "map_reading"
 _LEFT_OUT = ("native_height", "native_width")
 
 
+@of_one_store
 def score_frame(cubes: xr.DataTree, scoring: Scoring, execution: Execution) -> pd.DataFrame:
     """One row per map, or per benchmark reader's mask, and reference reader.
 

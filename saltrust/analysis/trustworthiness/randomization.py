@@ -36,6 +36,7 @@ from saltrust.analysis.trustworthiness.decisions import (
 )
 from saltrust.analysis.trustworthiness.image_bootstrap import decide_by_images
 from saltrust.analysis.trustworthiness.map_pairs import ByChance, MapPairs
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import Failures, Images, RandomizationRule, SsimSetting, check_word
 from saltrust.errors import DataError
 
@@ -93,6 +94,7 @@ def rule_judge(rule: RandomizationRule) -> Judge:
     return judge
 
 
+@of_one_store
 def randomization(
     cubes: xr.DataTree | str | Path, *, images: Images = "all", ssim: SsimSetting = "default",
     rule: RandomizationRule = "table", pairs: int = 1000, failures: Failures = "score",

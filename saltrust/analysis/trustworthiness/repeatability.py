@@ -36,6 +36,7 @@ from saltrust.analysis.trustworthiness.model_pairs import (
     Criterion,
     plan_comparisons,
 )
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import Failures, Images, SsimSetting, check_word
 from saltrust.errors import DataError
 
@@ -48,6 +49,7 @@ LOW = 0.5
 Chance = Mapping[tuple[str, ...], DifferentImages]
 
 
+@of_one_store
 def repeatability(
     cubes: xr.DataTree | str | Path, *, images: Images = "all", ssim: SsimSetting = "default",
     pairs: int = 1000, failures: Failures = "score", against_value: float = LOW,
@@ -95,6 +97,7 @@ def repeatability(
                        progress=progress)
 
 
+@of_one_store
 def reproducibility(
     cubes: xr.DataTree | str | Path, *, images: Images = "all", ssim: SsimSetting = "default",
     pairs: int = 1000, failures: Failures = "score", against_value: float = LOW,

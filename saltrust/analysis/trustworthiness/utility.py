@@ -28,6 +28,7 @@ from saltrust.analysis.trustworthiness.decisions import (
     decision_tables,
 )
 from saltrust.analysis.trustworthiness.utility_scores import BASELINE, utility_scores
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import Failures, MapChoice, UtilityBaseline, check_word
 
 METRICS = ("auprc", "average_precision", "auroc")
@@ -35,6 +36,7 @@ METRICS = ("auprc", "average_precision", "auroc")
 RANDOM_MODEL = "randomised model"
 
 
+@of_one_store
 def utility(cubes: xr.DataTree | str | Path, *, map: MapChoice = "auto",
             baseline: UtilityBaseline | None = None,
             fitted_on: xr.DataTree | str | Path | None = None, failures: Failures = "score",

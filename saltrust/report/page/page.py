@@ -18,6 +18,7 @@ from saltrust.analysis.options import Execution, Resampling
 from saltrust.analysis.protocols.study import OPTIONAL_TOPICS, TOPICS, analyze_study
 from saltrust.analysis.result import Result
 from saltrust.analysis.stored.readings import read_as
+from saltrust.cache.identity import of_one_store
 from saltrust.cache.inspection import describe
 from saltrust.cache.schema import Status
 from saltrust.choices import MapChoice
@@ -28,6 +29,7 @@ from saltrust.report.page import gallery, overview, result_sections, summary
 from saltrust.report.page.blocks import Section
 
 
+@of_one_store
 def write_report(cubes: xr.DataTree, output: str | Path, *,
                  results: Mapping[str, Result | str] | None = None, map: MapChoice = "auto",
                  title: str | None = None, seed: int = 0, overwrite: bool = False,

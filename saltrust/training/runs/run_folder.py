@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ from typing import Any
 import torch
 
 from saltrust.cache.collection import Collection
+from saltrust.cache.ownership import take
 from saltrust.errors import DataError, UsageError
-from saltrust.files import remove_leftovers, write_text
+from saltrust.files import Advice, remove_leftovers, write_text, writing_error
 from saltrust.models.checkpoint import WEIGHTS_FILE, card_path, read_card
 from saltrust.study import Study
 from saltrust.training.runs.kept_checkpoints import CHECKPOINTS_FOLDER
 from saltrust.training.runs.resuming import STATE_FILE
 
+LOCK_FILE = ".lock"
 METRICS_FILE = "metrics.csv"
 CONFIG_FILE = "config.json"
 ENVIRONMENT_FILE = "environment.json"
@@ -67,6 +70,34 @@ def check_run_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
     if unfinished and not resume:
         raise UsageError(f"run folder {folder} holds an unfinished run: say --resume to go on with "
                          "it or --overwrite to train from the beginning")
+
+
+@contextlib.contextmanager
+def own_run_folder(folder: Path) -> Iterator[None]:
+    """Be the only one who trains into a folder; it is made where it does not exist.
+
+    Raises
+    ------
+    UsageError
+        If another process does; the sentence names it.
+    DataError
+        If the folder cannot be made.
+    """
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise writing_error(error, folder, Advice(
+            "repeat the command", "change `runs` of the study or its permissions")) from error
+    owner = take(folder / LOCK_FILE, f"run folder {folder}", "change `runs` of the study")
+    try:
+        yield
+    finally:
+        owner.release()
+        if is_new:
+            # Nothing may have come of it.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def start_run(folder: Path, study: Study, device: torch.device) -> None:

@@ -32,6 +32,7 @@ from saltrust.analysis.stored.arrays import group_of, values_of
 from saltrust.analysis.stored.contents import source, split_of
 from saltrust.analysis.stored.maps import stored_maps
 from saltrust.analysis.stored.whole_study import fitted_study
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, AucInterval, CaseLevel, MapChoice, MapSource
 from saltrust.errors import DataError
 
@@ -52,6 +53,7 @@ class Areas:
     interval: AucInterval = "delong"
 
 
+@of_one_store
 def protocol_guided_training(
     cubes: xr.DataTree | str | Path, *, explainers: Sequence[str] | None = None,
     baseline: str | None = None, areas: Areas = Areas(), reading: MapChoice = "absolute",

@@ -30,10 +30,12 @@ from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.shape.regressions import table2
 from saltrust.analysis.stored.arrays import labels_of
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment
 from saltrust.errors import DataError
 
 
+@of_one_store
 def protocol_localization(
     cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
     resampling: Resampling = Resampling(), execution: Execution = Execution(),

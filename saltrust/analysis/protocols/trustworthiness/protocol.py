@@ -25,6 +25,7 @@ from saltrust.analysis.stored.contents import source, split_of
 from saltrust.analysis.trustworthiness.randomization import randomization
 from saltrust.analysis.trustworthiness.repeatability import repeatability, reproducibility
 from saltrust.analysis.trustworthiness.utility import METRICS, utility
+from saltrust.cache.identity import of_one_store
 from saltrust.choices import (
     Failures,
     Images,
@@ -64,6 +65,7 @@ class Similarity:
         check_word(self.ssim, SsimSetting, "ssim")
 
 
+@of_one_store
 def protocol_trustworthiness(
     cubes: xr.DataTree | str | Path, *, similarity: Similarity = Similarity(),
     rule: RandomizationRule = "table", map: MapChoice = "auto", failures: Failures = "score",
