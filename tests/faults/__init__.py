@@ -1,0 +1,1 @@
+"""Long proofs: what kills, damage and hostile places do to a store; `make faults` runs them."""
