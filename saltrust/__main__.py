@@ -12,13 +12,14 @@ def run() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # Who ignores a signal, as `nohup` does, goes on to.
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
+            signal.signal(number, end)
     from saltrust.cli import main
 
     main(prog_name="saltrust")
 
 
-def _end(number: int, _frame: Any) -> None:
+def end(number: int, _frame: Any) -> None:
+    """End the program on the spot, with the status that says which signal it was."""
     os._exit(128 + number)
 
 

@@ -36,6 +36,8 @@ class Process:
         """Whether it is; None of a process of another machine."""
         if self.host != _host():
             return None
+        if self.pid <= 0:
+            return False
         try:
             os.kill(self.pid, 0)
         except PermissionError:

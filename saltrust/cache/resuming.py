@@ -140,11 +140,12 @@ def _is_cubes(path: Path) -> bool:
 
 def _is_remainder(path: Path) -> bool:
     """Whether a folder is what is left of a store that an earlier version was removing."""
-    known = {*GROUPS, SCORES, "zarr.json", *(variable.name for variable in ROOT.variables)}
-    return path.is_dir() and all(
-        entry.name in known or (entry / "zarr.json").is_file()
-        or (entry.is_dir() and {child.name for child in entry.iterdir()} == {"c"})
-        for entry in path.iterdir())
+    known = {*GROUPS, SCORES, *(variable.name for variable in ROOT.variables)}
+    entries = list(path.iterdir()) if path.is_dir() else []
+    return any(entry.name in known for entry in entries) and all(
+        entry.name in known or (entry.is_dir() and entry.name != "zarr.json" and (
+            (entry / "zarr.json").is_file()
+            or {child.name for child in entry.iterdir()} == {"c"})) for entry in entries)
 
 
 def _is_empty(path: Path) -> bool:

@@ -90,11 +90,11 @@ def sentence(error: KeyboardInterrupt, ctx: click.Context, arguments: Sequence[s
         Of its command line.
     """
     notes: list[str] = getattr(error, "__notes__", [])
-    if not notes:
-        return ("interrupted: nothing was written but what was kept of the maps; repeat the "
-                "command")
     options = {option for parameter in _command(ctx, arguments).params
                for option in parameter.opts}
+    if not notes:
+        kept = ", which uses what was kept of the maps" if "--keep" in options else ""
+        return f"interrupted before it was done; repeat the command{kept}"
     given = [word for word in arguments if word not in ("--overwrite", "--resume")]
     word = "--resume" if "--resume" in options else "--overwrite"
     return f"interrupted: {'; '.join(notes)}; go on with `{shlex.join(['saltrust', *given, word])}`"

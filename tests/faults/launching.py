@@ -83,10 +83,16 @@ class Running:
                  slowly: float = 0.0) -> None:
         self._folder = folder
         self._log = folder.with_name(folder.name + f".{time.monotonic_ns()}.log")
-        self._began = time.monotonic()
+        self._log.touch()
+        ready, self._ready = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             self._become(arguments, fault, slowly)
+        os.close(self._ready)
+        # Signals before it is the program would say nothing of it.
+        os.read(ready, 1)
+        os.close(ready)
+        self._began = time.monotonic()
         if fault is not None and fault.after is not None:
             self._strike(fault)
 
@@ -117,6 +123,9 @@ class Running:
             os.dup2(log, 2)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.argv = ["saltrust", *arguments]
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, program.end)
+            os.close(self._ready)
             count_writes(strike)
             program.run()
             status = 0
