@@ -13,7 +13,8 @@ from saltrust.cache.schema import GROUPS, LABELED_DIMS, SCORES, Label, Status
 from saltrust.cache.validation import covariate_names, problems, unknown_contents
 
 #: Root attributes that the description gives a place of their own.
-_STRUCTURAL = {"saltrust_schema", "complete", "identity", "laid_out", "coordinates", "source"}
+_STRUCTURAL = {"saltrust_schema", "complete", "identity", "laid_out", "coordinates", "source",
+               "sealed"}
 _OF_MODEL = ("model_role", "model_architecture", "model_seed", "model_checkpoint")
 
 

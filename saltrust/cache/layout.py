@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from saltrust.cache.schema import LABELED_DIMS, ROOT, Group, Variable
 
@@ -110,7 +110,7 @@ def _create_array(group: zarr.Group, variable: Variable, sizes: Mapping[str, int
         chunks=chunks,
         shards=shards,
         fill_value=variable.fill,
-        compressors="auto" if text else [_compressor(variable)],
+        compressors=[ZstdCodec() if text else _compressor(variable), Crc32cCodec()],
         dimension_names=list(variable.dims),
         attributes=attributes,
     )
@@ -144,6 +144,6 @@ def _add_text(group: zarr.Group, name: str, values: Iterable[str]) -> None:
     data = np.array(list(values), dtype=_STRING)
     array = group.create_array(
         name, shape=data.shape, dtype=_STRING, chunks=(max(len(data), 1),), fill_value="",
-        dimension_names=[name])
+        compressors=[ZstdCodec(), Crc32cCodec()], dimension_names=[name])
     if len(data):
         array[:] = data

@@ -309,6 +309,8 @@ LABELED_DIMS = ("image", "finding", "reader", "explainer", "model", "replicate",
 
 #: Where analyses keep what they found; its groups are named by topic and key, not declared here.
 SCORES = "scores"
+#: Where a finished store says what it is made of (:mod:`saltrust.cache.checksums`).
+CHECKSUMS = "checksums"
 
 
 def covariate(name: str, *, text: bool) -> Variable:
@@ -360,6 +362,6 @@ def covariate_fault(name: str, findings: Collection[str] = ()) -> str:
 
 #: Every name that means something in some group, where a covariate of this name would hide it.
 _NAMES = frozenset({
-    *GROUPS, SCORES,
+    *GROUPS, SCORES, CHECKSUMS,
     *(name for group in GROUPS.values() for variable in group.variables
       for name in (variable.name, *variable.dims))})

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import xarray as xr
 import zarr
 
+from saltrust.cache.guarded import open_stored
 from saltrust.cache.identity import run_of
 from saltrust.cache.replacing import exchange
 from saltrust.cache.schema import SCORES
@@ -93,15 +94,10 @@ class ScoreStore:
         DataError
             If it cannot be read.
         """
-        place = self.source / group / name
         if not self.holds(group, name):
             return None
-        try:
-            return np.asarray(zarr.open_array(place, mode="r")[
-                slice(None) if image is None else image])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise DataError(f"{place} cannot be read ({type(error).__name__}); the store is "
-                            "damaged, generate it again") from error
+        return np.asarray(open_stored(self.source, f"{group}/{name}")[
+            slice(None) if image is None else image])
 
     def read(self, topic: str, made_from: Mapping[str, Any]) -> xr.Dataset | None:
         """What is kept of a topic, made from just this (:func:`read_scores`)."""

@@ -13,9 +13,11 @@ from typing import Any
 
 import xarray as xr
 
-from saltrust.cache.identity import WatchedStore, replaced, run_of
-from saltrust.cache.schema import GROUPS, ROOT, SCHEMA_VERSION, SCORES
-from saltrust.errors import DataError, UsageError
+from saltrust.cache.checksums import damaged, read_seal, require_intact, unreadable
+from saltrust.cache.guarded import SealedStore, guarded
+from saltrust.cache.identity import replaced, run_of
+from saltrust.cache.schema import CHECKSUMS, GROUPS, ROOT, SCHEMA_VERSION, SCORES
+from saltrust.errors import DataError, SaltrustError, UsageError
 
 _log = logging.getLogger(__name__)
 
@@ -26,9 +28,6 @@ def _accessor(tree: xr.DataTree) -> Any:
 
 _register: Any = xr.register_datatree_accessor
 _register("saltrust")(_accessor)
-
-#: What reading a damaged store raises.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 #: Appended to the name of a store until it is finished.
 PARTIAL_SUFFIX = ".partial"
@@ -67,9 +66,13 @@ def root_attributes(path: str | Path) -> dict[str, Any]:
                         "that `saltrust generate` or `saltrust import` wrote")
     try:
         attributes = json.loads(metadata.read_text(encoding="utf-8")).get("attributes", {})
-    except (OSError, ValueError, AttributeError) as error:
+    except OSError as error:
+        raise unreadable(metadata, error) from None
+    except (ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{metadata} cannot be read ({error}); the store is damaged, generate it "
                         "again") from None
+    if not isinstance(attributes, dict):
+        raise DataError(f"{metadata} holds no attributes; the store is damaged, generate it again")
     version = attributes.get("saltrust_schema")
     if not isinstance(version, int):
         raise DataError(f"{path} is a Zarr store but not saltrust cubes (no saltrust_schema "
@@ -105,7 +108,9 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
     UsageError
         If there is nothing at ``path``, or ``chunks`` is given and dask is not installed.
     DataError
-        If it is not a finished cube store of a schema this version knows.
+        If it is not a finished cube store of a schema this version knows, or is damaged: labels,
+        metadata and all variables without pixels are compared with their checksums here, pixels
+        when they are read.
 
     Notes
     -----
@@ -130,7 +135,8 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
         except ImportError:
             raise UsageError("chunks need dask, which is not installed; install saltrust[dask] "
                              "or leave chunks out") from None
-    stores = {alone: (_RootAlone if alone else WatchedStore)(path, read_only=True)
+    _require_whole(path, attributes)
+    stores = {alone: (_RootAlone if alone else SealedStore)(path, read_only=True)
               for alone in (True, False)}
     try:
         root = _open_group(stores[True], None, None)
@@ -144,14 +150,19 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
                         {label: values for label, values in of_image.items()
                          if label not in group.variables})
                 tree[name] = xr.DataTree(group)
-            except _DAMAGE as error:
+            except SaltrustError:
+                raise
+            except Exception as error:
                 if name in GROUPS:
                     raise
                 _log.warning("the group /%s of %s is not known to this version and does not fit "
                              "the cubes (%s); it is left out", name, path, _first_line(error))
-    except _DAMAGE as error:
-        raise DataError(f"{path} cannot be opened as cubes ({_first_line(error)}); the store is "
-                        "damaged, generate it again") from error
+    except SaltrustError:
+        raise
+    except PermissionError as error:
+        raise unreadable(Path(error.filename or path), error) from error
+    except Exception as error:
+        raise damaged(path, f"it cannot be opened as cubes ({_first_line(error)})") from error
     # The working directory may change while the cubes are in use.
     tree.attrs["source"] = str(path.absolute())
     # Its groups were opened one after the other.
@@ -160,6 +171,16 @@ def open_cubes(path: str | Path, chunks: Any = None) -> xr.DataTree:
     if {run_of(tree.attrs), *(store.run for store in stores.values())} != {run_of(attributes)}:
         raise replaced(path)
     return tree
+
+
+def _require_whole(path: Path, attributes: dict[str, Any]) -> None:
+    """Compare what is small with its checksums; say of an older store that it has none."""
+    digests = read_seal(path, attributes)
+    if digests is None:
+        _log.warning("%s has no checksums, so that damage to it is not seen; `saltrust migrate "
+                     "%s` adds them", path, path)
+    else:
+        require_intact(path, digests)
 
 
 def _of_image(root: xr.Dataset) -> dict[str, xr.Variable]:
@@ -178,7 +199,7 @@ def _group_names(path: Path) -> list[str]:
     names = []
     for metadata in path.glob("*/zarr.json"):
         name = metadata.parent.name
-        if name != SCORES and json.loads(
+        if name not in (SCORES, CHECKSUMS) and json.loads(
                 metadata.read_text(encoding="utf-8")).get("node_type") == "group":
             names.append(name)
     order = list(GROUPS)
@@ -186,9 +207,9 @@ def _group_names(path: Path) -> list[str]:
                                            name))
 
 
-def _open_group(store: WatchedStore, name: str | None, chunks: Any) -> xr.Dataset:
+def _open_group(store: SealedStore, name: str | None, chunks: Any) -> xr.Dataset:
     """One group, lazily; with ``chunks``, its variables with pixels as dask arrays."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), guarded():
         # A missing consolidated index is our choice: it would hide groups added later.
         warnings.filterwarnings("ignore", message=".*consolidated.*")
         place: Any = store
@@ -203,7 +224,7 @@ def _open_group(store: WatchedStore, name: str | None, chunks: Any) -> xr.Datase
     return group.assign({label: cut[label].variable for label in cut.data_vars})
 
 
-class _RootAlone(WatchedStore):
+class _RootAlone(SealedStore):
     """A store whose root shows its labels only, so that no other group is read with them.
 
     Damage to kept scores must not matter to the cubes.
@@ -211,7 +232,7 @@ class _RootAlone(WatchedStore):
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         async for name in super().list_dir(prefix):
-            if prefix or (name not in GROUPS and name != SCORES):
+            if prefix or (name not in (*GROUPS, SCORES, CHECKSUMS)):
                 yield name
 
 

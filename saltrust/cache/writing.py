@@ -24,6 +24,8 @@ import zarr
 
 from saltrust import __version__
 from saltrust.cache import replacing
+from saltrust.cache.checksums import seal
+from saltrust.cache.guarded import guarded
 from saltrust.cache.layout import create_group, variables_with_room
 from saltrust.cache.ownership import Owner, take_store
 from saltrust.cache.resuming import OVERWRITES, leftovers_of_writes, prepare_place
@@ -95,7 +97,8 @@ class StoreWriter:
         """The Zarr array of a variable, e.g. ``"saliency/heatmap"``."""
         # Looking an array up reads its metadata from disk; a store's layout does not change.
         if name not in self._arrays:
-            array = self.root[name]
+            with guarded():
+                array = self.root[name]
             if not isinstance(array, zarr.Array):
                 raise KeyError(name)
             self._arrays[name] = array
@@ -169,7 +172,7 @@ class StoreWriter:
             if replaces:
                 place = replacing.aside(self.path, self._run, "new")
                 self.partial.rename(place)
-            zarr.open_group(place, mode="r+").attrs.put(facts)
+            zarr.open_group(place, mode="r+").attrs.put(seal(place, facts))
             if replaces:
                 replacing.replace_store(place, self.path, self._run)
             else:

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from saltrust.cache.checksums import sealed_attributes
 from saltrust.cache.readings import BY_NAME, READING
 from saltrust.cache.reference import write_annotations, write_radiographs
 from saltrust.cache.schema import Status
@@ -115,8 +116,9 @@ def simulate_cubes(
             _write_localizers(writer, study, localizers, decoders)
         finished = writer.finish()
     attributes = zarr.open_group(finished, mode="r+").attrs
-    attributes.update({"started": _MOMENT, "finished": _MOMENT,
-                       "run_id": _run_id(attributes["identity"])})
+    attributes.put(sealed_attributes(finished, {
+        **attributes, "started": _MOMENT, "finished": _MOMENT,
+        "run_id": _run_id(attributes["identity"])}))
     return open_cubes(finished)
 
 

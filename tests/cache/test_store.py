@@ -13,6 +13,7 @@ import zarr
 
 import saltrust
 from saltrust.cache import rle
+from saltrust.cache.checksums import seal
 from saltrust.cache.inspection import describe
 from saltrust.cache.reference import import_collection, instance_counts, write_annotations
 from saltrust.cache.schema import GROUPS, SCHEMA_VERSION, Status
@@ -203,6 +204,7 @@ def test_validation_lists_everything_at_once(squares, tmp_path: Path) -> None:
     root["reference/label"][0, 0] = 9
     root["split"][0] = "holdout"
     root["reference/n_polygons"][0, 0, 0] = -5
+    root.attrs.put(seal(path, dict(root.attrs)))
     faults = problems(saltrust.open_cubes(path))
     assert len(faults) == 3
     for word in ("label holds values outside -2 to 1", "'holdout'", "n_polygons holds values"):

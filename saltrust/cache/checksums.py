@@ -1,0 +1,307 @@
+"""What a finished store is made of: digests of all of it, so that no damage passes for data.
+
+A store is sealed when it is finished.  Its group ``/checksums`` says, in attributes, the digest
+of every ``zarr.json`` and of every variable without pixels, which opening compares; and, in
+one array per variable with pixels, the last four bytes of every chunk (the checksum of what it
+holds), or 0 where none was written, which reading compares.  The root attribute ``sealed`` is the
+digest of its own attributes and of those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import Crc32cCodec
+
+from saltrust.cache.schema import CHECKSUMS, SCORES
+from saltrust.errors import DataError
+
+#: Attribute of the root with the digest of all.
+SEALED = "sealed"
+_DOCUMENT = "zarr.json"
+#: Bytes at the end of a chunk that its content determines.
+_TAIL = 4
+
+
+def seal(folder: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``/checksums`` of a store whose arrays are complete.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The store; a seal that it has is replaced.
+    attributes : mapping
+        Its root attributes, as they will be.
+
+    Returns
+    -------
+    dict
+        The attributes with :data:`SEALED`, to be written last.
+    """
+    group = zarr.open_group(folder, mode="r+").create_group(CHECKSUMS, overwrite=True)
+    documents, variables = {}, {}
+    for name, metadata in _arrays(folder):
+        if _has_pixels(metadata):
+            tails = chunk_tails(folder / name, grid_of(metadata)).ravel()
+            # In one piece and as it is, so that it can be read without Zarr (stored_tails).
+            group.create_array(name, shape=tails.shape, chunks=tails.shape, dtype="uint32",
+                               compressors=[Crc32cCodec()], config={"write_empty_chunks": True}
+                               )[:] = tails
+        else:
+            variables[name] = digest_of_files(folder / name)
+    for document in _documents(folder):
+        documents[document] = _digest((folder / document).read_bytes())
+    # Last of all, as it has a digest of the arrays just made.
+    for document in _documents(folder / CHECKSUMS):
+        if document != _DOCUMENT:
+            documents[f"{CHECKSUMS}/{document}"] = _digest(
+                (folder / CHECKSUMS / document).read_bytes())
+    group.attrs.put({"documents": documents, "variables": variables})
+    return sealed_attributes(folder, attributes)
+
+
+def sealed_attributes(folder: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Root attributes of a sealed store with the digest that they and its checksums have.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Whose ``/checksums`` are right.
+    attributes : mapping
+        Plain JSON values.
+    """
+    facts = json.loads((folder / CHECKSUMS / _DOCUMENT).read_text(encoding="utf-8"))["attributes"]
+    plain = json.loads(json.dumps({key: value for key, value in attributes.items()
+                                   if key != SEALED}))
+    return {**plain, SEALED: _digest_of_all(plain, facts)}
+
+
+def read_seal(folder: Path, attributes: Mapping[str, Any]) -> dict[str, dict[str, str]] | None:
+    """The digests of a store, themselves checked.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    attributes : mapping
+        Its root attributes.
+
+    Returns
+    -------
+    dict or None
+        ``documents`` and ``variables``, digests by path; None of a store that was never sealed.
+
+    Raises
+    ------
+    DataError
+        If the digests or the root attributes are not what was written.
+    """
+    metadata = folder / CHECKSUMS / _DOCUMENT
+    if SEALED not in attributes and not metadata.is_file():
+        return None
+    try:
+        facts = json.loads(metadata.read_text(encoding="utf-8"))["attributes"]
+        plain = {key: value for key, value in attributes.items() if key != SEALED}
+        intact = attributes.get(SEALED) == _digest_of_all(plain, facts)
+        digests = {kind: {str(name): str(value) for name, value in facts[kind].items()}
+                 for kind in ("documents", "variables")}
+    except Exception as error:  # noqa: BLE001 - one boundary
+        raise damaged(folder, f"{CHECKSUMS}/{_DOCUMENT} cannot be read: {error}") from None
+    if not intact:
+        raise damaged(folder, "its root attributes or its checksums are not what was written")
+    return digests
+
+
+def require_intact(folder: Path, digests: Mapping[str, Mapping[str, str]]) -> None:
+    """Compare every document and every variable without pixels with its digest.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    digests : mapping
+        Of :func:`read_seal`.
+
+    Raises
+    ------
+    DataError
+        Naming what is not as it was written.
+    """
+    for fault in faults(folder, digests):
+        raise damaged(folder, fault)
+
+
+def faults(folder: Path, digests: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """What of documents and variables without pixels is not as it was written.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    digests : mapping
+        Of :func:`read_seal`.
+
+    Yields
+    ------
+    str
+        The end of a sentence that begins with the store.
+
+    Raises
+    ------
+    DataError
+        If something may not be read, or the disk fails, which is no damage of the store.
+    """
+    for kind, digest in (("documents", _digest_of_document), ("variables", digest_of_files)):
+        for name, expected in digests[kind].items():
+            try:
+                actual = digest(folder / name)
+            except FileNotFoundError:
+                yield f"{name} is lost"
+                continue
+            except OSError as error:
+                raise unreadable(folder / name, error) from error
+            if actual != expected:
+                yield f"{name} is not what was written"
+
+
+def damaged(folder: Path, fault: str) -> DataError:
+    """The error of a store in which something is not as it was written."""
+    return DataError(f"{folder} is damaged: {fault}; `saltrust verify {folder}` names all that is")
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """The error of a part that the system does not let us read; it may be whole."""
+    way = ("allow reading it" if isinstance(error, PermissionError)
+           else "check the disk it lies on, and try again")
+    return DataError(f"{path} cannot be read ({error.strerror or error}); {way}")
+
+
+def chunk_tails(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
+    """The last four bytes of every chunk file of a variable, 0 where there is none.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the variable.
+    shape : tuple of int
+        How many files there may be along every dimension.
+    """
+    tails = np.zeros(shape, dtype=np.uint32)
+    for place, path in _chunk_files(folder):
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - _TAIL, 0))
+            tails[place] = tail_of(stream.read())
+    return tails
+
+
+def tail_of(content: bytes) -> int:
+    """What is compared of a chunk; never 0, which stands for none.
+
+    Examples
+    --------
+    >>> tail_of(b"abc" + bytes([1, 0, 0, 0])), tail_of(bytes(9)), tail_of(b"")
+    (1, 4294967295, 4294967295)
+    """
+    return int.from_bytes(content[-_TAIL:], "little") or 2**32 - 1
+
+
+def grid_of(metadata: Mapping[str, Any]) -> tuple[int, ...]:
+    """How many chunk files an array may have along every dimension."""
+    sizes = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    return tuple(-(-size // chunk) for size, chunk in zip(metadata["shape"], sizes, strict=True))
+
+
+def stored_tails(folder: Path, name: str) -> npt.NDArray[np.uint32] | None:
+    """What the seal of a store has of a variable with pixels; None where it has nothing.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    name : str
+        Such as ``saliency/heatmap``.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    place = folder / CHECKSUMS / name
+    if not (place / _DOCUMENT).is_file():
+        return None
+    # Not through Zarr, in the midst of whose reading this is asked.
+    try:
+        content = (place / "c" / "0").read_bytes()
+        metadata = json.loads((folder / name / _DOCUMENT).read_text(encoding="utf-8"))
+        tails = np.frombuffer(content[:-_TAIL], dtype="<u4").reshape(grid_of(metadata))
+        intact = google_crc32c.value(content[:-_TAIL]) == int.from_bytes(content[-_TAIL:],
+                                                                         "little")
+    except PermissionError as error:
+        raise unreadable(place, error) from error
+    except Exception as error:
+        raise damaged(folder, f"the checksums of {name} cannot be read ({error})") from error
+    if not intact:
+        raise damaged(folder, f"the checksums of {name} are not what was written")
+    return tails
+
+
+def digest_of_files(folder: Path) -> str:
+    """Digest of the chunk files of an array as they lie on disk, by their names."""
+    digest = hashlib.blake2b(digest_size=16)
+    place = folder / "c"
+    if place.is_file():
+        digest.update(place.read_bytes())
+    for path in sorted(place.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            digest.update(f"{path.relative_to(folder)} {len(content)}".encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _digest_of_document(path: Path) -> str:
+    return _digest(path.read_bytes())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _digest_of_all(attributes: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    return _digest(json.dumps([attributes, facts], sort_keys=True).encode())
+
+
+def _documents(folder: Path) -> Iterator[str]:
+    """Paths of all metadata below the root but those of scores and of the checksums."""
+    for path in sorted(folder.rglob(_DOCUMENT)):
+        parts = path.relative_to(folder).parts
+        if len(parts) > 1 and parts[0] not in (SCORES, CHECKSUMS):
+            yield "/".join(parts)
+
+
+def _arrays(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for document in list(_documents(folder)):
+        metadata = json.loads((folder / document).read_text(encoding="utf-8"))
+        if metadata["node_type"] == "array":
+            yield document.removesuffix(f"/{_DOCUMENT}"), metadata
+
+
+def _has_pixels(metadata: Mapping[str, Any]) -> bool:
+    return list(metadata.get("dimension_names") or [])[-2:] == ["y", "x"]
+
+
+def _chunk_files(folder: Path) -> Iterator[tuple[tuple[int, ...], Path]]:
+    """Chunk files of an array with their places."""
+    place = folder / "c"
+    for parent, _, names in os.walk(place):
+        for name in names:
+            path = Path(parent, name)
+            parts = path.relative_to(place).parts
+            if all(part.isdigit() for part in parts):
+                yield tuple(int(part) for part in parts), path
