@@ -54,6 +54,7 @@ def seal(folder: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
             tails = chunk_tails(folder / name, grid_of(metadata)).ravel()
             # In one piece and as it is, so that it can be read without Zarr (stored_tails).
             group.create_array(name, shape=tails.shape, chunks=tails.shape, dtype="uint32",
+                               dimension_names=[f"chunk of {name}"],
                                compressors=[Crc32cCodec()], config={"write_empty_chunks": True}
                                )[:] = tails
         else:

@@ -152,7 +152,7 @@ def open_stored(folder: Path, name: str) -> zarr.Array[Any]:
             return zarr.open_array(SealedStore(folder, read_only=True), path=name, mode="r")
     except SaltrustError:
         raise
-    except OSError as error:
+    except PermissionError as error:
         raise unreadable(folder / name, error) from error
     except Exception as error:
         raise damaged(folder, f"{name} cannot be opened ({_reason(error)})") from error

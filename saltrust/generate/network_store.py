@@ -13,6 +13,7 @@ from saltrust.cache.collection import Radiograph
 from saltrust.cache.flatness import is_flat
 from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter
+from saltrust.errors import DataError
 from saltrust.generate.plan import Positions
 from saltrust.generate.radiographs import LoadedBatch, RadiographStore
 
@@ -133,6 +134,11 @@ class NetworkStore:
         positions : ndarray of int, shape (B,)
         names : sequence of str
             Variables to read beside the heatmaps.
+
+        Raises
+        ------
+        DataError
+            If a map that is said to be usable has pixels that are missing or not finite.
         """
         heatmap = self.writer.array(f"{self.group}/heatmap") if self.has_maps else None
         n_explainers = 0 if heatmap is None else heatmap.shape[2] if self._explains else 1
@@ -141,7 +147,19 @@ class NetworkStore:
                       for position in positions.tolist()])
             for explainer in range(n_explainers) if heatmap is not None
         ]
+        if heatmaps:
+            self._require_finite(positions, heatmaps)
         return BatchResults({}, heatmaps, {name: self._values(name, positions) for name in names})
+
+    def _require_finite(self, positions: Positions, heatmaps: Sequence[Floats]) -> None:
+        status = self._of_network(f"{self.group}/status")[positions]
+        for explainer, maps in enumerate(heatmaps):
+            of_maps = status[..., explainer] if self._explains else status
+            lost = (of_maps == Status.OK) & ~np.isfinite(maps.sum(axis=(-2, -1), dtype=np.float64))
+            if lost.any():
+                image = self.writer.labels("image")[positions[np.argwhere(lost)[0][0]]]
+                raise DataError(f"{self.writer.partial} has lost maps of image {image!r} that it "
+                                "says are finished; repeat the command with --overwrite")
 
     @property
     def _explains(self) -> bool:

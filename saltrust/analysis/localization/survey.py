@@ -18,6 +18,7 @@ from tqdm import tqdm
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.pixels.segmentation import histogram, otsu_threshold, quantize
 from saltrust.analysis.stored.arrays import group_of, labels_of
+from saltrust.analysis.stored.maps import require_finite
 from saltrust.analysis.stored.readings import as_read, readings_of
 from saltrust.cache.schema import Label, Status
 
@@ -103,8 +104,9 @@ def survey_maps(cubes: xr.DataTree, *, model: str, progress: bool = False) -> Su
                 one = at.sel(finding=finding, explainer=explainer)
                 if int(one["status"]) != int(Status.OK):
                     continue
-                heatmap = as_read(one["heatmap"].transpose("y", "x").values,
-                                  readings[explainer])
+                values = one["heatmap"].transpose("y", "x").values
+                require_finite(values, image=image, finding=finding, explainer=explainer)
+                heatmap = as_read(values, readings[explainer])
                 if not heatmap.max() > heatmap.min():
                     continue
                 masks[explainer], row = _measure(heatmap)

@@ -24,6 +24,7 @@ from saltrust.analysis.scores.map_counts import FIELDS, MapCounts, count_map, un
 from saltrust.analysis.scores.workers import executor
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.arrays import group_of, labels_of, read_at, values_of
+from saltrust.analysis.stored.maps import require_finite
 from saltrust.analysis.stored.origin import store_positions
 from saltrust.analysis.stored.readings import as_read
 from saltrust.cache.schema import GROUPS, Status
@@ -339,6 +340,8 @@ class _Scanner:
                 digest[row] = [self._annotations.digest(image, finding, reader)
                                for reader in self._readers]
                 status = Status(self._status[tuple(places[row])])
+                if status == Status.OK:
+                    require_finite(plane, **{dim: str(maps[dim].iloc[row]) for dim in MAP})
                 counts.append(
                     count_map(as_read(plane, readings[row]), self._annotations.size(image),
                               self._options.definition, self._levels, masks)

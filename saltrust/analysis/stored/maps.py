@@ -13,11 +13,34 @@ import xarray as xr
 
 from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
 from saltrust.cache.schema import GROUPS, Status
+from saltrust.errors import DataError
 
 Float32Array = npt.NDArray[np.float32]
 
 #: What a map is of: a trained classifier, one with random weights, a network that localizes.
 TRAINED, RANDOMIZED, LOCALIZER = "trained", "randomised", "localizer"
+
+
+def require_finite(values: npt.NDArray[np.floating[Any]], **labels: str) -> None:
+    """Refuse a map whose status says that it is usable where a pixel is not a number.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (y, x)
+    **labels : str
+        Of the map, by dimension.
+
+    Raises
+    ------
+    DataError
+        Naming the map.
+    """
+    # A sum of float32 in float64 is finite just where all are.
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        named = ", ".join(f"{dim} {label!r}" for dim, label in labels.items() if label)
+        raise DataError(f"the map of {named} has status ok and pixels that are missing or not "
+                        "finite; `saltrust verify` on its store tells what else is wrong, and "
+                        "with --repair `saltrust generate --resume` computes it again")
 
 
 @dataclass(frozen=True)
@@ -99,12 +122,20 @@ class MapSeries:
         Returns
         -------
         ndarray of float32, shape (len(images), y, x)
+
+        Raises
+        ------
+        DataError
+            If a map has status ok and pixels that are not finite.
         """
         places = self.maps.places
         further = dict(zip(list(self.maps.labels)[2:], self._further(), strict=True))
         read = read_at(self.maps.heatmap, ("image", "y", "x"),
                        image=np.array([places["image"][name] for name in images], dtype=np.intp),
                        finding=places["finding"][finding], **further)
+        for image, values in zip(images, read, strict=True):
+            if self.status(image, finding) == Status.OK:
+                require_finite(values, image=image, finding=finding, **self.labels)
         return read.astype(np.float32, copy=False)
 
     def _further(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from saltrust.analysis.stored.arrays import dataset_of, labels_of
+from saltrust.analysis.stored.maps import require_finite
 from saltrust.analysis.stored.readings import as_read, readings_of
 from saltrust.cache.rle import decode
 from saltrust.cache.schema import Status
@@ -133,6 +134,8 @@ def stored_map(cubes: xr.DataTree, group: str, **labels: str) -> Heatmap | None:
     if status is Status.MISSING:
         return None
     values = at_labels(dataset["heatmap"], **labels).transpose("y", "x").values
+    if status is Status.OK:
+        require_finite(values, **labels)
     if group == "saliency":
         values = as_read(values, readings_of(dataset)[labels["explainer"]])
         if status is Status.OK and not values.max() > values.min():

@@ -244,7 +244,7 @@ def test_cubes_open_beside_a_damaged_group_of_scores(store: Path, counted: list[
 def test_damage_elsewhere_is_still_an_error(store: Path) -> None:
     _scores(open_cubes(store), keep=True)
     (store / "reference" / "label" / "zarr.json").write_text("{")
-    with pytest.raises(DataError, match="reference/label/zarr.json is not what was written"):
+    with pytest.raises(DataError, match=r"reference/label/zarr\.json is not what was written"):
         open_cubes(store)
 
 
