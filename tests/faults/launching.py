@@ -19,26 +19,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import xarray as xr
 
 from saltrust import __main__ as program
 from saltrust.cache import replacing
-from saltrust.models.torchvision_operators import import_torchvision
 
-_IMPORTED = (
-    "saltrust.cli", "saltrust.generate.job", "saltrust.datasets.registry", "saltrust.study_file",
-    "saltrust.datasets.phantom.collection", "saltrust.training.tasks.classifier",
-    "saltrust.analysis.protocols.study", "saltrust.report.page.page", "saltrust.cache.reference",
-)
+_OF_IMPORTS = ("saltrust.cli", "saltrust.datasets.registry", "saltrust.study_file",
+               "saltrust.datasets.phantom.collection", "saltrust.cache.reference")
+_OF_ALL = ("saltrust.generate.job", "saltrust.training.tasks.classifier",
+           "saltrust.analysis.protocols.study", "saltrust.report.page.page")
 #: Longest that a command of the harness may take.
 _SECONDS = 120
 
 
-def prepare() -> None:
-    """Import what commands need, before the first fork."""
+def prepare(*, models: bool) -> None:
+    """Import what commands need, before the first fork; models need torch."""
+    for name in _OF_IMPORTS:
+        importlib.import_module(name)
+    # What xarray imports with its first data set is imported once.
+    xr.Dataset(coords={"image": ["one"]})
+    if not models:
+        return
+    import torch
+
+    from saltrust.models.torchvision_operators import import_torchvision
+
     torch.set_num_threads(1)
     import_torchvision()
-    for name in _IMPORTED:
+    for name in _OF_ALL:
         importlib.import_module(name)
 
 
