@@ -88,7 +88,8 @@ class Running:
     """A command in a process group of its own."""
 
     def __init__(self, arguments: Sequence[str], folder: Path, fault: Fault | None = None,
-                 slowly: float = 0.0) -> None:
+                 slowly: float = 0.0, user: int | None = None) -> None:
+        self._user = user
         self._folder = folder
         self._log = folder.with_name(folder.name + f".{time.monotonic_ns()}.log")
         self._log.touch()
@@ -129,11 +130,12 @@ class Running:
             log = os.open(self._log, os.O_CREAT | os.O_WRONLY)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.argv = ["saltrust", *arguments]
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, program.end)
             os.close(self._ready)
+            if self._user is not None and os.geteuid() == 0:
+                os.setuid(self._user)
             count_writes(strike)
             program.run()
             status = 0
@@ -176,9 +178,10 @@ class Running:
         return alive
 
 
-def call(arguments: Sequence[str], folder: Path, fault: Fault | None = None) -> Ended:
-    """Run a command to its end, or to the fault's."""
-    return Running(arguments, folder, fault).wait()
+def call(arguments: Sequence[str], folder: Path, fault: Fault | None = None, *,
+         user: int | None = None) -> Ended:
+    """Run a command to its end, or to the fault's; as root, as another user."""
+    return Running(arguments, folder, fault, user=user).wait()
 
 
 def count_writes(strike: Callable[[], None]) -> None:
