@@ -39,7 +39,7 @@ from saltrust.cli.report import report
 from saltrust.cli.signals import interruptible, sentence
 from saltrust.cli.train import train
 from saltrust.errors import SaltrustError
-from saltrust.files import Advice, is_about_the_place, writing_error
+from saltrust.files import Advice, is_about_the_place, is_refused, writing_error
 
 
 class _OrderedGroup(click.Group):
@@ -73,10 +73,14 @@ class _OrderedGroup(click.Group):
 
 def _of_place(error: Exception) -> str | None:
     """What to say where the system refuses a path, even to look at it; None of all else."""
-    if not isinstance(error, OSError) or error.filename is None or not is_about_the_place(error):
+    if not isinstance(error, OSError) or error.filename is None:
         return None
-    return str(writing_error(error, Path(str(error.filename)), Advice(
-        "repeat the command", "check its permissions, or choose another place")))
+    if is_refused(error):
+        return (f"{error.filename} cannot be reached ({error.strerror}); check its permissions, or "
+                "choose another place")
+    if is_about_the_place(error):
+        return str(writing_error(error, Path(str(error.filename)), Advice("repeat the command")))
+    return None
 
 
 def _of_user(error: Exception) -> str | None:

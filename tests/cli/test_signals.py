@@ -28,9 +28,9 @@ def invoke(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
 
 
 @pytest.mark.parametrize("number", STATUS)
-@pytest.mark.parametrize("said", ["--overwrite", "--resume", ""])
+@pytest.mark.parametrize("word", ["--overwrite", "--resume", ""])
 def test_an_import_says_how_to_go_on(write_study: Callable[..., Path], tmp_path: Path, number: int,
-                                     said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+                                     word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     study, path = write_study(), tmp_path / "a study.zarr"
     write, calls = StoreWriter.write, []
 
@@ -44,7 +44,7 @@ def test_an_import_says_how_to_go_on(write_study: Callable[..., Path], tmp_path:
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(StoreWriter, "write", struck)
-        done = invoke(monkeypatch, *command, *filter(None, [said]))
+        done = invoke(monkeypatch, *command, *filter(None, [word]))
     assert done.exit_code == STATUS[signal.Signals(number)]
     assert done.stderr.splitlines()[-1] == (
         f"Error: interrupted: what is finished stays in {path}.partial; go on with "

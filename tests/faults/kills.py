@@ -133,11 +133,19 @@ def files_result(folder: Path) -> str:
 
 
 def weights_result(folder: Path) -> str:
-    run = folder / "runs" / "new"
+    return in_child(lambda: weights_digest(folder / "runs" / "new"))
+
+
+def weights_digest(run: Path) -> str:
+    """Digest of weights and metrics; the card says after which epochs a run was resumed."""
+    from saltrust.models.checkpoint import read_weights
+
     card = json.loads((run / "model.json").read_text())
     rows = [line.rpartition(",")[0] for line in (run / "metrics.csv").read_text().splitlines()]
-    return hashlib.sha256((run / "model.safetensors").read_bytes()
-                          + repr((card["complete"], rows)).encode()).hexdigest()
+    digest = hashlib.sha256(repr((card["complete"], rows)).encode())
+    for name, tensor in sorted(read_weights(run / "model.safetensors").items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 _ANALYZE = ("--quiet", "analyze", "localization", STORE, "--resamples", "20", "-o", "out")

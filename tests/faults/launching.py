@@ -26,8 +26,9 @@ from saltrust.cache import replacing
 
 _OF_IMPORTS = ("saltrust.cli", "saltrust.datasets.registry", "saltrust.study_file",
                "saltrust.datasets.phantom.collection", "saltrust.cache.reference")
+#: The last is what a process that may not read the interpreter's folder would look for there.
 _OF_ALL = ("saltrust.generate.job", "saltrust.training.tasks.classifier",
-           "saltrust.analysis.protocols.study", "saltrust.report.page.page")
+           "saltrust.analysis.protocols.study", "saltrust.report.page.page", "email.policy")
 #: Longest that a command of the harness may take.
 _SECONDS = 120
 
