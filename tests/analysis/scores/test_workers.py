@@ -54,8 +54,13 @@ def test_a_killed_parent_takes_its_workers_with_it(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGINT)  # As Ctrl-C does to the whole group.
         os.kill(pid, signal.SIGTERM)
     parent.kill()
-    parent.communicate()
-    assert _wait_until_gone(workers) == []
+    # Not until its output ends, which workers that live on would hold open.
+    parent.wait()
+    parent.stdout.close()
+    alive = _wait_until_gone(workers)
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    assert alive == []
 
 
 def test_an_interrupt_does_not_wait_for_what_is_left_to_do() -> None:
