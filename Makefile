@@ -1,6 +1,7 @@
 # make install   the virtual environment .venv with every Python extra
 # make demo      set up and run a whole study on synthetic radiographs
 # make test      set up (R too, where it may) and run the tests
+# make faults    commands killed at random, writers beside each other (an hour)
 # make check     lint, types, import contracts
 # make evidence  recompute what the README promises (timed, so not part of the tests)
 # make models    table of 26 timm models: the layer that is taken, beside pytorch-grad-cam (slow)
@@ -19,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.
 export RPY2_CFFI_MODE := ABI
 
-.PHONY: install demo test r check lint types contracts counts wheel bench models evidence references clean
+.PHONY: install demo test faults r check lint types contracts counts wheel bench models evidence references clean
 
 install: $(VENV)/installed
 
@@ -43,6 +44,12 @@ r:
 
 test: install r
 	$(BIN)/python -m pytest -n 2 -m "not cuda" --durations=20
+
+# Each a program: python -m tests.faults.NAME --seed SEED
+FAULTS := kills places
+SEED ?= 1
+faults: install
+	for name in $(FAULTS); do $(BIN)/python -m tests.faults.$$name --seed $(SEED) || exit 1; done
 
 check: lint types contracts
 

@@ -18,6 +18,7 @@ from saltrust.files import (
     write_bytes,
     write_text,
 )
+from saltrust.processes import Process
 
 
 def test_writes_and_replaces_and_makes_folders(tmp_path: Path) -> None:
@@ -133,3 +134,17 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     remove_leftovers(tmp_path, "epoch*")
     remove_leftovers(tmp_path / "absent", "a.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".b.json.x.tmp", "a.json"]
+
+
+def test_what_a_dead_process_was_writing_is_swept(tmp_path: Path) -> None:
+    here = Process.current()
+    dead = Process(here.host, 2**22 + 1, "1").mark
+    (tmp_path / f".page.html.{dead}.abcdefgh.tmp").write_text("half a p")
+    (tmp_path / f".page.html.{dead}.12345678.tmp").mkdir()
+    (tmp_path / f".page.html.{dead}.12345678.tmp" / "file").write_text("half a f")
+    kept = [f".page.html.{here.mark}.abcdefgh.tmp", ".page.html.backup.tmp",
+            f".other.html.{dead}.abcdefgh.tmp"]
+    for name in kept:
+        (tmp_path / name).write_text("of somebody")
+    write_text(tmp_path / "page.html", "a page")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["page.html", *kept])

@@ -38,12 +38,14 @@ _CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EP
 
 
 def check_name(path: Path) -> None:
-    """Refuse a name that leaves no room for those of what is on its way.
+    """Refuse what cannot be a store, and a name that leaves no room for what is on its way.
 
     Raises
     ------
     UsageError
     """
+    if not path.name or path.is_symlink():
+        raise UsageError(f"{path} cannot be a store; give the name of a folder to create")
     spare = _LONGEST_NAME - len(os.fsencode(aside(path, "0" * _DIGITS, "discarded").name))
     if spare < 0:
         raise UsageError(f"the name {path.name[:40]}... is {-spare} bytes too long for a store; "

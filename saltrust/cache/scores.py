@@ -18,7 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 import zarr
+import zarr.errors
 
 from saltrust.cache.guarded import open_stored
 from saltrust.cache.identity import run_of
@@ -279,7 +280,9 @@ def _make_group(place: Path) -> None:
             return
     except (OSError, ValueError, AttributeError):
         metadata.unlink(missing_ok=True)
-    zarr.open_group(place, mode="a")
+    # Another analysis may make it at the same time.
+    with suppress(zarr.errors.ContainsGroupError):
+        zarr.open_group(place, mode="a")
 
 
 def _digest(scores: xr.Dataset) -> str:

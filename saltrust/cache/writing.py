@@ -255,9 +255,8 @@ def create_store(
         If labels repeat, or a covariate has a name that the schema or a finding has.
     """
     path = Path(path)
-    if not path.name or path.is_symlink():
-        raise UsageError(f"{path} cannot be a store; give the name of a folder to create")
-    replacing.check_name(path)
+    with disk_errors(path):
+        replacing.check_name(path)
     coords = _coordinates(index, models, explainers)
     covariates = _covariates(index)
     of_group = {"randomization": _coordinates(randomization),

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -38,6 +39,7 @@ from saltrust.cli.report import report
 from saltrust.cli.signals import interruptible, sentence
 from saltrust.cli.train import train
 from saltrust.errors import SaltrustError
+from saltrust.files import Advice, is_about_the_place, is_refused, writing_error
 
 
 class _OrderedGroup(click.Group):
@@ -62,11 +64,23 @@ class _OrderedGroup(click.Group):
             except (click.exceptions.Exit, click.ClickException, click.Abort):
                 raise
             except Exception as error:
-                text = _of_user(error)
+                text = _of_place(error) or _of_user(error)
                 if text is None or ctx.params.get("debug"):
                     raise
                 click.echo(f"Error: {text}", err=True)
                 ctx.exit(1)
+
+
+def _of_place(error: Exception) -> str | None:
+    """What to say where the system refuses a path, even to look at it; None of all else."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    if is_refused(error):
+        return (f"{error.filename} cannot be reached ({error.strerror}); check its permissions, or "
+                "choose another place")
+    if is_about_the_place(error):
+        return str(writing_error(error, Path(str(error.filename)), Advice("repeat the command")))
+    return None
 
 
 def _of_user(error: Exception) -> str | None:

@@ -38,8 +38,12 @@ def run_demo(folder: Path, study_text: str, *, overwrite: bool, progress: bool,
     start = time.monotonic()
     write_text(study_file, study_text,
                Advice("repeat the command", "choose another folder with -o", UsageError))
-    _train_and_generate(study_file, cubes_path, progress=progress, command_line=command_line)
-    results = _analyze(cubes_path, report, progress=progress)
+    try:
+        _train_and_generate(study_file, cubes_path, progress=progress, command_line=command_line)
+        results = _analyze(cubes_path, report, progress=progress)
+    except KeyboardInterrupt as error:
+        error.add_note(f"the demo is begun anew in {folder}")
+        raise
     for topic, result in results.items():
         write_files(result, topic, tables, overwrite=True)
     _print_headlines(results)

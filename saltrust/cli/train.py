@@ -71,6 +71,7 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
             raise UsageError(f"{study} has no model {name!r}; {nearest(name, names)}")
     chosen = [item for item in trainers if not models or item[0].name in models]
     finished: list[NothingToDo] = []
+    trained: list[str] = []
     for entry, trainer in chosen:
         try:
             folder = trainer(collection, declared, entry, resume=resume, overwrite=overwrite,
@@ -79,6 +80,11 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
         except NothingToDo as note:
             finished.append(note)
             continue
+        except KeyboardInterrupt as error:
+            if trained:
+                error.add_note(f"trained are {', '.join(trained)}")
+            raise
+        trained.append(entry.name)
         click.echo(f"{entry.name}: {folder}")
     if len(finished) == len(chosen):
         raise NothingToDo("; ".join(map(str, finished)))

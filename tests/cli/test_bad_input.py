@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from saltrust.testing import simulate_cubes
 
 MANIFEST = """
 name = "films"
@@ -106,3 +110,16 @@ def test_contradicting_options(run, study: Path, tmp_path: Path) -> None:
 def test_confidence_without_masks_names_the_missing_masks(run, films: Path) -> None:
     assert import_study(run, films).exit_code == 0
     check(run("-q", "analyze", "confidence", films / "s.zarr"), 1, "mask")
+
+
+@pytest.mark.parametrize(("number", "words"), [
+    (errno.EACCES, "r.html cannot be reached (Permission denied); check its permissions"),
+    (errno.ENOSPC, "the disk is full while writing"), (errno.EDQUOT, "free some space")])
+def test_a_place_that_is_refused(run, tmp_path: Path, monkeypatch, number: int, words: str) -> None:
+    simulate_cubes(tmp_path / "s.zarr", patients=4, parts=(), grid=8)
+
+    def refuse(output: Path, **_: bool) -> None:
+        raise OSError(number, os.strerror(number), str(output))
+
+    monkeypatch.setattr("saltrust.report.page.page.check_output", refuse)
+    check(run("report", tmp_path / "s.zarr", "-o", tmp_path / "r.html"), 1, words)

@@ -19,26 +19,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import xarray as xr
 
 from saltrust import __main__ as program
 from saltrust.cache import replacing
-from saltrust.models.torchvision_operators import import_torchvision
 
-_IMPORTED = (
-    "saltrust.cli", "saltrust.generate.job", "saltrust.datasets.registry", "saltrust.study_file",
-    "saltrust.datasets.phantom.collection", "saltrust.training.tasks.classifier",
-    "saltrust.analysis.protocols.study", "saltrust.report.page.page", "saltrust.cache.reference",
-)
+_OF_IMPORTS = ("saltrust.cli", "saltrust.datasets.registry", "saltrust.study_file",
+               "saltrust.datasets.phantom.collection", "saltrust.cache.reference")
+#: The last is what a process that may not read the interpreter's folder would look for there.
+_OF_ALL = ("saltrust.generate.job", "saltrust.training.tasks.classifier",
+           "saltrust.analysis.protocols.study", "saltrust.report.page.page", "email.policy")
 #: Longest that a command of the harness may take.
 _SECONDS = 120
 
 
-def prepare() -> None:
-    """Import what commands need, before the first fork."""
+def prepare(*, models: bool) -> None:
+    """Import what commands need, before the first fork; models need torch."""
+    for name in _OF_IMPORTS:
+        importlib.import_module(name)
+    # What xarray imports with its first data set is imported once.
+    xr.Dataset(coords={"image": ["one"]})
+    if not models:
+        return
+    import torch
+
+    from saltrust.models.torchvision_operators import import_torchvision
+
     torch.set_num_threads(1)
     import_torchvision()
-    for name in _IMPORTED:
+    for name in _OF_ALL:
         importlib.import_module(name)
 
 
@@ -80,7 +89,8 @@ class Running:
     """A command in a process group of its own."""
 
     def __init__(self, arguments: Sequence[str], folder: Path, fault: Fault | None = None,
-                 slowly: float = 0.0) -> None:
+                 slowly: float = 0.0, user: int | None = None) -> None:
+        self._user = user
         self._folder = folder
         self._log = folder.with_name(folder.name + f".{time.monotonic_ns()}.log")
         self._log.touch()
@@ -121,11 +131,12 @@ class Running:
             log = os.open(self._log, os.O_CREAT | os.O_WRONLY)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.argv = ["saltrust", *arguments]
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, program.end)
             os.close(self._ready)
+            if self._user is not None and os.geteuid() == 0:
+                os.setuid(self._user)
             count_writes(strike)
             program.run()
             status = 0
@@ -168,9 +179,10 @@ class Running:
         return alive
 
 
-def call(arguments: Sequence[str], folder: Path, fault: Fault | None = None) -> Ended:
-    """Run a command to its end, or to the fault's."""
-    return Running(arguments, folder, fault).wait()
+def call(arguments: Sequence[str], folder: Path, fault: Fault | None = None, *,
+         user: int | None = None) -> Ended:
+    """Run a command to its end, or to the fault's; as root, as another user."""
+    return Running(arguments, folder, fault, user=user).wait()
 
 
 def count_writes(strike: Callable[[], None]) -> None:

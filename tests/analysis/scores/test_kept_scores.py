@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -324,3 +325,24 @@ def test_a_scheduler_that_is_not_there_is_named(store: Path,
     monkeypatch.setattr(workers, "_SECONDS_TO_CONNECT", 1)
     with pytest.raises(UsageError, match=r"tcp://127.0.0.1:9 cannot be reached"):
         _scores(open_cubes(store), scheduler="tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_analyses_that_keep_scores_at_once_all_end_well(
+        pristine: Path, tmp_path: Path, exchanges: bool, caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    if not exchanges:
+        monkeypatch.setattr("saltrust.cache.scores.exchange", lambda *_: False)
+    path = tmp_path / "study.zarr"
+    shutil.copytree(pristine, path)
+    frames = [xr.Dataset({"area": ("map", np.full(5, float(number)))}) for number in range(4)]
+    wanted = [frame["area"].values.tolist() for frame in frames]
+    with caplog.at_level(logging.WARNING), ThreadPoolExecutor(4) as pool:
+        kept = list(pool.map(lambda frame: [write_scores(path, "masks", "0" * 16, frame, {})
+                                            for _ in range(6)], frames))
+    assert kept == [[True] * 6] * 4
+    assert caplog.text == ""
+    last = read_scores(path, "masks", "0" * 16)
+    assert last is not None
+    assert last["area"].values.tolist() in wanted
+    assert [item.name for item in tmp_path.iterdir()] == ["study.zarr"]
