@@ -2,6 +2,7 @@
 # make demo      set up and run a whole study on synthetic radiographs
 # make test      set up (R too, where it may) and run the tests
 # make check     lint, types, import contracts
+# make fuzz      10,000 mutilated inputs for every reader, within 10 s and 1 GB each (hours)
 # make evidence  recompute what the README promises (timed, so not part of the tests)
 # make models    table of 26 timm models: the layer that is taken, beside pytorch-grad-cam (slow)
 # make bench     time saltrust against its peers, outputs compared
@@ -19,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.
 export RPY2_CFFI_MODE := ABI
 
-.PHONY: install demo test r check lint types contracts counts wheel bench models evidence references clean
+.PHONY: install demo test fuzz r check lint types contracts counts wheel bench models evidence references clean
 
 install: $(VENV)/installed
 
@@ -43,6 +44,12 @@ r:
 
 test: install r
 	$(BIN)/python -m pytest -n 2 -m "not cuda" --durations=20
+
+EXAMPLES := 10000
+SEED := 0
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz --examples $(EXAMPLES) --seed $(SEED)
 
 check: lint types contracts
 

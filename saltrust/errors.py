@@ -11,6 +11,10 @@ import difflib
 from collections.abc import Iterable
 
 
+#: Of candidates that are compared with a word, that are named, and of letters of each.
+_MOST_COMPARED, _MOST_NAMED, _MOST_CHARACTERS = 5000, 60, 100
+
+
 class SaltrustError(Exception):
     """Base of all errors that saltrust raises on purpose."""
 
@@ -51,8 +55,13 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
     >>> nearest("zzz", ["grad", "gradcam"])
     'known are: grad, gradcam'
     """
-    known = list(candidates)
-    close = difflib.get_close_matches(str(word), known, n=1)
+    known = list(map(str, candidates))
+    # Comparing takes the product of lengths; names of people's labels and columns are short.
+    short = [name for name in known[:_MOST_COMPARED] if len(name) <= _MOST_CHARACTERS]
+    close = difflib.get_close_matches(str(word)[:_MOST_CHARACTERS], short, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
-    return "known are: " + ", ".join(known)
+    more = f", ... ({len(known):,} in all)" if len(known) > _MOST_NAMED else ""
+    return "known are: " + ", ".join(
+        name if len(name) <= _MOST_CHARACTERS else name[:_MOST_CHARACTERS] + "..."
+        for name in known[:_MOST_NAMED]) + more
