@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 #: Of candidates that are compared with a word, that are named, and of letters of each.
 _MOST_COMPARED, _MOST_NAMED, _MOST_CHARACTERS = 5000, 60, 100
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -114,7 +115,9 @@ def whole_file(path: Path, advice: Advice = Advice()) -> Iterator[Path]:
         raise writing_error(error, path, advice) from error
     finally:
         if aside is not None:
-            aside.unlink(missing_ok=True)
+            # Where it cannot be removed, what went wrong before is what is to be said.
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -194,7 +197,8 @@ def write_text(path: Path, text: str, advice: Advice = Advice()) -> None:
         If the disk is full or the place cannot be written to; ``path`` is as before.
     """
     with whole_file(path, advice) as aside:
-        aside.write_text(text, encoding="utf-8")
+        # Names of files may hold halves of characters, which no text in UTF-8 has.
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def remove_leftovers(folder: Path, pattern: str) -> None:

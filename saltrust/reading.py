@@ -107,8 +107,8 @@ def reading(what: str, way_out: str, error: type[SaltrustError] = DataError) -> 
         raise error(f"{what} cannot be read ({reason_of(original)}); {way_out}") from original
 
 
-def usable_path(text: str | Path, what: str, error: type[SaltrustError] = UsageError) -> Path:
-    """A path as somebody wrote it, its ``~`` resolved, where a file system can have it at all.
+def check_path(text: str | Path, what: str, error: type[SaltrustError] = UsageError) -> None:
+    """Refuse a path that no file system can have; asking whether it exists would end badly.
 
     Parameters
     ----------
@@ -121,21 +121,15 @@ def usable_path(text: str | Path, what: str, error: type[SaltrustError] = UsageE
     Raises
     ------
     SaltrustError
-        If it holds what no path holds, or is longer than any; asking whether it exists would
-        end in a traceback.
+        If it holds what no path holds, or is longer than any.
     """
     place = str(text)
     if "\0" in place:
         raise error(f"{what} {shown(place)} holds a NUL character, which no path has; take it out")
-    names = place.encode("utf-8", "surrogateescape").split(b"/")
-    if max(map(len, names)) > MOST_NAME_BYTES or sum(map(len, names)) > MOST_PATH_BYTES:
+    content = place.encode("utf-8", "surrogatepass")
+    if len(content) > MOST_PATH_BYTES or max(map(len, content.split(b"/"))) > MOST_NAME_BYTES:
         raise error(f"{what} {shown(place)} is longer than a path may be ({MOST_NAME_BYTES} bytes "
                     f"for a name, {MOST_PATH_BYTES:,} in all); shorten it")
-    try:
-        return Path(place).expanduser()
-    except RuntimeError:  # No such user.
-        raise error(f"{what} {shown(place)} begins with the home folder of nobody here; write the "
-                    "path out") from None
 
 
 def read_text(path: Path, most: int = MOST_TEXT_BYTES) -> str:

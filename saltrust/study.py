@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from saltrust.choices import MapReading, words
 from saltrust.errors import UsageError, nearest
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
-from saltrust.reading import reading, shown, usable_path
+from saltrust.reading import check_path, reading, shown
 from saltrust.typed_table import bounded, build
 
 UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
@@ -302,7 +302,8 @@ class Study:
     def path(self, relative: str) -> Path:
         """A path of the study file, made absolute from its folder."""
         with reading(f"path {shown(relative)} of the study file", "correct it", UsageError):
-            return (self.folder / usable_path(relative, "path of the study file")).resolve()
+            check_path(relative, "path of the study file")
+            return (self.folder / Path(relative).expanduser()).resolve()
 
     def data_path(self, key: str) -> Path | None:
         """A path that ``[data]`` names under a key, made absolute; None where it names none."""

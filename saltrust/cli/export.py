@@ -9,6 +9,7 @@ import click
 
 from saltrust.cli.analyze.command import grouped, selected
 from saltrust.cli.options import (
+    PathType,
     cubes_argument,
     defined_reading_option,
     definition_options,
@@ -19,6 +20,7 @@ from saltrust.cli.options import (
     selection_options,
     slice_option,
 )
+from saltrust.cli.output import say
 from saltrust.errors import UsageError
 from saltrust.files import Advice, write_text
 
@@ -31,7 +33,7 @@ def export() -> None:
 @export.command()
 @cubes_argument
 @click.option("-o", "--output", "file", required=True, metavar="FILE.csv",
-              type=click.Path(path_type=Path, dir_okay=False), help="CSV to write.")
+              type=PathType(path_type=Path, dir_okay=False), help="CSV to write.")
 @selection_options
 @map_options
 @definition_options
@@ -57,4 +59,4 @@ def scores(ctx: click.Context, /, cubes: Path, file: Path, overwrite: bool, **op
     frame = score_frame(tree, **grouped(ctx, options))
     write_text(file, frame.to_csv(index=False, lineterminator="\n"),
                Advice("repeat the command with --overwrite", "choose another place"))
-    click.echo(f"wrote {len(frame)} rows to {file}", err=True)
+    say(f"wrote {len(frame)} rows to {file}", err=True)

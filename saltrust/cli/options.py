@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,13 +20,24 @@ from saltrust.choices import (
     words,
 )
 from saltrust.errors import UsageError
+from saltrust.reading import check_path
+
+
+class PathType(click.Path):
+    """A path that a file system can have; click asks the system of any other, which fails."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name = param.get_error_hint(ctx) if param is not None and ctx is not None else "path"
+        check_path(os.fsdecode(value), f"{name}:")
+        return super().convert(value, param, ctx)
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FORMATS = words(Format)
 
-study_argument = click.argument("study", type=click.Path(path_type=Path), metavar="STUDY.toml")
-cubes_argument = click.argument("cubes", type=click.Path(path_type=Path), metavar="CUBES")
+study_argument = click.argument("study", type=PathType(path_type=Path), metavar="STUDY.toml")
+cubes_argument = click.argument("cubes", type=PathType(path_type=Path), metavar="CUBES")
 
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default=None,

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import read_card, save, sha256_of
+from saltrust.printable import printable
 from saltrust.training.precision import autocast
 from saltrust.training.runs.kept_checkpoints import keep_best, remove_others
 from saltrust.training.runs.resuming import STATE_FILE, write_state
@@ -62,7 +63,7 @@ def fit(task: Task, run: Run, *, progress: bool) -> TrainingState:
         _adopt_best(run)
     remove_unfinished(run.folder)
     remove_others(run.folder, state.kept)
-    with (tqdm(desc=run.name, unit="batch", disable=None if progress else True) as bar,
+    with (tqdm(desc=printable(run.name), unit="batch", disable=None if progress else True) as bar,
           _keep_weights_on_interrupt(task, run, state)):
         while state.epoch < spec.epochs and state.waited < spec.patience:
             batches = cut_batches(task.epoch_rows(state.order), spec.batch_size)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saltrust.cli.analyze.command import selected
-from saltrust.cli.options import overwrite_option, stack
+from saltrust.cli.options import PathType, overwrite_option, stack
+from saltrust.cli.output import say
 from saltrust.errors import UsageError
 from saltrust.files import Advice, whole_files
 
@@ -28,7 +29,7 @@ _SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
 
 folder_options = stack(
     click.option("-o", "--output", "folder", required=True, metavar="DIR",
-                 type=click.Path(path_type=Path, file_okay=False), help="Folder to write."),
+                 type=PathType(path_type=Path, file_okay=False), help="Folder to write."),
     overwrite_option,
 )
 
@@ -66,8 +67,8 @@ def run(compute: Callable[..., ProtocolResult], cubes: Path, options: dict[str, 
     count = _write(result, figures_of(result, tree), folder)
     for name, why in result.missing.items():
         _log.warning("%s: %s", name.replace("_", " "), why)
-    click.echo(f"wrote {count} files to {folder}", err=True)
-    click.echo(str(folder / "methods.md"))
+    say(f"wrote {count} files to {folder}", err=True)
+    say(str(folder / "methods.md"))
 
 
 def _write(result: ProtocolResult, figures: Mapping[str, Figure], folder: Path) -> int:
@@ -88,7 +89,7 @@ def _write(result: ProtocolResult, figures: Mapping[str, Figure], folder: Path) 
         for name, text in content.items():
             path = aside / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
         for name, figure in figures.items():
             stem = "".join(c if c.isalnum() or c in "_-" else "-" for c in name)
             (aside / "figures").mkdir(exist_ok=True)
