@@ -7,13 +7,15 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from saltrust.errors import DataError, SaltrustError
 
+#: Of the name of a file, with room for suffixes and for what is written beside it meanwhile.
+_MOST_STEM_BYTES = 180
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Of a place that one may not write to.
 _REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM)
@@ -199,6 +201,38 @@ def write_text(path: Path, text: str, advice: Advice = Advice()) -> None:
     with whole_file(path, advice) as aside:
         # Names of files may hold halves of characters, which no text in UTF-8 has.
         aside.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def stems(names: Iterable[str]) -> dict[str, str]:
+    """Names of files, without suffixes, for names that labels of data are part of.
+
+    Parameters
+    ----------
+    names : iterable of str
+
+    Returns
+    -------
+    dict of str to str
+        For every name letters, digits, ``_`` and ``-`` of it, no longer than a file system takes,
+        and no two alike, not even where capitals do not count.
+
+    Examples
+    --------
+    >>> stems(["utility_Edema", "utility_a/b", "utility_a b"])
+    {'utility_Edema': 'utility_Edema', 'utility_a/b': 'utility_a-b', 'utility_a b': 'utility_a-b-2'}
+    """
+    result: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        plain = "".join(c if c.isalnum() or c in "_-" else "-" for c in name)
+        plain = plain.encode("utf-8", "replace")[:_MOST_STEM_BYTES].decode("utf-8", "ignore")
+        stem, number = plain, 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{plain}-{number}"
+        taken.add(stem.casefold())
+        result[name] = stem
+    return result
 
 
 def remove_leftovers(folder: Path, pattern: str) -> None:

@@ -11,7 +11,7 @@ import re
 #: C0 and C1 controls and DEL; marks that turn the order of letters; ends of lines and paragraphs
 #: that are no newline; halves of characters, which cannot be written; invisible tags.
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
-                     "\ud800-\udfff\U000e0000-\U000e007f]")
+                     "\ud800-\udfff\ufffe\uffff\U000e0000-\U000e007f]")
 
 
 def printable(text: str, *, kept: str = "") -> str:

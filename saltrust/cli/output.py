@@ -12,7 +12,7 @@ import click
 
 from saltrust.cli.options import FORMATS, PathType, stack
 from saltrust.errors import UsageError
-from saltrust.files import Advice, whole_file, write_text
+from saltrust.files import Advice, stems, whole_file, write_text
 from saltrust.printable import printable, printable_json
 
 if TYPE_CHECKING:
@@ -107,9 +107,10 @@ def write_files(result: Result, topic: str, folder: Path, *, overwrite: bool) ->
 
 def write_figures(figures: Mapping[str, Figure], folder: Path, *, overwrite: bool) -> None:
     """Write every figure as ``<name>.png`` and ``<name>.svg``, each whole or not at all."""
+    named = stems(figures)
     for name, figure in figures.items():
         for suffix in ("png", "svg"):
-            path = folder / f"{name}.{suffix}"
+            path = folder / f"{named[name]}.{suffix}"
             if path.exists() and not overwrite:
                 raise UsageError(f"{path} exists; say --overwrite to replace it, or choose "
                                  "another folder")

@@ -13,7 +13,7 @@ from saltrust.cli.analyze.command import selected
 from saltrust.cli.options import PathType, overwrite_option, stack
 from saltrust.cli.output import say
 from saltrust.errors import UsageError
-from saltrust.files import Advice, whole_files
+from saltrust.files import Advice, stems, whole_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,11 +90,11 @@ def _write(result: ProtocolResult, figures: Mapping[str, Figure], folder: Path) 
             path = aside / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        named = stems(figures)
         for name, figure in figures.items():
-            stem = "".join(c if c.isalnum() or c in "_-" else "-" for c in name)
             (aside / "figures").mkdir(exist_ok=True)
             for suffix in ("png", "svg"):
                 # Without a date, the same figure is the same file.
-                figure.savefig(aside / "figures" / f"{stem}.{suffix}", dpi=200,
+                figure.savefig(aside / "figures" / f"{named[name]}.{suffix}", dpi=200,
                                metadata={"Date": None} if suffix == "svg" else None)
         return sum(path.is_file() for path in aside.rglob("*"))
