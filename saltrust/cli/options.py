@@ -45,6 +45,9 @@ device_option = click.option(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 resume_option = click.option("--resume", is_flag=True,
                              help="Go on with an output that an interrupted run left.")
+spreadsheet_option = click.option(
+    "--spreadsheet-safe", is_flag=True,
+    help="In CSV, put an apostrophe before texts that a spreadsheet would compute (= + - @).")
 replicates_option = click.option(
     "--replicates", type=click.IntRange(1, 1000), default=None, metavar="N",
     help="Models of each entry of the study that states no replicates: NAME, NAME-2, ... with "

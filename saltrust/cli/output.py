@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from saltrust.cli.options import FORMATS, PathType, stack
+from saltrust.cli.options import FORMATS, PathType, spreadsheet_option, stack
 from saltrust.errors import UsageError
 from saltrust.files import Advice, stems, whole_file, write_text
 from saltrust.printable import printable, printable_json
@@ -56,11 +56,12 @@ output_options = stack(
     click.option("-o", "--output", "folder", type=PathType(path_type=Path, file_okay=False),
                  help="Also write the JSON and every table as CSV into this folder."),
     click.option("--overwrite", is_flag=True, help="Replace files that -o would write."),
+    spreadsheet_option,
 )
 
 
 def emit(result: Result, topic: str, *, form: str, tables: Sequence[str], folder: Path | None,
-         overwrite: bool) -> None:
+         overwrite: bool, spreadsheet_safe: bool = False) -> None:
     """Print a result and, when a folder is given, write it there too.
 
     Parameters
@@ -75,6 +76,8 @@ def emit(result: Result, topic: str, *, form: str, tables: Sequence[str], folder
     folder : Path or None
     overwrite : bool
         Whether files there may be replaced.
+    spreadsheet_safe : bool
+        Whether texts of CSV that a spreadsheet takes for formulas are quoted.
     """
     from saltrust.analysis.result.text import render
 
@@ -82,19 +85,21 @@ def emit(result: Result, topic: str, *, form: str, tables: Sequence[str], folder
         if name not in result:
             raise UsageError(f"there is no table {name!r}; this analysis has {', '.join(result)}")
     named = replace(result, topic=topic)
-    text = render(named, form, tables=list(tables) or None)
+    text = render(named, form, tables=list(tables) or None, spreadsheet_safe=spreadsheet_safe)
     if folder is not None:
-        write_files(named, topic, folder, overwrite=overwrite)
+        write_files(named, topic, folder, overwrite=overwrite, spreadsheet_safe=spreadsheet_safe)
     say(text, form=form)
 
 
-def write_files(result: Result, topic: str, folder: Path, *, overwrite: bool) -> list[Path]:
+def write_files(result: Result, topic: str, folder: Path, *, overwrite: bool,
+                spreadsheet_safe: bool = False) -> list[Path]:
     """Write ``<topic>.json`` and ``<topic>_<table>.csv`` for every table."""
     from saltrust.analysis.result.files import csv_texts
 
     named = replace(result, topic=topic)
     content = {folder / f"{topic}.json": named.to_json(),
-               **{folder / name: text for name, text in csv_texts(named).items()}}
+               **{folder / name: text for name, text
+                  in csv_texts(named, spreadsheet_safe=spreadsheet_safe).items()}}
     existing = [path for path in content if path.exists()]
     if existing and not overwrite:
         raise UsageError(f"{existing[0]} exists; say --overwrite to replace it, or choose "
