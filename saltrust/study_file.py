@@ -17,6 +17,9 @@ from saltrust.typed_table import MOST_ENTRIES, build
 #: A study of hundreds of models has some 100 kB; tomllib holds a hundred times what it reads.
 MOST_BYTES = 4 * 2**20
 
+#: Of the images of one batch: 64 GB in float32 and one channel, before any layer of a network.
+MOST_BATCH_VALUES = 2**34
+
 _Entry = TypeVar("_Entry", ModelSpec, LocalizerSpec)
 
 
@@ -72,6 +75,7 @@ def _checked(content: dict[str, Any], path: Path, replicates: int | None) -> Stu
     _check_names(study, path)
     _check_localizers(study, path)
     _check_training(study, path)
+    _check_batches(study, path)
     _check_ensembles(study, path)
     _check_randomization(study, path)
     return study
@@ -118,6 +122,18 @@ def _check_grid(study: Study, path: Path) -> None:
     if not isinstance(study.grid, int) and len(study.grid) != 2:
         raise UsageError(f"{path}: grid must be one number, or two for [height, width], not "
                          f"{list(study.grid)}")
+
+
+def _check_batches(study: Study, path: Path) -> None:
+    """Refuse batches that no machine holds before one tries."""
+    height, width = study.size
+    for where, count in [("[generate]", study.generate.batch_size),
+                         *((f"the training of {entry.name!r}",
+                            study.training_of(entry).batch_size) for entry in study.trained)]:
+        if count * height * width > MOST_BATCH_VALUES:
+            raise UsageError(f"{path}: batch_size = {count} of {where} on a grid of {height} x "
+                             f"{width} asks for {count * height * width:,} values at once, more "
+                             f"than the {MOST_BATCH_VALUES:,} that a study may; take less")
 
 
 def _check_names(study: Study, path: Path) -> None:

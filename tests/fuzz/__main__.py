@@ -13,6 +13,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -132,7 +133,8 @@ def _summary(story: str) -> str:
     lines = story.strip().splitlines()
     places = [line.strip() for line in lines if "saltrust/" in line and line.strip()[:4] == "File"]
     place = places[-1].split("saltrust/")[-1] if places else ""
-    return f"{lines[-1][:160] if lines else ''} [{place}]"
+    last = re.sub(r"\S*/saltrust-fuzz-[^/\s]*/", "", lines[-1] if lines else "")
+    return f"{last[:160]} [{place}]"
 
 
 def _peak() -> float:
