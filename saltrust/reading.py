@@ -75,7 +75,8 @@ def reason_of(error: BaseException) -> str:
 
 
 @contextmanager
-def reading(what: str, way_out: str, error: type[SaltrustError] = DataError) -> Iterator[None]:
+def reading(what: str, way_out: str, error: type[SaltrustError] = DataError,
+            verb: str = "read") -> Iterator[None]:
     """Turn every exception of a block that reads a file into one sentence.
 
     Parameters
@@ -86,6 +87,8 @@ def reading(what: str, way_out: str, error: type[SaltrustError] = DataError) -> 
         Follows a semicolon.
     error : type
         What is raised.
+    verb : str
+        What cannot be done with it.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def reading(what: str, way_out: str, error: type[SaltrustError] = DataError) -> 
     except SaltrustError:
         raise
     except Exception as original:
-        raise error(f"{what} cannot be read ({reason_of(original)}); {way_out}") from original
+        raise error(f"{what} cannot be {verb} ({reason_of(original)}); {way_out}") from original
 
 
 def check_path(text: str | Path, what: str, error: type[SaltrustError] = UsageError) -> None:

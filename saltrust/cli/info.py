@@ -25,7 +25,7 @@ _GRID = 128
               help="Instead of CUBES: the stages in which a model of this architecture (a name "
                    "or package.module:factory) is randomised, from the top down, and the layer "
                    "that each explainer takes.")
-@click.option("--grid", type=click.IntRange(1), default=_GRID, show_default=True,
+@click.option("--grid", type=click.IntRange(1, 4096), default=_GRID, show_default=True,
               help="Height and width of the image that the model is tried on, as in a study; "
                    "vision transformers take one size only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, everything in it.")

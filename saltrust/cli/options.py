@@ -52,8 +52,8 @@ replicates_option = click.option(
     "--replicates", type=click.IntRange(1, 1000), default=None, metavar="N",
     help="Models of each entry of the study that states no replicates: NAME, NAME-2, ... with "
          "seeds of their own.")
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-                           help="Seed of every random step.")
+seed_option = click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0,
+                           show_default=True, help="Seed of every random step.")
 
 
 def stack(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -129,7 +129,7 @@ segmentation_options = stack(
 )
 
 pass_options = stack(
-    click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
+    click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True,
                  help="Processes for the pass over the pixels; the result is the same."),
     click.option("--scheduler", default=None, metavar="tcp://HOST:PORT",
                  help="Dask scheduler for it in their place; its workers must see CUBES."),

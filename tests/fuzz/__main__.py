@@ -87,7 +87,10 @@ def _in_child(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             value = (frame.read_value(current.read_text(encoding="utf-8"))
                      if current.exists() else None)
             where = frame.keep(name, value, arguments.keep)
-            last = " | ".join(done.stderr.strip().splitlines()[-12:])
+            lines = done.stderr.strip().splitlines()
+            start = next((k for k, line in enumerate(lines) if line.startswith(("Time", "Fatal"))),
+                         max(len(lines) - 8, 0))
+            last = " | ".join(lines[start:start + 8])
             row["kinds"]["died"] = row["kinds"].get("died", 0) + 1
             row["stories"][f"process ended with {done.returncode} at {where}: {last}"] = 1
         return row
