@@ -10,14 +10,27 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: Characters of a message that a person reads.
+_MOST_MESSAGE = 3000
 #: Of candidates that are compared with a word, that are named, and of letters of each.
 _MOST_COMPARED, _MOST_NAMED, _MOST_CHARACTERS = 5000, 60, 100
 
 
 class SaltrustError(Exception):
-    """Base of all errors that saltrust raises on purpose."""
+    """Base of all errors that saltrust raises on purpose.
+
+    Of a message that a label or a path makes endless the middle is left out: what is wrong
+    stands at its beginning, and the way out at its end.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) <= _MOST_MESSAGE:
+            return text
+        half = _MOST_MESSAGE // 2
+        return f"{text[:half]} ... {text[-half:]}"
 
 
 class DataError(SaltrustError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from saltrust.errors import UsageError, nearest
-from saltrust.reading import MOST_NAME_BYTES, read_text, reading, reason_of, shown
+from saltrust.reading import MOST_NAME_BYTES, check_path, read_text, reading, reason_of, shown
 from saltrust.study import LocalizerSpec, ModelSpec, RandomizationSpec, Study
 from saltrust.typed_table import MOST_ENTRIES, build
 
@@ -73,6 +73,7 @@ def _checked(content: dict[str, Any], path: Path, replicates: int | None) -> Stu
         localizers=_replicated(study.localizers, replicates, path))
     _check_grid(study, path)
     _check_names(study, path)
+    _check_paths(study, path)
     _check_localizers(study, path)
     _check_training(study, path)
     _check_batches(study, path)
@@ -159,6 +160,17 @@ def _check_names(study: Study, path: Path) -> None:
     if fractions and (len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9):
         raise UsageError(f"{path}: split_fractions of [data] must be three numbers (train, val, "
                          f"test) that add up to 1, not {list(fractions)}")
+
+
+def _check_paths(study: Study, path: Path) -> None:
+    """Refuse paths that no file system has, before hours of work ask for them."""
+    stated = {"runs": study.runs, **{f"{key} of [data]": getattr(study.data, key) for key in
+                                     ("path", "images", "heatmaps", "splits", "classes")}}
+    for entry in (*study.models, *study.localizers):
+        stated |= {f"checkpoint of {entry.name!r}": entry.checkpoint,
+                   f"pretrained of {entry.name!r}": entry.pretrained}
+    for what, place in stated.items():
+        check_path(place, f"{path}: {what}")
 
 
 def _repeated(names: Sequence[str]) -> str | None:

@@ -52,7 +52,7 @@ def scores(ctx: click.Context, /, cubes: Path, file: Path, overwrite: bool,
     Image and its coordinates, finding, label, explainer, model, reader, probability, IoU, hit, and
     the descriptors of the reference mask: what `saltrust analyze regressions --scores` reads.
     """
-    from saltrust.analysis.result.spreadsheets import quote_formulas
+    from saltrust.analysis.result.spreadsheets import quote_formulas, to_csv
     from saltrust.analysis.shape.score_frame import score_frame
     from saltrust.cache.store import open_cubes
 
@@ -61,6 +61,6 @@ def scores(ctx: click.Context, /, cubes: Path, file: Path, overwrite: bool,
     tree = selected(open_cubes(cubes), options)
     frame = score_frame(tree, **grouped(ctx, options))
     frame = quote_formulas(frame) if spreadsheet_safe else frame
-    write_text(file, frame.to_csv(index=False, lineterminator="\n"),
+    write_text(file, to_csv(frame),
                Advice("repeat the command with --overwrite", "choose another place"))
     say(f"wrote {len(frame)} rows to {file}", err=True)

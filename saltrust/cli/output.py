@@ -44,7 +44,8 @@ def say(text: str, *, err: bool = False, form: str = "") -> None:
     coding = getattr(stream, "encoding", None) or "utf-8"
     # Where a terminal lacks a letter, that is no reason to fail.
     text = text.encode(coding, "backslashreplace").decode(coding)
-    click.echo(text, err=err, nl=not text.endswith("\n"))
+    # `color` keeps click from taking out of data what looks like a color.
+    click.echo(text, err=err, nl=not text.endswith("\n"), color=True)
 
 
 output_options = stack(

@@ -12,7 +12,7 @@ from saltrust.errors import DataError
 from tests.fuzz import frame
 
 #: Of each target; `make fuzz` takes 10,000.
-EXAMPLES = 25
+EXAMPLES = 20
 
 TARGETS = frame.all_targets()
 

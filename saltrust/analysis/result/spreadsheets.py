@@ -1,7 +1,8 @@
-"""CSV that a spreadsheet shows and does not compute: cells that look like formulas are quoted."""
+"""CSV that reads as it was written, and that a spreadsheet shows and does not compute."""
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Hashable
 from typing import Any
@@ -12,6 +13,22 @@ import pandas as pd
 #: quotes and blanks, and in the full width of East Asian scripts.
 _FORMULA = re.compile("[\"' \\t\\r\\n]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\\t\\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|nan")
+
+
+def to_csv(frame: pd.DataFrame, *, index: bool = False) -> str:
+    """A table as CSV with all digits, lines ending in a newline.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    index : bool
+        Whether the index becomes columns.
+    """
+    text = frame.to_csv(index=index, lineterminator="\n")
+    if "\r" in text:
+        # Python's writer leaves it bare, and every reader takes it for the end of a line.
+        text = frame.to_csv(index=index, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text
 
 
 def quote_formulas(frame: pd.DataFrame) -> pd.DataFrame:

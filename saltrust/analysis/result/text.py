@@ -15,10 +15,11 @@ from saltrust.analysis.result.cells import Cells, lay_out, significant
 from saltrust.analysis.result.markup import escape_markdown, html_table, latex, markdown
 from saltrust.analysis.result.plain_text import WIDTH, plain_text
 from saltrust.analysis.result.result import Result, plain, records
-from saltrust.analysis.result.spreadsheets import quote_formulas
+from saltrust.analysis.result.spreadsheets import quote_formulas, to_csv
 from saltrust.analysis.result.topics import printed_table
 from saltrust.choices import Format, words
 from saltrust.errors import UsageError, nearest
+from saltrust.printable import printable
 
 FORMATS = words(Format)
 
@@ -112,7 +113,7 @@ def render_frame(frame: pd.DataFrame, format: str, *, title: str = "", legend: s
         indexed = any(name is not None for name in frame.index.names)
         finite = frame.replace([np.inf, -np.inf], np.nan)
         finite = quote_formulas(finite) if spreadsheet_safe else finite
-        return finite.to_csv(index=indexed, lineterminator="\n")
+        return to_csv(finite, index=indexed)
     text = _WRITERS[format](lay_out(frame), title, "")
     return f"{text}\n{_FOOTNOTES[format](legend)}" if legend else text
 
@@ -195,10 +196,14 @@ def describe_tables(result: Result) -> str:
 
 def facts_of(meta: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """One short phrase per fact of the result, for the line below the tables."""
-    for key, value in plain(meta).items():
+    yield from map(printable, _facts(plain(meta), prefix))
+
+
+def _facts(meta: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in meta.items():
         name = f"{prefix}{key.replace('_', ' ')}"
         if isinstance(value, dict):
-            yield from facts_of(value, f"{name}: ")
+            yield from _facts(value, f"{name}: ")
         elif isinstance(value, list):
             if value:
                 yield f"{name} {', '.join(map(str, value))}"
