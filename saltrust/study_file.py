@@ -166,7 +166,8 @@ def _check_paths(study: Study, path: Path) -> None:
     """Refuse paths that no file system has, before hours of work ask for them."""
     stated = {"runs": study.runs, **{f"{key} of [data]": getattr(study.data, key) for key in
                                      ("path", "images", "heatmaps", "splits", "classes")}}
-    for entry in (*study.models, *study.localizers):
+    entries: tuple[ModelSpec | LocalizerSpec, ...] = (*study.models, *study.localizers)
+    for entry in entries:
         stated |= {f"checkpoint of {entry.name!r}": entry.checkpoint,
                    f"pretrained of {entry.name!r}": entry.pretrained}
     for what, place in stated.items():

@@ -154,5 +154,5 @@ def _look_over(path: Path) -> None:
 
 
 def _too_many_columns(path: Path, columns: int) -> DataError:
-    return DataError(f"{path} has {columns:,} columns, more than the {MOST_COLUMNS:,} that a "
+    return DataError(f"{path} has {columns:,} columns or more, beyond the {MOST_COLUMNS:,} that a "
                      "table of scores may; leave out those that are not needed")

@@ -34,8 +34,8 @@ def _is_names(value: Any) -> bool:
 
 def _is_output(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        isinstance(value.get(key, ""), kinds) for key, kinds in
-        (("kind", str), ("findings", list | tuple), ("select", str | int))) and (
+        key not in value or isinstance(value[key], kinds) for key, kinds in
+        (("kind", str), ("findings", list | tuple), ("select", str | int | None))) and (
             not value.get("findings") or _is_names(list(value["findings"])))
 
 
@@ -63,8 +63,8 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "guidance": ("an object whose `loss` is a word", _is_guidance),
     "weights_sha256": ("a text of 64 hexadecimal digits", lambda value: isinstance(value, str)),
     "versions": ("an object", lambda value: isinstance(value, Mapping)),
-    "score": ("a number", _is_number),
-    "val_loss": ("a number", _is_number),
+    "score": ("a number", lambda value: value is None or _is_number(value)),
+    "val_loss": ("a number", lambda value: value is None or _is_number(value)),
 }
 
 

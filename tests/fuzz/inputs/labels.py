@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import functools
 import html.parser
 import io
 import json
@@ -12,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import xarray as xr
 from hypothesis import strategies as st
 
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.text import render, render_frame, render_html
+from saltrust.analysis.select import select
 from saltrust.files import stems
 from saltrust.printable import printable, printable_json
 from saltrust.report.figures import distributions
 from saltrust.report.figures.palette import to_data_uri
-from tests.fuzz.mutations import NASTY_TEXTS
+from saltrust.testing import simulate_cubes
+from tests.fuzz.mutations import NASTY_TEXTS, scalars, values
 
 _LATEX = r"$\frac{a}{$"
 # Stores hold no halves of characters.
@@ -92,11 +96,28 @@ def _printed(_folder: Path, text: str) -> None:
     assert json.loads(printable_json(json.dumps([text], ensure_ascii=False))) == [text]
 
 
+@functools.cache
+def _cubes() -> xr.DataTree:
+    return simulate_cubes(patients=6, parts=(), grid=16)
+
+
+def _select(_folder: Path, labels: dict[str, Any]) -> None:
+    assert select(_cubes(), **labels).coords["image"].size >= 1
+
+
+_choices = st.fixed_dictionaries({}, optional={
+    name: st.one_of(st.sampled_from(known), st.lists(st.sampled_from(known), max_size=2), values,
+                    st.lists(scalars, max_size=2))
+    for name, known in (("finding", ["Edema"]), ("explainer", ["grad", "gradcam"]),
+                        ("model", ["densenet-1"]), ("split", ["test"]), ("view", ["frontal PA"]),
+                        ("image", ["a"]), ("patient", ["p"]), ("native_height", [64]),
+                        ("nothing", ["x"]), ("reader", ["reader-1"]))})
 _several: Any = st.lists(_words, min_size=1, max_size=4, unique=True)
 
 TARGETS = {
     "tables": (_rows, _tables),
     "figures": (_several, _figures),
     "files": (_several, _files),
+    "selected": (_choices, _select),
     "printed": (st.one_of(_words, st.text(max_size=30)), _printed),
 }
