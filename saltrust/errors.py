@@ -26,11 +26,7 @@ class SaltrustError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        text = super().__str__()
-        if len(text) <= _MOST_MESSAGE:
-            return text
-        half = _MOST_MESSAGE // 2
-        return f"{text[:half]} ... {text[-half:]}"
+        return without_middle(super().__str__())
 
 
 class DataError(SaltrustError):
@@ -49,6 +45,12 @@ class NothingToDo(SaltrustError):
     """What was asked has been done before: a word to the reader, exit status 0."""
 
     exit_code = 0
+
+
+def without_middle(text: str) -> str:
+    """A message of which a label or a path makes too much, its middle left out."""
+    half = _MOST_MESSAGE // 2
+    return text if len(text) <= _MOST_MESSAGE else f"{text[:half]} ... {text[-half:]}"
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

@@ -146,14 +146,13 @@ def read_text(path: Path, most: int = MOST_TEXT_BYTES) -> str:
 
     Raises
     ------
-    DataError
-        If the file is larger.
+    ValueError
+        If the file is larger; the boundary says which file.
     """
     with path.open("rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:
-        raise DataError(f"{path} has more than {most:,} bytes, more than such a file may have; "
-                        "check whether it is the file that was meant")
+        raise ValueError(f"it has more than {most:,} bytes, the most that such a file may have")
     return content.decode("utf-8-sig")
 
 

@@ -38,7 +38,7 @@ from saltrust.cli.protocol.localization import localization as protocol_localiza
 from saltrust.cli.protocol.trustworthiness import trustworthiness
 from saltrust.cli.report import report
 from saltrust.cli.train import train
-from saltrust.errors import SaltrustError
+from saltrust.errors import SaltrustError, without_middle
 from saltrust.printable import printable
 from saltrust.reading import shown
 
@@ -79,7 +79,7 @@ def _printable_usage() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        vars(error)["message"] = printable(error.message, kept="\n")
+        vars(error)["message"] = without_middle(printable(error.message, kept="\n"))
         raise
 
 

@@ -14,8 +14,8 @@ from saltrust.analysis.mixed.options import Contrasts, Fitting
 from saltrust.choices import ContrastAdjustment
 from saltrust.errors import DataError, UsageError, nearest
 
-#: Of one family: all pairs of 200 levels; each costs a row of the model matrix.
-MOST_CONTRASTS = 20_000
+#: Of one family: all pairs of 447 levels; each costs a row of the model matrix.
+MOST_CONTRASTS = 100_000
 
 
 @dataclass(frozen=True)
