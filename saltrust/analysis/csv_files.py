@@ -10,22 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
-from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
 from saltrust.errors import DataError, SaltrustError
 from saltrust.reading import reason_of, shown
-
-#: Of a table when it is unpacked: some five million scores.
-MOST_BYTES = 512 * 2**20
-#: A packed table becomes so many times as large; of those with few labels 60 have been seen.
-MOST_INFLATION = 200
-#: Whatever it was packed to, a table of this size is no harm.
-_HARMLESS_BYTES = 16 * 2**20
-#: Every column costs memory by itself; exported scores with covariates have some hundred.
-MOST_COLUMNS = 10_000
-#: Of one line: a row of as many columns as there may be.
-_MOST_LINE_BYTES = 4 * 2**20
-_STEP = 2**20
+from saltrust.table_sizes import MOST_COLUMNS, look_over, too_many_columns
 
 
 def read_header(path: Path) -> list[str]:
@@ -42,11 +30,11 @@ def read_header(path: Path) -> list[str]:
         If it is no such file, or larger than a table may be.
     """
     with _reading(path):
-        _look_over(path)
+        look_over(path)
         first = pd.read_csv(path, header=None, nrows=1, dtype="object", keep_default_na=False,
                             encoding="utf-8-sig")
         if first.shape[1] > MOST_COLUMNS:
-            raise _too_many_columns(path, first.shape[1])
+            raise too_many_columns(path, first.shape[1])
         return [str(name).strip() for name in first.iloc[0]]
 
 
@@ -124,35 +112,3 @@ def _reading(path: Path) -> Iterator[None]:
     except Exception as error:
         raise DataError(f"{path} cannot be read as CSV ({reason_of(error)}); save it as CSV in "
                         "UTF-8, with a header and commas") from error
-
-
-def _look_over(path: Path) -> None:
-    """Unpack a file piece by piece and see that it is no larger than a table may be."""
-    packed, size, line = path.stat().st_size, 0, 0
-    most = min(MOST_BYTES, max(_HARMLESS_BYTES, MOST_INFLATION * packed))
-    with get_handle(path, "rb", compression="infer", is_text=False) as handles:
-        stream: Any = handles.handle
-        while piece := stream.read(_STEP):
-            size += len(piece)
-            if size > most:
-                raise DataError(f"{path} of {packed:,} bytes becomes more than {most:,} when it "
-                                "is read, more than a table of scores may have; leave out what is "
-                                "not needed, or unpack it and look at it")
-            lines = piece.split(b"\n")
-            lengths = list(map(len, lines))
-            lengths[0] += line
-            line = lengths[-1]
-            if max(lengths) > _MOST_LINE_BYTES:
-                raise DataError(f"{path} has a line of more than {_MOST_LINE_BYTES:,} bytes, "
-                                "which no row of a table of scores has; check its line ends and "
-                                "quotes")
-            # A million columns take a minute to be told.
-            columns = max((text.count(b",") for text in lines if len(text) > MOST_COLUMNS),
-                          default=0)
-            if columns >= MOST_COLUMNS:
-                raise _too_many_columns(path, columns + 1)
-
-
-def _too_many_columns(path: Path, columns: int) -> DataError:
-    return DataError(f"{path} has {columns:,} columns or more, beyond the {MOST_COLUMNS:,} that a "
-                     "table of scores may; leave out those that are not needed")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from saltrust.analysis import csv_files
 from saltrust.analysis.csv_files import read_header, read_table
 from saltrust.errors import DataError
 
@@ -42,7 +41,7 @@ def test_a_table_is_read_however_it_is_packed(name: str, tmp_path: Path) -> None
 def test_what_inflates_is_refused_while_it_is_unpacked(
         name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / name
-    monkeypatch.setattr(csv_files, "_HARMLESS_BYTES", 2**17)
+    monkeypatch.setattr(table_sizes, "_HARMLESS_BYTES", 2**17)
     path.write_bytes(PACKERS[name](b"a,b\n" * 2**18))
     with pytest.raises(DataError, match=r"becomes more than [\d,]+ when it is read.*leave out"):
         read_header(path)
@@ -52,9 +51,9 @@ def test_a_large_table_that_is_no_bomb_is_read(tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"a,b\n" + b"1,2\n" * 1000)
-    monkeypatch.setattr(csv_files, "MOST_BYTES", 4004)
+    monkeypatch.setattr(table_sizes, "MOST_BYTES", 4004)
     assert len(read_table(path, dtype=str)) == 1000
-    monkeypatch.setattr(csv_files, "MOST_BYTES", 4003)
+    monkeypatch.setattr(table_sizes, "MOST_BYTES", 4003)
     with pytest.raises(DataError, match="more than 4,003"):
         read_header(path)
 
