@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from saltrust import table_sizes
 from saltrust.analysis.csv_files import read_header, read_table
 from saltrust.errors import DataError
 
