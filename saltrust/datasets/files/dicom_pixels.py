@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import zlib
 from pathlib import Path
@@ -175,7 +176,8 @@ def _read(path: Path, *, header_only: bool = False) -> Dataset:
 
     try:
         _check_deflated(path)
-        return dcmread(path, stop_before_pixels=header_only)
+        with _WithinFile(path) as stream:
+            return dcmread(stream, stop_before_pixels=header_only)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check the path") from None
     except InvalidDicomError:
@@ -190,12 +192,25 @@ def _read(path: Path, *, header_only: bool = False) -> Dataset:
                         ) from None
 
 
+class _WithinFile(io.BufferedReader):
+    """A file of which no more is asked for than there is, whatever lengths it states."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file."""
+        rest = max(self._size - self.tell(), 0)
+        return super().read(rest if size is None or size < 0 else min(size, rest))
+
+
 def _check_deflated(path: Path) -> None:
     """Inflate a deflated file piece by piece, as its reader does it at once."""
     from pydicom.filereader import _read_file_meta_info, read_preamble
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-    with path.open("rb") as stream:
+    with _WithinFile(path) as stream:
         if stream.read(132)[128:] != b"DICM":
             return
         stream.seek(0)
