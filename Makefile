@@ -3,6 +3,7 @@
 # make test      set up (R too, where it may) and run the tests
 # make faults    commands killed at random, writers beside each other (an hour)
 # make check     lint, types, import contracts
+# make fuzz      10,000 mutilated inputs for every reader, within 10 s and 1 GB each (hours)
 # make evidence  recompute what the README promises (timed, so not part of the tests)
 # make models    table of 26 timm models: the layer that is taken, beside pytorch-grad-cam (slow)
 # make bench     time saltrust against its peers, outputs compared
@@ -20,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.
 export RPY2_CFFI_MODE := ABI
 
-.PHONY: install demo test faults r check lint types contracts counts wheel bench models evidence references clean
+.PHONY: install demo test faults fuzz r check lint types contracts counts wheel bench models evidence references clean
 
 install: $(VENV)/installed
 
@@ -50,6 +51,11 @@ FAULTS := kills places
 SEED ?= 1
 faults: install
 	for name in $(FAULTS); do $(BIN)/python -m tests.faults.$$name --seed $(SEED) || exit 1; done
+
+EXAMPLES := 10000
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz --examples $(EXAMPLES) --seed $(SEED)
 
 check: lint types contracts
 

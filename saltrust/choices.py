@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypeVar, get_args
 
 from saltrust.errors import UsageError, nearest
+from saltrust.reading import shown
 
 #: saltrust's definitions, or those of the released CheXlocalize code.
 Definition = Literal["default", "peer"]
@@ -92,5 +93,6 @@ def check_word(word: Word, kind: Any, option: str) -> Word:
     'peer'
     """
     if word not in get_args(kind):
-        raise UsageError(f"{option} {word!r} is not known; {nearest(str(word), get_args(kind))}")
+        raise UsageError(f"{option} {shown(word)} is not known; "
+                         f"{nearest(shown(word), get_args(kind))}")
     return word

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 from saltrust.errors import DataError, SaltrustError
 from saltrust.processes import Process, marked
 
+#: Of the name of a file, with room for suffixes and for what is written beside it meanwhile.
+_MOST_STEM_BYTES = 180
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Of a place that one may not write to.
 _REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM)
@@ -121,7 +124,9 @@ def whole_file(path: Path, advice: Advice = Advice()) -> Iterator[Path]:
         raise writing_error(error, path, advice) from error
     finally:
         if aside is not None:
-            aside.unlink(missing_ok=True)
+            # Where it cannot be removed, what went wrong before is what is to be said.
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -201,7 +206,40 @@ def write_text(path: Path, text: str, advice: Advice = Advice()) -> None:
         If the disk is full or the place cannot be written to; ``path`` is as before.
     """
     with whole_file(path, advice) as aside:
-        aside.write_text(text, encoding="utf-8")
+        # Names of files may hold halves of characters, which no text in UTF-8 has.
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def stems(names: Iterable[str]) -> dict[str, str]:
+    """Names of files, without suffixes, for names that labels of data are part of.
+
+    Parameters
+    ----------
+    names : iterable of str
+
+    Returns
+    -------
+    dict of str to str
+        For every name letters, digits, ``_`` and ``-`` of it, no longer than a file system takes,
+        and no two alike, not even where capitals do not count.
+
+    Examples
+    --------
+    >>> stems(["utility_Edema", "utility_a/b", "utility_a b"])
+    {'utility_Edema': 'utility_Edema', 'utility_a/b': 'utility_a-b', 'utility_a b': 'utility_a-b-2'}
+    """
+    result: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        plain = "".join(c if c.isalnum() or c in "_-" else "-" for c in name)
+        plain = plain.encode("utf-8", "replace")[:_MOST_STEM_BYTES].decode("utf-8", "ignore")
+        stem, number = plain, 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{plain}-{number}"
+        taken.add(stem.casefold())
+        result[name] = stem
+    return result
 
 
 def remove_leftovers(folder: Path, pattern: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from saltrust.choices import MapReading, words
 from saltrust.errors import UsageError, nearest
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
+from saltrust.reading import check_path, reading, shown
 from saltrust.typed_table import bounded, build
 
 UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
@@ -300,7 +301,9 @@ class Study:
 
     def path(self, relative: str) -> Path:
         """A path of the study file, made absolute from its folder."""
-        return (self.folder / Path(relative).expanduser()).resolve()
+        with reading(f"path {shown(relative)} of the study file", "correct it", UsageError):
+            check_path(relative, "path of the study file")
+            return (self.folder / Path(relative).expanduser()).resolve()
 
     def data_path(self, key: str) -> Path | None:
         """A path that ``[data]`` names under a key, made absolute; None where it names none."""
@@ -387,8 +390,10 @@ class Study:
             matching = [pattern]
             if set(pattern) & set("*?"):
                 whole = self.path(pattern)
-                matching = sorted(map(str, Path(whole.anchor).glob(
-                    str(whole.relative_to(whole.anchor)))))
+                with reading(f"checkpoints of ensemble {ensemble.name!r}: {shown(pattern)}",
+                             "correct the pattern", UsageError):
+                    matching = sorted(map(str, Path(whole.anchor).glob(
+                        str(whole.relative_to(whole.anchor)))))
             if not matching:
                 raise UsageError(f"checkpoints of ensemble {ensemble.name!r}: {pattern} matches "
                                  f"no file under {self.folder}; correct the pattern")

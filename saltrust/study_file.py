@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from saltrust.errors import UsageError, nearest
+from saltrust.reading import MOST_NAME_BYTES, check_path, read_text, reading, reason_of, shown
 from saltrust.study import LocalizerSpec, ModelSpec, RandomizationSpec, Study
-from saltrust.typed_table import build
+from saltrust.typed_table import MOST_ENTRIES, build
+
+#: A study of hundreds of models has some 100 kB; tomllib holds a hundred times what it reads.
+MOST_BYTES = 4 * 2**20
+
+#: Of the images of one batch: 64 GB in float32 and one channel, before any layer of a network.
+MOST_BATCH_VALUES = 2**34
 
 _Entry = TypeVar("_Entry", ModelSpec, LocalizerSpec)
 
@@ -35,15 +44,20 @@ def read_study(path: str | Path, *, replicates: int | None = None) -> Study:
         named), a value of the wrong type, or one out of range.
     """
     path = Path(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"study file {path} does not exist: `saltrust demo` writes one to "
-                         "start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"study file {path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"study file {path} is not valid TOML: {error}") from None
+    with reading(f"study file {path}", "correct it, or take the one that `saltrust demo` writes "
+                 "to start from", UsageError):
+        try:
+            content = tomllib.loads(read_text(path, MOST_BYTES))
+        except FileNotFoundError:
+            raise UsageError(f"study file {path} does not exist: `saltrust demo` writes one to "
+                             "start from") from None
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"study file {path} is not valid TOML: {reason_of(error)}") from None
+        return _checked(content, path, replicates)
+
+
+def _checked(content: dict[str, Any], path: Path, replicates: int | None) -> Study:
+    """The study that a file declares, all that has to hold looked at."""
     # [study] is the natural place for name, seed, grid and runs; it is the top level here.
     head = content.pop("study", {})
     if not isinstance(head, dict):
@@ -59,8 +73,10 @@ def read_study(path: str | Path, *, replicates: int | None = None) -> Study:
         localizers=_replicated(study.localizers, replicates, path))
     _check_grid(study, path)
     _check_names(study, path)
+    _check_paths(study, path)
     _check_localizers(study, path)
     _check_training(study, path)
+    _check_batches(study, path)
     _check_ensembles(study, path)
     _check_randomization(study, path)
     return study
@@ -69,6 +85,10 @@ def read_study(path: str | Path, *, replicates: int | None = None) -> Study:
 def _replicated(entries: tuple[_Entry, ...], count: int | None,
                 path: Path) -> tuple[_Entry, ...]:
     """Write every replicate out, as if the file had named it."""
+    asked = sum(entry.replicates if entry.replicates > 1 else count or 1 for entry in entries)
+    if asked > MOST_ENTRIES:
+        raise UsageError(f"{path}: with its replicates the study asks for {asked:,} models, of "
+                         f"which it may have {MOST_ENTRIES:,}; ask for fewer replicates")
     result: list[_Entry] = []
     made: list[_Entry] = []
     for entry in entries:
@@ -84,8 +104,11 @@ def _replicated(entries: tuple[_Entry, ...], count: int | None,
             made.append(dataclasses.replace(entry, name=f"{entry.name}-{k + 1}",
                                             seed=entry.seed + k, replicates=1))
             result.append(made[-1])
+    by_seed: dict[int, list[_Entry]] = {}
+    for other in result:
+        by_seed.setdefault(other.seed, []).append(other)
     for replicate in made:
-        for other in result:
+        for other in by_seed[replicate.seed]:
             # Those that differ in more than the seed, as in what they are guided by, may share
             # it, so that they can be compared in pairs.
             if other.name != replicate.name and dataclasses.replace(
@@ -102,6 +125,18 @@ def _check_grid(study: Study, path: Path) -> None:
                          f"{list(study.grid)}")
 
 
+def _check_batches(study: Study, path: Path) -> None:
+    """Refuse batches that no machine holds before one tries."""
+    height, width = study.size
+    for where, count in [("[generate]", study.generate.batch_size),
+                         *((f"the training of {entry.name!r}",
+                            study.training_of(entry).batch_size) for entry in study.trained)]:
+        if count * height * width > MOST_BATCH_VALUES:
+            raise UsageError(f"{path}: batch_size = {count} of {where} on a grid of {height} x "
+                             f"{width} asks for {count * height * width:,} values at once, more "
+                             f"than the {MOST_BATCH_VALUES:,} that a study may; take less")
+
+
 def _check_names(study: Study, path: Path) -> None:
     for what, names in (
         ("models", [model.name for model in study.models]),
@@ -111,18 +146,37 @@ def _check_names(study: Study, path: Path) -> None:
     ):
         if "" in names:
             raise UsageError(f"{path}: every entry of [[{what}]] needs a name")
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(f"{path}: [[{what}]] names {name!r} twice; names must differ")
+        if twice := _repeated(names):
+            raise UsageError(f"{path}: [[{what}]] names {shown(twice)} twice; names must differ")
     trained: tuple[ModelSpec | LocalizerSpec, ...] = (*study.models, *study.localizers)
     for model in trained:
         if Path(model.name).name != model.name or model.name in {".", ".."}:
-            raise UsageError(f"{path}: model name {model.name!r} must do as a folder name; "
+            raise UsageError(f"{path}: model name {shown(model.name)} must do as a folder name; "
                              "leave out slashes")
+        if "\0" in model.name or len(model.name.encode()) > MOST_NAME_BYTES:
+            raise UsageError(f"{path}: model name {shown(model.name)} must do as a folder name; "
+                             "shorten it and leave out what cannot be printed")
     fractions = study.data.split_fractions
     if fractions and (len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9):
         raise UsageError(f"{path}: split_fractions of [data] must be three numbers (train, val, "
                          f"test) that add up to 1, not {list(fractions)}")
+
+
+def _check_paths(study: Study, path: Path) -> None:
+    """Refuse paths that no file system has, before hours of work ask for them."""
+    stated = {"runs": study.runs, **{f"{key} of [data]": getattr(study.data, key) for key in
+                                     ("path", "images", "heatmaps", "splits", "classes")}}
+    entries: tuple[ModelSpec | LocalizerSpec, ...] = (*study.models, *study.localizers)
+    for entry in entries:
+        stated |= {f"checkpoint of {entry.name!r}": entry.checkpoint,
+                   f"pretrained of {entry.name!r}": entry.pretrained}
+    for what, place in stated.items():
+        check_path(place, f"{path}: {what}")
+
+
+def _repeated(names: Sequence[str]) -> str | None:
+    """The first name that stands more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _check_localizers(study: Study, path: Path) -> None:
@@ -133,9 +187,8 @@ def _check_localizers(study: Study, path: Path) -> None:
         if localizer.name in others:
             raise UsageError(f"{what} has the name of one of [[{others[localizer.name]}]]; names "
                              "must differ")
-        for name in localizer.findings:
-            if localizer.findings.count(name) > 1:
-                raise UsageError(f"{what} names the finding {name!r} twice")
+        if twice := _repeated(localizer.findings):
+            raise UsageError(f"{what} names the finding {shown(twice)} twice")
 
 
 def _check_training(study: Study, path: Path) -> None:
@@ -160,8 +213,8 @@ def _check_ensembles(study: Study, path: Path) -> None:
             if name not in models:
                 raise UsageError(f"{what} names the member {name!r}, which is not among "
                                  f"[[models]]; {nearest(name, models)}")
-            if ensemble.members.count(name) > 1:
-                raise UsageError(f"{what} names the member {name!r} twice")
+        if twice := _repeated(ensemble.members):
+            raise UsageError(f"{what} names the member {shown(twice)} twice")
         if bool(ensemble.checkpoints) != bool(ensemble.architecture):
             raise UsageError(f"{what} needs both `checkpoints` and their `architecture`, or "
                              "neither")
@@ -180,9 +233,8 @@ def _check_randomization(study: Study, path: Path) -> None:
         raise UsageError(f"{path}: [randomization] compares heatmaps, but the study has no "
                          "explainers; name some")
     for what, names in (("stages", spec.stages), ("models", spec.models)):
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(f"{path}: {what} of [randomization] names {name!r} twice")
+        if twice := _repeated(names):
+            raise UsageError(f"{path}: {what} of [randomization] names {shown(twice)} twice")
     models = [model.name for model in study.models]
     for name in spec.models:
         if name not in models:

@@ -9,8 +9,12 @@ from dataclasses import field
 from typing import Any, TypeVar
 
 from saltrust.errors import UsageError, nearest
+from saltrust.reading import shown
 
 _T = TypeVar("_T")
+
+#: Of one list: labels, models and their like, each of which costs a pass over the images.
+MOST_ENTRIES = 10_000
 
 
 def bounded(default: Any, low: float | None = None, high: float | None = None,
@@ -63,7 +67,7 @@ def build(cls: type[_T], table: dict[str, Any], path: str, where: str) -> _T:
     for key, value in table.items():
         name = f"{where}.{key}" if where else key
         if key not in fields:
-            raise UsageError(f"{path}: unknown key {name!r}; {nearest(key, fields)}")
+            raise UsageError(f"{path}: unknown key {shown(name)}; {nearest(key, fields)}")
         values[key] = _convert(hints[key], value, path, name, fields[key].metadata)
     return cls(**values)
 
@@ -81,27 +85,38 @@ def _convert(hint: Any, value: Any, path: str, name: str,
     if origin is tuple:
         item = typing.get_args(hint)[0]
         if not isinstance(value, list):
-            raise UsageError(f"{path}: {name} must be a list, not {value!r}")
+            raise UsageError(f"{path}: {name} must be a list, not {shown(value)}")
         if name == "explainers":
             value = [{"name": entry} if isinstance(entry, str) else entry for entry in value]
+        if len(value) > MOST_ENTRIES:
+            raise UsageError(f"{path}: {name} has {len(value):,} entries, of which a study may "
+                             f"have {MOST_ENTRIES:,}; shorten it")
         return tuple(_convert(item, entry, path, name, metadata) for entry in value)
     if origin is dict:
         if not isinstance(value, dict):
-            raise UsageError(f"{path}: {name} must be a table, not {value!r}")
+            raise UsageError(f"{path}: {name} must be a table, not {shown(value)}")
         return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = _as_float(value, path, name)
     if type(value) is not hint:
-        raise UsageError(f"{path}: {name} must be of type {hint.__name__}, not {value!r}")
+        raise UsageError(f"{path}: {name} must be of type {hint.__name__}, not {shown(value)}")
     low, high, choices = (metadata.get(key) for key in ("low", "high", "choices"))
     if choices and value not in choices:
-        raise UsageError(f"{path}: {name} = {value!r} is not known; "
+        raise UsageError(f"{path}: {name} = {shown(value)} is not known; "
                          f"{nearest(value, filter(None, choices))}")
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     # Written so that NaN fails.
     if is_number and low is not None and not low <= value <= high:
-        raise UsageError(f"{path}: {name} = {value} must lie between {low} and {high}")
+        raise UsageError(f"{path}: {name} = {shown(value)} must lie between {low} and {high}")
     return value
+
+
+def _as_float(value: int, path: str, name: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise UsageError(f"{path}: {name} = {shown(value)} is too large for a number with a "
+                         "point; give a smaller one") from None
 
 
 def _member(union: Any, value: Any, path: str, name: str) -> Any:
@@ -111,5 +126,5 @@ def _member(union: Any, value: Any, path: str, name: str) -> Any:
     if kind not in members:
         words = " or ".join("a list" if member is tuple else f"of type {member.__name__}"
                             for member in members)
-        raise UsageError(f"{path}: {name} must be {words}, not {value!r}")
+        raise UsageError(f"{path}: {name} must be {words}, not {shown(value)}")
     return members[kind]

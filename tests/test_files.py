@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from saltrust.errors import DataError, SaltrustError, UsageError
 from saltrust.files import (
     Advice,
     remove_leftovers,
+    stems,
     whole_file,
     whole_files,
     write_bytes,
@@ -148,3 +150,30 @@ def test_what_a_dead_process_was_writing_is_swept(tmp_path: Path) -> None:
         (tmp_path / name).write_text("of somebody")
     write_text(tmp_path / "page.html", "a page")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["page.html", *kept])
+
+
+def test_what_went_wrong_is_said_though_the_leftover_cannot_be_removed(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(code: int) -> Callable[..., None]:
+        def raise_it(*_: object, **__: object) -> None:
+            raise OSError(code, os.strerror(code))
+        return raise_it
+
+    monkeypatch.setattr(os, "fsync", fail(errno.ENOSPC))
+    monkeypatch.setattr(Path, "unlink", fail(errno.EROFS))
+    with pytest.raises(DataError, match="the disk is full while writing"):
+        write_text(tmp_path / "a.html", "page")
+
+
+def test_names_of_files_made_of_labels_never_collide(tmp_path: Path) -> None:
+    names = ["a/b", "a b", "A-B", "..", "x" * 5000, "x" * 5001, "\u80f8" * 300, "a\0b", "", "con"]
+    made = stems(names)
+    assert len({stem.casefold() for stem in made.values()}) == len(names)
+    for stem in made.values():
+        (tmp_path / f"{stem}.png").write_bytes(b"")
+    assert len(list(tmp_path.iterdir())) == len(names)
+
+
+def test_halves_of_characters_are_written_out(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "a\udcffb")
+    assert (tmp_path / "a.txt").read_text() == "a\\udcffb"

@@ -218,3 +218,38 @@ def test_no_content_gives_a_traceback(tmp_path_factory, content: dict[str, objec
         read_study(path)
     except SaltrustError as error:
         assert error.exit_code == 2
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    ("seed = " + "9" * 5000, "cannot be read.*4300 digits"),
+    ("seed = 0x" + "f" * 5000, "seed = an int that cannot be shown must lie"),
+    ("grid = " + "[" * 5000, "nested too deeply"),
+    ("grid = 99999999999", "grid = 99999999999 must lie between 16 and 4096"),
+    ("seed = 9223372036854775808", "must lie between"),
+    ("[train]\nlearning_rate = 1" + "0" * 400, "learning_rate .*too large"),
+    ("grid = 4096\n[generate]\nbatch_size = 65536", "1,099,511,627,776 values at once"),
+    ("grid = 4096\n[train]\nbatch_size = 65536\n[[models]]\nname = 'a'", "the training of 'a'"),
+    ('[[models]]\nname = "a\\u0000b"', "must do as a folder name"),
+    (f"[[models]]\nname = '{'a' * 300}'", "must do as a folder name; shorten"),
+    (f"[[models]]\nname = 'a'\ncheckpoint = '{'b' * 300}'", "checkpoint of 'a'.*longer than"),
+    (f"runs = '{'a/' * 3000}'", "runs .*longer than a path"),
+    ('[data]\npath = "a\\u0000"', r"path of \[data\] .*NUL"),
+    ("\n".join(f"[[models]]\nname = 'm{k}'\nreplicates = 1000\nseed = {10_000 * k}"
+               for k in range(11)), "asks for 11,000 models"),
+    ("\ufeffgrid = 8", "must lie between 16"),
+])
+def test_absurd_content_is_refused_in_a_sentence(content: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match=words) as caught:
+        read_study(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 3200
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfeg\0", b"name = '\0'", b"\x80", b"a" * (5 * 2**20)])
+def test_bytes_that_are_no_study(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"study\.toml"):
+        read_study(path)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from saltrust.analysis.inference.estimate import check_confidence_level
-from saltrust.analysis.inference.resampling import check_resampling
+from saltrust.analysis.inference.estimate import check_confidence_level, check_number
+from saltrust.analysis.inference.resampling import check_resampling, check_whole
 from saltrust.choices import (
     BootstrapKind,
     Definition,
@@ -23,9 +23,15 @@ from saltrust.choices import (
     check_word,
 )
 from saltrust.errors import UsageError
+from saltrust.reading import shown
 
 #: A number, or a file with one per finding.
 Cut = float | str | Path | None
+
+#: Images whose gaze a map is compared with for chance; each is read once more.
+MOST_OTHERS = 10_000
+#: Processes, each of which has all libraries loaded.
+MOST_WORKERS = 1024
 
 KINDS: dict[BootstrapKind, str] = {"percentile": "percentile",
                                    "bca": "bias-corrected and accelerated"}
@@ -76,8 +82,8 @@ class Scoring:
         for name in ("threshold", "cutoff"):
             value = getattr(self, name)
             if not isinstance(value, float | int | np.number | str | Path | None):
-                raise UsageError(f"{name} = {value!r} must be a number or the path of a file with "
-                                 "one per finding")
+                raise UsageError(f"{name} = {shown(value)} must be a number or the path of a "
+                                 "file with one per finding")
 
     def sliced(self, under_peer: IouSlice = "both_nonempty") -> IouSlice:
         """The slice, or the definition's own: ``positive``, and ``under_peer`` under peer."""
@@ -111,8 +117,7 @@ class Execution:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.workers, int | np.integer) or self.workers < 1:
-            raise UsageError(f"workers = {self.workers!r} must be a whole number of at least 1")
+        check_whole(self.workers, "workers", 1, MOST_WORKERS)
 
 
 @dataclass(frozen=True)
@@ -170,8 +175,10 @@ class Decision:
 
     def __post_init__(self) -> None:
         check_word(self.posthoc, Posthoc, "posthoc")
+        check_number(self.alpha, "alpha")
         check_confidence_level(1 - self.alpha)
         check_resampling(self.resamples, self.seed)
+        check_number(self.margin, "margin")
         if not self.margin > 0:
             raise UsageError(f"margin = {self.margin} must be positive, such as 0.05")
 
@@ -221,11 +228,11 @@ class GazeComparison:
         check_word(self.reading, MapChoice, "reading")
         check_word(self.images, Images, "images")
         check_word(self.failures, Failures, "failures")
+        check_number(self.threshold, "gaze threshold")
         if not 0 < self.threshold <= 1:
             raise UsageError(f"gaze threshold {self.threshold} must lie above 0 and be at most 1, "
                              "such as 0.5")
-        if self.others < 1:
-            raise UsageError(f"others = {self.others} must be at least 1, such as 5")
+        check_whole(self.others, "others", 1, MOST_OTHERS)
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result."""

@@ -15,6 +15,7 @@ from saltrust.cache.schema import FINDING_ALIASES, Status
 from saltrust.cache.store import open_cubes
 from saltrust.choices import Split, check_word
 from saltrust.errors import DataError, UsageError, nearest
+from saltrust.reading import reading, shown
 
 #: Dimensions with labels, besides the image.
 LABELED = ("finding", "explainer", "model", "reader", "replicate", "stage")
@@ -90,6 +91,12 @@ def select(cubes: xr.DataTree | str | Path, *, stored: bool = False, **labels: A
         saltrust.select(cubes, explainer="gradcam", view="frontal PA", sex="F")
     """
     tree = as_cubes(cubes)
+    with reading("the labels " + shown(labels), "name some that the cubes have", UsageError,
+                 "selected"):
+        return _select(tree, labels, stored=stored)
+
+
+def _select(tree: xr.DataTree, labels: Labels, *, stored: bool) -> xr.DataTree:
     wanted = {name: _listed(value) for name, value in labels.items() if value is not None}
     for name, values in wanted.items():
         if not values:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from saltrust.cache.replacing import discard
-from saltrust.cache.schema import GROUPS, ROOT, SCORES
+from saltrust.cache.schema import CHECKSUMS, GROUPS, ROOT, SCORES
 from saltrust.cache.store import PARTIAL_SUFFIX, partial_path, root_attributes
 from saltrust.errors import DataError, NothingToDo, UsageError
 
@@ -140,7 +140,7 @@ def _is_cubes(path: Path) -> bool:
 
 def _is_remainder(path: Path) -> bool:
     """Whether a folder is what is left of a store that an earlier version was removing."""
-    known = {*GROUPS, SCORES, *(variable.name for variable in ROOT.variables)}
+    known = {*GROUPS, SCORES, CHECKSUMS, *(variable.name for variable in ROOT.variables)}
     entries = list(path.iterdir()) if path.is_dir() else []
     return any(entry.name in known for entry in entries) and all(
         entry.name in known or (entry.is_dir() and entry.name != "zarr.json" and (

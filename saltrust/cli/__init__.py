@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from saltrust.cli.export import export
 from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
+from saltrust.cli.output import say
 from saltrust.cli.protocol.command import protocol
 from saltrust.cli.protocol.guided_training import guided_training
 from saltrust.cli.protocol.localization import localization as protocol_localization
@@ -38,8 +40,10 @@ from saltrust.cli.protocol.trustworthiness import trustworthiness
 from saltrust.cli.report import report
 from saltrust.cli.signals import interruptible, sentence
 from saltrust.cli.train import train
-from saltrust.errors import SaltrustError
+from saltrust.errors import SaltrustError, without_middle
 from saltrust.files import Advice, is_about_the_place, is_refused, writing_error
+from saltrust.printable import printable
+from saltrust.reading import shown
 
 
 class _OrderedGroup(click.Group):
@@ -48,26 +52,31 @@ class _OrderedGroup(click.Group):
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _printable_usage():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         with interruptible():
             try:
-                return super().invoke(ctx)
+                with _printable_usage():
+                    return super().invoke(ctx)
             except KeyboardInterrupt as error:
-                click.echo(f"Error: {sentence(error, ctx, sys.argv[1:])}", err=True)
+                say(f"Error: {printable(sentence(error, ctx, sys.argv[1:]))}", err=True)
                 ctx.exit(getattr(error, "exit_code", 130))
             except SaltrustError as error:
                 if ctx.params.get("debug"):
                     traceback.print_exc()
                 word = "Error" if error.exit_code else "Note"
-                click.echo(f"{word}: {error}", err=True)
+                say(f"{word}: {printable(str(error))}", err=True)
                 ctx.exit(error.exit_code)
             except (click.exceptions.Exit, click.ClickException, click.Abort):
                 raise
             except Exception as error:
-                text = _of_place(error) or _of_user(error)
+                text = _of_user(error) or _of_place(error) or _of_system(error)
                 if text is None or ctx.params.get("debug"):
                     raise
-                click.echo(f"Error: {text}", err=True)
+                say(f"Error: {printable(text)}", err=True)
                 ctx.exit(1)
 
 
@@ -80,6 +89,28 @@ def _of_place(error: Exception) -> str | None:
                 "choose another place")
     if is_about_the_place(error):
         return str(writing_error(error, Path(str(error.filename)), Advice("repeat the command")))
+    return None
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """Have click show what was typed as any text of others."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = without_middle(printable(error.message, kept="\n"))
+        raise
+
+
+def _of_system(error: Exception) -> str | None:
+    """What to say where the system refused a file or memory; None of any other exception."""
+    if isinstance(error, MemoryError):
+        return ("this asks for more memory than there is; select fewer images, or take a machine "
+                "with more")
+    if (isinstance(error, OSError) and isinstance(error.filename, str | bytes)
+            and error.strerror):
+        return (f"{shown(os.fsdecode(error.filename))}: {error.strerror}; check the path and who "
+                "may read and write it")
     return None
 
 
@@ -113,11 +144,18 @@ def main(ctx: click.Context, quiet: bool, debug: bool) -> None:  # noqa: ARG001 
     ctx.with_resource(_warnings_on_stderr(logging.ERROR if quiet else logging.WARNING))
 
 
+class _PrintableLines(logging.Formatter):
+    """One line per message, whatever the labels and file names in it hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), kept="\n" if record.exc_info else "")
+
+
 @contextmanager
 def _warnings_on_stderr(level: int) -> Iterator[None]:
     """Show what the package logs, for one command; a program that calls it has its own ways."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_PrintableLines("%(levelname)s: %(message)s"))
     logger = logging.getLogger("saltrust")
     before = logger.level, logger.propagate
     logger.addHandler(handler)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from saltrust.cli.options import command_line, overwrite_option, shows_progress
+from saltrust.cli.options import PathType, command_line, overwrite_option, shows_progress
 from saltrust.cli.threads import wait_passively
 
 STUDY = """\
@@ -44,7 +44,7 @@ seed = 1
 
 @click.command()
 @click.option("-o", "--output", default="saltrust-demo", show_default=True,
-              type=click.Path(path_type=Path), metavar="DIR", help="Folder to work in.")
+              type=PathType(path_type=Path), metavar="DIR", help="Folder to work in.")
 @overwrite_option
 @click.pass_context
 def demo(ctx: click.Context, output: Path, overwrite: bool) -> None:

@@ -9,9 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from saltrust.cli.output import write_files
+from saltrust.cli.output import say, write_files
 from saltrust.errors import UsageError
 from saltrust.files import Advice, write_text
 
@@ -47,7 +45,7 @@ def run_demo(folder: Path, study_text: str, *, overwrite: bool, progress: bool,
     for topic, result in results.items():
         write_files(result, topic, tables, overwrite=True)
     _print_headlines(results)
-    click.echo(f"\nDone in {time.monotonic() - start:.0f} s.  Written:")
+    say(f"\nDone in {time.monotonic() - start:.0f} s.  Written:")
     for path, meaning in (
         (study_file, "the study, to change and run again"),
         (folder / "runs", "the trained model with its card and metrics"),
@@ -55,9 +53,9 @@ def run_demo(folder: Path, study_text: str, *, overwrite: bool, progress: bool,
         (tables, "every table as CSV and JSON"),
         (report, "the report, for a browser"),
     ):
-        click.echo(f"  {path!s:<28} {meaning}")
+        say(f"  {path!s:<28} {meaning}")
     saltrust, python = _callable("saltrust"), _callable("python")
-    click.echo(
+    say(
         "\nTry next:\n"
         f"  {saltrust} info {cubes_path}\n"
         f"  {saltrust} analyze regressions {cubes_path} --explainer gradcam --format markdown\n"
@@ -111,19 +109,19 @@ def _print_headlines(results: dict[str, Result], explainer: str = "gradcam") -> 
 
     decrease = results["localization"].tables["decrease"]
     chosen = decrease[(decrease["explainer"] == explainer) & (decrease["metric"] == "iou")]
-    click.echo(render_frame(
+    say(render_frame(
         chosen[["finding", "expert", "saliency", "estimate", "conf_low", "conf_high", "n"]],
         "table", title=f"Mean IoU, and percentage decrease from the experts to {explainer}"))
     regressions = results["regressions"]
     rows = regressions.tables["estimates"]["explainer"] == explainer
     shown = dataclasses.replace(regressions,
                                 tables={"estimates": regressions.tables["estimates"][rows]})
-    click.echo(render_frame(table2(shown), "table", title="Does shape explain localization?"))
-    click.echo(f"{regressions.meta['stars']}\n")
+    say(render_frame(table2(shown), "table", title="Does shape explain localization?"))
+    say(f"{regressions.meta['stars']}\n")
     estimates = results["confidence"].tables["estimates"]
     pooled = estimates[(estimates["explainer"] == explainer)
                        & estimates["finding"].str.startswith("All findings")
                        & (estimates["term"] == "spearman")]
-    click.echo(render_frame(
+    say(render_frame(
         pooled[["scheme", "finding", "estimate", "conf_low", "conf_high", "p_value", "n"]],
         "table", title="Rank correlation of probability with localization"))

@@ -9,6 +9,7 @@ import click
 
 from saltrust.cli.analyze.command import grouped, selected
 from saltrust.cli.options import (
+    PathType,
     cubes_argument,
     defined_reading_option,
     definition_options,
@@ -18,7 +19,9 @@ from saltrust.cli.options import (
     segmentation_options,
     selection_options,
     slice_option,
+    spreadsheet_option,
 )
+from saltrust.cli.output import say
 from saltrust.errors import UsageError
 from saltrust.files import Advice, write_text
 
@@ -31,7 +34,7 @@ def export() -> None:
 @export.command()
 @cubes_argument
 @click.option("-o", "--output", "file", required=True, metavar="FILE.csv",
-              type=click.Path(path_type=Path, dir_okay=False), help="CSV to write.")
+              type=PathType(path_type=Path, dir_okay=False), help="CSV to write.")
 @selection_options
 @map_options
 @definition_options
@@ -40,14 +43,16 @@ def export() -> None:
 @slice_option
 @pass_options
 @overwrite_option
+@spreadsheet_option
 @click.pass_context
-def scores(ctx: click.Context, /, cubes: Path, file: Path, overwrite: bool, **options: Any
-           ) -> None:
+def scores(ctx: click.Context, /, cubes: Path, file: Path, overwrite: bool,
+           spreadsheet_safe: bool, **options: Any) -> None:
     """Every scored map with all that is known of it, one row each, as CSV.
 
     Image and its coordinates, finding, label, explainer, model, reader, probability, IoU, hit, and
     the descriptors of the reference mask: what `saltrust analyze regressions --scores` reads.
     """
+    from saltrust.analysis.result.spreadsheets import quote_formulas, to_csv
     from saltrust.analysis.shape.score_frame import score_frame
     from saltrust.cache.store import open_cubes
 
@@ -55,6 +60,7 @@ def scores(ctx: click.Context, /, cubes: Path, file: Path, overwrite: bool, **op
         raise UsageError(f"{file} exists; say --overwrite to replace it, or choose another name")
     tree = selected(open_cubes(cubes), options)
     frame = score_frame(tree, **grouped(ctx, options))
-    write_text(file, frame.to_csv(index=False, lineterminator="\n"),
+    frame = quote_formulas(frame) if spreadsheet_safe else frame
+    write_text(file, to_csv(frame),
                Advice("repeat the command with --overwrite", "choose another place"))
-    click.echo(f"wrote {len(frame)} rows to {file}", err=True)
+    say(f"wrote {len(frame)} rows to {file}", err=True)

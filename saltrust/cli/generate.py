@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from saltrust.cli.options import (
+    PathType,
     command_line,
     device_option,
     overwrite_option,
@@ -16,13 +17,14 @@ from saltrust.cli.options import (
     shows_progress,
     study_argument,
 )
+from saltrust.cli.output import say
 from saltrust.cli.threads import wait_passively
 from saltrust.study import HEATMAP_PRECISIONS
 
 
 @click.command()
 @study_argument
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+@click.option("-o", "--output", required=True, type=PathType(path_type=Path),
               metavar="CUBES", help="Store to write, e.g. study.zarr.")
 @replicates_option
 @overwrite_option
@@ -51,4 +53,4 @@ def generate(ctx: click.Context, study: Path, output: Path, replicates: int | No
     path = run(open_collection(declared), declared, output, overwrite=overwrite, resume=resume,
                overrides=Overrides(device, precision), progress=shows_progress(ctx),
                command_line=command_line(ctx))
-    click.echo(str(path))
+    say(str(path))

@@ -9,6 +9,7 @@ import click
 
 from saltrust.choices import MapReading, words
 from saltrust.cli.options import (
+    PathType,
     command_line,
     overwrite_option,
     refuse_both,
@@ -17,6 +18,7 @@ from saltrust.cli.options import (
     shows_progress,
     stack,
 )
+from saltrust.cli.output import say
 from saltrust.errors import UsageError
 
 
@@ -26,8 +28,8 @@ def import_() -> None:
 
 
 @import_.command()
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+@click.argument("directory", type=PathType(path_type=Path), metavar="DIR")
+@click.option("-o", "--output", required=True, type=PathType(path_type=Path),
               metavar="CUBES", help="Store to write.")
 @click.option("--reading", type=click.Choice(words(MapReading)), default="raw",
               show_default=True,
@@ -47,18 +49,18 @@ def chexlocalize(ctx: click.Context, /, directory: Path, output: Path, reading: 
     refuse_both(overwrite=overwrite, resume=resume)
     path = import_chexlocalize(directory, output, reading=reading, overwrite=overwrite,
                                resume=resume, progress=shows_progress(ctx))
-    click.echo(str(path))
+    say(str(path))
 
 
 _challenge_options = stack(
-    click.option("--splits", type=click.Path(path_type=Path), default=None,
+    click.option("--splits", type=PathType(path_type=Path), default=None,
                  help="CSV of image ids and their split; images not in it get split none."),
-    click.option("--images", type=click.Path(path_type=Path), default=None,
+    click.option("--images", type=PathType(path_type=Path), default=None,
                  help="Folder of the radiographs (DICOM, PNG, JPEG); without it, annotations "
                       "only."),
     click.option("--size", type=click.IntRange(16, 4096), default=320, show_default=True,
                  help="Height and width of the grid."),
-    click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+    click.option("-o", "--output", required=True, type=PathType(path_type=Path),
                  metavar="CUBES", help="Store to write."),
     overwrite_option,
     resume_option,
@@ -66,7 +68,7 @@ _challenge_options = stack(
 
 
 @import_.command(name="siim-acr")
-@click.option("--rle", "rle_csv", required=True, type=click.Path(path_type=Path),
+@click.option("--rle", "rle_csv", required=True, type=PathType(path_type=Path),
               help="train-rle.csv, plain or gzipped.")
 @_challenge_options
 @click.pass_context
@@ -75,13 +77,13 @@ def siim_acr(ctx: click.Context, /, rle_csv: Path, output: Path, **options: Any)
     from saltrust.datasets.challenges.siim_acr import import_siim_acr
 
     refuse_both(overwrite=options["overwrite"], resume=options["resume"])
-    click.echo(str(import_siim_acr(rle_csv, output, progress=shows_progress(ctx), **options)))
+    say(str(import_siim_acr(rle_csv, output, progress=shows_progress(ctx), **options)))
 
 
 @import_.command()
-@click.option("--labels", "labels_csv", required=True, type=click.Path(path_type=Path),
+@click.option("--labels", "labels_csv", required=True, type=PathType(path_type=Path),
               help="stage_2_train_labels.csv, plain or gzipped.")
-@click.option("--classes", type=click.Path(path_type=Path), default=None,
+@click.option("--classes", type=PathType(path_type=Path), default=None,
               help="stage_2_detailed_class_info.csv: images neither normal nor pneumonia are "
                    "left out.")
 @_challenge_options
@@ -91,13 +93,13 @@ def rsna(ctx: click.Context, /, labels_csv: Path, output: Path, **options: Any) 
     from saltrust.datasets.challenges.rsna import import_rsna
 
     refuse_both(overwrite=options["overwrite"], resume=options["resume"])
-    click.echo(str(import_rsna(labels_csv, output, progress=shows_progress(ctx), **options)))
+    say(str(import_rsna(labels_csv, output, progress=shows_progress(ctx), **options)))
 
 
 @import_.command(name="egd-cxr")
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("directory", type=PathType(path_type=Path), metavar="DIR")
 @_challenge_options
-@click.option("--heatmaps", type=click.Path(path_type=Path), default=None,
+@click.option("--heatmaps", type=PathType(path_type=Path), default=None,
               help="Folder of ready-made gaze heatmaps, ID.png or ID/heatmap.png, in the place of "
                    "those made of fixations.")
 @click.option("--sigma", default="150px", show_default=True,
@@ -124,7 +126,7 @@ def egd_cxr(ctx: click.Context, /, directory: Path, output: Path, sigma: str, we
     path = import_egd_cxr(directory, output, smoothing=GazeSmoothing(sigma, weight),
                           split_fractions=_fractions(fractions), progress=shows_progress(ctx),
                           **options)
-    click.echo(str(path))
+    say(str(path))
 
 
 def _fractions(text: str) -> tuple[float, ...]:
@@ -139,8 +141,8 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 
 @import_.command()
-@click.argument("study", type=click.Path(path_type=Path), metavar="STUDY.toml")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+@click.argument("study", type=PathType(path_type=Path), metavar="STUDY.toml")
+@click.option("-o", "--output", required=True, type=PathType(path_type=Path),
               metavar="CUBES", help="Store to write.")
 @overwrite_option
 @resume_option
@@ -160,4 +162,4 @@ def study(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume
         open_collection(declared), output, grid=declared.size,
         attributes={"study": declared.as_dict(), "command_line": command_line(ctx)},
         overwrite=overwrite, resume=resume, progress=shows_progress(ctx))
-    click.echo(str(path))
+    say(str(path))

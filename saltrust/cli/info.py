@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from saltrust.cli.options import PathType
+from saltrust.cli.output import say
 from saltrust.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,12 +20,12 @@ _GRID = 128
 
 
 @click.command()
-@click.argument("cubes", type=click.Path(path_type=Path), metavar="[CUBES]", required=False)
+@click.argument("cubes", type=PathType(path_type=Path), metavar="[CUBES]", required=False)
 @click.option("--model", "architecture", metavar="ARCHITECTURE",
               help="Instead of CUBES: the stages in which a model of this architecture (a name "
                    "or package.module:factory) is randomised, from the top down, and the layer "
                    "that each explainer takes.")
-@click.option("--grid", type=click.IntRange(1), default=_GRID, show_default=True,
+@click.option("--grid", type=click.IntRange(1, 4096), default=_GRID, show_default=True,
               help="Height and width of the image that the model is tried on, as in a study; "
                    "vision transformers take one size only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, everything in it.")
@@ -45,9 +47,9 @@ def info(cubes: Path | None, architecture: str | None, grid: int, as_json: bool)
     assert cubes is not None
     description = plain(describe(open_cubes(cubes)))
     if as_json:
-        click.echo(json.dumps(description, indent=2, allow_nan=False))
+        say(json.dumps(description, indent=2, allow_nan=False), form="json")
     else:
-        click.echo("\n".join(_lines(description)))
+        say("\n".join(_lines(description)))
 
 
 def _show_model(architecture: str, grid: int, as_json: bool) -> None:
@@ -79,20 +81,20 @@ def _show_model(architecture: str, grid: int, as_json: bool) -> None:
          "layers": [_described(layer) for layer in trial.layers]}
         for trial in try_explainers(module, to_input(black, preprocessing))]
     if as_json:
-        click.echo(json.dumps({"architecture": architecture, "stages": stages,
-                               "explainers": explainers}, indent=2))
+        say(json.dumps({"architecture": architecture, "stages": stages,
+                        "explainers": explainers}, indent=2), form="json")
         return
-    click.echo(f"{architecture}: stages of randomization from the top, with one output")
+    say(f"{architecture}: stages of randomization from the top, with one output")
     width = max(len(str(row["stage"])) for row in stages)
     for row in stages:
-        click.echo(f"  {row['stage']:<{width}}  {row['parameters']:>12,} parameters")
-    click.echo("explainers, on images of "
+        say(f"  {row['stage']:<{width}}  {row['parameters']:>12,} parameters")
+    say("explainers, on images of "
                f"{grid} x {grid}, with the layer they take where none is named")
     width = max(len(str(row["explainer"])) for row in explainers)
     for row in explainers:
         layers = ", ".join(map(_layer, cast("list[dict[str, Any]]", row["layers"])))
         outcome = (layers or "works") if row["works"] else f"does not work: {row['reason']}"
-        click.echo(f"  {row['explainer']:<{width}}  {outcome}")
+        say(f"  {row['explainer']:<{width}}  {outcome}")
 
 
 def _described(layer: FeatureLayer) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,13 +20,24 @@ from saltrust.choices import (
     words,
 )
 from saltrust.errors import UsageError
+from saltrust.reading import check_path
+
+
+class PathType(click.Path):
+    """A path that a file system can have; click asks the system of any other, which fails."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name = param.get_error_hint(ctx) if param is not None and ctx is not None else "path"
+        check_path(os.fsdecode(value), f"{name}:")
+        return super().convert(value, param, ctx)
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FORMATS = words(Format)
 
-study_argument = click.argument("study", type=click.Path(path_type=Path), metavar="STUDY.toml")
-cubes_argument = click.argument("cubes", type=click.Path(path_type=Path), metavar="CUBES")
+study_argument = click.argument("study", type=PathType(path_type=Path), metavar="STUDY.toml")
+cubes_argument = click.argument("cubes", type=PathType(path_type=Path), metavar="CUBES")
 
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default=None,
@@ -33,12 +45,15 @@ device_option = click.option(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 resume_option = click.option("--resume", is_flag=True,
                              help="Go on with an output that an interrupted run left.")
+spreadsheet_option = click.option(
+    "--spreadsheet-safe", is_flag=True,
+    help="In CSV, put an apostrophe before texts that a spreadsheet would compute (= + - @).")
 replicates_option = click.option(
     "--replicates", type=click.IntRange(1, 1000), default=None, metavar="N",
     help="Models of each entry of the study that states no replicates: NAME, NAME-2, ... with "
          "seeds of their own.")
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-                           help="Seed of every random step.")
+seed_option = click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0,
+                           show_default=True, help="Seed of every random step.")
 
 
 def stack(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -114,7 +129,7 @@ segmentation_options = stack(
 )
 
 pass_options = stack(
-    click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
+    click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True,
                  help="Processes for the pass over the pixels; the result is the same."),
     click.option("--scheduler", default=None, metavar="tcp://HOST:PORT",
                  help="Dask scheduler for it in their place; its workers must see CUBES."),

@@ -8,17 +8,19 @@ import click
 
 from saltrust.choices import MapChoice
 from saltrust.cli.options import (
+    PathType,
     cubes_argument,
     overwrite_option,
     reading_option,
     seed_option,
     shows_progress,
 )
+from saltrust.cli.output import say
 
 
 @click.command()
 @cubes_argument
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+@click.option("-o", "--output", required=True, type=PathType(path_type=Path),
               metavar="REPORT.html", help="Page to write.")
 @reading_option
 @seed_option
@@ -40,4 +42,4 @@ def report(ctx: click.Context, /, cubes: Path, output: Path, map: MapChoice, see
                             execution=Execution(progress=progress))
     path = write_report(tree, output, results=results, map=map, seed=seed, overwrite=overwrite,
                         progress=progress)
-    click.echo(str(path))
+    say(str(path))

@@ -18,6 +18,7 @@ from saltrust.cli.options import (
     shows_progress,
     study_argument,
 )
+from saltrust.cli.output import say
 from saltrust.cli.threads import wait_passively
 from saltrust.errors import NothingToDo, UsageError, nearest
 from saltrust.presets import PRESETS
@@ -85,11 +86,11 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
                 error.add_note(f"trained are {', '.join(trained)}")
             raise
         trained.append(entry.name)
-        click.echo(f"{entry.name}: {folder}")
+        say(f"{entry.name}: {folder}")
     if len(finished) == len(chosen):
         raise NothingToDo("; ".join(map(str, finished)))
     for done in finished:
-        click.echo(f"Note: {done}", err=True)
+        say(f"Note: {done}", err=True)
 
 
 def _check_folders(study: Study, models: tuple[str, ...], *, overwrite: bool,

@@ -34,7 +34,9 @@ from torch import Tensor, nn
 
 from saltrust.errors import DataError, UsageError
 from saltrust.files import write_bytes, write_text
-from saltrust.models.torch_file import check_beginning, read_torch_file
+from saltrust.models.card_fields import check_fields
+from saltrust.models.torch_file import check_beginning, read_torch_file, reading_weights
+from saltrust.reading import read_json, reading
 
 WEIGHTS_FILE = "model.safetensors"
 _METADATA_KEY = "saltrust_card"
@@ -124,7 +126,7 @@ def write_card(weights: Path, card: Mapping[str, Any]) -> None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as ``sha256sum`` prints it."""
-    with path.open("rb") as stream:
+    with reading(str(path), "check who may read it"), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -148,23 +150,19 @@ def read_card(weights: Path, sha256: str | None = None) -> dict[str, Any] | None
         If the card is not a JSON object, or belongs to other weights.
     """
     path = card_path(weights)
-    embedded = _embedded_card(weights)
-    if embedded is not None:
-        sha256 = embedded["weights_sha256"] = sha256 or sha256_of(weights)
-    if not path.exists():
-        return embedded
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"model card {path} cannot be read: {error}") from None
-    if not isinstance(card, dict):
-        raise DataError(f"model card {path} must hold one JSON object")
-    if "weights_sha256" in card and card["weights_sha256"] != (sha256 or sha256_of(weights)):
+    with reading(f"model card {path}", "put a whole one beside the weights, or take it away"):
+        embedded = _embedded_card(weights)
         if embedded is not None:
+            sha256 = embedded["weights_sha256"] = sha256 or sha256_of(weights)
+        if not path.exists():
             return embedded
-        raise DataError(f"model card {path} belongs to other weights than {weights.name} "
-                        "(their SHA-256 differ); put the right card beside them")
-    return card
+        card = check_fields(read_json(path), f"model card {path}")
+        if "weights_sha256" in card and card["weights_sha256"] != (sha256 or sha256_of(weights)):
+            if embedded is not None:
+                return embedded
+            raise DataError(f"model card {path} belongs to other weights than {weights.name} "
+                            "(their SHA-256 differ); put the right card beside them")
+        return card
 
 
 def _embedded_card(weights: Path) -> dict[str, Any] | None:
@@ -174,9 +172,9 @@ def _embedded_card(weights: Path) -> dict[str, Any] | None:
         with safetensors.safe_open(weights, framework="pt") as stream:
             text = (stream.metadata() or {}).get(_METADATA_KEY)
         card = json.loads(text) if text else None
-    except (OSError, safetensors.SafetensorError, json.JSONDecodeError):
-        return None  # Reading the tensors says what is wrong with the file.
-    return card if isinstance(card, dict) else None
+    except Exception:  # noqa: BLE001 - reading the tensors says what is wrong with the file
+        return None
+    return check_fields(card, f"the card in {weights}") if isinstance(card, dict) else None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -197,18 +195,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     DataError
         If it is no file of weights, is truncated, or wants to run code.
     """
-    if not path.is_file():
-        raise UsageError(f"weights {path} do not exist; check the path in the study file")
-    if path.suffix != ".safetensors":
-        return _unwrap(read_torch_file(path), path)
-    check_beginning(path)
-    try:
+    with reading_weights(path):
+        if not path.is_file():
+            raise UsageError(f"weights {path} do not exist; check the path in the study file")
+        if path.suffix != ".safetensors":
+            return _unwrap(read_torch_file(path), path)
+        check_beginning(path)
         return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, ValueError,
-            KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"weights {path} cannot be read, the file may be truncated: "
-                        f"{reason}") from error
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from saltrust.models.answer import Answer
 from saltrust.models.classifiers.registry import ARCHITECTURES, Architecture
 from saltrust.models.preprocessing import IMAGENET, Preprocessing
 from saltrust.models.stated import stated_preprocessing
+from saltrust.reading import shown
 from saltrust.study import OUTPUT_KINDS, InputSpec, OutputSpec
 
 _NO_INPUT = InputSpec()
@@ -140,8 +141,8 @@ def settle_output(module: nn.Module | None, findings: Sequence[str], *,
     for key, value in of_study.items():
         plain = list(value) if key == "findings" else value
         if key in of_card and of_card[key] != plain:
-            raise UsageError(f"[models.output] states {key} = {plain!r}, and the card of its "
-                             f"weights {of_card[key]!r}: leave it out, or correct the card")
+            raise UsageError(f"[models.output] states {key} = {shown(plain)}, and the card of its "
+                             f"weights {shown(of_card[key])}: leave it out, or correct the card")
     merged = {**of_network, **of_card, **of_study}
     select = merged.get("select")
     return (Answer(str(merged.get("kind") or "logits"), None if select == "" else select),
@@ -154,8 +155,8 @@ def _checked(content: Any, what: str) -> dict[str, Any]:
         return {}
     for key, value in content.items():
         if key not in _OUTPUT_KEYS:
-            raise DataError(f"{what} may have {', '.join(_OUTPUT_KEYS)}, not {key!r}")
+            raise DataError(f"{what} may have {', '.join(_OUTPUT_KEYS)}, not {shown(key)}")
         if key == "kind" and value not in OUTPUT_KINDS:
-            raise DataError(f"{what}: kind {value!r} is not known; "
+            raise DataError(f"{what}: kind {shown(value)} is not known; "
                             f"{nearest(str(value), OUTPUT_KINDS)}")
     return dict(content)

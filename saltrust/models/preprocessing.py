@@ -13,7 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saltrust.errors import DataError, nearest
+from saltrust.errors import DataError, SaltrustError, nearest
+from saltrust.reading import shown
+
+#: A gray value is repeated for each; no network for radiographs takes more.
+MOST_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,13 @@ class Preprocessing:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels or not all(map(math.isfinite, values)):
                 raise DataError(f"preprocessing: {name} must be {self.channels} finite numbers, "
-                                f"one per channel, not {list(values)}")
+                                f"one per channel, not {shown(list(values))}")
         if min(self.std) <= 0:
-            raise DataError(f"preprocessing: std must be positive, not {list(self.std)}")
+            raise DataError(f"preprocessing: std must be positive, not {shown(list(self.std))}")
         if (len(self.input_range) != 2 or not all(map(math.isfinite, self.input_range))
                 or not self.input_range[0] < self.input_range[1]):
             raise DataError("preprocessing: range must be [black, white], two numbers with black "
-                            f"below white, not {list(self.input_range)}")
+                            f"below white, not {shown(list(self.input_range))}")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the card."""
@@ -88,12 +92,12 @@ class Preprocessing:
         """
         unknown = [key for key in content if key not in _KEYS]
         if unknown or ("range" in content and "input_range" in content):
-            wrong = f"not {unknown[0]!r}" if unknown else "and `range` once"
+            wrong = f"not {shown(unknown[0])}" if unknown else "and `range` once"
             raise DataError(f"preprocessing may have {', '.join(_KEYS[:-1])}, {wrong}")
         if content.get("preset"):
             name = str(content["preset"])
             if name not in PRESETS:
-                raise DataError(f"preprocessing: preset {name!r} is not known; "
+                raise DataError(f"preprocessing: preset {shown(name)} is not known; "
                                 f"{nearest(name, PRESETS)}")
             preset = PRESETS[name].as_dict()
             if "range" in content:
@@ -104,21 +108,26 @@ class Preprocessing:
             mean, std = (_numbers(content.get(key)) for key in ("mean", "std"))
             if bool(mean) != bool(std):
                 raise DataError("preprocessing needs both mean and std, or neither, for values "
-                                f"that stay as they are: {dict(content)}")
+                                f"that stay as they are: {shown(dict(content))}")
             if len(mean) != len(std):
                 raise DataError(f"preprocessing: mean has {len(mean)} numbers and std {len(std)}, "
                                 "of which there must be one per channel")
             channels = int(content.get("channels") or max(len(mean), len(std)))
             if not channels:
                 raise DataError("preprocessing needs channels, or mean and std, or a preset: "
-                                f"{dict(content)}")
+                                f"{shown(dict(content))}")
+            if channels > MOST_CHANNELS:
+                raise DataError(f"preprocessing: channels = {shown(channels)} must be at most "
+                                f"{MOST_CHANNELS:,}")
             low, high = content.get("range", content.get("input_range", (0.0, 1.0)))
             mean, std = (_per_channel(values, channels)
                          for values in (mean or (0.0,), std or (1.0,)))
             return cls(mean, std, channels, (float(low), float(high)))
-        except (TypeError, ValueError) as error:
+        except SaltrustError:
+            raise
+        except Exception as error:
             raise DataError("preprocessing must have mean, std, channels and range, all "
-                            f"numbers: {error!r} in {dict(content)}") from None
+                            f"numbers: {error!r:.200} in {shown(dict(content))}") from error
 
 
 _KEYS = ("preset", "channels", "mean", "std", "range", "input_range")

@@ -18,13 +18,17 @@ import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
-from saltrust.errors import DataError
+from saltrust.errors import DataError, SaltrustError
+from saltrust.reading import reason_of
+
+#: torch.save does not compress; who packs a file anew gains little, as weights are noise.
+MOST_INFLATION = 20
 
 #: What is nothing but a record of settings, an address or a number, by its name in the file.
 _HARMLESS = re.compile(r"""
@@ -103,7 +107,13 @@ def read_torch_file(path: Path) -> Any:
         If it is damaged, of another format, or names functions or classes that are not known to
         be harmless; nothing of it has run.
     """
-    _check_format(path)
+    with reading_weights(path):
+        _check_format(path)
+        check_claims(path)
+        return _read(path)
+
+
+def _read(path: Path) -> Any:
     names = _names(path)
     placeholders: list[Any] = [(_placeholder(name), name) for name in names
                                if _HARMLESS.fullmatch(name)]
@@ -116,12 +126,81 @@ def read_torch_file(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if refused := _REFUSED.search(str(error)):
             raise DataError(_refusal(path, names, refused[1])) from error
-        raise DataError(f"weights {path} are no file of torch weights, or damaged") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError,
-            IndexError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"weights {path} are no file of torch weights, or damaged; fetch them "
+                        "again") from error
+
+
+@contextlib.contextmanager
+def reading_weights(path: Path) -> Iterator[None]:
+    """Turn every exception of a block that reads weights into one sentence.
+
+    Raises
+    ------
+    SaltrustError
+        Those of the block as they are; all others as a DataError.
+    """
+    try:
+        yield
+    except SaltrustError:
+        raise
+    except PermissionError as error:
+        raise DataError(f"weights {path} cannot be read ({reason_of(error)}); check who may read "
+                        "them") from error
+    except Exception as error:
         raise DataError(f"weights {path} cannot be read, the file may be truncated: "
-                        f"{reason}") from error
+                        f"{reason_of(error)}; fetch or train them again") from error
+
+
+def check_claims(path: Path) -> None:
+    """Refuse a file that says of itself that it holds much more than it does."""
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(entry.file_size for entry in archive.infolist())
+        most = MOST_INFLATION * size + 2**20
+    else:
+        with path.open("rb") as stream:
+            claimed = max(_claimed_elements(_Bounded(stream, size)), default=0)
+        most = size
+    if claimed > most:
+        raise _FalseClaim(f"its {size:,} bytes would become {claimed:,}, more than the {most:,} "
+                          "that such a file may hold")
+
+
+class _FalseClaim(Exception):
+    """What a file says of itself cannot be; whoever reads it says which file, and the way out."""
+
+
+class _Bounded:
+    """A file that refuses to read beyond its end, for which a reader would set memory aside."""
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self.stream, self.size = stream, size
+
+    def read(self, count: int = -1) -> bytes:
+        rest = self.size - self.stream.tell()
+        if count > rest:
+            raise _FalseClaim(f"{count:,} more bytes are announced where {rest:,} are left")
+        return self.stream.read(count)
+
+    def readline(self) -> bytes:
+        return self.stream.readline()
+
+
+def _claimed_elements(stream: _Bounded) -> Iterator[int]:
+    """How many elements, each of a byte at least, the storages of a file of old have."""
+    numbers: list[int] = []
+    # What else cannot be read, torch's reader says.
+    with contextlib.suppress(ValueError, IndexError, KeyError, EOFError, UnicodeError):
+        # A number, a version, the machine, the object, and the names of its storages.
+        for _ in range(5):
+            for opcode, argument, _place in pickletools.genops(cast(IO[bytes], stream)):
+                if opcode.name == "MARK":  # Where the description of a storage begins.
+                    numbers = []
+                elif opcode.name == "BINPERSID":
+                    yield max(numbers, default=0)
+                elif isinstance(argument, int) and opcode.name.startswith(("BININT", "LONG")):
+                    numbers.append(argument)
 
 
 def check_beginning(path: Path) -> None:
@@ -149,7 +228,7 @@ def _check_format(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # noqa: BLE001
         return  # Torch's reader says what is wrong with it.
     parts = [name.partition("/")[2] for name in names]
     if "constants.pkl" in parts or any(part.startswith("code/") for part in parts):
@@ -172,8 +251,7 @@ def _names(path: Path) -> set[str]:
     """All functions and classes that a file names, as torch's reader calls them."""
     names: set[str] = set()
     # What cannot be read here, torch's reader finds too, and says so.
-    with contextlib.suppress(ValueError, EOFError, IndexError, KeyError, OSError, RuntimeError,
-                             zipfile.BadZipFile):
+    with contextlib.suppress(Exception):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for record in archive.namelist():

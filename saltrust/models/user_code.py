@@ -145,7 +145,7 @@ def describe_error(error: BaseException) -> str:
     True
     """
     lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    text = f"{type(error).__name__}: {lines[0]:.500}" if lines else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, " \
                f"line {error.lineno})"

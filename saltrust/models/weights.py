@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from saltrust.errors import DataError
 from saltrust.models.checkpoint import read_weights, sha256_of
 from saltrust.models.tensor_names import BOOKKEEPING, Matched, match_names
+from saltrust.models.torch_file import reading_weights
 
 #: Where classifiers keep their last layers: torchvision, timm, older collections, U-Nets.
 _CLASSIFIER_HEADS = ("fc.", "classifier.", "head.", "last_linear.", "_fc.",
@@ -49,17 +50,18 @@ def fit_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, wha
         If tensors are missing, left over or of another shape, parameters are not finite, or two
         networks of this kind are in the file; the model is unchanged.
     """
-    state = model.state_dict()
-    matched = match_names(_in_its_names(model, tensors), state, path)
-    missing, unexpected, misshapen = _differences(matched.tensors, state)
-    if missing or unexpected or misshapen:
-        raise DataError(_complaint(path, what, missing, unexpected, misshapen,
-                                   _other_outputs(model, matched.tensors, misshapen)
-                                   if not (missing or unexpected) else ""))
-    _check_finite(model, matched.tensors, path)
-    _say_what_is_beside(matched, path)
-    _take_precision(model, matched.tensors, state, path)
-    _copy(model, matched.tensors)
+    with reading_weights(path):
+        state = model.state_dict()
+        matched = match_names(_in_its_names(model, tensors), state, path)
+        missing, unexpected, misshapen = _differences(matched.tensors, state)
+        if missing or unexpected or misshapen:
+            raise DataError(_complaint(path, what, missing, unexpected, misshapen,
+                                       _other_outputs(model, matched.tensors, misshapen)
+                                       if not (missing or unexpected) else ""))
+        _check_finite(model, matched.tensors, path)
+        _say_what_is_beside(matched, path)
+        _take_precision(model, matched.tensors, state, path)
+        _copy(model, matched.tensors)
 
 
 def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str, Any]:
@@ -90,7 +92,8 @@ def fit_pretrained(model: nn.Module, path: Path, architecture: str) -> dict[str,
     DataError
         If it cannot be read or anything but the head does not fit.
     """
-    return _start_whole(model, read_weights(path), path, architecture)
+    with reading_weights(path):
+        return _start_whole(model, read_weights(path), path, architecture)
 
 
 def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> dict[str, Any]:
@@ -122,22 +125,23 @@ def fit_pretrained_encoder(model: nn.Module, path: Path, architecture: str) -> d
     DataError
         If it cannot be read, or does not fit.
     """
-    tensors = read_weights(path)
-    encoder = getattr(model, "pretrainable", None)
-    if not isinstance(encoder, nn.Module):
-        return _start_whole(model, tensors, path, architecture)
-    state = encoder.state_dict()
-    matched = match_names(tensors, state, path)
-    missing, unexpected, misshapen = _differences(matched.tensors, state)
-    parts = {name.partition(".")[0] for name in state} - {
-        head.partition(".")[0] for head in _CLASSIFIER_HEADS}
-    deeper = [name for name in unexpected if name.partition(".")[0] in parts]
-    if missing or deeper or _holds_all(model, tensors, path):
-        return _start_whole(model, tensors, path, architecture)
-    if misshapen:
-        raise DataError(_complaint(path, f"the encoder of architecture {architecture!r}", [], [],
-                                   misshapen))
-    return _start(encoder, state, matched, path, "new")
+    with reading_weights(path):
+        tensors = read_weights(path)
+        encoder = getattr(model, "pretrainable", None)
+        if not isinstance(encoder, nn.Module):
+            return _start_whole(model, tensors, path, architecture)
+        state = encoder.state_dict()
+        matched = match_names(tensors, state, path)
+        missing, unexpected, misshapen = _differences(matched.tensors, state)
+        parts = {name.partition(".")[0] for name in state} - {
+            head.partition(".")[0] for head in _CLASSIFIER_HEADS}
+        deeper = [name for name in unexpected if name.partition(".")[0] in parts]
+        if missing or deeper or _holds_all(model, tensors, path):
+            return _start_whole(model, tensors, path, architecture)
+        if misshapen:
+            raise DataError(_complaint(path, f"the encoder of architecture {architecture!r}", [],
+                                       [], misshapen))
+        return _start(encoder, state, matched, path, "new")
 
 
 def _in_its_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

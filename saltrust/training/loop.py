@@ -16,6 +16,8 @@ from tqdm import tqdm
 from saltrust.errors import DataError
 from saltrust.interrupts import delay_interrupts
 from saltrust.models.checkpoint import read_card, save, sha256_of
+from saltrust.printable import printable
+from saltrust.reading import reason_of
 from saltrust.training.precision import autocast
 from saltrust.training.runs.kept_checkpoints import keep_best, remove_others
 from saltrust.training.runs.resuming import STATE_FILE, write_state
@@ -61,7 +63,7 @@ def fit(task: Task, run: Run, *, progress: bool) -> TrainingState:
         _adopt_best(run)
     remove_unfinished(run.folder)
     remove_others(run.folder, state.kept)
-    with (tqdm(desc=run.name, unit="batch", disable=None if progress else True) as bar,
+    with (tqdm(desc=printable(run.name), unit="batch", disable=None if progress else True) as bar,
           _keep_weights_on_interrupt(task, run, state)):
         while state.epoch < spec.epochs and state.waited < spec.patience:
             batches = cut_batches(task.epoch_rows(state.order), spec.batch_size)
@@ -94,11 +96,10 @@ def cut_batches(rows: Tensor, batch_size: int) -> list[Tensor]:
 def _restore(state: TrainingState, task: Task, run: Run, saved: dict[str, Any]) -> None:
     try:
         state.restore(task, run, saved)
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:
         raise DataError(f"{run.folder / STATE_FILE} does not fit model {run.name!r}, whose code "
-                        f"may have changed since ({reason}); restore it, or say --overwrite to "
-                        "train from the beginning") from error
+                        f"may have changed since ({reason_of(error)}); restore it, or say "
+                        "--overwrite to train from the beginning") from error
 
 
 def _adopt_best(run: Run) -> None:

@@ -25,6 +25,7 @@ from saltrust.models.checkpoint import (
 from saltrust.models.device import choose_device, limit_threads
 from saltrust.models.weights import fit_weights
 from saltrust.presets import PRESETS
+from saltrust.reading import reading
 from saltrust.study import Study, TrainedEntry
 from saltrust.training.data.images import check_splits
 from saltrust.training.loop import fit
@@ -210,11 +211,12 @@ def _look_back(run: Run) -> None:
     run.saved_state = read_state(run.folder)
     if run.saved_state is None:
         return
-    check_same_run(run.saved_state["card"], run.card, run.folder)
-    require_kept(run.folder, run.saved_state["kept"])
-    before = run.saved_state["card"]["versions"]
-    changed = [name for name, version in run.card["versions"].items()
-               if before.get(name) != version]
+    with reading(str(run.folder / STATE_FILE), "say --overwrite to train from the beginning"):
+        check_same_run(run.saved_state["card"], run.card, run.folder)
+        require_kept(run.folder, run.saved_state["kept"])
+        before = run.saved_state["card"]["versions"]
+        changed = [name for name, version in run.card["versions"].items()
+                   if before.get(name) != version]
     if changed:
         _log.warning("model %r was started with other versions of %s; its result may differ from "
                      "that of an undisturbed run", run.name, ", ".join(changed))

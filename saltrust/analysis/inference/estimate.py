@@ -7,10 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from saltrust.analysis.result import ESTIMATE_COLUMNS
 from saltrust.errors import UsageError
+from saltrust.reading import shown
+
+#: Of a number that somebody types; products of larger ones overflow.
+MOST_NUMBER = 1e100
 
 _NAN = float("nan")
 
@@ -63,8 +68,15 @@ class Estimate:
 def check_confidence_level(confidence_level: float) -> None:
     """Refuse a confidence level outside (0, 1) with a UsageError."""
     if not isinstance(confidence_level, float | int) or not 0 < confidence_level < 1:
-        raise UsageError(f"confidence_level = {confidence_level!r} must lie between 0 and 1, such "
-                         "as 0.95")
+        raise UsageError(f"confidence_level = {shown(confidence_level)} must lie between 0 and "
+                         "1, such as 0.95")
+
+
+def check_number(value: float, name: str) -> None:
+    """Refuse what is no finite number with a UsageError."""
+    if (not isinstance(value, float | int | np.number) or isinstance(value, bool)
+            or not abs(value) <= MOST_NUMBER):
+        raise UsageError(f"{name} = {shown(value)} must be a finite number, such as 0.5")
 
 
 def estimates_table(rows: Iterable[Mapping[str, Any]], identify: Sequence[str],

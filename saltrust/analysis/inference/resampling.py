@@ -9,7 +9,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.errors import UsageError
+from saltrust.reading import shown
 
+#: Of a bootstrap; the command line has the same.  Twice as many change the third digit.
+MOST_RESAMPLES = 1_000_000
+#: What all generators of numbers take.
+MOST_SEED = 2**63 - 1
 #: Elements of one block of weights: few enough to stay in the processor's cache.
 _BLOCK = 100_000
 
@@ -97,7 +102,19 @@ def resample_blocks(count: int, resamples: int, seed: int) -> Iterator[npt.NDArr
 
 
 def check_resampling(resamples: int, seed: int) -> None:
-    """Refuse a number of resamples below 1 and a negative seed with a UsageError."""
-    for name, value, least in (("resamples", resamples, 1), ("seed", seed, 0)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-            raise UsageError(f"{name} = {value!r} must be a whole number of at least {least}")
+    """Refuse a number of resamples or a seed out of range with a UsageError."""
+    check_whole(resamples, "resamples", 1, MOST_RESAMPLES)
+    check_seed(seed)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is none with a UsageError."""
+    check_whole(seed, "seed", 0, MOST_SEED)
+
+
+def check_whole(value: object, name: str, least: int, most: int) -> None:
+    """Refuse what is no whole number, or out of range, with a UsageError."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{name} = {shown(value)} must be a whole number of at least {least}")
+    if value > most:
+        raise UsageError(f"{name} = {shown(value)} must be at most {most:,}")

@@ -18,6 +18,7 @@ import xarray as xr
 from saltrust.analysis.options import Execution, Scoring
 from saltrust.analysis.pixels.overlap import IOU_SLICES, check_slice, iou_array
 from saltrust.analysis.result import Result
+from saltrust.analysis.result.spreadsheets import to_csv
 from saltrust.analysis.scores.drawings import Drawings
 from saltrust.analysis.scores.scan import ScanOptions, scan_maps
 from saltrust.analysis.scores.scored_maps import of_maps, reference_areas, with_probabilities
@@ -169,7 +170,7 @@ def save_thresholds(result: Result, path: Path) -> None:
         If the disk is full.
     """
     table = result.tables["thresholds"][list(COLUMNS)]
-    write_text(path, table.to_csv(index=False, lineterminator="\n"),
+    write_text(path, to_csv(table),
                Advice("repeat the command", "choose another place", UsageError))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -11,7 +12,13 @@ import numpy.typing as npt
 
 from saltrust.analysis.mixed.formula import Formula
 from saltrust.analysis.mixed.frame import FloatArray, IntArray, ModelFrame
+from saltrust.errors import DataError
+from saltrust.reading import shown
 
+#: Of a model matrix; every fixed effect costs its square, and nobody reads as many.
+MOST_COLUMNS = 2000
+#: Of a model matrix: 1 GB.
+MOST_ELEMENTS = 2**27
 #: A column counts as a combination of earlier ones below this share of its norm, as in R.
 RANK_TOLERANCE = 1e-7
 
@@ -180,9 +187,23 @@ def fixed_design(frame: ModelFrame, formula: Formula) -> FixedDesign:
     """
     code = coding(formula, {name: factor.levels for name, factor in frame.factors.items()})
     cell, values, weights = _cells(frame)
+    _check_size(code, len(weights))
     matrix = code.matrix(values, len(weights))
     basis, triangle, kept, dependence = _orthonormalize(matrix * np.sqrt(weights)[:, None])
     return FixedDesign(code, cell, basis / np.sqrt(weights)[:, None], triangle, kept, dependence)
+
+
+def _check_size(code: Coding, cells: int) -> None:
+    """Refuse a model matrix that no machine holds before it is made."""
+    columns = int(code.formula.intercept) + sum(
+        math.prod(len(code.levels[name]) - (name not in full) if name in code.levels else 1
+                  for name in term)
+        for term, full in zip(code.formula.terms, code.full, strict=True))
+    if columns > MOST_COLUMNS or columns * cells > MOST_ELEMENTS:
+        raise DataError(f"the fixed effects of {shown(code.formula.text)} ask for a matrix of "
+                        f"{cells:,} by {columns:,}, more than {MOST_COLUMNS:,} columns or "
+                        f"{MOST_ELEMENTS:,} elements; make factors of many levels random "
+                        "intercepts, (1|factor), or leave out interactions")
 
 
 def _cells(frame: ModelFrame) -> tuple[IntArray, dict[str, npt.NDArray[np.generic]], FloatArray]:

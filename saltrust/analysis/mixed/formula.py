@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from saltrust.errors import UsageError
+from saltrust.reading import shown
 
 Term = tuple[str, ...]
+
+#: Fixed effects with their interactions: all of eight factors are 255.
+MOST_TERMS = 1000
+#: Random intercepts; the likelihood is searched along each.
+MOST_GROUPINGS = 20
+#: Of a formula; every name is looked for among all others.
+MOST_CHARACTERS = 20_000
 
 _TOKEN = re.compile(r"\s*(?:`([^`]+)`|([^\W\d][\w.]*)|(\d+)|([~+*:/|()\-]))")
 _HOW = ("write it like 'auprc ~ explainer + (1|image)': names of columns joined by +, * or :, "
@@ -110,6 +118,9 @@ def parse(text: str) -> Formula:
     >>> [(grouping.name, grouping.variables) for grouping in formula.groupings]
     [('image:patient', ('patient', 'image')), ('patient', ('patient',))]
     """
+    if len(text) > MOST_CHARACTERS:
+        raise UsageError(f"formula {shown(text, 60)} has {len(text):,} characters, more than the "
+                         f"{MOST_CHARACTERS:,} that a model may need; {_HOW}")
     return _Parser(text).formula()
 
 
@@ -127,7 +138,7 @@ class _Parser:
         self.groupings: list[Grouping] = []
 
     def _error(self, what: str) -> UsageError:
-        return UsageError(f"formula {self.text!r}: {what}; {_HOW}")
+        return UsageError(f"formula {shown(self.text)}: {what}; {_HOW}")
 
     def _tokens(self) -> list[tuple[str, str]]:
         tokens, end = [], 0
@@ -211,6 +222,10 @@ class _Parser:
         operands = [self._interaction()]
         while self._take("*"):
             operands.append(self._interaction())
+        terms = 2**min(len(operands), 64) - 1
+        if terms > MOST_TERMS:
+            raise self._error(f"a product of {len(operands)} effects has {terms:,} terms, more "
+                              f"than the {MOST_TERMS:,} that a model may have")
         if self._kind() == "symbol" and self._peek() == "/":
             raise self._error("'/' nests grouping factors only")
         return [tuple(dict.fromkeys(name for operand in chosen for name in operand))
@@ -244,6 +259,8 @@ class _Parser:
         path = [self._path_step()]
         while self._take("/"):
             path.append(self._path_step())
+        if len(path) + len(self.groupings) > MOST_GROUPINGS:
+            raise self._error(f"it has more than {MOST_GROUPINGS} random intercepts")
         self._expect(")")
         name, variables = path[0][0], path[0][1]
         nested = [Grouping(name, variables)]
@@ -264,8 +281,12 @@ class _Parser:
         return ":".join(names), tuple(names)
 
     def _ordered_terms(self) -> tuple[Term, ...]:
-        order = list(dict.fromkeys(name for product in self.products for term in product
-                                   for name in term))
-        distinct = dict.fromkeys(tuple(sorted(term, key=order.index))
+        if sum(map(len, self.products)) > MOST_TERMS:
+            raise self._error(f"it has {sum(map(len, self.products)):,} terms, more than the "
+                              f"{MOST_TERMS:,} that a model may have")
+        names = dict.fromkeys(name for product in self.products for term in product
+                              for name in term)
+        order = {name: place for place, name in enumerate(names)}
+        distinct = dict.fromkeys(tuple(sorted(term, key=order.__getitem__))
                                  for product in self.products for term in product)
         return tuple(sorted(distinct, key=len))

@@ -26,6 +26,7 @@ from saltrust.analysis.mixed.verification import differences, largest
 from saltrust.analysis.result import Result
 from saltrust.cache.identity import of_one_store
 from saltrust.errors import DataError
+from saltrust.reading import reading, shown
 
 _log = logging.getLogger(__name__)
 
@@ -158,9 +159,11 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
         If the formula or an option is wrong, or the engine is missing.
     """
     check_confidence_level(confidence_level)
-    request = make_request(table, formula, over=over, contrasts=contrasts, fitting=fitting,
-                           confidence_level=confidence_level, where=where)
-    with _threads(request):
+    with reading(where, "check the values of its columns"):
+        request = make_request(table, formula, over=over, contrasts=contrasts, fitting=fitting,
+                               confidence_level=confidence_level, where=where)
+    with (reading(f"the model {shown(request.formula.text)} of {where}",
+                  "check the values of its columns", verb="fitted"), _threads(request)):
         answer, warnings = _answer(request)
         made = tables(request, answer)
     notes = _notes(request, answer)

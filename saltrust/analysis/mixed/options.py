@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from saltrust.analysis.inference.estimate import check_number
+from saltrust.analysis.inference.resampling import check_seed
 from saltrust.choices import (
     AllPairs,
     ContrastAdjustment,
@@ -73,6 +75,8 @@ optional
             check_word(self.posthoc, AllPairs, "posthoc")
         if self.adjustment is not None:
             check_word(self.adjustment, ContrastAdjustment, "adjustment")
+        check_seed(self.seed)
+        check_number(self.against_value, "against_value")
 
     @property
     def wanted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,10 @@ from saltrust.analysis.mixed.formula import Formula, parse
 from saltrust.analysis.mixed.frame import IntArray, ModelFrame, model_frame
 from saltrust.analysis.mixed.options import Contrasts, Fitting
 from saltrust.choices import ContrastAdjustment
-from saltrust.errors import UsageError, nearest
+from saltrust.errors import DataError, UsageError, nearest
+
+#: Of one family: all pairs of 447 levels; each costs a row of the model matrix.
+MOST_CONTRASTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -146,4 +150,10 @@ def _families(frame: ModelFrame, factor: str | None, contrasts: Contrasts) -> tu
         raise UsageError("--adjust tukey is for all pairs (--posthoc tukey)" if chosen == "tukey"
                          else "--adjust dunnett is for comparisons with one level: name it by "
                          "--control")
+    for family in families:
+        count = math.comb(len(levels), 2) if family.control is None else len(levels) - 1
+        if count > MOST_CONTRASTS:
+            raise DataError(f"{factor} has {len(levels):,} levels, of which {count:,} contrasts "
+                            f"can be made, more than the {MOST_CONTRASTS:,} that are compared; "
+                            "name a --control, another factor by --over, or fewer rows")
     return tuple(families)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from saltrust.analysis.csv_files import read_csv, read_header
 from saltrust.analysis.mixed.formula import Formula
 from saltrust.analysis.mixed.frame import require_columns
 from saltrust.errors import DataError, UsageError, nearest
@@ -43,38 +43,18 @@ def read_scores(path: str | Path, formula: Formula,
         If the formula or ``only`` names a column that the file lacks.
     """
     path, only = Path(path), only or {}
-    try:
-        first = pd.read_csv(path, header=None, nrows=1, dtype="object", keep_default_na=False,
-                            encoding="utf-8-sig")
-        header = [str(name).strip() for name in first.iloc[0]]
-        require_columns(formula, header, str(path))
-        require_choosing(only, header, str(path))
-        for name in (*formula.columns, *only):
-            if header.count(name) > 1:
-                raise DataError(f"{path} has the column {name!r} more than once; rename one")
-        # Numbers stand for names, which may repeat.  All columns are read, so that a row with
-        # too many cells is seen.
-        numbers = [header.index(name) for name in formula.columns]
-        choosing = {header.index(name): values for name, values in only.items()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(path, header=0, names=range(len(header)), index_col=False,
-                                dtype=dict.fromkeys([*numbers, *choosing], "object"),
-                                keep_default_na=False, na_values=list(MISSING), low_memory=False,
-                                encoding="utf-8-sig")
-    except pd.errors.ParserWarning:
-        raise DataError(f"{path} has rows with more cells than the header; check its commas and "
-                        "quotes") from None
-    except (FileNotFoundError, IsADirectoryError):
-        raise DataError(f"{path} is not a file; check the path") from None
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path} is empty; it needs a header and a row per score") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8"
-                        ) from None
-    except (pd.errors.ParserError, OSError, EOFError, ValueError) as error:
-        reason = str(error).strip().replace("\n", " ")
-        raise DataError(f"{path} cannot be read as CSV ({reason})") from None
+    header = read_header(path)
+    require_columns(formula, header, str(path))
+    require_choosing(only, header, str(path))
+    for name in (*formula.columns, *only):
+        if header.count(name) > 1:
+            raise DataError(f"{path} has the column {name!r} more than once; rename one")
+    # Numbers stand for names, which may repeat.  All columns are read, so that a row with too
+    # many cells is seen.
+    numbers = [header.index(name) for name in formula.columns]
+    choosing = {header.index(name): values for name, values in only.items()}
+    table = read_csv(path, header, dtype=dict.fromkeys([*numbers, *choosing], "object"),
+                     missing=MISSING)
     table = choose_rows(table, choosing, str(path), dict(enumerate(header)))
     return table[numbers].set_axis(list(formula.columns), axis="columns")
 

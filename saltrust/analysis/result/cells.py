@@ -14,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from saltrust.printable import printable
+
 #: Significant digits of a number that a person reads.
 DIGITS = 3
 
@@ -148,7 +150,7 @@ def heading(column: str, level: float = 0.95) -> str:
     if stem != column:
         percent = f"{100 * level:g}% CI"
         return percent if stem == "conf" else f"{heading(stem)} {percent}"
-    return _HEADINGS.get(column, column.replace("_", " "))
+    return _HEADINGS.get(column, printable(column.replace("_", " ")))
 
 
 def is_null(value: Any) -> bool:
@@ -195,7 +197,8 @@ def lay_out(frame: pd.DataFrame, *, level: float = 0.95) -> Cells:
         columns.append(name)
     rows = list(zip(*texts, strict=True)) if texts else []
     titles = tuple(heading(name, level) if f"{name.removesuffix('_low')}_high" in values
-                   or not name.endswith("_low") else name.replace("_", " ") for name in columns)
+                   or not name.endswith("_low") else printable(name.replace("_", " "))
+                   for name in columns)
     return Cells(tuple(columns), titles, tuple(numeric), rows)
 
 
@@ -227,4 +230,4 @@ def _text(value: Any) -> str:
     if value is True or value is False:
         return "yes" if value else "no"
     # Not str.split: it would take out the spaces that hold an interval together.
-    return re.sub(r"[ \t\r\n]+", " ", str(value)).strip(" ")
+    return printable(re.sub(r"[ \t\r\n]+", " ", str(value)).strip(" "))

@@ -27,7 +27,8 @@ def file_stem(result: Result, table: str) -> str:
     return f"{result.topic}_{table}" if result.topic else table
 
 
-def csv_texts(result: Result, stem: str | None = None) -> dict[str, str]:
+def csv_texts(result: Result, stem: str | None = None, *,
+              spreadsheet_safe: bool = False) -> dict[str, str]:
     """Every table as CSV with all digits, by the name of its file.
 
     Parameters
@@ -35,9 +36,12 @@ def csv_texts(result: Result, stem: str | None = None) -> dict[str, str]:
     result : Result
     stem : str, optional
         What the names begin with; by default the topic.
+    spreadsheet_safe : bool
+        Whether texts that a spreadsheet takes for formulas are quoted.
     """
     named = result if stem is None else replace(result, topic=stem)
-    return {f"{file_stem(named, name)}.csv": render(result, "csv", tables=[name])
+    return {f"{file_stem(named, name)}.csv": render(result, "csv", tables=[name],
+                                                    spreadsheet_safe=spreadsheet_safe)
             for name in result}
 
 
@@ -46,10 +50,11 @@ def write_json(result: Result, path: str | Path) -> None:
     write_text(Path(path), render(result, "json"), _ADVICE)
 
 
-def write_csv(result: Result, folder: str | Path) -> list[Path]:
+def write_csv(result: Result, folder: str | Path, *,
+              spreadsheet_safe: bool = False) -> list[Path]:
     """Write every table (:meth:`saltrust.analysis.result.Result.to_csv`)."""
     paths = []
-    for name, text in csv_texts(result).items():
+    for name, text in csv_texts(result, spreadsheet_safe=spreadsheet_safe).items():
         paths.append(Path(folder) / name)
         write_text(paths[-1], text, _ADVICE)
     return paths

@@ -152,13 +152,16 @@ class Result:
             files.write_json(self, path)
         return text.render(self, "json")
 
-    def to_csv(self, folder: str | Path) -> list[Path]:
+    def to_csv(self, folder: str | Path, *, spreadsheet_safe: bool = False) -> list[Path]:
         """Write every table as ``<topic>_<table>.csv``, with all digits.
 
         Parameters
         ----------
         folder : path
             Made where it does not exist; files of the same names are replaced.
+        spreadsheet_safe : bool
+            Whether an apostrophe is put before texts that a spreadsheet would take for formulas
+            (those that begin with ``= + - @``); numbers stay as they are.
 
         Returns
         -------
@@ -172,7 +175,7 @@ class Result:
         """
         from saltrust.analysis.result import files
 
-        return files.write_csv(self, folder)
+        return files.write_csv(self, folder, spreadsheet_safe=spreadsheet_safe)
 
     def to_parquet(self, folder: str | Path) -> list[Path]:
         """Write every table as ``<topic>_<table>.parquet``, the metadata inside each.

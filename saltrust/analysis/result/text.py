@@ -15,9 +15,11 @@ from saltrust.analysis.result.cells import Cells, lay_out, significant
 from saltrust.analysis.result.markup import escape_markdown, html_table, latex, markdown
 from saltrust.analysis.result.plain_text import WIDTH, plain_text
 from saltrust.analysis.result.result import Result, plain, records
+from saltrust.analysis.result.spreadsheets import quote_formulas, to_csv
 from saltrust.analysis.result.topics import printed_table
 from saltrust.choices import Format, words
 from saltrust.errors import UsageError, nearest
+from saltrust.printable import printable
 
 FORMATS = words(Format)
 
@@ -27,7 +29,8 @@ PREVIEW_ROWS = 50
 _LINE = 100
 
 
-def render(result: Result, format: str, *, tables: Sequence[str] | None = None) -> str:
+def render(result: Result, format: str, *, tables: Sequence[str] | None = None,
+           spreadsheet_safe: bool = False) -> str:
     """Render the tables of a result.
 
     Parameters
@@ -43,6 +46,9 @@ def render(result: Result, format: str, *, tables: Sequence[str] | None = None) 
         show at most its first ``PREVIEW_ROWS`` rows and say how many there are.  In place of a
         headline that has a form of its own in print, ``markdown`` and ``latex`` have that
         (:data:`saltrust.analysis.result.topics.PRINTED`).
+    spreadsheet_safe : bool
+        Whether texts of ``csv`` that a spreadsheet takes for formulas are quoted
+        (:func:`saltrust.analysis.result.spreadsheets.quote_formulas`).
 
     Returns
     -------
@@ -62,7 +68,8 @@ def render(result: Result, format: str, *, tables: Sequence[str] | None = None) 
         if tables is not None and len(chosen) > 1:
             raise UsageError(f"csv holds one table, not {len(chosen)} ({', '.join(chosen)}): "
                              "name one of them, or take json")
-        return "".join(render_frame(frame, "csv") for frame in list(chosen.values())[:1])
+        return "".join(render_frame(frame, "csv", spreadsheet_safe=spreadsheet_safe)
+                       for frame in list(chosen.values())[:1])
     printed = printed_table(result.topic) if tables is None and chosen else None
     if printed is not None and format in {"markdown", "latex"}:
         stars = f"\n{result.meta['stars']}\n" if "stars" in result.meta else ""
@@ -84,7 +91,8 @@ def render(result: Result, format: str, *, tables: Sequence[str] | None = None) 
     return "\n".join([*parts, *([_FOOTNOTES[format]("; ".join(facts))] if facts else [])])
 
 
-def render_frame(frame: pd.DataFrame, format: str, *, title: str = "", legend: str = "") -> str:
+def render_frame(frame: pd.DataFrame, format: str, *, title: str = "", legend: str = "",
+                 spreadsheet_safe: bool = False) -> str:
     """Render one table, all its rows, in any format of :func:`render`.
 
     ``json`` gives a list of records.  ``title`` stands above the table and ``legend`` below it
@@ -104,7 +112,8 @@ def render_frame(frame: pd.DataFrame, format: str, *, title: str = "", legend: s
     if format == "csv":
         indexed = any(name is not None for name in frame.index.names)
         finite = frame.replace([np.inf, -np.inf], np.nan)
-        return finite.to_csv(index=indexed, lineterminator="\n")
+        finite = quote_formulas(finite) if spreadsheet_safe else finite
+        return to_csv(finite, index=indexed)
     text = _WRITERS[format](lay_out(frame), title, "")
     return f"{text}\n{_FOOTNOTES[format](legend)}" if legend else text
 
@@ -187,10 +196,14 @@ def describe_tables(result: Result) -> str:
 
 def facts_of(meta: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """One short phrase per fact of the result, for the line below the tables."""
-    for key, value in plain(meta).items():
+    yield from map(printable, _facts(plain(meta), prefix))
+
+
+def _facts(meta: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in meta.items():
         name = f"{prefix}{key.replace('_', ' ')}"
         if isinstance(value, dict):
-            yield from facts_of(value, f"{name}: ")
+            yield from _facts(value, f"{name}: ")
         elif isinstance(value, list):
             if value:
                 yield f"{name} {', '.join(map(str, value))}"

@@ -14,10 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from saltrust.analysis.csv_files import read_table
 from saltrust.cache.schema import FINDING_ALIASES
 from saltrust.errors import DataError, UsageError
+from saltrust.reading import check_path, reading, shown
 
 OTSU = "otsu"
+#: Of a file of thresholds: a thousand findings with a hundred maps each.
+MOST_ROWS = 100_000
 #: Columns of a file of thresholds; explainer and model may be absent or empty: any.  A threshold
 #: of one reading of the maps is none of another, so that the file says of which it is.
 COLUMNS = ("finding", "explainer", "model", "map_reading", "threshold", "cutoff")
@@ -124,6 +128,7 @@ def _choice(given: float | str | Path, column: str, wanted: str, valid: Callable
             raise UsageError(f"{called} {value:g} must be {bounds}")
         return Choice(everywhere=value, description=f"{value:g} for every map")
     path = Path(given)  # type: ignore[arg-type]
+    check_path(path, called)
     if not path.is_file():
         raise UsageError(f"{called} {str(given)!r} is neither a number nor a file; give {wanted}")
     table = read_rules(path, column)
@@ -151,10 +156,20 @@ def read_rules(path: Path, column: str) -> dict[Named, float | None]:
     DataError
         If the file is not such a table.
     """
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error})") from None
+    with reading(str(path), "`saltrust analyze thresholds` writes such files"):
+        return _rules(_rows(path), path, column)
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    """All cells as text; those that a short row lacks are empty."""
+    rows = read_table(path, dtype=str, missing=())
+    if len(rows) > MOST_ROWS:
+        raise DataError(f"{path} has {len(rows):,} rows, more than the {MOST_ROWS:,} that a file "
+                        "of thresholds may; keep one for each finding, explainer and model")
+    return rows.fillna("")
+
+
+def _rules(rows: pd.DataFrame, path: Path, column: str) -> dict[Named, float | None]:
     rows = rows.rename(columns={"task": "finding"})
     if column == "cutoff" and {"prob_threshold", "mIoU"} <= set(rows.columns):
         reached = _numbers(rows["mIoU"], path, "mIoU")
@@ -164,8 +179,8 @@ def read_rules(path: Path, column: str) -> dict[Named, float | None]:
     missing = [name for name in ("finding", column) if name not in rows.columns]
     if missing:
         raise DataError(f"{path} has no column {missing[0]!r} (it has "
-                        f"{', '.join(map(str, rows.columns))}); `saltrust analyze thresholds` "
-                        "writes such files")
+                        f"{', '.join(map(str, rows.columns))[:500]}); `saltrust analyze "
+                        "thresholds` writes such files")
     numbers = _numbers(rows[column], path, column)
     table: dict[Named, float | None] = {}
     for number, row in zip(numbers, rows.to_dict("records"), strict=True):
@@ -182,7 +197,7 @@ def read_rules(path: Path, column: str) -> dict[Named, float | None]:
 
 def _readings(path: Path) -> dict[str, str]:
     """What of the maps a file of thresholds is for, by explainer; empty where it does not say."""
-    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows = _rows(path)
     if not {"explainer", "map_reading"} <= set(rows.columns):
         return {}
     return {explainer: word for explainer, word in
@@ -195,5 +210,5 @@ def _numbers(column: Iterable[str], path: Path, name: str) -> list[float]:
         try:
             numbers.append(float(text) if text.strip() else float("nan"))
         except ValueError:
-            raise DataError(f"{path}: {name} {text!r} is not a number") from None
+            raise DataError(f"{path}: {name} {shown(text)} is not a number") from None
     return numbers

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 import logging
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from saltrust.analysis.csv_files import read_table
 from saltrust.analysis.scores.score_rows import EXPERT
 from saltrust.errors import DataError, UsageError, nearest
+from saltrust.reading import check_path, reading, reason_of, shown
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +22,8 @@ _log = logging.getLogger(__name__)
 REQUIRED = ("image", "finding", "explainer")
 #: At least one of them, each in 0..1.
 METRICS = ("iou", "hit")
+#: Products of larger numbers overflow.
+MOST_MEASURED = 1e100
 SHAPES = ("n_instances", "area_ratio", "elongation", "irrectangularity")
 #: What stands in for an optional column that is absent.
 _DEFAULTS = {"model": "model", "reader": "reference"}
@@ -50,14 +55,11 @@ def read_tidy_scores(path: str | Path) -> pd.DataFrame:
         If it cannot be read as CSV.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}; give a CSV with one row per score")
-    text = dict.fromkeys((*REQUIRED, "patient", *_DEFAULTS), str)
-    try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=True,
-                            na_values={name: [] for name in text})
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error})") from None
+    with reading(str(path), "give a CSV with one row per score"):
+        check_path(path, "table of scores")
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}; give a CSV with one row per score")
+    table = read_table(path, dtype=dict.fromkeys((*REQUIRED, "patient", *_DEFAULTS), str))
     _name_unused(table, path)
     return table
 
@@ -101,7 +103,12 @@ def tidy_scores(table: pd.DataFrame, where: str = "the table of scores", *,
         If a column or a label is missing, a number is not finite, a score is out of range, or
         rows of one image and finding disagree on a descriptor.
     """
-    table = table.reset_index(drop=True)
+    with reading(where, "check its columns and numbers"):
+        return _tidy(table.reset_index(drop=True), where, measured)
+
+
+def _tidy(table: pd.DataFrame, where: str, measured: Sequence[str]
+          ) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name in REQUIRED:
         if name not in table.columns:
             raise DataError(f"{where} has no column {name!r}; {nearest(name, table.columns)}")
@@ -132,8 +139,8 @@ def tidy_scores(table: pd.DataFrame, where: str = "the table of scores", *,
     if len(differing):
         place = differing.index[0]
         name = next(name for name in SHAPES if several.loc[place, name] > 1)
-        raise DataError(f"{where}: rows of image {place[0]!r}, finding {place[1]!r} disagree on "
-                        f"{name}, which is of their one reference mask")
+        raise DataError(f"{where}: rows of image {shown(place[0])}, finding {shown(place[1])} "
+                        f"disagree on {name}, which is of their one reference mask")
     if not (table["explainer"] != EXPERT).any():
         raise DataError(f"{where} holds rows of experts only; add rows of a saliency map")
     return table.drop(columns=list(SHAPES)), shapes.first().reset_index()
@@ -146,10 +153,11 @@ def _name_unused(table: pd.DataFrame, path: Path) -> None:
     for column in map(str, table.columns):
         if column in (*_KNOWN, *_BESIDE):
             continue
-        close = difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=0.8)
+        close = difflib.get_close_matches(column.casefold()[:100], absent, n=1, cutoff=0.8)
         unused.append(f"{column} (for {absent[close[0]]}? then rename it)" if close else column)
     if unused:
-        _log.warning("%s: columns that are not used: %s", path, ", ".join(unused))
+        _log.warning("%s: columns that are not used: %s", path,
+                     textwrap.shorten(", ".join(unused), 2000, placeholder=" ..."))
 
 
 def _check_labels(table: pd.DataFrame, where: str) -> None:
@@ -160,17 +168,22 @@ def _check_labels(table: pd.DataFrame, where: str) -> None:
     folded = table["explainer"].astype(str).str.strip().str.casefold()
     other = table["explainer"][(table["explainer"] != EXPERT) & (folded == EXPERT)]
     if len(other):
-        raise DataError(f"{where}: explainer {other.iloc[0]!r} in row {other.index[0] + 2} must be "
-                        f"written {EXPERT!r} where it stands for a person")
+        raise DataError(f"{where}: explainer {shown(other.iloc[0])} in row {other.index[0] + 2} "
+                        f"must be written {EXPERT!r} where it stands for a person")
 
 
 def _numbers(column: pd.Series, where: str, name: str) -> pd.Series:
     try:
         numbers = pd.to_numeric(column).astype("float64")
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: column {name} must hold numbers ({error})") from None
+    except Exception as error:
+        raise DataError(f"{where}: column {name} must hold numbers ({reason_of(error)})"
+                        ) from error
     endless = np.flatnonzero(np.isinf(numbers))
     if len(endless):
         raise DataError(f"{where}: {name} in row {endless[0] + 2} is infinite; give a number or "
                         "leave it empty")
+    absurd = np.flatnonzero(np.abs(numbers) > MOST_MEASURED)
+    if len(absurd):
+        raise DataError(f"{where}: {name} in row {absurd[0] + 2} is {numbers.iloc[absurd[0]]:g}, "
+                        "which nobody measures; correct it or leave it empty")
     return numbers

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Options that choose a part of the cubes, and the coordinate that each names.
 SELECTION = {"split": "split", "findings": "finding", "explainers": "explainer",
              "models": "model", "reader": "reader"}
-OUTPUT = ("form", "tables", "folder", "overwrite")
+OUTPUT = ("form", "tables", "folder", "overwrite", "spreadsheet_safe")
 #: Names of options on the command line, where they are not those of the fields.
 _FIELDS = {"slice": "iou_slice", "kind": "bootstrap"}
 

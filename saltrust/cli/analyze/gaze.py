@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.option("--gaze-threshold", "threshold", type=float, default=0.5, show_default=True,
               help="Where no fixations are stored, pixels with at least this share of the "
                    "maximum of the gaze heatmap count as fixated (AUC, NSS).")
-@click.option("--others", type=click.IntRange(1), default=5, show_default=True,
+@click.option("--others", type=click.IntRange(1, 10_000), default=5, show_default=True,
               help="Other patients' images whose gaze each map is compared with, for chance.")
 @click.option("--failures", type=click.Choice(words(Failures)), default="score",
               show_default=True,

@@ -11,6 +11,7 @@ import click
 from saltrust.choices import BootstrapKind, words
 from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
+    PathType,
     benchmark_option,
     bootstrap_options,
     cubes_argument,
@@ -90,7 +91,7 @@ _GRID, _CUTOFFS = "0.2,0.3,0.4,0.5,0.6,0.7", "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"
               help="Thresholds to search, shares of the range of a map.")
 @click.option("--cutoffs", default=_CUTOFFS, show_default=True, callback=_steps(_CUTOFFS),
               help="Probability cut-offs to search.")
-@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("--save", type=PathType(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write what was found as CSV, for --threshold and --cutoff.")
 @pass_options
 @output_options

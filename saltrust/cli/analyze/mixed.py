@@ -9,8 +9,8 @@ import click
 
 from saltrust.choices import AllPairs, ContrastAdjustment, DegreesOfFreedom, Engine, words
 from saltrust.cli.analyze.command import run, split_off
-from saltrust.cli.options import confidence_option, seed_option
-from saltrust.cli.output import output_options
+from saltrust.cli.options import PathType, confidence_option, seed_option
+from saltrust.cli.output import output_options, say
 from saltrust.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--scores", type=click.Path(path_type=Path), required=True, metavar="FILE.csv",
+@click.option("--scores", type=PathType(path_type=Path), required=True, metavar="FILE.csv",
               help="One row per score, with the columns that the formula names.")
 @click.option("--formula", required=True, metavar="FORMULA",
               help="Such as 'auprc ~ explainer + (1|image)'; also a*b, a:b, factor(x), "
@@ -80,7 +80,7 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
 
     def say_how_far_apart(result: Result) -> None:
         if "verification" in result.meta:
-            click.echo(result.meta["verification"], err=True)
+            say(result.meta["verification"], err=True)
 
     run(ctx, "mixed", compute, scores, options, load=lambda path, _options: path,
         save=say_how_far_apart)

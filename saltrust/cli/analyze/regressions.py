@@ -12,6 +12,7 @@ import click
 from saltrust.choices import Family, Fit, words
 from saltrust.cli.analyze.command import SELECTION, run, selected, split_off
 from saltrust.cli.options import (
+    PathType,
     adjustment_option,
     benchmark_option,
     confidence_option,
@@ -38,8 +39,8 @@ _TABLES = {"cluster": "robust", "mixed": "mixed", "logit": "logit"}
 
 
 @click.command()
-@click.argument("cubes", type=click.Path(path_type=Path), metavar="[CUBES]", required=False)
-@click.option("--scores", type=click.Path(path_type=Path), metavar="FILE.csv",
+@click.argument("cubes", type=PathType(path_type=Path), metavar="[CUBES]", required=False)
+@click.option("--scores", type=PathType(path_type=Path), metavar="FILE.csv",
               help="Take scores from a tidy CSV in the place of CUBES: image, finding, explainer "
                    "(`expert` for a person, whose name stands in model), iou and/or hit, and "
                    "descriptors of the reference mask (n_instances, area_ratio, elongation, "

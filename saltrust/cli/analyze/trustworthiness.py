@@ -81,7 +81,7 @@ image_options = stack(
                  help="default: Gaussian window (sigma 1.5), each map scaled to [0, 1], data "
                       "range 1; paper: uniform 7 x 7, scaled to [0, 1], data range 2, as the "
                       "released scripts; raw: maps in their own units, data range of the pair."),
-    click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True,
+    click.option("--pairs", type=click.IntRange(1, 1_000_000), default=1000, show_default=True,
                  help="Random pairs of different images; the paper took 50."),
     click.option("--failures", type=click.Choice(words(Failures)), default="score",
                  show_default=True, help="Flat or non-finite maps: scored as nothing shared and "

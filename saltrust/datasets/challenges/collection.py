@@ -17,6 +17,7 @@ import xarray as xr
 from saltrust.cache.collection import Annotation, Radiograph
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
 from saltrust.datasets.files.image_ids import find_radiographs, read_splits
+from saltrust.datasets.files.limits import of_image
 from saltrust.datasets.files.radiograph_files import read_radiograph
 from saltrust.datasets.splits import split_by_patient
 from saltrust.errors import DataError
@@ -39,6 +40,7 @@ class ChallengeCollection:
     drawn: Mapping[str, Annotation] = field(repr=False)
     files: Mapping[str, Path] = field(repr=False)
 
+    @of_image("the radiograph")
     def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
         """Decode one radiograph and resample it to ``grid`` = (height, width)."""
         if image not in self.files:
@@ -50,6 +52,7 @@ class ChallengeCollection:
                             f"are of {NATIVE_SIZE[0]} x {NATIVE_SIZE[1]}; give the originals")
         return radiograph
 
+    @of_image("the annotations")
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
         """The one annotation of an image, keyed by (finding, reader)."""
         finding = str(self.index["finding"].values[0])

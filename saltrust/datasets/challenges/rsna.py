@@ -18,6 +18,7 @@ from saltrust.datasets.challenges.collection import (
 )
 from saltrust.datasets.files.annotation_codes import Box, boxes_mask
 from saltrust.datasets.files.csv_tables import CsvTable, parse_label, read_csv
+from saltrust.datasets.files.limits import of_file
 from saltrust.errors import DataError, nearest
 
 _log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ DROPPED_CLASS = "No Lung Opacity / Not Normal"
 _CLASSES = ("Normal", "Lung Opacity", DROPPED_CLASS)
 
 
+@of_file("correct what the sentence names")
 def rsna(labels_csv: str | Path, *, splits: str | Path | None = None,
          classes: str | Path | None = None, images: str | Path | None = None,
          **choices: Any) -> ChallengeCollection:

@@ -15,11 +15,13 @@ from saltrust.datasets.challenges.collection import (
 )
 from saltrust.datasets.files.annotation_codes import kaggle_counts, unite
 from saltrust.datasets.files.csv_tables import read_csv
+from saltrust.datasets.files.limits import of_file
 from saltrust.errors import DataError
 
 FINDING = "Pneumothorax"
 
 
+@of_file("correct what the sentence names")
 def siim_acr(rle_csv: str | Path, *, splits: str | Path | None = None,
              images: str | Path | None = None, **choices: Any) -> ChallengeCollection:
     """Take the annotations of SIIM-ACR Pneumothorax as a collection.

@@ -20,7 +20,9 @@ from saltrust.datasets.files.annotation_codes import (
     polygons_mask,
     xy_points,
 )
+from saltrust.datasets.files.limits import check_pixels
 from saltrust.errors import DataError
+from saltrust.reading import shown
 
 Size = tuple[int, int]
 
@@ -109,7 +111,7 @@ def stated_sizes(reader: ReaderFiles, image: str, split: str) -> Iterator[tuple[
         for finding, code in file.content.get(image, {}).items():
             if finding in CHEXLOCALIZE_FINDINGS:
                 try:
-                    yield file.path, coco_size(code)
+                    yield file.path, _checked(coco_size(code), f"{file.path}, {image}, {finding}")
                 except DataError as error:
                     raise DataError(f"{file.path}, {image}, {finding}: {error}") from None
     file = reader.polygons.get(split)
@@ -117,9 +119,14 @@ def stated_sizes(reader: ReaderFiles, image: str, split: str) -> Iterator[tuple[
         size = file.content[image].get("img_size")
         if (not isinstance(size, list) or len(size) != 2
                 or not all(type(number) is int and number > 0 for number in size)):
-            raise DataError(f"{file.path}, {image}: img_size is {size!r}, not [height, width]; "
-                            "correct it")
-        yield file.path, (size[0], size[1])
+            raise DataError(f"{file.path}, {image}: img_size is {shown(size)}, not [height, "
+                            "width]; correct it")
+        yield file.path, _checked((size[0], size[1]), f"{file.path}, {image}")
+
+
+def _checked(size: Size, where: str) -> Size:
+    check_pixels(*size, where)
+    return size
 
 
 def read_annotation(reader: ReaderFiles, image: str, finding: str, *, split: str, size: Size,

@@ -41,6 +41,7 @@ from saltrust.datasets.chexlocalize.layout import (
 )
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
 from saltrust.datasets.files.csv_tables import parse_label, read_csv
+from saltrust.datasets.files.limits import of_file, of_image
 from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
 from saltrust.errors import DataError
 
@@ -83,6 +84,7 @@ class ChexlocalizeCollection:
     readers: Sequence[ReaderFiles] = field(repr=False)
     implied_negatives: frozenset[str] = field(repr=False)
 
+    @of_image("the radiograph")
     def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
         """Decode one radiograph and resample it to ``grid`` = (height, width)."""
         path = self.files.radiographs.get(image)
@@ -91,6 +93,7 @@ class ChexlocalizeCollection:
                             "folders valid and test of CheXpert there")
         return read_radiograph(path, grid)
 
+    @of_image("the annotations")
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
         """All annotations of one image, keyed by (finding, reader)."""
         row = self.index.sel(image=image)
@@ -101,6 +104,7 @@ class ChexlocalizeCollection:
                             implied_negative=image in self.implied_negatives)
 
 
+@of_file("correct what the sentence names")
 def chexlocalize(directory: str | Path, *, findings: Sequence[str] = (),
                  ) -> ChexlocalizeCollection:
     """Take a folder of the released CheXlocalize layout as a collection.

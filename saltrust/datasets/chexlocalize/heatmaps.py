@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from saltrust.datasets.chexlocalize.layout import HeatmapFile, canonical_finding
+from saltrust.datasets.files.limits import check_pixels
 from saltrust.datasets.files.torch_pickle import read_pickle
 from saltrust.errors import DataError
+from saltrust.reading import reading, shown
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,11 @@ def read_heatmap(file: HeatmapFile) -> Heatmap:
         key is missing, the map has another shape, the probability lies outside 0..1, or
         ``task`` is not the finding of the file name.
     """
-    content = read_pickle(file.path)
+    with reading(str(file.path), "fetch or write it again"):
+        return _checked(file, read_pickle(file.path))
+
+
+def _checked(file: HeatmapFile, content: Any) -> Heatmap:
     if not isinstance(content, dict):
         raise DataError(f"{file.path} holds a {type(content).__name__}, not a dict with 'map', "
                         "'prob', 'task' and 'cxr_dims'; write it in that form")
@@ -73,7 +79,7 @@ def read_heatmap(file: HeatmapFile) -> Heatmap:
                         "has 'map', 'prob', 'task' and 'cxr_dims'")
     task = content["task"]
     if not isinstance(task, str) or canonical_finding(task) != file.finding:
-        raise DataError(f"{file.path} is named for {file.finding} but its task is {task!r}; "
+        raise DataError(f"{file.path} is named for {file.finding} but its task is {shown(task)}; "
                         "rename the file or correct the task")
     width, height = _dims(file, content["cxr_dims"])
     return Heatmap(file, _map(file, content["map"]), _probability(file, content["prob"]),
@@ -94,8 +100,8 @@ def _map(file: HeatmapFile, value: Any) -> npt.NDArray[np.float32]:
 def _probability(file: HeatmapFile, value: Any) -> float:
     number = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
     if not isinstance(number, int | float) or not 0 <= number <= 1:
-        raise DataError(f"{file.path}: its probability is {number!r}, not a number from 0 to 1; "
-                        "correct it")
+        raise DataError(f"{file.path}: its probability is {shown(number)}, not a number from 0 to "
+                        "1; correct it")
     return float(number)
 
 
@@ -103,6 +109,7 @@ def _dims(file: HeatmapFile, value: Any) -> tuple[int, int]:
     numbers = value.tolist() if isinstance(value, np.ndarray) else value
     if (not isinstance(numbers, tuple | list) or len(numbers) != 2
             or not all(type(number) is int and number > 0 for number in numbers)):
-        raise DataError(f"{file.path}: its cxr_dims are {numbers!r}, not the (width, height) of "
-                        "the radiograph; correct them")
+        raise DataError(f"{file.path}: its cxr_dims are {shown(numbers)}, not the (width, height) "
+                        "of the radiograph; correct them")
+    check_pixels(numbers[1], numbers[0], f"{file.path} (cxr_dims)")
     return numbers[0], numbers[1]

@@ -14,7 +14,6 @@ They may lie in the folder itself or up to three folders below it, as the releas
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -24,6 +23,8 @@ from typing import Any
 
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS, FINDING_ALIASES
 from saltrust.errors import DataError, UsageError
+from saltrust.reading import read_json as read_json_file
+from saltrust.reading import reading
 
 #: Who annotated, by the beginning of the file name: name in the cubes and role.
 READERS = {"gt": ("reference", "reference"), "hb": ("human-benchmark", "benchmark")}
@@ -114,6 +115,10 @@ def find_files(directory: str | Path) -> ChexlocalizeFiles:
     return files
 
 
+#: Of annotations; those of 668 radiographs have some 10 MB.
+MOST_JSON_BYTES = 512 * 2**20
+
+
 def read_json(path: Path) -> dict[str, dict[str, Any]]:
     """Read image -> finding -> anything; findings get the names of the cubes.
 
@@ -122,10 +127,8 @@ def read_json(path: Path) -> dict[str, dict[str, Any]]:
     DataError
         If the file is not such JSON.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}); fetch it again") from None
+    with reading(f"{path} as JSON", "fetch it again"):
+        content = read_json_file(path, MOST_JSON_BYTES)
     if not isinstance(content, dict) or not all(isinstance(item, dict)
                                                 for item in content.values()):
         raise DataError(f"{path} does not map images to findings; fetch it again")

@@ -31,6 +31,7 @@ from saltrust.datasets.egd_cxr.tables import (
 from saltrust.datasets.files.dicom_pixels import is_dicom
 from saltrust.datasets.files.heatmap_files import gaze_heatmap
 from saltrust.datasets.files.image_ids import find_radiographs, read_splits
+from saltrust.datasets.files.limits import of_file, of_image
 from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
 from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap, within
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
@@ -65,12 +66,14 @@ class EgdCxrCollection:
     files: Mapping[str, Path] = field(repr=False)
     heatmaps: Mapping[str, Path] = field(repr=False)
 
+    @of_image("the radiograph")
     def radiograph(self, image: str, grid: Size) -> Radiograph:
         """Decode one radiograph and resample it to ``grid`` = (height, width)."""
         if image not in self.files:
             raise DataError(f"there is no radiograph of {image}; give the folder of images")
         return read_radiograph(self.files[image], grid)
 
+    @of_image("the annotations")
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
         """None: the data set has gaze and labels."""
         del image
@@ -81,6 +84,7 @@ class EgdCxrCollection:
         """Whether there is a heatmap or a fixation of any image."""
         return bool(self.heatmaps or self.looks)
 
+    @of_image("the gaze")
     def gaze(self, image: str, grid: Size) -> Mapping[str, npt.NDArray[np.float32]]:
         """Gaze heatmap of the radiologist: ready-made where heatmaps were given."""
         if self.heatmaps:
@@ -92,11 +96,13 @@ class EgdCxrCollection:
             made = None
         return {} if made is None else {READER: made}
 
+    @of_image("the fixations")
     def fixations(self, image: str) -> Mapping[str, Fixations]:
         """Fixations of the radiologist within the image."""
         return {READER: self.looks[image]} if image in self.looks else {}
 
 
+@of_file("correct what the sentence names")
 def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
             images: str | Path | None = None, heatmaps: str | Path | None = None,
             splits: str | Path | None = None,

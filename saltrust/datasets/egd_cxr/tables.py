@@ -14,6 +14,7 @@ import numpy as np
 from saltrust.cache.collection import Fixations
 from saltrust.datasets.collection_index import require_unique
 from saltrust.datasets.files.csv_tables import CsvTable, parse_label, read_csv
+from saltrust.datasets.files.limits import FARTHEST_PIXEL
 from saltrust.errors import DataError, nearest
 
 _log = logging.getLogger(__name__)
@@ -241,7 +242,11 @@ def _number(text: str, path: Path, number: int, column: str) -> float:
     if not text:
         return math.nan
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise DataError(f"{path}, row {number}: {column} is {text!r}, not a number; correct or "
                         "blank it") from None
+    if math.isfinite(value) and abs(value) > FARTHEST_PIXEL:
+        raise DataError(f"{path}, row {number}: {column} is {text!r}, beyond any screen, image or "
+                        "fixation; correct or blank it")
+    return value

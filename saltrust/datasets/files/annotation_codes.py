@@ -17,7 +17,9 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
 from saltrust.cache import rle
+from saltrust.datasets.files.limits import FARTHEST_PIXEL, MOST_CORNERS, check_pixels
 from saltrust.errors import DataError
+from saltrust.reading import shown
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[float, float, float, float]
@@ -138,7 +140,7 @@ def coco_counts(code: str | dict[str, Any], height: int, width: int) -> str:
     if isinstance(code, str) and code.lstrip().startswith("{"):
         try:
             code = json.loads(code)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError(f"the COCO code {_shortened(str(code))} is not valid JSON") from None
     if isinstance(code, dict):
         size = coco_size(code)
@@ -167,8 +169,9 @@ def coco_size(code: Any) -> tuple[int, int]:
     size = code.get("size") if isinstance(code, dict) else None
     if (not isinstance(size, list) or len(size) != 2 or "counts" not in code
             or not all(type(n) is int and n > 0 for n in size)):
-        raise DataError(f"the COCO code {_shortened(str(code))} is not "
+        raise DataError(f"the COCO code {shown(code, 40)} is not "
                         '{"size": [height, width], "counts": ...}')
+    check_pixels(size[0], size[1], "the COCO code")
     return size[0], size[1]
 
 
@@ -191,10 +194,15 @@ def polygons_mask(polygons: Any, height: int, width: int) -> Mask:
     DataError
         If a contour has fewer than two points or a point is not two finite numbers.
     """
+    check_pixels(height, width, "the image of the polygons")
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)
     if not isinstance(polygons, list):
         raise DataError("the polygons are not a list of contours")
+    corners = sum(len(contour) for contour in polygons if isinstance(contour, list))
+    if corners > MOST_CORNERS:
+        raise DataError(f"the polygons have {corners:,} corners, more than {MOST_CORNERS:,}, "
+                        "which nobody draws")
     for contour in polygons:
         points = [(x, y) for y, x in xy_points(contour)]
         if len(points) < 2:
@@ -213,10 +221,12 @@ def xy_points(pairs: Any) -> tuple[Point, ...]:
     """
     try:
         points = tuple((float(y), float(x)) for x, y in pairs)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError("the points are not a list of [x, y] pairs") from None
     if not all(math.isfinite(number) for point in points for number in point):
         raise DataError("a point is not two finite numbers")
+    if any(abs(number) > FARTHEST_PIXEL for point in points for number in point):
+        raise DataError(f"a point lies more than {FARTHEST_PIXEL:,.0f} pixels from the image")
     return points
 
 

@@ -10,6 +10,8 @@ import pandas as pd
 
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError, nearest
+from saltrust.reading import check_path, reason_of
+from saltrust.table_sizes import look_over
 
 #: What other data sets call the parts of a data set, and what the cubes call them.
 SPLIT_NAMES = {
@@ -62,7 +64,9 @@ def read_csv(path: str | Path) -> CsvTable:
         header, or two columns of one name.
     """
     path = Path(path)
+    check_path(path, "the path", DataError)
     try:
+        look_over(path)
         # Cells stay text: "007" is an image and "NA" may be one.
         frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False,
                             skip_blank_lines=False, encoding="utf-8-sig")
@@ -73,9 +77,11 @@ def read_csv(path: str | Path) -> CsvTable:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8"
                         ) from None
-    except (pd.errors.ParserError, OSError, EOFError, ValueError) as error:
-        reason = str(error).strip().replace("\n", " ")
-        raise DataError(f"{path} cannot be read as CSV ({reason}); check that row") from None
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - parsers raise what they like on damaged data
+        raise DataError(f"{path} cannot be read as CSV ({reason_of(error)}); check that row"
+                        ) from None
     rows = [[str(cell).strip() for cell in row] for row in frame.fillna("").values.tolist()]
     columns = rows[0]
     named = [column for column in columns if column]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from saltrust.datasets.files.limits import MOST_DICOM_BYTES, check_pixels, of_file
 from saltrust.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _log = logging.getLogger(__name__)
+
+#: Bytes that are inflated at a time.
+_PIECE = 2**20
 
 
 def is_dicom(path: Path) -> bool:
@@ -25,10 +30,11 @@ def is_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
+@of_file()
 def native_size(path: Path) -> tuple[int, int]:
     """Read height and width in pixels from the header.
 
@@ -41,14 +47,17 @@ def native_size(path: Path) -> tuple[int, int]:
     rows, columns = dataset.get("Rows"), dataset.get("Columns")
     if rows is None or columns is None:
         raise DataError(_no_pixels(path, dataset))
+    check_pixels(int(rows), int(columns), path)
     return int(rows), int(columns)
 
 
+@of_file()
 def patient_id(path: Path) -> str:
     """PatientID of the header; empty where it states none."""
     return str(_read(path, header_only=True).get("PatientID") or "").strip()
 
 
+@of_file()
 def read_gray(path: Path) -> npt.NDArray[np.uint8]:
     """Decode the first frame and window it to 0..255, 255 being white.
 
@@ -65,9 +74,12 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
     ------
     DataError
         If the file is missing or not DICOM, holds no pixels, is truncated, or is compressed in
-        a way for which no decoder is installed (the missing plug-in is named).
+        a way for which no decoder is installed (the missing plug-in is named); if it states more
+        pixels than any radiograph has, or gray values that are no numbers or all become one.
     """
     dataset = _read(path)
+    if dataset.get("Rows") is not None and dataset.get("Columns") is not None:
+        check_pixels(int(dataset.Rows), int(dataset.Columns), path)
     stored = _decode(path, dataset)
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if photometric == "PALETTE COLOR":
@@ -79,7 +91,10 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
         return _luma(stored[..., :3] / float(2 ** int(dataset.get("BitsStored", 8)) - 1))
     padding = _first_number(dataset.get("PixelPaddingValue"))
     shown = np.ones(stored.shape, dtype=bool) if padding is None else stored != padding
-    gray = _displayed(path, dataset, stored, shown)
+    # What a header makes of the values is looked at afterwards, whatever it does on the way.
+    with np.errstate(all="ignore"):
+        gray = _displayed(path, dataset, stored, shown)
+    _require_structure(path, stored[shown], gray[shown])
     return np.where(shown, 255 - gray if photometric == "MONOCHROME1" else gray, 0
                     ).astype(np.uint8)
 
@@ -127,12 +142,17 @@ def _displayed(path: Path, dataset: Dataset, stored: npt.NDArray[Any],
     from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
     values = np.asarray(apply_modality_lut(stored, dataset))
+    if not np.isfinite(values).all():
+        raise DataError(f"{path} states a rescale slope {dataset.get('RescaleSlope')} and an "
+                        f"intercept {dataset.get('RescaleIntercept')} that make its gray values "
+                        "infinite or no numbers; correct its header or fetch it again")
     if dataset.get("VOILUTSequence"):
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
         looked_up = np.asarray(apply_voi(values, dataset, index=0))
         return stretch(looked_up, 0, 2.0**bits - 1)
     center, width = (_first_number(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
-    if center is not None and width is not None and width > 0:
+    if (center is not None and width is not None and width > 0
+            and np.isfinite([center, width]).all()):
         function = str(dataset.get("VOILUTFunction", "LINEAR")).upper()
         return stretch(window(values.astype(np.float64), center, width, function), 0, 1)
     if center is not None or width is not None:
@@ -155,16 +175,69 @@ def _read(path: Path, *, header_only: bool = False) -> Dataset:
     from pydicom.errors import InvalidDicomError
 
     try:
-        return dcmread(path, stop_before_pixels=header_only)
+        _check_deflated(path)
+        with _WithinFile(path) as stream:
+            return dcmread(stream, stop_before_pixels=header_only)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check the path") from None
     except InvalidDicomError:
         raise DataError(f"{path} is named like DICOM but is not (no DICM after 128 bytes); "
                         "convert it or fetch it again") from None
-    except (OSError, EOFError, ValueError, KeyError, NotImplementedError, struct.error,
-            AttributeError, TypeError) as error:
+    except PermissionError:
+        raise DataError(f"{path} cannot be read; check its permissions") from None
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - parsers raise what they like on damaged data
         raise DataError(f"{path} is truncated or damaged ({_first_line(error)}); fetch it again"
                         ) from None
+
+
+class _WithinFile(io.BufferedReader):
+    """A file of which no more is asked for than there is, whatever lengths it states."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file."""
+        rest = max(self._size - self.tell(), 0)
+        return super().read(rest if size is None or size < 0 else min(size, rest))
+
+
+def _check_deflated(path: Path) -> None:
+    """Inflate a deflated file piece by piece, as its reader does it at once."""
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with _WithinFile(path) as stream:
+        if stream.read(132)[128:] != b"DICM":
+            return
+        stream.seek(0)
+        read_preamble(stream, force=False)
+        syntax = str(_read_file_meta_info(stream).get("TransferSyntaxUID", ""))
+        if syntax != DeflatedExplicitVRLittleEndian:
+            return
+        packed, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        rest = stream.read(_PIECE)
+        while rest and not packed.eof:
+            size += len(packed.decompress(rest, _PIECE))
+            rest = packed.unconsumed_tail or stream.read(_PIECE)
+            if size > MOST_DICOM_BYTES:
+                raise DataError(f"{path} of {path.stat().st_size:,} bytes is deflated and becomes "
+                                f"more than {MOST_DICOM_BYTES:,} when it is read, more than any "
+                                "radiograph has; check where it comes from")
+
+
+def _require_structure(path: Path, stored: npt.NDArray[Any], gray: npt.NDArray[np.uint8]) -> None:
+    """Refuse gray values that a header has made one where those stored are several."""
+    if not gray.size or gray.min() < gray.max():
+        return
+    if stored.min() < stored.max():
+        raise DataError(f"{path}: its header (rescale slope, window or lookup table) turns all of "
+                        f"its gray values into {int(gray.flat[0])} of 255; correct the header or "
+                        "fetch the file again")
+    _log.warning("%s has one gray value everywhere: there is nothing to be seen in it", path)
 
 
 def _decode(path: Path, dataset: Dataset) -> npt.NDArray[Any]:

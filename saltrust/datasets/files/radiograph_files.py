@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from saltrust.cache.collection import Radiograph
 from saltrust.datasets.files import dicom_pixels
+from saltrust.datasets.files.limits import check_pixels, of_file
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -22,12 +22,10 @@ _log = logging.getLogger(__name__)
 #: File name endings taken for radiographs when a folder is searched.
 RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 
-#: Largest radiograph that is decoded, in pixels; a 17 x 17 inch detector has about 20 million.
-PIXEL_LIMIT = 89_000_000
-
 _FORMATS = ("PNG", "JPEG")
 
 
+@of_file()
 def read_radiograph(path: str | Path, grid: tuple[int, int]) -> Radiograph:
     """Decode a radiograph and resample it.
 
@@ -57,6 +55,7 @@ def read_radiograph(path: str | Path, grid: tuple[int, int]) -> Radiograph:
     return Radiograph(resample(pixels, grid), *pixels.shape)
 
 
+@of_file()
 def read_gray(path: Path) -> npt.NDArray[np.uint8]:
     """Decode a radiograph at native size.
 
@@ -65,7 +64,6 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
     ndarray of uint8, shape (height, width)
     """
     if dicom_pixels.is_dicom(path):
-        _check_size(path, *dicom_pixels.native_size(path))
         return dicom_pixels.read_gray(path)
     with _opened(path) as image:
         if image.mode in {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}:
@@ -77,6 +75,7 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
         return np.asarray(image.convert("L")).copy()
 
 
+@of_file()
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     """Decode a mask from PNG: foreground is every pixel that is neither black nor transparent.
 
@@ -93,6 +92,7 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
         return np.asarray(values.any(axis=-1))
 
 
+@of_file()
 def read_pixels(path: Path) -> npt.NDArray[Any]:
     """Decode a PNG or JPEG as it is stored, palettes resolved.
 
@@ -104,6 +104,7 @@ def read_pixels(path: Path) -> npt.NDArray[Any]:
         return np.asarray(image.convert("RGBA") if image.mode in {"P", "PA"} else image).copy()
 
 
+@of_file()
 def native_size(path: str | Path) -> tuple[int, int]:
     """Read height and width in pixels from the header, without decoding.
 
@@ -132,7 +133,7 @@ def _opened(path: Path, *, decode: bool = True) -> Iterator[Image.Image]:
     """Open a PNG or JPEG, decode it, and say what is wrong with it in one sentence."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            _check_size(path, image.height, image.width)
+            check_pixels(image.height, image.width, path)
             if decode:
                 image.load()
             yield image
@@ -148,17 +149,10 @@ def _opened(path: Path, *, decode: bool = True) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{path} declares more pixels than any radiograph has; check where it "
                         "comes from") from None
-    except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise what they like on damaged data
         raise DataError(f"{path} is truncated or damaged ({error}); fetch it again") from None
-
-
-def _check_size(path: Path, height: int, width: int) -> None:
-    if height < 1 or width < 1:
-        raise DataError(f"{path} is {height} x {width} pixels, an image without pixels; fetch it "
-                        "again")
-    if height * width > PIXEL_LIMIT:
-        raise DataError(f"{path} declares {height} x {width} pixels, more than any radiograph "
-                        "has; check where it comes from")
 
 
 def stated_patients(images: Sequence[str], paths: Sequence[Path]) -> list[str]:

@@ -62,9 +62,9 @@ def read_pickle(path: str | Path, *, size_limit: int = SIZE_LIMIT) -> Any:
     _check_instructions(path, data)
     try:
         return _TensorUnpickler(path, data, size_limit).load()
-    except (pickle.UnpicklingError, EOFError, IndexError, KeyError, ValueError, TypeError,
-            AttributeError, OverflowError, MemoryError, RecursionError,
-            UnicodeDecodeError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of damaged bytes anything can be raised
         raise DataError(f"{path} is damaged or not a heatmap pickle "
                         f"({_first_line(error)}); fetch or write it again") from None
 

@@ -31,6 +31,7 @@ from saltrust.datasets.collection_index import (
     require_unique,
 )
 from saltrust.datasets.files.csv_tables import SPLIT_NAMES
+from saltrust.datasets.files.limits import of_file, of_image
 from saltrust.datasets.files.radiograph_files import (
     RADIOGRAPH_SUFFIXES,
     read_radiograph,
@@ -50,10 +51,12 @@ class FolderCollection:
     files: Mapping[str, Path] = field(repr=False)
     has_radiographs: bool = True
 
+    @of_image("the radiograph")
     def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
         """Decode one radiograph and resample it to ``grid`` = (height, width)."""
         return read_radiograph(self.files[image], grid)
 
+    @of_image("the annotations")
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:  # noqa: ARG002
         """Nothing: a folder has no annotations."""
         return {}
@@ -69,6 +72,7 @@ class _Placed:
     split: str | None
 
 
+@of_file("correct what the sentence names")
 def folder(
     directory: str | Path,
     *,

@@ -62,6 +62,7 @@ from saltrust.datasets.collection_index import (
 )
 from saltrust.datasets.files.csv_tables import CsvTable, parse_label, parse_split, read_csv
 from saltrust.datasets.files.heatmap_files import gaze_heatmap
+from saltrust.datasets.files.limits import check_pixels, of_file, of_image
 from saltrust.datasets.files.radiograph_files import (
     RADIOGRAPH_SUFFIXES,
     native_size,
@@ -80,7 +81,10 @@ from saltrust.datasets.manifest.annotations import (
 from saltrust.datasets.manifest.covariates import covariate_values
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError
+from saltrust.reading import check_path, shown
 
+#: Of a height or width; a number of more is no size.
+_MOST_DIGITS = 10
 RESERVED_COLUMNS = ("image", "path", "patient", "study", "view", "split", "height", "width",
                     "gaze")
 
@@ -99,6 +103,7 @@ class ManifestCollection:
     rows: Mapping[str, int] = field(repr=False)
     gazes: Mapping[str, Mapping[str, Path]] = field(repr=False)
 
+    @of_image("the radiograph")
     def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
         """Decode one radiograph and resample it to ``grid`` = (height, width)."""
         if not self.has_radiographs:
@@ -106,6 +111,7 @@ class ManifestCollection:
                             "radiograph; add the column")
         return read_radiograph(self.files[image], grid)
 
+    @of_image("the annotations")
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
         """All annotations of one image, keyed by (finding, reader)."""
         position = self.rows[image]
@@ -134,18 +140,21 @@ class ManifestCollection:
         """Whether any row names a gaze heatmap."""
         return any(self.gazes.values())
 
+    @of_image("the gaze")
     def gaze(self, image: str, grid: tuple[int, int]) -> Mapping[str, npt.NDArray[np.float32]]:
         """Gaze heatmaps of one image by reader, each of maximum 1."""
         made = {reader: gaze_heatmap(path, grid)
                 for reader, path in self.gazes.get(image, {}).items()}
         return {reader: heatmap for reader, heatmap in made.items() if heatmap is not None}
 
+    @of_image("the fixations")
     def fixations(self, image: str) -> Mapping[str, Fixations]:
         """None: a manifest gives heatmaps."""
         del image
         return {}
 
 
+@of_file("correct what the sentence names")
 def manifest(
     path: str | Path,
     *,
@@ -244,6 +253,7 @@ def _images_and_files(table: CsvTable, rows: Sequence[Mapping[str, str]],
         image = row.get("image", "") or plain.as_posix()
         if not row.get("image") and not cell:
             raise DataError(f"{table.path}, row {number}: image is blank; name it")
+        check_path(cell or image, f"{table.path}, row {number}: the path", DataError)
         images.append(image)
         paths.append(table.path.parent / cell)
     require_unique(images, [f"{table.path} row {number}" for number in table.numbers])
@@ -280,10 +290,11 @@ def _native_sizes(table: CsvTable, paths: Sequence[Path]) -> list[tuple[int, int
         for column in ("height", "width"):
             table.require(column)
         for number, row in table.rows():
-            if not (row["height"].isdecimal() and row["width"].isdecimal()
-                    and int(row["height"]) > 0 and int(row["width"]) > 0):
-                raise DataError(f"{table.path}, row {number}: height {row['height']!r} and width "
-                                f"{row['width']!r} must be whole numbers of pixels")
+            if not all(row[name].isdecimal() and len(row[name]) < _MOST_DIGITS
+                       for name in ("height", "width")) or "0" in (row["height"], row["width"]):
+                raise DataError(f"{table.path}, row {number}: height {shown(row['height'])} and "
+                                f"width {shown(row['width'])} must be whole numbers of pixels")
+            check_pixels(int(row["height"]), int(row["width"]), f"{table.path}, row {number},")
             stated.append((int(row["height"]), int(row["width"])))
     if not paths:
         return stated
@@ -324,6 +335,9 @@ def _gaze_files(table: CsvTable, columns: Mapping[str, str], images: Sequence[st
     files = {image: {reader: table.path.parent / row[column]
                      for reader, column in columns.items() if row[column]}
              for image, (_, row) in zip(images, table.rows(), strict=True)}
+    for of_one in files.values():
+        for path in of_one.values():
+            check_path(path, f"{table.path}: the path", DataError)
     paths = [path for of_image in files.values() for path in of_image.values()]
     missing = [path for path in paths if not path.is_file()]
     if missing:

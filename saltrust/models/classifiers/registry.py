@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +120,7 @@ def construct(architecture: str, known: Mapping[str, Architecture], n_outputs: i
     except SaltrustError:
         raise
     except (Exception, SystemExit) as error:
-        given = ", ".join(["n_outputs", *arguments])
+        given = textwrap.shorten(", ".join(["n_outputs", *arguments]), 400, placeholder=" ...")
         what = ("does not take the arguments" if _is_of_call(error) or not is_of_user(error)
                 else "cannot be built with")
         raise UsageError(f"architecture {architecture!r} {what} {given}: "

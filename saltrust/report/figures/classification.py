@@ -16,7 +16,8 @@ from saltrust.analysis.classification.predictions import roc_points
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import significant
 from saltrust.analysis.result.text import confidence_level
-from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, dress, new_figure, series_colors
+from saltrust.report.figures.literal import WIDTH, new_figure
+from saltrust.report.figures.palette import FONT_SIZE, INK, dress, series_colors
 
 _COLUMNS = 3
 _DIAGONAL = "#999999"

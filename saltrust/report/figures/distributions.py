@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from saltrust.report.figures.literal import new_figure
 from saltrust.report.figures.palette import (
     DIFFERENCE,
     EXPERT,
     FONT_SIZE,
     INK,
     dress,
-    new_figure,
     series_colors,
 )
 

@@ -17,13 +17,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from saltrust.analysis.result.cells import heading
+from saltrust.report.figures.literal import new_figure, width_of
 from saltrust.report.figures.palette import (
     DIFFERENCE,
     EXPERT,
     FONT_SIZE,
     INK,
     dress,
-    new_figure,
     series_colors,
 )
 
@@ -157,7 +157,7 @@ def _legend(figure: Figure, handles: list[Artist]) -> None:
         legend = figure.legend(handles=handles, loc="outside upper right",
                                ncols=-(-len(handles) // lines), frameon=False, fontsize=FONT_SIZE)
         if (lines == len(handles)
-                or legend.get_window_extent().width <= 0.98 * figure.bbox.width):
+                or width_of(legend) <= 0.98 * figure.bbox.width):
             return
         legend.remove()
 

@@ -14,8 +14,9 @@ from saltrust.analysis.stored.arrays import dataset_of, labels_of
 from saltrust.cache.schema import Status
 from saltrust.errors import DataError, UsageError
 from saltrust.report.figures.cases import by_probability, headline_model
+from saltrust.report.figures.literal import WIDTH, new_figure
 from saltrust.report.figures.overlay import blend, draw_overlay
-from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, new_figure
+from saltrust.report.figures.palette import FONT_SIZE, INK
 from saltrust.report.figures.pictures import (
     expert_points,
     peak,

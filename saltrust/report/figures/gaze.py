@@ -21,15 +21,8 @@ from saltrust.analysis.result.text import confidence_level
 from saltrust.analysis.stored.arrays import group_of
 from saltrust.analysis.stored.readings import as_read, read_as
 from saltrust.choices import MapChoice
-from saltrust.report.figures.palette import (
-    EXPERTS,
-    FONT_SIZE,
-    INK,
-    WIDTH,
-    dress,
-    new_figure,
-    series_colors,
-)
+from saltrust.report.figures.literal import WIDTH, new_figure
+from saltrust.report.figures.palette import EXPERTS, FONT_SIZE, INK, dress, series_colors
 from saltrust.report.figures.pictures import at_labels, native_size, radiograph, stored_map
 
 #: Axis titles of the measures.

@@ -15,7 +15,8 @@ from saltrust.analysis.localization.survey import unit_range
 from saltrust.analysis.protocols.guided_training.arms import RULES, Arm
 from saltrust.analysis.stored.arrays import dataset_of, group_of, labels_of
 from saltrust.cache.schema import Status
-from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, new_figure
+from saltrust.report.figures.literal import WIDTH, new_figure
+from saltrust.report.figures.palette import FONT_SIZE, INK
 from saltrust.report.figures.pictures import Heatmap, at_labels, radiograph, stored_map
 
 #: Images of the figure, and models beside each other in it.

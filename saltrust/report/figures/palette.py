@@ -10,7 +10,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
@@ -24,21 +23,12 @@ INK = "#222222"
 
 #: Font size of figures in points, at the size at which the page shows them.
 FONT_SIZE = 9.0
-#: Width of a figure that fills the page, in inches.
-WIDTH = 8.6
 #: Marks beyond which a figure is embedded as pixels: an SVG would weigh megabytes.
 MOST_VECTOR_MARKS = 3000
 DOTS_PER_INCH = 150
 
 # DejaVu Sans comes with matplotlib and with most Linux desktops; Verdana has its widths.
 _FONTS = ["DejaVu Sans", "Verdana", "sans-serif"]
-
-
-def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure outside pyplot's state, ``width`` by ``height`` inches."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def dress(axes: Axes, *, grid: str = "x") -> None:

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from saltrust.analysis.localization.survey import unit_range
 from saltrust.analysis.stored.arrays import dataset_of
 from saltrust.cache.schema import Status
-from saltrust.report.figures.palette import FONT_SIZE, INK, WIDTH, dress, new_figure, series_colors
+from saltrust.report.figures.literal import WIDTH, new_figure
+from saltrust.report.figures.palette import FONT_SIZE, INK, dress, series_colors
 from saltrust.report.figures.pictures import at_labels, radiograph, stored_map
 
 _METRICS = {"auprc": "AUPRC", "average_precision": "Average precision", "auroc": "AUROC"}

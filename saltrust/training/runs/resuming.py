@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,16 @@ import torch
 
 from saltrust.errors import DataError, UsageError
 from saltrust.files import write_bytes
+from saltrust.models.card_fields import check_fields
 from saltrust.models.checkpoint import read_weights
+from saltrust.models.torch_file import check_claims
+from saltrust.reading import reading, shown
 
 STATE_FILE = "resume.pt"
 
 #: What a state is read for before the network takes it up.
-_NEEDED = {"card", "threads", "network", "optimizer", "kept", "epoch"}
+_NEEDED: dict[str, type] = {"card": dict, "threads": int, "network": dict, "optimizer": dict,
+                            "kept": list, "epoch": int}
 
 #: Entries of a card that may differ between two starts of one run.
 _FREE = ("name", "study", "study_fingerprint", "data", "versions", "complete", "pretrained.path",
@@ -48,19 +50,21 @@ def read_state(folder: Path) -> dict[str, Any] | None:
         If the file is damaged.
     """
     path = folder / STATE_FILE
-    if not path.exists():
-        return None
-    try:
+    with reading(str(path), "say --overwrite to train from the beginning"):
+        if not path.exists():
+            return None
+        # What is in it beside tensors is never run, and what it claims to hold it has to hold.
+        check_claims(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError,
-            zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} cannot be read ({reason}); say --overwrite to train from the "
-                        "beginning") from error
-    if not isinstance(state, dict) or not state.keys() >= _NEEDED:
-        raise DataError(f"{path} holds no state of a training run; say --overwrite to train from "
-                        "the beginning")
-    return state
+        if not isinstance(state, dict) or not state.keys() >= _NEEDED.keys():
+            raise DataError(f"{path} holds no state of a training run; say --overwrite to train "
+                            "from the beginning")
+        for name, kind in _NEEDED.items():
+            if not isinstance(state[name], kind):
+                raise DataError(f"{path} is damaged: its {name} is {shown(state[name])}; say "
+                                "--overwrite to train from the beginning")
+        check_fields(state["card"], f"the card in {path}")
+        return state
 
 
 def require_whole(weights: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -167,3 +168,29 @@ def test_empty_cells_of_a_design_leave_their_means_null_with_a_reason() -> None:
     tests = result.tables["anova"].set_index("term")
     assert tests["p_value"].isna().to_dict() == {"explainer": True, "reader": True,
                                                  "explainer:reader": False}
+
+
+def test_what_no_machine_holds_is_refused_before_it_is_made() -> None:
+    rng = np.random.default_rng(0)
+    many = pd.DataFrame({"y": rng.normal(size=9000), "a": [f"a{k}" for k in range(3000)] * 3,
+                         "b": [f"b{k}" for k in range(90)] * 100, "g": np.arange(9000) // 3,
+                         "x": rng.normal(size=9000)})
+    for formula, error, words in (
+            ("y ~ a + (1|g)", DataError, r"3,000 levels, of which 4,498,500 contrasts.*--control"),
+            ("y ~ a + b + (1|g)", DataError, "ask for a matrix of .* by 3,089.*random intercepts"),
+            ("y ~ a:b + (1|g)", DataError, "ask for a matrix of .*leave out interactions"),
+            ("y ~ " + "*".join(f"f{k}" for k in range(26)) + " + (1|g)", UsageError,
+             "67,108,863 terms"),
+            ("y ~ a" + " + a" * 20_000 + " + (1|g)", UsageError, "characters"),
+            ("y ~ x + (1|" + "/".join(f"g{k}" for k in range(30)) + ")", UsageError,
+             "more than 20 random intercepts")):
+        with pytest.raises(error, match=words):
+            mixed_model(many, formula, fitting=BUILTIN)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"seed": -1}, "seed"), ({"seed": 2**64}, "at most"), ({"seed": 1.5}, "whole number"),
+    ({"against_value": float("nan")}, "finite"), ({"against_value": 10**400}, "finite")])
+def test_options_that_are_no_numbers(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Contrasts(**options)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from saltrust.analysis.result import Result
-from saltrust.report.figures import distributions, palette
+from saltrust.report.figures import distributions, literal, palette
 from saltrust.report.figures import estimates as figures
 from saltrust.report.figures.distributions import letter_values
 from saltrust.report.page.result_sections import of_model
@@ -255,7 +255,7 @@ def test_one_model_of_many_is_shown() -> None:
 
 def test_encoding_depends_on_the_figure_alone_and_on_its_marks() -> None:
     def draw(count: int) -> Figure:
-        figure = palette.new_figure(2, 3)
+        figure = literal.new_figure(2, 3)
         figure.subplots().scatter(np.arange(count), np.arange(count))
         return figure
 
@@ -266,6 +266,6 @@ def test_encoding_depends_on_the_figure_alone_and_on_its_marks() -> None:
     assert re.search(r"<text[^>]*>", text)  # letters stay letters: small, sharp, searchable
     many = palette.to_data_uri(draw(palette.MOST_VECTOR_MARKS + 1))
     assert many.startswith("data:image/png;base64,")
-    picture = palette.new_figure(1, 1)
+    picture = literal.new_figure(1, 1)
     picture.subplots().imshow(np.zeros((4, 4)))
     assert palette.to_data_uri(picture).startswith("data:image/jpeg;base64,")

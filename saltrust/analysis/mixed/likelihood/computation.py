@@ -17,12 +17,16 @@ from saltrust.analysis.mixed.likelihood.pieces import Likelihood, Pieces
 from saltrust.analysis.mixed.likelihood.schur_complement import SchurComplement
 from saltrust.analysis.mixed.likelihood.sparse import SparseSchurComplement
 from saltrust.analysis.mixed.likelihood.sufficient import Sufficient
+from saltrust.errors import DataError
 
 #: Most levels of all but the largest grouping factor together for a dense Schur complement.
 DENSE_LEVELS = 1000
 
 #: Most such levels for a dense Schur complement that a sparse one would fill anyway.
 LARGEST_DENSE = 6000
+
+#: Most such levels where factors cross; what is left of them may fill to 7 GB.
+MOST_CROSSED = 30_000
 
 
 def likelihood(data: Sufficient) -> Likelihood:
@@ -34,6 +38,12 @@ def likelihood(data: Sufficient) -> Likelihood:
     outer = outer_factor(data)
     if outer is not None:
         return NestedSchurComplement(data, outer)
+    crossed = sum(group.size for group in data.groups[1:])
+    if crossed > MOST_CROSSED:
+        raise DataError(f"the grouping factors {', '.join(g.name for g in data.groups[1:])} have "
+                        f"{crossed:,} levels and cross {data.groups[0].name}, which asks for a "
+                        f"matrix of {crossed:,} by {crossed:,}, more than {MOST_CROSSED:,}; leave "
+                        "one of them out, or nest it, (1|a/b)")
     return SchurComplement(data) if _fills_up(data) else SparseSchurComplement(data)
 
 

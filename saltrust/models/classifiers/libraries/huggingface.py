@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 
 from saltrust.errors import DataError, UsageError
 from saltrust.models.classifiers.libraries.contract import with_contract
-from saltrust.models.preprocessing import Preprocessing
+from saltrust.models.preprocessing import MOST_CHANNELS, Preprocessing
+from saltrust.reading import read_json, reading, reason_of, shown
 
 #: Names that transformers itself gives to classes without one.
 _UNNAMED = re.compile(r"LABEL_\d+|\d+")
@@ -91,29 +91,33 @@ def _config(folder: Path, arguments: Mapping[str, Any]) -> Any:
     try:
         return transformers.AutoConfig.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False, **arguments)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:
         raise DataError(f"{folder / 'config.json'} is no configuration that transformers "
-                        f"{transformers.__version__} can read: {reason}") from error
+                        f"{transformers.__version__} can read: {reason_of(error)}; take the "
+                        "folder as save_pretrained leaves it") from error
 
 
 def _named_outputs(config: Any) -> list[str] | None:
-    names = [str(config.id2label[position]) for position in sorted(config.id2label)]
+    with reading(f"id2label of {shown(getattr(config, 'name_or_path', ''))}",
+                 "correct it in config.json"):
+        names = [str(config.id2label[position]) for position in sorted(config.id2label)]
     return None if any(_UNNAMED.fullmatch(name) for name in names) else names
 
 
 def _preprocessing(folder: Path, config: Any) -> Preprocessing:
     path = folder / "preprocessor_config.json"
-    channels = int(getattr(config, "num_channels", 3))
-    try:
-        stated = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    with reading(str(folder / "config.json"), "take the folder as save_pretrained leaves it"):
+        channels = int(getattr(config, "num_channels", 3))
+        if not 0 < channels <= MOST_CHANNELS:
+            raise DataError(f"{folder / 'config.json'} has num_channels = {channels}; it must be "
+                            f"at least 1 and at most {MOST_CHANNELS:,}")
+    with reading(str(path), "take the folder as save_pretrained leaves it"):
+        stated = read_json(path) if path.is_file() else {}
         normalized = stated.get("do_normalize", True)
         mean, std = (tuple(map(float, stated.get(key) or (_HALF,))) if normalized else (value,)
                      for key, value in (("image_mean", 0.0), ("image_std", 1.0)))
         white = 255 * float(stated.get("rescale_factor", 1 / 255)
                             if stated.get("do_rescale", True) else 1.0)
-    except (OSError, UnicodeDecodeError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
     if any(len(values) != channels and len(set(values)) > 1 for values in (mean, std)):
         raise DataError(f"{path} has means and deviations of {len(mean)} channels, and config.json "
                         f"{channels}: correct either")

@@ -1,0 +1,66 @@
+"""How large a table of others may be, seen before it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from saltrust.errors import DataError
+
+#: Of a table when it is unpacked: some five million rows.
+MOST_BYTES = 512 * 2**20
+#: A packed table becomes so many times as large; of those with few labels 60 have been seen.
+MOST_INFLATION = 200
+#: Whatever it was packed to, a table of this size is no harm.
+_HARMLESS_BYTES = 16 * 2**20
+#: Every column costs memory by itself; exported scores with covariates have some hundred.
+MOST_COLUMNS = 10_000
+#: Of one line: a row of as many columns as there may be.
+_MOST_LINE_BYTES = 4 * 2**20
+_STEP = 2**20
+
+
+def look_over(path: Path) -> None:
+    """Unpack a file piece by piece and see that it is no larger than a table may be.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Compressed if the suffix says so.
+
+    Raises
+    ------
+    DataError
+        If it is larger, or has longer lines or more columns; the sentence says which.
+    """
+    packed, size, line = path.stat().st_size, 0, 0
+    most = min(MOST_BYTES, max(_HARMLESS_BYTES, MOST_INFLATION * packed))
+    from pandas.io.common import get_handle  # type: ignore[import-not-found]
+
+    with get_handle(path, "rb", compression="infer", is_text=False) as handles:
+        stream: Any = handles.handle
+        while piece := stream.read(_STEP):
+            size += len(piece)
+            if size > most:
+                raise DataError(f"{path} of {packed:,} bytes becomes more than {most:,} when it "
+                                "is read, more than a table may have; leave out what is "
+                                "not needed, or unpack it and look at it")
+            lines = piece.split(b"\n")
+            lengths = list(map(len, lines))
+            lengths[0] += line
+            line = lengths[-1]
+            if max(lengths) > _MOST_LINE_BYTES:
+                raise DataError(f"{path} has a line of more than {_MOST_LINE_BYTES:,} bytes, "
+                                "which no row of a table has; check its line ends and "
+                                "quotes")
+            # A million columns take a minute to be told.
+            columns = max((text.count(b",") for text in lines if len(text) > MOST_COLUMNS),
+                          default=0)
+            if columns >= MOST_COLUMNS:
+                raise too_many_columns(path, columns + 1)
+
+
+def too_many_columns(path: Path, columns: int) -> DataError:
+    """The error of a table with more columns than one may have."""
+    return DataError(f"{path} has {columns:,} columns or more, beyond the {MOST_COLUMNS:,} that a "
+                     "table of scores may; leave out those that are not needed")

@@ -1,0 +1,139 @@
+"""Absurd claims and hostile files: one sentence, before anything is set aside for them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from saltrust.datasets.chexlocalize.layout import read_json
+from saltrust.datasets.files import limits
+from saltrust.datasets.files.annotation_codes import coco_size, polygons_mask, xy_points
+from saltrust.datasets.files.csv_tables import read_csv
+from saltrust.datasets.files.dicom_pixels import is_dicom, native_size, read_gray
+from saltrust.datasets.files.limits import check_pixels
+from saltrust.datasets.files.radiograph_files import read_radiograph
+from saltrust.datasets.manifest.collection import manifest
+from saltrust.errors import DataError
+from tests.datasets.conftest import Make
+
+RAMP = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+
+
+def test_a_deflated_bomb_is_refused_while_it_is_inflated(
+        save_dicom: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_dicom(tmp_path / "a.dcm", RAMP, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
+    assert read_gray(path).max() == 255
+    content = path.read_bytes()
+    # As if the deflated part went on for ever.
+    start = 144 + int.from_bytes(content[140:144], "little")
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = packer.compress(bytes(2 * 10**7)) + packer.flush()
+    path.write_bytes(content[:start] + bomb)
+    monkeypatch.setattr("saltrust.datasets.files.dicom_pixels.MOST_DICOM_BYTES", 10**7)
+    with pytest.raises(DataError, match=r"a\.dcm of [\d,]+ bytes is deflated and becomes more"):
+        read_gray(path)
+
+
+@pytest.mark.parametrize("header", [
+    {"RescaleSlope": "1e308", "RescaleIntercept": "1e308"},
+    {"RescaleSlope": "0", "RescaleIntercept": "5"},
+    {"WindowCenter": "1e6", "WindowWidth": "1"}, {"WindowCenter": "-99999", "WindowWidth": "2"}])
+def test_a_header_that_makes_nothing_of_the_pixels_is_refused(
+        save_dicom: Make, tmp_path: Path, header: dict[str, Any]) -> None:
+    path = save_dicom(tmp_path / "a.dcm", RAMP, **header)
+    with pytest.raises(DataError, match=r"a\.dcm.*(infinite or no numbers|turns all of its gray)"):
+        read_gray(path)
+
+
+def test_a_radiograph_of_one_gray_value_is_said(save_dicom: Make, tmp_path: Path, caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        read_gray(save_dicom(tmp_path / "a.dcm", np.full((8, 8), 7, dtype=np.uint16)))
+    assert "one gray value everywhere" in caplog.text
+
+
+@pytest.mark.parametrize("element", [
+    {"Rows": 65535, "Columns": 65535}, {"Rows": 0}])
+def test_sizes_that_a_header_claims(save_dicom: Make, tmp_path: Path, element: dict[str, int]
+                                    ) -> None:
+    path = save_dicom(tmp_path / "a.dcm", RAMP, **element)
+    for read in (native_size, read_gray):
+        with pytest.raises(DataError, match=r"a\.dcm states"):
+            read(path)
+
+
+def test_sizes_that_a_table_claims(tmp_path: Path) -> None:
+    for size in ("100000", "9" * 400):
+        (tmp_path / "m.csv").write_text("image,height,width,Edema,boxes:Edema\n"
+                                        f"a,{size},{size},1,1 1 2 2\n")
+        with pytest.raises(DataError, match=r"m\.csv, row 2"):
+            manifest(tmp_path / "m.csv")
+    check_pixels(5000, 6000, "a film")
+    with pytest.raises(DataError, match=r"more than the 89,000,000"):
+        check_pixels(100_000, 100_000, "a film")
+
+
+@pytest.mark.parametrize("text", [
+    '{"a": {"Edema": ' + "9" * 5000 + "}}", '{"a": ' * 100_000, "[" * 100_000, "\x00", "{}x"])
+def test_json_that_breaks_its_parser(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"a\.json"):
+        read_json(path)
+
+
+def test_codes_and_polygons_that_nobody_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"1 and|100,000,000|more than"):
+        coco_size({"size": [10**8, 10**8], "counts": ""})
+    with pytest.raises(DataError, match=r"finite|list of"):
+        xy_points([[10**400, 1]])
+    with pytest.raises(DataError, match="pixels from the image"):
+        polygons_mask([[[1e300, 1], [1, 1], [2, 2]]], 7, 9)
+    monkeypatch.setattr("saltrust.datasets.files.annotation_codes.MOST_CORNERS", 3)
+    with pytest.raises(DataError, match="4 corners, more than 3"):
+        polygons_mask([[[1, 1]] * 4], 7, 9)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "b\x00.png", "c/" * 3000])
+def test_names_that_no_file_system_has(tmp_path: Path, name: str) -> None:
+    path = Path(f"{tmp_path}/{name}")
+    with pytest.raises(DataError, match="path"):
+        read_radiograph(path, (8, 8))
+    assert not is_dicom(path)
+    (tmp_path / "m.csv").write_text(f"image,path,Edema\na,{name},1\n")
+    with pytest.raises(DataError, match=r"path|CSV"):
+        manifest(tmp_path / "m.csv")
+
+
+def test_tables_that_inflate_or_have_a_million_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a,b\n" * 2**23, 9))
+    with pytest.raises(DataError, match=r"a\.csv\.gz of [\d,]+ bytes becomes more than"):
+        read_csv(tmp_path / "a.csv.gz")
+    (tmp_path / "b.csv").write_bytes(b"a," * 10**6 + b"\n1\n")
+    with pytest.raises(DataError, match=r"b\.csv has [\d,]+ columns"):
+        read_csv(tmp_path / "b.csv")
+
+
+def test_whatever_a_reader_raises_names_its_file_and_its_image() -> None:
+    @limits.of_file("leave it out")
+    def read(path: Path) -> None:
+        raise struct_error
+
+    struct_error = RecursionError("maximum recursion depth exceeded")
+    with pytest.raises(DataError, match=r"film\.png cannot be read .it is nested too deeply"):
+        read(Path("film.png"))
+
+    class Films:
+        @limits.of_image("the radiograph")
+        def radiograph(self, image: str) -> None:
+            json.loads("{")
+
+    with pytest.raises(DataError, match="the radiograph of image 'a' cannot be read"):
+        Films().radiograph("a")
