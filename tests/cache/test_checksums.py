@@ -74,7 +74,7 @@ def test_a_whole_store_is_read_as_before(whole: Path) -> None:
 def test_a_flipped_bit_changes_nothing_or_is_said(whole: Path, store: Path) -> None:
     generator = np.random.default_rng(0)
     files = sorted(path for path in store.rglob("*") if path.is_file())
-    expected, said = everything(whole), 0
+    expected, refusals = everything(whole), 0
     for path in generator.choice(np.array(files, dtype=object), 25):
         before = path.read_bytes()
         content = bytearray(before)
@@ -84,11 +84,11 @@ def test_a_flipped_bit_changes_nothing_or_is_said(whole: Path, store: Path) -> N
             seen = everything(store)
         except SaltrustError as error:
             assert str(store) in str(error)
-            said += 1
+            refusals += 1
         else:
             assert same(seen, expected), path
         path.write_bytes(before)
-    assert said >= 22
+    assert refusals >= 22
 
 
 @pytest.mark.parametrize(("lose", "word"), [
