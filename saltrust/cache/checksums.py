@@ -49,8 +49,8 @@ def seal(folder: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """
     group = zarr.open_group(folder, mode="r+").create_group(CHECKSUMS, overwrite=True)
     documents, variables = {}, {}
-    for name, metadata in _arrays(folder):
-        if _has_pixels(metadata):
+    for name, metadata in stored_arrays(folder):
+        if has_pixels(metadata):
             tails = chunk_tails(folder / name, grid_of(metadata)).ravel()
             # In one piece and as it is, so that it can be read without Zarr (stored_tails).
             group.create_array(name, shape=tails.shape, chunks=tails.shape, dtype="uint32",
@@ -286,14 +286,33 @@ def _documents(folder: Path) -> Iterator[str]:
             yield "/".join(parts)
 
 
-def _arrays(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def stored_arrays(folder: Path, damaged_documents: list[str] | None = None
+                  ) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Arrays of a store with their metadata; those of scores and checksums are none.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    damaged_documents : list of str, optional
+        Takes the documents that cannot be read, which otherwise are an error.
+    """
     for document in list(_documents(folder)):
-        metadata = json.loads((folder / document).read_text(encoding="utf-8"))
-        if metadata["node_type"] == "array":
+        try:
+            metadata = json.loads((folder / document).read_text(encoding="utf-8"))
+            is_array = metadata["node_type"] == "array" and bool(grid_of(metadata) or True)
+        except PermissionError as error:
+            raise unreadable(folder / document, error) from error
+        except Exception as error:
+            if damaged_documents is None:
+                raise damaged(folder, f"{document} cannot be read ({error})") from error
+            damaged_documents.append(document)
+            continue
+        if is_array:
             yield document.removesuffix(f"/{_DOCUMENT}"), metadata
 
 
-def _has_pixels(metadata: Mapping[str, Any]) -> bool:
+def has_pixels(metadata: Mapping[str, Any]) -> bool:
+    """Whether an array has planes of pixels."""
     return list(metadata.get("dimension_names") or [])[-2:] == ["y", "x"]
 
 

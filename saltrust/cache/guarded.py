@@ -7,6 +7,7 @@ come from a :class:`SealedStore`, which knows how every chunk with pixels ends.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -202,7 +203,7 @@ def describe_chunk(root: Path, key: str) -> str:
             if chunk >= size > 1 or dim in {"y", "x", "instance", "corner", "fixation"}:
                 continue
             first, last = at * chunk, min((at + 1) * chunk, size) - 1
-            labels = _labels(root, name, dim)
+            labels = labels_along(root, name, dim)
             one, other = (labels[k] if k < len(labels) else str(k) for k in (first, last))
             words.append(f"{dim} {one}" if first == last else f"{dim}s {one} to {other}")
     except Exception:  # noqa: BLE001 - what is damaged names itself as well as it can
@@ -210,18 +211,39 @@ def describe_chunk(root: Path, key: str) -> str:
     return ", ".join(words)
 
 
-def _labels(root: Path, name: str, dim: str) -> list[str]:
-    """Labels of a dimension; not through Zarr, in the midst of whose reading this is asked."""
-    group = name.rpartition("/")[0]
-    place = next(path for path in (root / group / dim, root / dim) if path.is_dir())
+@functools.lru_cache(maxsize=64)
+def _labels_of(place: Path, _state: tuple[int, int]) -> tuple[str, ...]:
     metadata = json.loads((place / "zarr.json").read_text(encoding="utf-8"))
+    if metadata["data_type"] != "string":
+        return ()
     codecs = [codec["name"] for codec in metadata["codecs"]]
     content = (place / "c" / "0").read_bytes()
     if codecs[-1] == "crc32c":
         content = content[:-4]
     if "zstd" in codecs:
         content = Zstd().decode(content)
-    return [str(label) for label in VLenUTF8().decode(content)]
+    return tuple(str(label) for label in VLenUTF8().decode(content))
+
+
+def labels_along(root: Path, name: str, dim: str) -> tuple[str, ...]:
+    """Labels of a dimension; empty where they cannot be read.
+
+    Not through Zarr, in the midst of whose reading this is asked.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+    name : str
+        Of the array.
+    dim : str
+    """
+    group = name.rpartition("/")[0]
+    try:
+        place = next(path for path in (root / group / dim, root / dim) if path.is_dir())
+        state = (place / "c" / "0").stat()
+        return _labels_of(place, (state.st_mtime_ns, state.st_size))
+    except Exception:  # noqa: BLE001 - numbers stand for labels then
+        return ()
 
 
 def _reason(error: BaseException) -> str:
