@@ -248,8 +248,11 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
         yield f"Flat or non-finite maps: {meta['failures']}."
         yield (f"Explainers were compared with their baselines by a linear mixed model (post hoc: "
                f"{meta['posthoc']}, alpha {meta['alpha']:g}), beside a bootstrap of patients "
-               f"({meta['resamples']:,} resamples, seed {meta['seed']}) and Wilcoxon's signed-rank "
-               f"test; differences within {meta['equivalence_margin']:g} count as none.")
+               f"({meta['resamples']:,} resamples, seed {meta['seed']}) and a signed-rank test by "
+               "patient (Rosner, Glynn and Lee 2006), which is of symmetry about zero.")
+        if "equivalence_margin" in meta:
+            yield (f"Differences within {meta['equivalence_margin']:g} count as none, by two "
+                   "one-sided tests with errors clustered by patient (CR2).")
 
     return write
 
