@@ -138,7 +138,8 @@ def score_interval(area: float, sizes: EffectiveSizes, confidence_level: float =
     squared = float(stdtrit(sizes.df, (1 + confidence_level) / 2)) ** 2
 
     def excess(theta: float) -> float:
-        return (theta - area) ** 2 - squared * modelled_variance(theta, sizes.positives, sizes.negatives)
+        variance = modelled_variance(theta, sizes.positives, sizes.negatives)
+        return (theta - area) ** 2 - squared * variance
 
     return _bound(excess, 0.0, area), _bound(excess, 1.0, area)
 
