@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from saltrust.analysis.inference.area_interval import effective_sizes, score_estimate
 from saltrust.analysis.inference.auc_covariance import (
     auc_covariance,
     exchange_parts,
@@ -18,7 +19,6 @@ from saltrust.analysis.inference.auc_covariance import (
     resampled_aucs,
     weighted_aucs,
 )
-from saltrust.analysis.inference.auc_interval import effective_sizes, score_estimate
 from saltrust.analysis.inference.bootstrap import percentile_interval
 from saltrust.analysis.inference.estimate import Estimate
 from saltrust.analysis.inference.jackknife import jackknife_estimate

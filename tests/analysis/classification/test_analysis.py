@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from saltrust.analysis.classification.analysis import classification
 from saltrust.analysis.classification.auc_rows import MACRO
+from saltrust.analysis.inference.area_interval import EffectiveSizes, score_interval
 from saltrust.analysis.inference.auc_covariance import auc_covariance, exchange_parts
-from saltrust.analysis.inference.auc_interval import EffectiveSizes, score_interval
 from saltrust.analysis.inference.sign_flips import sign_flip_test
 from saltrust.analysis.options import Resampling
 from saltrust.analysis.select import select

@@ -107,7 +107,7 @@ def test_clustered_errors_are_those_of_r(name: str) -> None:
     fitted = logistic_regression(rows["x"], rows["y"], clusters=rows["patient"])
     assert fitted.slope.std_error == pytest.approx(golden["naive"]["std_error"], rel=1e-6)
     for field, value in golden["slope"].items():
-        assert getattr(fitted.clustered, field) == pytest.approx(value, rel=1e-7), field
+        assert getattr(fitted.clustered, field) == pytest.approx(value, rel=1e-6), field
     moved = logistic_regression(rows["x"], rows["y"], clusters=rows["patient"], null=1.0)
     assert moved.clustered.statistic == pytest.approx(
         (golden["slope"]["estimate"] - 1) / golden["slope"]["std_error"], rel=1e-7)

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from saltrust.analysis.inference.auc_covariance import auc_covariance
-from saltrust.analysis.inference.auc_interval import (
+from saltrust.analysis.inference.area_interval import (
     EffectiveSizes,
     effective_sizes,
-    modelled_variance,
+    modeled_variance,
     score_estimate,
     score_interval,
 )
+from saltrust.analysis.inference.auc_covariance import auc_covariance
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -26,7 +26,7 @@ def test_bounds_solve_the_equation_that_defines_them(area, positives, negatives,
     assert 0 <= low <= area <= high <= 1
     z = norm.ppf((1 + level) / 2)
     for bound in {low, high} - {0.0, 1.0}:
-        width = z * np.sqrt(modelled_variance(bound, positives, negatives))
+        width = z * np.sqrt(modeled_variance(bound, positives, negatives))
         assert abs(bound - area) == pytest.approx(width, rel=1e-4, abs=1e-8)
     mirrored = score_interval(1 - area, EffectiveSizes(positives, negatives), level)
     assert (1 - mirrored[1], 1 - mirrored[0]) == pytest.approx((low, high), abs=1e-8)
@@ -50,7 +50,7 @@ def test_hanley_and_mcneil_of_equal_numbers() -> None:
     area, n = 0.87, 40
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     theirs = (area * (1 - area) + (n - 1) * (q1 - area**2 + q2 - area**2)) / n**2
-    assert modelled_variance(area, n, n) == pytest.approx(theirs, rel=1e-12)
+    assert modeled_variance(area, n, n) == pytest.approx(theirs, rel=1e-12)
 
 
 def test_the_test_inverts_the_interval() -> None:

@@ -72,7 +72,7 @@ def effective_sizes(labels: npt.ArrayLike, clusters: npt.ArrayLike, clustered_va
     return EffectiveSizes(*(float(len(np.unique(codes[side]))) for side in (positive, ~positive)))
 
 
-def modelled_variance(area: float, positives: float, negatives: float) -> float:
+def modeled_variance(area: float, positives: float, negatives: float) -> float:
     r"""Variance of an area as a function of the area and of the numbers of cases alone.
 
     :math:`\theta (1-\theta) [1 + n^* (1-\theta)/(2-\theta) + n^* \theta/(1+\theta)] / (mn)` with
@@ -96,7 +96,7 @@ def modelled_variance(area: float, positives: float, negatives: float) -> float:
 
     Examples
     --------
-    >>> modelled_variance(0.5, 1, 1)
+    >>> modeled_variance(0.5, 1, 1)
     0.25
     """
     shared = max((positives + negatives) / 2 - 1, 0.0)
@@ -122,7 +122,7 @@ def score_interval(area: float, sizes: EffectiveSizes, confidence_level: float =
     -------
     low, high : float
         The solutions :math:`\theta` of :math:`|\hat\theta - \theta| = z \sqrt{v(\theta)}`, with
-        the variance of :func:`modelled_variance`.  Within 0 and 1, and with a width at both.
+        the variance of :func:`modeled_variance`.  Within 0 and 1, and with a width at both.
 
     References
     ----------
@@ -138,7 +138,7 @@ def score_interval(area: float, sizes: EffectiveSizes, confidence_level: float =
     squared = float(stdtrit(sizes.df, (1 + confidence_level) / 2)) ** 2
 
     def excess(theta: float) -> float:
-        variance = modelled_variance(theta, sizes.positives, sizes.negatives)
+        variance = modeled_variance(theta, sizes.positives, sizes.negatives)
         return (theta - area) ** 2 - squared * variance
 
     return _bound(excess, 0.0, area), _bound(excess, 1.0, area)
@@ -162,7 +162,7 @@ def score_estimate(area: float, std_error: float, sizes: EffectiveSizes, n: int,
     Estimate
     """
     low, high = score_interval(area, sizes, confidence_level)
-    statistic = (area - 0.5) / np.sqrt(modelled_variance(0.5, sizes.positives, sizes.negatives))
+    statistic = (area - 0.5) / np.sqrt(modeled_variance(0.5, sizes.positives, sizes.negatives))
     return Estimate(estimate=area, std_error=std_error, conf_low=low, conf_high=high,
                     statistic=float(statistic), df=sizes.df,
                     p_value=float(2 * stdtr(sizes.df, -abs(statistic))), n=n)
