@@ -156,8 +156,8 @@ def _localization(meta: Meta) -> Iterator[str]:
            "Wilson's where all were hits or all misses. Averages over findings weigh each finding "
            "alike. Hit rates stand beside three baselines: a random point (mean area ratio), the "
            "image centre, and the peak of the mean reference mask of all other patients. "
-           "Differences are paired by image, their p-values from the resamples, corrected by "
-           "Holm over the contrasts of a metric and finding; effect sizes are mean differences "
+           "Differences are paired by image, their p-values by step-down max-T over the contrasts "
+           "of a metric and finding (Romano and Wolf 2005); effect sizes are mean differences "
            "over the standard deviation of the differences.")
     if "equivalence_margin" in meta:
         yield (f"Maps were called equivalent, to each other or to the expert, where two one-sided "
