@@ -16,6 +16,8 @@ FloatArray = npt.NDArray[np.float64]
 
 #: Resamples of tests: with fewer, the least p-value there can be is too large for a family.
 RESAMPLES = 9_999
+#: Resamples for each test of a family, up to these: 20 / alpha at 5%.
+_FOR_EACH = 400
 
 
 class StepDown(NamedTuple):
@@ -128,6 +130,17 @@ def step_down(values: npt.ArrayLike, clusters: npt.ArrayLike, averaged: Sequence
         # Nobody is rejected before one with a larger statistic.
         p_adjusted[order] = np.maximum.accumulate(stepped[::-1])[::-1]
     return StepDown(statistic, p_value, p_adjusted, 1 / (drawn_total + 1))
+
+
+def resamples_for(tests: int, resamples: int) -> int:
+    """How many resamples a family needs, where this many are drawn for intervals.
+
+    Examples
+    --------
+    >>> resamples_for(2, 1000), resamples_for(36, 1000), resamples_for(2, 20000)
+    (1000, 9999, 20000)
+    """
+    return max(resamples, min(RESAMPLES, _FOR_EACH * tests))
 
 
 def _orders(size: FloatArray, tested: npt.NDArray[np.intp], families: Sequence[str]

@@ -9,9 +9,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
-from saltrust.analysis.inference.clustered import RobustError, cr2
+from saltrust.analysis.inference.clustered import clustered_mean
 from saltrust.analysis.inference.estimate import Estimate
-from saltrust.analysis.inference.linear import least_squares
 from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.inference.sign_flips import sign_flip_test
 
@@ -183,11 +182,9 @@ def equivalence(values: FloatArray, patients: npt.NDArray[Any], margin: float) -
     n, mean = len(values), float(values.mean())
     if np.ptp(values) == 0:
         return Estimate(estimate=mean, p_value=0.0 if abs(mean) < margin else 1.0, n=n)
-    design = np.ones((n, 1))
-    fit = least_squares(design, values)
-    robust = RobustError() if fit is None else cr2(design, fit, patients)
-    if np.isnan(robust.std_error):
-        return Estimate(estimate=mean, n=n, note="images of 1 patient: no test")
-    p_value = max(float(stats.t.sf((mean + margin) / robust.std_error, robust.df)),
-                  float(stats.t.cdf((mean - margin) / robust.std_error, robust.df)))
-    return Estimate(estimate=mean, std_error=robust.std_error, df=robust.df, p_value=p_value, n=n)
+    tested = clustered_mean(values, patients)
+    if np.isnan(tested.std_error):
+        return tested
+    p_value = max(float(stats.t.sf((mean + margin) / tested.std_error, tested.df)),
+                  float(stats.t.cdf((mean - margin) / tested.std_error, tested.df)))
+    return Estimate(estimate=mean, std_error=tested.std_error, df=tested.df, p_value=p_value, n=n)

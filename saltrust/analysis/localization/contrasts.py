@@ -17,7 +17,7 @@ import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
-from saltrust.analysis.inference.max_t import RESAMPLES, step_down
+from saltrust.analysis.inference.max_t import resamples_for, step_down
 from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.localization.summary import (
     AVERAGE,
@@ -110,7 +110,8 @@ def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
     width = max(1 - 2 * (1 - confidence_level), 0.01)
     rows: list[dict[str, Any]] = []
     # So few resamples as intervals need would bound the p-values of a family.
-    for name, differences in _contrasts(table, asked, SCHEMES, max(resamples, RESAMPLES), seed):
+    enough = resamples_for(len(asked), resamples)
+    for name, differences in _contrasts(table, asked, SCHEMES, enough, seed):
         for one in differences:
             estimate = bootstrap_estimate(one.value, one.drawn, one.n, width)
             finite = one.drawn[np.isfinite(one.drawn)]
@@ -155,9 +156,9 @@ def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, S
         Rows per finding in which both series occur, then ``average``: the mean over findings.
         ``term`` is ``difference``.  ``statistic`` is the difference over its error clustered by
         patient; ``p_value`` and ``p_adjusted`` come from step-down max-T over the contrasts of a
-        metric and finding (:func:`saltrust.analysis.inference.max_t.step_down`), on at least
-        9,999 resamples whatever their number for the intervals; the note says where they are as
-        small as these can show.
+        metric and finding (:func:`saltrust.analysis.inference.max_t.step_down`), on as
+        many resamples as the family needs (9,999 from 25 contrasts on); the note says where they
+        are as small as these can show.
         ``effect_size`` is the mean difference over the standard deviation of the differences
         (Cohen's d of paired data), with a percentile interval; NaN for ``average``.
 
@@ -181,7 +182,7 @@ def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, S
             rows.append({"finding": one.finding, **name, **estimate.row("difference"),
                          **_effect(one, confidence_level)})
     table = estimates_table(rows, _IDENTIFY, _EFFECT)
-    tested = _tested(scores, asked, metrics, max(resamples, RESAMPLES), seed)
+    tested = _tested(scores, asked, metrics, resamples_for(len(asked), resamples), seed)
     return _with_tests(table, tested)
 
 
