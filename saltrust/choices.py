@@ -24,7 +24,7 @@ Fit = Literal["ols", "cluster", "mixed", "logit"]
 #: Of Spearman's correlation.
 CorrelationInterval = Literal["bonett-wright", "fisher", "bootstrap"]
 #: Of areas under ROC curves.
-AucInterval = Literal["delong", "bootstrap", "protocol-w"]
+AucInterval = Literal["newcombe", "delong", "bootstrap", "protocol-w"]
 #: What a classified case is.
 CaseLevel = Literal["image", "study"]
 BootstrapKind = Literal["percentile", "bca"]

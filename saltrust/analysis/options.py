@@ -161,15 +161,16 @@ class Decision:
         baseline alone with Dunnett's.
     alpha : float
         Level of the decisions; intervals have level 1 - alpha.
-    margin : float
-        Means closer than this, by two one-sided tests, are called equivalent.
+    margin : float, optional
+        Means closer than this, by two one-sided tests, are called equivalent; without one, which
+        only the question can give, nothing is.
     resamples, seed : int
         Of the paired bootstrap.
     """
 
     posthoc: Posthoc = "tukey"
     alpha: float = 0.05
-    margin: float = 0.05
+    margin: float | None = None
     resamples: int = 2000
     seed: int = 0
 
@@ -178,15 +179,16 @@ class Decision:
         check_number(self.alpha, "alpha")
         check_confidence_level(1 - self.alpha)
         check_resampling(self.resamples, self.seed)
-        check_number(self.margin, "margin")
-        if not self.margin > 0:
-            raise UsageError(f"margin = {self.margin} must be positive, such as 0.05")
+        if self.margin is not None:
+            check_number(self.margin, "margin")
+            if not self.margin > 0:
+                raise UsageError(f"margin = {self.margin} must be positive, such as 0.05")
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result."""
         return {"alpha": self.alpha, "posthoc": self.posthoc, "confidence_level": 1 - self.alpha,
-                "equivalence_margin": self.margin, "resamples": self.resamples,
-                "seed": self.seed,
+                **({} if self.margin is None else {"equivalence_margin": self.margin}),
+                "resamples": self.resamples, "seed": self.seed,
                 "effect_size": "mean difference per image / its standard deviation",
                 "decision": "pass: significantly above the baseline by the mixed model; did not "
                             "pass: below; else uncertain"}

@@ -35,6 +35,8 @@ _TEST = ("--split", "test")
 #: Maps as stored, which is what was scored before explainers declared a reading of their own;
 #: with it the old numbers come back.
 _RAW = ("--map", "raw")
+#: The intervals of areas under ROC curves before those by Newcombe.
+_DELONG = ("--interval", "delong")
 
 #: {cubes} is the store of a whole study, {guided} one of models trained with gaze, {scores} and
 #: {shapes} CSV files of scores, {thresholds} and {probabilities} CSV files of one number a
@@ -73,8 +75,9 @@ ANALYZE: dict[str, tuple[str, ...]] = {
     "confidence-tuned": ("confidence", "{cubes}", *_FEW, *_TEST, "--explainer", "grad",
                          "--model", "inception-1", "--interval", "fisher", "--operating-point",
                          "{probabilities}", "--threshold", "0.4", *_RAW),
-    "classification": ("classification", "{cubes}", *_FEW),
-    "classification-study": ("classification", "{cubes}", *_FEW, "--level", "study",
+    "classification": ("classification", "{cubes}", *_FEW, *_DELONG),
+    "classification-newcombe": ("classification", "{cubes}", *_FEW),
+    "classification-study": ("classification", "{cubes}", *_FEW, *_DELONG, "--level", "study",
                              "--adjustment", "holm"),
     "classification-bootstrap": ("classification", "{cubes}", *_FEW, "--interval", "bootstrap",
                                  *_TEST),
@@ -132,7 +135,8 @@ PROTOCOL: dict[str, tuple[str, ...]] = {
                                    "--explainer", "grad"),
     "protocol-trustworthiness": ("trustworthiness", "{cubes}", "-o", "{folder}", *_PAIRS,
                                  *_ONE),
-    "protocol-guided-training": ("guided-training", "{guided}", "-o", "{folder}", *_FEW),
+    "protocol-guided-training": ("guided-training", "{guided}", "-o", "{folder}", *_FEW,
+                                 *_DELONG),
     "protocol-guided-training-named": ("guided-training", "{cubes}", "-o", "{folder}", *_FEW,
                                        "--baseline", "densenet-1", "--level", "study",
                                        "--interval", "bootstrap", "--finding", "Edema"),

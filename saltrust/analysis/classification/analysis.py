@@ -33,6 +33,9 @@ from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, AucInterval, CaseLevel, check_word
 
 INTERVALS: dict[AucInterval, str] = {
+    "newcombe": "Newcombe's method 5, with as many independent cases as the covariance clustered "
+                "by patient says; pairs of models tested by exchanging their ranks within "
+                "patients; means over findings by the jackknife over patients",
     "delong": "normal, with the covariance of DeLong, clustered by patient as Obuchowski's",
     "bootstrap": "percentiles of resamples of patients",
     "protocol-w": "median and percentiles of 30 samples of 55 to 60 cases, without replacement",
@@ -41,7 +44,7 @@ INTERVALS: dict[AucInterval, str] = {
 
 @of_one_store
 def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image",
-                   interval: AucInterval = "delong", adjustment: Adjustment = "bonferroni",
+                   interval: AucInterval = "newcombe", adjustment: Adjustment = "bonferroni",
                    resampling: Resampling = Resampling()) -> Result:
     """Areas under the ROC curves of every model and finding, and all pairs of models.
 
@@ -52,9 +55,10 @@ def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image
     level : {'image', 'study'}
         What a case is.  An examination is positive where one of its images is, else uncertain
         where one is, else negative; its probability is the maximum over its images.
-    interval : {'delong', 'bootstrap', 'protocol-w'}
-        :data:`INTERVALS`.  The macro average, which has no covariance of DeLong, takes the
-        bootstrap in its place.
+    interval : {'newcombe', 'delong', 'bootstrap', 'protocol-w'}
+        :data:`INTERVALS`.  With ``newcombe`` pairs of models are tested by exchanging their ranks
+        within patients (Bandos 2005), beside an interval from DeLong's covariance.  The macro
+        average has no covariance of DeLong: with ``delong`` it takes the bootstrap.
     adjustment : {'bonferroni', 'holm', 'bh', 'none'}
         Of the p-values of the pairs of models, one family per finding.
     resampling : Resampling
@@ -77,6 +81,11 @@ def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image
         If an option is not known.
     DataError
         If the cubes hold no labels or predictions, or no examinations for ``level='study'``.
+
+    References
+    ----------
+    R. G. Newcombe (2006), Statistics in Medicine 25, 559-573.
+    A. I. Bandos, H. E. Rockette and D. Gur (2005), Statistics in Medicine 24, 2873-2893.
     """
     check_word(level, CaseLevel, "level")
     check_word(interval, AucInterval, "interval")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -11,14 +11,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from saltrust.analysis.inference.area_interval import effective_sizes, score_estimate
 from saltrust.analysis.inference.auc_covariance import (
     auc_covariance,
+    exchange_parts,
+    left_out_aucs,
     resampled_aucs,
     weighted_aucs,
 )
 from saltrust.analysis.inference.bootstrap import percentile_interval
 from saltrust.analysis.inference.estimate import Estimate
+from saltrust.analysis.inference.jackknife import jackknife_estimate
 from saltrust.analysis.inference.resampling import resample_blocks
+from saltrust.analysis.inference.sign_flips import sign_flip_test
 from saltrust.analysis.options import Resampling
 from saltrust.choices import AucInterval
 
@@ -51,7 +56,7 @@ class AucDraw:
 
     Attributes
     ----------
-    interval : {'delong', 'bootstrap', 'protocol-w'}
+    interval : {'newcombe', 'delong', 'bootstrap', 'protocol-w'}
     resampling : Resampling
     """
 
@@ -89,13 +94,21 @@ def auc_rows(finding: str, cases: Cases, models: list[str], draw: AucDraw
              ) -> Iterator[dict[str, Any]]:
     """One row per model."""
     areas = auc_covariance(cases.positive, cases.probability, cases.patients)
-    drawn = None if draw.interval == "delong" or _one_class(cases) else draw.aucs(cases)
+    plain = auc_covariance(cases.positive, cases.probability)
+    resampled = draw.interval in {"bootstrap", "protocol-w"} and not _one_class(cases)
+    drawn = draw.aucs(cases) if resampled else None
     for k, model in enumerate(models):
-        if drawn is None:
-            made = _normal(areas.auc[k], areas.covariance[k, k], 0.5, draw, len(cases.positive),
-                           bounds=(0, 1), note=_one_class(cases))
-        else:
+        variance = float(areas.covariance[k, k])
+        if drawn is not None:
             made = _resampled(areas.auc[k], drawn[:, k], 0.5, draw, len(cases.positive))
+        elif draw.interval == "newcombe" and not _one_class(cases):
+            sizes = effective_sizes(cases.positive, cases.patients, variance,
+                                    float(plain.covariance[k, k]), float(areas.df[k]))
+            made = score_estimate(float(areas.auc[k]), float(np.sqrt(variance)), sizes,
+                                  len(cases.positive), draw.resampling.confidence_level)
+        else:
+            made = _normal(areas.auc[k], variance, 0.5, draw, len(cases.positive),
+                           bounds=(0, 1), note=_one_class(cases))
         yield {"finding": finding, "model": model, **made.row("auc"), **_counts(cases)}
 
 
@@ -111,26 +124,68 @@ def pair_rows(finding: str, cases: Cases, models: list[str], draw: AucDraw
                         - 2 * areas.covariance[a, b])
             made = _normal(difference, variance, 0, draw, len(cases.positive),
                            note=_one_class(cases))
+            if draw.interval == "newcombe" and not _one_class(cases):
+                made = _exchanged(made, cases, a, b)
         else:
             made = _resampled(difference, drawn[:, a] - drawn[:, b], 0, draw, len(cases.positive))
         yield {"finding": finding, "model_a": models[a], "model_b": models[b],
                **made.row("auc difference")}
 
 
-def _macro(cases: dict[str, Cases], draw: AucDraw) -> tuple[FloatArray, FloatArray, int, str]:
-    """Mean area over findings, and in every resample: patients are drawn for all at once."""
+def _exchanged(made: Estimate, cases: Cases, a: int, b: int) -> Estimate:
+    """A difference with the test that exchanges the ranks of two models within patients."""
+    test = sign_flip_test(exchange_parts(cases.positive, cases.probability[:, a],
+                                         cases.probability[:, b], cases.patients))
+    return replace(made, statistic=test.statistic, df=np.inf, p_value=test.p_value)
+
+
+@dataclass(frozen=True)
+class _Macro:
+    """Mean areas over the findings that have both classes.
+
+    Attributes
+    ----------
+    areas : ndarray, shape (model,)
+    drawn : ndarray, shape (resamples, model)
+        In every resample, where patients are drawn for all findings at once; or, for the
+        jackknife, without each patient.
+    n : int
+        Most cases of a finding.
+    note : str
+    """
+
+    areas: FloatArray
+    drawn: FloatArray
+    n: int
+    note: str
+
+    def estimate(self, value: float, drawn: FloatArray, null: float, draw: AucDraw, *,
+                 of_pair: bool = False) -> Estimate:
+        """The mean area of a model, or the difference of two, with its interval."""
+        if draw.interval != "newcombe":
+            return _resampled(value, drawn, null, draw, self.n, self.note, median=not of_pair)
+        made = jackknife_estimate(value, drawn, self.n, null=null,
+                                  bounds=(-1, 1) if of_pair else (0, 1),
+                                  confidence_level=draw.resampling.confidence_level)
+        return replace(made, note="; ".join(filter(None, (self.note, made.note))))
+
+
+def _macro(cases: dict[str, Cases], draw: AucDraw) -> _Macro:
     usable = {finding: one for finding, one in cases.items() if not _one_class(one)}
     left_out = [finding for finding in cases if finding not in usable]
     note = f"without {', '.join(left_out)} (one class only)" if left_out else ""
     if not usable:
         width = next(iter(cases.values())).probability.shape[1]
-        return np.full(width, np.nan), np.empty((0, width)), 0, note
+        return _Macro(np.full(width, np.nan), np.empty((0, width)), 0, note)
     areas = [auc_covariance(one.positive, one.probability).auc for one in usable.values()]
     if draw.interval == "protocol-w":
         drawn = np.mean([draw.aucs(one) for one in usable.values()], axis=0)
+    elif draw.interval == "newcombe":
+        drawn = _macro_left_out(list(usable.values()))
     else:
         drawn = _jointly_resampled(list(usable.values()), draw)
-    return np.mean(areas, axis=0), drawn, max(len(one.positive) for one in usable.values()), note
+    return _Macro(np.mean(areas, axis=0), drawn,
+                  max(len(one.positive) for one in usable.values()), note)
 
 
 def _jointly_resampled(cases: list[Cases], draw: AucDraw) -> FloatArray:
@@ -144,24 +199,37 @@ def _jointly_resampled(cases: list[Cases], draw: AucDraw) -> FloatArray:
     return np.concatenate(blocks)
 
 
+def _macro_left_out(cases: Sequence[Cases]) -> FloatArray:
+    """Mean area over findings with one patient left out, shape (patients, model)."""
+    everyone = list(dict.fromkeys(name for one in cases for name in one.patients))
+    means = np.zeros((len(everyone), cases[0].probability.shape[1]))
+    for one in cases:
+        # Whoever has no case of a finding leaves its area as it is.
+        whole = auc_covariance(one.positive, one.probability).auc
+        left = dict(zip(dict.fromkeys(one.patients),
+                        left_out_aucs(one.positive, one.probability, one.patients), strict=True))
+        means += np.array([left.get(name, whole) for name in everyone])
+    return means / len(cases)
+
+
 def macro_auc_rows(cases: dict[str, Cases], models: list[str], draw: AucDraw
                    ) -> Iterator[dict[str, Any]]:
     """One row per model, of the mean over findings."""
-    areas, drawn, n, note = _macro(cases, draw)
+    macro = _macro(cases, draw)
     patients = len({name for one in cases.values() for name in one.patients})
     counts = {"n_positive": np.nan, "n_negative": np.nan, "patients": patients}
     for k, model in enumerate(models):
-        made = _resampled(areas[k], drawn[:, k], 0.5, draw, n, note)
+        made = macro.estimate(macro.areas[k], macro.drawn[:, k], 0.5, draw)
         yield {"finding": MACRO, "model": model, **made.row("auc"), **counts}
 
 
 def macro_pair_rows(cases: dict[str, Cases], models: list[str], draw: AucDraw
                     ) -> Iterator[dict[str, Any]]:
     """One row per pair of models, of the mean over findings."""
-    areas, drawn, n, note = _macro(cases, draw)
+    macro = _macro(cases, draw)
     for a, b in combinations(range(len(models)), 2):
-        made = _resampled(areas[a] - areas[b], drawn[:, a] - drawn[:, b], 0, draw, n, note,
-                          median=False)
+        made = macro.estimate(macro.areas[a] - macro.areas[b],
+                              macro.drawn[:, a] - macro.drawn[:, b], 0, draw, of_pair=True)
         yield {"finding": MACRO, "model_a": models[a], "model_b": models[b],
                **made.row("auc difference")}
 

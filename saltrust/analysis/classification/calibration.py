@@ -6,15 +6,22 @@ that have nothing to do with the maps.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
+from scipy.optimize import brentq
+from scipy.special import expit, ndtr, stdtr, stdtrit
 
 from saltrust.analysis.inference.auc import roc_auc
 from saltrust.analysis.inference.bootstrap import mean_interval, wilson_interval
+from saltrust.analysis.inference.clustered_glm import glm_cr2
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
+from saltrust.analysis.inference.jackknife import jackknife_estimate
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
+from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.stored.images import images_of
 from saltrust.cache.schema import Label
 from saltrust.choices import BootstrapKind
@@ -40,7 +47,8 @@ def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
     probabilities : pandas.DataFrame
         Columns ``image, finding, model, probability``.
     confidence_level : float
-        Of the percentile bootstrap by patient (Brier score) and the Wald interval (slope).
+        Of the percentile bootstrap by patient (Brier score), of the intervals with CR2 errors
+        (slope, intercept) and of the jackknife over patients (debiased error).
     resamples, seed : int
         Of that bootstrap.
 
@@ -49,9 +57,10 @@ def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
     pandas.DataFrame
         ``model, finding`` and the uniform columns, with the terms ``brier`` (mean squared
         difference of probability and label), ``slope`` (of the label on the logit of the
-        probability; 1 is calibrated, below 1 overconfident; tested against 0, like any
-        slope), ``ece`` (over 10 equally wide bins) and ``auc``.  Uncertain and unstated labels
-        are left out.
+        probability; 1 is calibrated, below 1 overconfident; tested against 1), ``intercept``
+        (what is to be added to every logit, 0 where as many are positive as predicted),
+        ``ece`` (over 10 equally wide bins), ``ece_debiased`` (:func:`debiased_error`) and
+        ``auc``.  Uncertain and unstated labels are left out.
 
     References
     ----------
@@ -71,7 +80,7 @@ def calibration_of_cases(cases: pd.DataFrame, *, confidence_level: float = 0.95,
     cases : pandas.DataFrame
         Columns ``patient, finding, model, label`` (0, 1 or bool) and ``probability``.
     confidence_level : float
-        Of the interval of the Brier score and of the Wald interval of the slope.
+        Of the intervals of the Brier score, slope, intercept and debiased error.
     resamples, seed : int
         Of the bootstrap by patient of the Brier score.
     kind : {"percentile", "bca"}
@@ -95,9 +104,12 @@ def calibration_of_cases(cases: pd.DataFrame, *, confidence_level: float = 0.95,
                          conf_low=float(squared.conf_low), conf_high=float(squared.conf_high),
                          n=n, note=squared.notes[0])
         area = roc_auc(label, p)
+        patients = group["patient"].to_numpy(dtype=object)
         rows += [{**name, **brier.row("brier")},
-                 {**name, **_slope(p, label, confidence_level).row("slope")},
+                 {**name, **_slope(p, label, patients, confidence_level).row("slope")},
+                 {**name, **_intercept(p, label, patients, confidence_level).row("intercept")},
                  {**name, **Estimate(estimate=expected_error(p, label), n=n).row("ece")},
+                 {**name, **_unbiased(p, label, patients, confidence_level).row("ece_debiased")},
                  {**name, **Estimate(estimate=area, n=n, note="only one class is labelled"
                                      if np.isnan(area) else "").row("auc")}]
     return estimates_table(rows, ("model", "finding"))
@@ -113,6 +125,51 @@ def expected_error(p: FloatArray, label: FloatArray) -> float:
     """
     surplus = np.bincount(_bins(p), weights=p - label, minlength=BINS)
     return float(np.abs(surplus).sum() / len(p)) if len(p) else float("nan")
+
+
+def debiased_error(p: FloatArray, label: FloatArray) -> float:
+    r"""The expected calibration error without what sampling alone adds to it.
+
+    The distance of a bin is that of two numbers one of which is a share of few cases: even of a
+    calibrated model it is not zero.  With the share taken as normal about the truth, the mean
+    of :math:`|N(d, s^2)|` exceeds :math:`|d|` by that much, which is taken off each bin.
+
+    Parameters
+    ----------
+    p : ndarray of float64, shape (n,)
+        Probabilities.
+    label : ndarray of float64, shape (n,)
+        0 or 1.
+
+    Returns
+    -------
+    float
+        Not below 0; NaN without rows.
+
+    References
+    ----------
+    A. Kumar, P. Liang and T. Ma (2019), Adv. Neural Inf. Process. Syst. 32, 3792-3803.
+
+    Examples
+    --------
+    >>> debiased_error(np.array([0.25, 0.25, 0.75, 0.75]), np.array([0.0, 0.0, 1.0, 1.0]))
+    0.25
+    >>> debiased_error(np.array([0.55, 0.55]), np.array([0.0, 1.0]))
+    0.0
+    """
+    if not len(p):
+        return float("nan")
+    places = _bins(p)
+    counts = np.bincount(places, minlength=BINS)
+    held = counts > 0
+    counts = counts[held]
+    distance = np.abs(np.bincount(places, weights=p - label, minlength=BINS)[held]) / counts
+    share = np.bincount(places, weights=label, minlength=BINS)[held] / counts
+    spread = np.sqrt(share * (1 - share) / counts)
+    ratio = np.divide(distance, spread, out=np.zeros(len(counts)), where=spread > 0)
+    folded = np.where(spread > 0, spread * np.sqrt(2 / np.pi) * np.exp(-ratio**2 / 2)
+                      + distance * (1 - 2 * ndtr(-ratio)), distance)
+    return max(float(counts @ (2 * distance - folded)) / len(p), 0.0)
 
 
 def reliability(cases: pd.DataFrame, *, confidence_level: float = 0.95) -> pd.DataFrame:
@@ -158,17 +215,54 @@ def _bins(p: FloatArray) -> npt.NDArray[np.int64]:
     return np.minimum((p * BINS).astype(np.int64), BINS - 1)
 
 
-def _slope(p: FloatArray, label: FloatArray, confidence_level: float) -> Estimate:
+def _logits(p: FloatArray) -> FloatArray:
     inside = np.clip(p, _NEAREST, 1 - _NEAREST)
-    fit = logistic_regression(np.log(inside / (1 - inside)), label,
-                              confidence_level=confidence_level).slope
+    return np.asarray(np.log(inside / (1 - inside)), dtype=np.float64)
+
+
+def _slope(p: FloatArray, label: FloatArray, patients: npt.NDArray[np.object_],
+           confidence_level: float) -> Estimate:
+    """Slope of the label on the logit, against 1; errors clustered by patient."""
+    fitted = logistic_regression(_logits(p), label, clusters=patients, null=1.0,
+                                 confidence_level=confidence_level)
+    # One case a patient that the probability separates: the penalised likelihood ratio.
+    alone = fitted.slope.note == SEPARATED and len(set(patients)) == len(patients)
+    fit = fitted.slope if alone else fitted.clustered
     meanings = {"all hits": "only positives are labelled",
                 "all misses": "only negatives are labelled",
                 "the regressor is constant": "the probability is constant",
                 SEPARATED: "positives and negatives are separated: Firth's penalised likelihood"}
-    note = meanings.get(fit.note, fit.note)
-    return Estimate(fit.estimate, fit.std_error, fit.conf_low, fit.conf_high, fit.statistic,
-                    fit.df, fit.p_value, fit.n, note)
+    return replace(fit, note=meanings.get(fit.note, fit.note))
+
+
+def _intercept(p: FloatArray, label: FloatArray, patients: npt.NDArray[np.object_],
+               confidence_level: float) -> Estimate:
+    """Calibration in the large: what is to be added to every logit, clustered by patient."""
+    n = len(label)
+    if n < 2 or np.ptp(label) == 0:
+        return Estimate(n=n, note="only one class is labelled")
+    logits, positives = _logits(p), label.sum()
+    farthest = float(np.abs(logits).max()) + float(np.log(n)) + 1
+    shift = float(brentq(lambda value: float(expit(logits + value).sum()) - positives,
+                         -farthest, farthest, xtol=1e-12))
+    fitted = expit(logits + shift)
+    robust = glm_cr2(np.ones((n, 1)), fitted * (1 - fitted), label - fitted, patients)
+    if np.isnan(robust.std_error):
+        return Estimate(estimate=shift, n=n, note="no clustered error: fewer than 2 patients")
+    half = float(stdtrit(robust.df, (1 + confidence_level) / 2)) * robust.std_error
+    statistic = shift / robust.std_error
+    return Estimate(shift, robust.std_error, shift - half, shift + half, statistic, robust.df,
+                    float(2 * stdtr(robust.df, -abs(statistic))), n)
+
+
+def _unbiased(p: FloatArray, label: FloatArray, patients: npt.NDArray[np.object_],
+              confidence_level: float) -> Estimate:
+    """The debiased error with an interval of the jackknife over patients, without a test."""
+    codes, count = cluster_codes(patients)
+    left_out = [debiased_error(p[codes != c], label[codes != c]) for c in range(count)]
+    made = jackknife_estimate(debiased_error(p, label), left_out, len(p), bounds=(0, 1),
+                              confidence_level=confidence_level)
+    return replace(made, statistic=float("nan"), p_value=float("nan"))
 
 
 def _with_labels(cubes: xr.DataTree, probabilities: pd.DataFrame) -> pd.DataFrame:

@@ -31,6 +31,7 @@ from saltrust.analysis.inference.bootstrap import (
     percentile_interval,
     resampled_means,
 )
+from saltrust.analysis.inference.clustered import clustered_mean
 from saltrust.analysis.inference.estimate import Estimate, estimates_table
 from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.options import GazeComparison, Resampling
@@ -142,7 +143,10 @@ def _chance(recorded: RecordedGaze) -> dict[str, str]:
 
 def _means(values: FloatArray, patients: npt.NDArray[Any], resampling: Resampling
            ) -> list[Estimate]:
-    """Mean of every column with its bootstrap interval and the p-value that inverts it."""
+    """Mean of every column with its bootstrap interval and a t test clustered by patient.
+
+    The test is not from the resamples, whose number would bound the p-values of a family.
+    """
     count = (~np.isnan(values)).sum(axis=0)
     if len(set(patients.tolist())) < 2:
         note = f"{len(values)} rows of 1 patient: no interval"
@@ -162,12 +166,12 @@ def _means(values: FloatArray, patients: npt.NDArray[Any], resampling: Resamplin
             estimates.append(Estimate(note="no rows"))
             continue
         finite = drawn[np.isfinite(drawn[:, k]), k]
-        tail = min(np.sum(finite <= 0), np.sum(finite >= 0))
+        tested = clustered_mean(values[:, k], patients)
         estimates.append(Estimate(
             estimate=float(np.nanmean(values[:, k])), n=n,
             std_error=float(np.std(finite, ddof=1)) if used[k] > 1 else np.nan,
-            conf_low=float(low[k]), conf_high=float(high[k]),
-            p_value=min(1.0, 2 * (float(tail) + 1) / (len(finite) + 1))))
+            conf_low=float(low[k]), conf_high=float(high[k]), statistic=tested.statistic,
+            df=tested.df, p_value=tested.p_value, note=tested.note))
     return estimates
 
 

@@ -22,10 +22,14 @@ class AucCovariance(NamedTuple):
     auc : ndarray of float64, shape (k,)
     covariance : ndarray of float64, shape (k, k)
         NaN where a class has fewer than two cases (clusters).
+    df : ndarray of float64, shape (k,)
+        Satterthwaite's degrees of freedom of each variance, from the two it is the sum of; NaN
+        with it, and where it is zero.
     """
 
     auc: FloatArray
     covariance: FloatArray
+    df: FloatArray
 
 
 @one_blas_thread()
@@ -60,15 +64,15 @@ def auc_covariance(labels: npt.ArrayLike, scores: npt.ArrayLike,
     Examples
     --------
     >>> areas = auc_covariance([0, 0, 1, 1], [[0.1], [0.4], [0.4], [0.8]])
-    >>> areas.auc, areas.covariance
-    (array([0.875]), array([[0.03125]]))
+    >>> areas.auc, areas.covariance, areas.df
+    (array([0.875]), array([[0.03125]]), array([2.]))
     """
     positive = np.asarray(labels).astype(bool)
     table = np.asarray(scores, dtype=np.float64)
     m, n = int(positive.sum()), int((~positive).sum())
     k = table.shape[1]
     if not m or not n:
-        return AucCovariance(np.full(k, np.nan), np.full((k, k), np.nan))
+        return AucCovariance(np.full(k, np.nan), np.full((k, k), np.nan), np.full(k, np.nan))
     ranks = rankdata(table, axis=0)
     of_positives = (ranks[positive] - rankdata(table[positive], axis=0)) / n
     of_negatives = 1 - (ranks[~positive] - rankdata(table[~positive], axis=0)) / m
@@ -79,11 +83,111 @@ def auc_covariance(labels: npt.ArrayLike, scores: npt.ArrayLike,
     np.add.at(sums[1], codes[~positive], of_negatives - auc)
     with_positive, with_negative = (len(np.unique(codes[side])) for side in (positive, ~positive))
     if with_positive < 2 or with_negative < 2:
-        return AucCovariance(auc, np.full((k, k), np.nan))
+        return AucCovariance(auc, np.full((k, k), np.nan), np.full(k, np.nan))
     first = with_positive / (with_positive - 1) * (sums[0].T @ sums[0]) / m**2
     second = with_negative / (with_negative - 1) * (sums[1].T @ sums[1]) / n**2
     both = count / (count - 1) * (sums[0].T @ sums[1]) / (m * n)
-    return AucCovariance(auc, first + second + both + both.T)
+    with np.errstate(invalid="ignore"):
+        of_first, of_second = np.diag(first), np.diag(second)
+        df = (of_first + of_second) ** 2 / (of_first**2 / (with_positive - 1)
+                                            + of_second**2 / (with_negative - 1))
+    return AucCovariance(auc, first + second + both + both.T, df)
+
+
+def exchange_parts(labels: npt.ArrayLike, scores: npt.ArrayLike, others: npt.ArrayLike,
+                   clusters: npt.ArrayLike) -> FloatArray:
+    r"""What every patient adds to the difference of two areas of the same cases.
+
+    Scores are replaced by their ranks, each among all cases.  Were the two exchanged in some
+    patients, the difference would be the sum of all parts with the signs of these turned, so
+    that :func:`saltrust.analysis.inference.sign_flips.sign_flip_test` of the parts is the
+    permutation test.
+
+    Parameters
+    ----------
+    labels : array_like of bool, shape (n,)
+        With both classes.
+    scores, others : array_like of float, shape (n,)
+        Without NaN.
+    clusters : array_like, shape (n,)
+        Patients: all cases of one are exchanged together.
+
+    Returns
+    -------
+    ndarray of float64, shape (clusters,)
+        Their sum is the area of ``scores`` minus that of ``others``.
+
+    References
+    ----------
+    A. I. Bandos, H. E. Rockette and D. Gur (2005), Statistics in Medicine 24, 2873-2893.
+
+    Examples
+    --------
+    >>> exchange_parts([0, 1], [0.2, 0.7], [0.6, 0.1], ["a", "b"])
+    array([0.5, 0.5])
+    """
+    positive = np.asarray(labels).astype(bool)
+    ranks = rankdata(np.column_stack([scores, others]).astype(np.float64), axis=0)
+    (of_one, of_other), (against_one, against_other) = ranks[positive].T, ranks[~positive].T
+    m, n = len(of_one), len(against_one)
+    parts = np.zeros(m + n)
+    parts[positive] = (_above(of_one, against_one) - _above(of_other, against_other)
+                       + _above(of_one, against_other) - _above(of_other, against_one))
+    parts[~positive] = (_above(against_other, of_other) - _above(against_one, of_one)
+                        + _above(against_other, of_one) - _above(against_one, of_other))
+    codes, count = cluster_codes(clusters)
+    return np.bincount(codes, weights=parts, minlength=count) / (2 * m * n)
+
+
+def _above(values: FloatArray, others: FloatArray) -> FloatArray:
+    """How many of the others each value is above, ties counting one half."""
+    joint: FloatArray = rankdata(np.concatenate([values, others]))
+    return joint[:len(values)] - rankdata(values)
+
+
+def left_out_aucs(labels: npt.ArrayLike, scores: npt.ArrayLike, clusters: npt.ArrayLike
+                  ) -> FloatArray:
+    """Areas under the ROC curves of k scores with one cluster left out.
+
+    Parameters
+    ----------
+    labels : array_like of bool, shape (n,)
+    scores : array_like of float, shape (n, k)
+        Without NaN.
+    clusters : array_like, shape (n,)
+        Patients, numbered by first appearance
+        (:func:`saltrust.analysis.inference.resampling.cluster_codes`).
+
+    Returns
+    -------
+    ndarray of float64, shape (clusters, k)
+        NaN where a class has no case but of this cluster.
+
+    Examples
+    --------
+    >>> left_out_aucs([0, 0, 1, 1], [[0.1], [0.4], [0.4], [0.8]], [0, 1, 2, 3]).ravel()
+    array([0.75, 1.  , 1.  , 0.75])
+    """
+    positive = np.asarray(labels).astype(bool)
+    table = np.asarray(scores, dtype=np.float64)
+    codes, count = cluster_codes(clusters)
+    counts = np.array([np.bincount(codes[side], minlength=count)
+                       for side in (positive, ~positive)])
+    pairs = np.prod(counts.sum(axis=1, keepdims=True) - counts, axis=0)
+    areas = np.empty((count, table.shape[1]))
+    both = np.flatnonzero((counts > 0).all(axis=0))
+    members = {cluster: np.flatnonzero(codes == cluster) for cluster in both.tolist()}
+    for k, column in enumerate(table.T):
+        above = _above(column[positive], column[~positive])
+        below = positive.sum() - _above(column[~positive], column[positive])
+        right = above.sum() - (np.bincount(codes[positive], weights=above, minlength=count)
+                               + np.bincount(codes[~positive], weights=below, minlength=count))
+        for cluster, rows in members.items():
+            # Pairs within the cluster were taken away twice.
+            right[cluster] += _above(column[rows[positive[rows]]],
+                                     column[rows[~positive[rows]]]).sum()
+        areas[:, k] = np.divide(right, pairs, out=np.full(count, np.nan), where=pairs > 0)
+    return areas
 
 
 def resampled_aucs(labels: npt.ArrayLike, scores: npt.ArrayLike, clusters: npt.ArrayLike, *,

@@ -111,6 +111,52 @@ def cr2(design: npt.ArrayLike, fit: LeastSquares, clusters: npt.ArrayLike, *,
                        float(2 * stdtr(df, -abs(estimate) / error)), count)
 
 
+def clustered_mean(values: npt.ArrayLike, clusters: npt.ArrayLike, *, null: float = 0.0,
+                   confidence_level: float = 0.95) -> Estimate:
+    """A mean of rows with the CR2 error of patients and a t test that no resample bounds.
+
+    Parameters
+    ----------
+    values : array_like of float, shape (n,)
+        NaN is left out.
+    clusters : array_like, shape (n,)
+        Patient of each row.
+    null : float
+        Tested value.
+    confidence_level : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    Estimate
+        Of single rows the one-sample t test.  Without an error, and with a note, where there are
+        no rows, one patient only, or no variation.
+
+    Examples
+    --------
+    >>> made = clustered_mean([1.0, 2.0, 3.0], ["a", "b", "c"])
+    >>> round(made.std_error, 4), round(made.df, 4)
+    (0.5774, 2.0)
+    """
+    column = np.asarray(values, dtype=np.float64)
+    known = ~np.isnan(column)
+    column, n = column[known], int(known.sum())
+    if not n:
+        return Estimate(note="no rows")
+    mean = float(column.mean())
+    if np.ptp(column) == 0:
+        return Estimate(estimate=mean, n=n, note="all values are equal: no test")
+    design = np.ones((n, 1))
+    squares = least_squares(design, column)
+    robust = RobustError() if squares is None else cr2(
+        design, squares, np.asarray(clusters)[known], confidence_level=confidence_level)
+    if math.isnan(robust.std_error):
+        return Estimate(estimate=mean, n=n, note="rows of 1 patient: no test")
+    statistic = (mean - null) / robust.std_error
+    return Estimate(mean, robust.std_error, robust.conf_low, robust.conf_high, statistic,
+                    robust.df, float(2 * stdtr(robust.df, -abs(statistic))), n)
+
+
 @one_blas_thread()
 def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
                  groups: npt.ArrayLike | None = None, confidence_level: float = 0.95) -> Estimate:

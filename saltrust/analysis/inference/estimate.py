@@ -97,7 +97,7 @@ def estimates_table(rows: Iterable[Mapping[str, Any]], identify: Sequence[str],
     """
     columns = [*identify, *ESTIMATE_COLUMNS, *extra]
     table = pd.DataFrame(list(rows), columns=columns)
-    text = {*identify, "term", "adjustment", "family", "note"}
+    text = {*identify, "term", "adjustment", "family", "note", "errors"}
     kinds = {name: "float64" for name in columns if name not in text}
     return table.astype({**kinds, "n": "int64"})
 

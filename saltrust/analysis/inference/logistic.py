@@ -6,14 +6,16 @@ penalised likelihood has one, and is used and said.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
+from scipy.special import expit, ndtr, ndtri, stdtr, stdtrit
 
+from saltrust.analysis.inference.clustered import RobustError
+from saltrust.analysis.inference.clustered_glm import glm_cr2
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
-from saltrust.analysis.inference.resampling import cluster_codes
+from saltrust.analysis.inference.firth import profile
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.errors import DataError
 
@@ -31,19 +33,20 @@ class LogisticFit:
     Attributes
     ----------
     slope : Estimate
-        ``statistic`` is z; Wald interval and test.
-    clustered_error : float
-        Standard error of the slope allowing for rows of one cluster to be alike; NaN where it
-        cannot be had.
+        Rows as independent: ``statistic`` is z, Wald interval and test.  Where zeros and ones
+        are separated, the profile interval and the test of the penalised likelihood ratio.
+    clustered : Estimate
+        The same slope with CR2 errors and t of Satterthwaite's degrees of freedom, where rows of
+        one patient may be alike; without an error, and with a note, where it cannot be had.
     """
 
     slope: Estimate
-    clustered_error: float = float("nan")
+    clustered: Estimate
 
 
 @one_blas_thread()
 def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
-                        clusters: npt.ArrayLike | None = None,
+                        clusters: npt.ArrayLike | None = None, null: float = 0.0,
                         confidence_level: float = 0.95) -> LogisticFit:
     """Fit log odds of ``y`` on ``x`` with an intercept.
 
@@ -52,8 +55,9 @@ def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
     x : array_like of float, shape (n,)
     y : array_like of 0 or 1, shape (n,)
     clusters : array_like, shape (n,), optional
-        Patients, for the clustered error: the sandwich with factor G/(G-1) times
-        (n-1)/(n-2), as statsmodels.
+        Patients; where left out every row is one.
+    null : float
+        Slope that is tested.
     confidence_level : float
         Between 0 and 1.
 
@@ -82,27 +86,54 @@ def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.shape != y.shape or not np.isfinite(x).all() or not np.isin(y, (0.0, 1.0)).all():
         raise DataError("a logistic regression needs one finite regressor and one 0 or 1 per row")
-    n = len(y)
-    if n < 3:
-        return LogisticFit(Estimate(n=n, note=f"{n} row{'s' * (n != 1)}: at least 3 are needed"))
-    if np.ptp(x) == 0:
-        return LogisticFit(Estimate(n=n, note="the regressor is constant"))
-    if np.ptp(y) == 0:
-        return LogisticFit(Estimate(n=n, note="all hits" if y[0] else "all misses"))
-    design = np.column_stack([np.ones(n), x - x.mean()])
-    firth = _separated(x, y)
-    fitted = _newton(design, y, firth=firth)
+    why = _why_not(x, y)
+    fitted = None
+    if not why:
+        design = np.column_stack([np.ones(len(y)), x - x.mean()])
+        firth = _separated(x, y)
+        fitted = _newton(design, y, firth=firth)
+        why = "" if fitted else "the fit does not converge"
     if fitted is None:
-        return LogisticFit(Estimate(n=n, note="the fit does not converge"))
+        nothing = Estimate(n=len(y), note=why)
+        return LogisticFit(nothing, nothing)
     beta, covariance = fitted
     error = float(np.sqrt(covariance[1, 1]))
-    statistic = float(beta[1]) / error
+    statistic = (float(beta[1]) - null) / error
     half = float(ndtri((1 + confidence_level) / 2)) * error
     slope = Estimate(
         estimate=float(beta[1]), std_error=error, conf_low=float(beta[1]) - half,
         conf_high=float(beta[1]) + half, statistic=statistic, df=float("inf"),
-        p_value=float(2 * ndtr(-abs(statistic))), n=n, note=SEPARATED if firth else "")
-    return LogisticFit(slope, _clustered(design, y, beta, covariance, clusters))
+        p_value=float(2 * ndtr(-abs(statistic))), n=len(y))
+    if firth:
+        of_ratio = profile(design[:, 1], y, beta, error, null=null,
+                           confidence_level=confidence_level)
+        slope = replace(slope, note=SEPARATED, **of_ratio._asdict())
+    p = expit(design @ beta)
+    robust = glm_cr2(design, p * (1 - p), y - p,
+                     np.arange(len(y)) if clusters is None else clusters)
+    return LogisticFit(slope, _clustered(slope, robust, null, confidence_level))
+
+
+def _why_not(x: FloatArray, y: FloatArray) -> str:
+    n = len(y)
+    if n < 3:
+        return f"{n} row{'s' * (n != 1)}: at least 3 are needed"
+    if np.ptp(x) == 0:
+        return "the regressor is constant"
+    return ("all hits" if y[0] else "all misses") if np.ptp(y) == 0 else ""
+
+
+def _clustered(slope: Estimate, robust: RobustError, null: float, confidence_level: float
+               ) -> Estimate:
+    if np.isnan(robust.std_error):
+        why = "1 patient" if robust.clusters == 1 else "no variation between patients"
+        return Estimate(estimate=slope.estimate, n=slope.n, note="; ".join(filter(None, (
+            slope.note, f"{why}: no clustered error"))))
+    half = float(stdtrit(robust.df, (1 + confidence_level) / 2)) * robust.std_error
+    statistic = (slope.estimate - null) / robust.std_error
+    return Estimate(slope.estimate, robust.std_error, slope.estimate - half,
+                    slope.estimate + half, statistic, robust.df,
+                    float(2 * stdtr(robust.df, -abs(statistic))), slope.n, slope.note)
 
 
 def _separated(x: FloatArray, y: FloatArray) -> bool:
@@ -115,7 +146,7 @@ def _newton(design: FloatArray, y: FloatArray, *, firth: bool
             ) -> tuple[FloatArray, FloatArray] | None:
     beta = np.zeros(design.shape[1])
     for _ in range(_STEPS):
-        p = _expit(design @ beta)
+        p = expit(design @ beta)
         weight = p * (1 - p)
         information = design.T @ (design * weight[:, None])
         if np.linalg.cond(information) > 1e12:
@@ -132,22 +163,3 @@ def _newton(design: FloatArray, y: FloatArray, *, firth: bool
         if float(np.abs(step).max()) < _TOLERANCE * (1 + float(np.abs(beta).max())):
             return beta, covariance
     return None
-
-
-def _clustered(design: FloatArray, y: FloatArray, beta: FloatArray, covariance: FloatArray,
-               clusters: npt.ArrayLike | None) -> float:
-    if clusters is None:
-        return float("nan")
-    codes, count = cluster_codes(clusters)
-    n, p = design.shape
-    if count < 2 or n <= p:
-        return float("nan")
-    scores = np.zeros((count, p))
-    np.add.at(scores, codes, design * (y - _expit(design @ beta))[:, None])
-    sandwich = covariance @ (scores.T @ scores) @ covariance
-    factor = count / (count - 1) * (n - 1) / (n - p)
-    return float(np.sqrt(factor * sandwich[1, 1]))
-
-
-def _expit(values: FloatArray) -> FloatArray:
-    return np.asarray(1 / (1 + np.exp(-np.clip(values, -500, 500))), dtype=np.float64)

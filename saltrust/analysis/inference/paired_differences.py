@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,15 @@ import numpy.typing as npt
 from scipy import stats
 
 from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
+from saltrust.analysis.inference.clustered import clustered_mean
 from saltrust.analysis.inference.estimate import Estimate
+from saltrust.analysis.inference.resampling import cluster_codes
+from saltrust.analysis.inference.sign_flips import sign_flip_test
 
 FloatArray = npt.NDArray[np.float64]
+
+#: Patients, and level of Spearman's test, for numbers of images to be called informative.
+FEWEST_TO_JUDGE, LEVEL_TO_JUDGE = 10, 0.05
 
 
 def bootstrap(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int, seed: int,
@@ -40,27 +45,100 @@ def bootstrap(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int,
                     conf_low=float(low), conf_high=float(high), p_value=p_value, n=len(values))
 
 
-def signed_rank(values: FloatArray) -> Estimate:
-    """Wilcoxon's signed-rank test, zeros dropped; the estimate is the median difference.
+def signed_rank(values: FloatArray, patients: npt.NDArray[Any]) -> Estimate:
+    """The signed-rank test for several images a patient.
 
-    Where the median is zero it is the rank correlation, which has the sign of the ranks.
+    Signed ranks are added up by patient, and the sums keep or turn their signs together
+    (:func:`saltrust.analysis.inference.sign_flips.sign_flip_test`).  The hypothesis is that
+    every patient's differences are symmetric about zero, together; it is not about the mean.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+        Differences per image; zeros are dropped.
+    patients : ndarray, shape (n,)
+
+    Returns
+    -------
+    Estimate
+        The estimate is the median difference; where it is zero, the rank correlation, which has
+        the sign of the ranks.  Where patients with many images differ from those with few in
+        how large their differences are, images count by the reciprocal of their patient's
+        number (Datta and Satten), and the note says so; else all alike (Rosner, Glynn and Lee).
+
+    References
+    ----------
+    B. Rosner, R. J. Glynn and M.-L. T. Lee (2006), Biometrics 62, 185-192.
+    S. Datta and G. A. Satten (2008), Biometrics 64, 501-507.
     """
     median = float(np.median(values))
-    nonzero = values[values != 0]
+    nonzero, codes = values[values != 0], cluster_codes(patients[values != 0])[0]
     if not len(nonzero):
         return Estimate(estimate=median, p_value=1.0, n=len(values),
                         note="all differences are zero")
-    with warnings.catch_warnings():
-        # Ties and few values make the test approximate, not wrong.
-        warnings.simplefilter("ignore")
-        test = stats.wilcoxon(nonzero)
     ranks = stats.rankdata(np.abs(nonzero))
-    positive = float(ranks[nonzero > 0].sum())
-    total = float(ranks.sum())
+    informative = _size_informs(np.abs(nonzero), codes)
+    weights = within_cluster_ranks(np.abs(nonzero), codes) if informative else ranks
+    test = sign_flip_test(np.bincount(codes, weights=np.sign(nonzero) * weights))
     # Where the median is zero the ranks still say on which side the values lie.
-    side = median if median else (2 * positive - total) / total
-    return Estimate(estimate=side, statistic=positive, p_value=float(test.pvalue), n=len(values),
-                    note="" if median else "the median is zero; estimate is the rank correlation")
+    side = median if median else float((np.sign(nonzero) * ranks).sum() / ranks.sum())
+    notes = ("" if median else "the median is zero; estimate is the rank correlation",
+             "patients count alike: how many images one has goes with how they differ"
+             if informative else "")
+    return Estimate(estimate=side, statistic=test.statistic, p_value=test.p_value, n=len(values),
+                    note="; ".join(filter(None, notes)))
+
+
+def within_cluster_ranks(sizes: FloatArray, codes: npt.NDArray[np.int64]) -> FloatArray:
+    """Ranks as expected when one value of each cluster is drawn, over the cluster's number.
+
+    Parameters
+    ----------
+    sizes : ndarray of float64, shape (n,)
+        Absolute differences.
+    codes : ndarray of int64, shape (n,)
+        Cluster of each, from 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        ``(1 + sum over other clusters of their share of smaller values) / n_c``, ties counting
+        one half.
+
+    References
+    ----------
+    S. Datta and G. A. Satten (2008), Biometrics 64, 501-507.
+
+    Examples
+    --------
+    >>> within_cluster_ranks(np.array([1.0, 3.0, 2.0]), np.array([0, 0, 1]))
+    array([0.5, 1. , 1.5])
+    """
+    numbers = np.bincount(codes)[codes]
+    values, places = np.unique(sizes, return_inverse=True)
+    weight = np.bincount(places, weights=1 / numbers, minlength=len(values))
+    below = (np.cumsum(weight) - weight / 2)[places]
+    order = np.lexsort((sizes, codes))
+    starts = np.searchsorted(codes[order], np.arange(codes.max() + 1))
+    alike = np.empty(len(sizes))
+    for rows in np.split(order, starts[1:]):
+        alike[rows] = (stats.rankdata(sizes[rows]) - 0.5) / len(rows)
+    ranks: FloatArray = (1 + below - alike) / numbers
+    return ranks
+
+
+def _size_informs(sizes: FloatArray, codes: npt.NDArray[np.int64]) -> bool:
+    """Whether a patient's number of images goes with how much they differ.
+
+    Judged by absolute differences, which no sign can change, so that looking costs no error.
+    """
+    numbers = np.bincount(codes)
+    if len(set(numbers.tolist())) < 2 or len(numbers) < FEWEST_TO_JUDGE:
+        return False
+    means = np.bincount(codes, weights=sizes) / numbers
+    if np.ptp(means) == 0:
+        return False
+    return bool(stats.spearmanr(numbers, means).pvalue < LEVEL_TO_JUDGE)
 
 
 def effect_size(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int, seed: int,
@@ -79,17 +157,34 @@ def effect_size(values: FloatArray, patients: npt.NDArray[Any], *, resamples: in
                     conf_high=float(high), n=len(values))
 
 
-def equivalence(values: FloatArray, margin: float) -> Estimate:
+def equivalence(values: FloatArray, patients: npt.NDArray[Any], margin: float) -> Estimate:
     """Two one-sided t tests (TOST) that the mean difference lies within the margin.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+        Differences per image.
+    patients : ndarray, shape (n,)
+        Whose images are alike: the error is CR2, the degrees of freedom Satterthwaite's
+        (:func:`saltrust.analysis.inference.clustered.cr2`); of single images the classical.
+    margin : float
+        Above 0.
+
+    Returns
+    -------
+    Estimate
+        Without a p-value where the images are of one patient.
 
     References
     ----------
     D. J. Schuirmann (1987), J. Pharmacokinet. Biopharm. 15, 657-680.
     """
-    n = len(values)
-    mean, error = float(values.mean()), float(np.std(values, ddof=1)) / np.sqrt(n)
-    if error == 0:
+    n, mean = len(values), float(values.mean())
+    if np.ptp(values) == 0:
         return Estimate(estimate=mean, p_value=0.0 if abs(mean) < margin else 1.0, n=n)
-    p_value = max(float(stats.t.sf((mean + margin) / error, n - 1)),
-                  float(stats.t.cdf((mean - margin) / error, n - 1)))
-    return Estimate(estimate=mean, p_value=p_value, n=n)
+    tested = clustered_mean(values, patients)
+    if np.isnan(tested.std_error):
+        return tested
+    p_value = max(float(stats.t.sf((mean + margin) / tested.std_error, tested.df)),
+                  float(stats.t.cdf((mean - margin) / tested.std_error, tested.df)))
+    return Estimate(estimate=mean, std_error=tested.std_error, df=tested.df, p_value=p_value, n=n)

@@ -150,8 +150,9 @@ def _meanings(resampling: Resampling, *, each_alone: bool, paired: bool) -> dict
            "the images that each has" + ("; hits on images that both have" if paired else "")),
         "decrease_shared": "the same on images where the reference and every reader who "
                            "stands for the expert drew something",
-        "differences": "paired by image, percentile bootstrap by patient; p from the "
-                       "resamples, Holm over the contrasts of a metric and finding; effect "
+        "differences": "paired by image, percentile bootstrap by patient; p by step-down max-T "
+                       "over the contrasts of a metric and finding, with 400 resamples for "
+                       "each of them up to 9,999; effect "
                        "size: mean difference / its standard deviation over images",
         "hit_baselines": "the image centre; the peak of the mean reference mask of all other "
                          "patients; chance is the mean area ratio",

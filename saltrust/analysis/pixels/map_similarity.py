@@ -88,8 +88,9 @@ def same_images(first: Read, second: Read, images: Sequence[int], settings: Ssim
 
 
 def different_images(first: Read, second: Read, images: Sequence[int], settings: SsimSettings, *,
-                     pairs: int = 1000, seed: int = 0, ordered: bool = True) -> DifferentImages:
-    """SSIM of maps of random pairs of different images.
+                     pairs: int = 1000, seed: int = 0, ordered: bool = True,
+                     patients: Sequence[str] | None = None) -> DifferentImages:
+    """SSIM of maps of random pairs of different images, of different patients.
 
     Parameters
     ----------
@@ -104,6 +105,8 @@ def different_images(first: Read, second: Read, images: Sequence[int], settings:
     seed : int
     ordered : bool
         Whether (i, j) and (j, i) differ: they do for maps of two models.
+    patients : sequence of str, optional
+        Of the images; two of one patient are alike beyond chance, and are no pair.
 
     Returns
     -------
@@ -116,9 +119,11 @@ def different_images(first: Read, second: Read, images: Sequence[int], settings:
     """
     if pairs < 1:
         raise UsageError(f"pairs = {pairs} must be at least 1, such as 1000")
-    n = len(images)
-    possible = n * (n - 1) // (1 if ordered else 2)
-    left, right = draw_pairs(n, pairs, np.random.default_rng(seed), ordered=ordered)
+    groups = (np.arange(len(images)) if patients is None
+              else np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1])
+    same = np.bincount(groups) if len(groups) else np.zeros(0, dtype=np.int64)
+    possible = int(len(images) ** 2 - (same**2).sum()) // (1 if ordered else 2)
+    left, right = draw_pairs(groups, pairs, np.random.default_rng(seed), ordered=ordered)
     similarities = np.empty(len(left))
     places = np.asarray(images, dtype=np.intp)
     for start in range(0, len(left), _BLOCK):
@@ -130,9 +135,19 @@ def different_images(first: Read, second: Read, images: Sequence[int], settings:
     return DifferentImages(left, right, similarities, possible)
 
 
-def draw_pairs(n: int, pairs: int, generator: np.random.Generator, *, ordered: bool
-               ) -> tuple[IntArray, IntArray]:
-    """Pairs of different numbers below n, none twice, in ascending order.
+def draw_pairs(groups: npt.ArrayLike, pairs: int, generator: np.random.Generator, *,
+               ordered: bool) -> tuple[IntArray, IntArray]:
+    """Pairs of places of different groups, none twice, in ascending order.
+
+    Parameters
+    ----------
+    groups : array_like of int, shape (n,)
+        Patient of every image.
+    pairs : int
+        How many to draw; all where there are no more.
+    generator : numpy.random.Generator
+    ordered : bool
+        Whether (i, j) and (j, i) differ.
 
     Returns
     -------
@@ -141,20 +156,27 @@ def draw_pairs(n: int, pairs: int, generator: np.random.Generator, *, ordered: b
 
     Examples
     --------
-    >>> left, right = draw_pairs(3, 10, np.random.default_rng(0), ordered=False)
+    >>> left, right = draw_pairs([0, 1, 1], 10, np.random.default_rng(0), ordered=False)
     >>> list(zip(left.tolist(), right.tolist()))
-    [(0, 1), (0, 2), (1, 2)]
+    [(0, 1), (0, 2)]
     """
+    of_place: IntArray = np.asarray(groups, dtype=np.int64)
+    n = len(of_place)
     possible = n * (n - 1) // (1 if ordered else 2)
-    if pairs >= possible:
-        number = np.arange(possible)
-    elif possible <= _LISTED:
-        number = generator.choice(possible, size=pairs, replace=False)
-    else:
-        # Repetitions are so rare that drawing a few more and keeping the first is enough.
-        number = np.unique(generator.integers(0, possible, size=2 * pairs))
-        number = generator.choice(number, size=pairs, replace=False)
-    number = np.sort(number)
+    listed = possible <= max(_LISTED, pairs)
+    # Of very many pairs repetitions are so rare, and so few are of one patient, that drawing
+    # a few more and keeping the first is enough.
+    number = np.arange(possible) if listed else np.unique(
+        generator.integers(0, possible, size=4 * pairs))
+    left, right = _pair_of(number, n, ordered=ordered)
+    different = np.flatnonzero(of_place[left] != of_place[right])
+    if pairs < len(different):
+        different = np.sort(generator.choice(different, size=pairs, replace=False))
+    return left[different], right[different]
+
+
+def _pair_of(number: IntArray, n: int, *, ordered: bool) -> tuple[IntArray, IntArray]:
+    """The pairs of different places below n by their number."""
     if ordered:
         left, other = number // max(n - 1, 1), number % max(n - 1, 1)
         return left, other + (other >= left)

@@ -156,8 +156,8 @@ def _localization(meta: Meta) -> Iterator[str]:
            "Wilson's where all were hits or all misses. Averages over findings weigh each finding "
            "alike. Hit rates stand beside three baselines: a random point (mean area ratio), the "
            "image centre, and the peak of the mean reference mask of all other patients. "
-           "Differences are paired by image, their p-values from the resamples, corrected by "
-           "Holm over the contrasts of a metric and finding; effect sizes are mean differences "
+           "Differences are paired by image, their p-values by step-down max-T over the contrasts "
+           "of a metric and finding (Romano and Wolf 2005); effect sizes are mean differences "
            "over the standard deviation of the differences.")
     if "equivalence_margin" in meta:
         yield (f"Maps were called equivalent, to each other or to the expert, where two one-sided "
@@ -248,8 +248,11 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
         yield f"Flat or non-finite maps: {meta['failures']}."
         yield (f"Explainers were compared with their baselines by a linear mixed model (post hoc: "
                f"{meta['posthoc']}, alpha {meta['alpha']:g}), beside a bootstrap of patients "
-               f"({meta['resamples']:,} resamples, seed {meta['seed']}) and Wilcoxon's signed-rank "
-               f"test; differences within {meta['equivalence_margin']:g} count as none.")
+               f"({meta['resamples']:,} resamples, seed {meta['seed']}) and a signed-rank test by "
+               "patient (Rosner, Glynn and Lee 2006), which is of symmetry about zero.")
+        if "equivalence_margin" in meta:
+            yield (f"Differences within {meta['equivalence_margin']:g} count as none, by two "
+                   "one-sided tests with errors clustered by patient (CR2).")
 
     return write
 

@@ -1,7 +1,7 @@
 """The regressions of protocol S once more, by models that know which rows belong together.
 
 Least squares takes every row for independent.  Beside it, on the same rows and with the same
-min-max normalised descriptor: random intercepts for image and finding, and log odds of a hit.
+min-max normalised descriptor: random intercepts for image, patient and finding, and log odds.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.analysis.inference.estimate import Estimate, estimates_table
-from saltrust.analysis.inference.logistic import logistic_regression
+from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
 from saltrust.choices import Fit
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
+#: What may have a random intercept.
+_RANDOM = ("image", "patient", "finding")
+
 FITS: dict[Fit, str] = {
     "ols": "least squares with classical errors (table estimates)",
     "cluster": "least squares with CR2 errors clustered by patient (table robust)",
-    "mixed": "random intercepts for image and finding, REML, Satterthwaite (table mixed)",
-    "logit": "log odds of a hit, Wald; Firth where hits and misses are separated (table logit)",
+    "mixed": "random intercepts for image, patient and finding, REML, Satterthwaite (table mixed)",
+    "logit": "log odds of a hit, CR2 errors clustered by patient; where hits and misses are "
+             "separated Firth's estimate, of single rows with its profile (table logit)",
 }
 
 
@@ -56,22 +60,23 @@ class Design:
 
 def mixed_table(designs: Iterable[Design], identify: tuple[str, ...], confidence_level: float
                 ) -> pd.DataFrame:
-    """Slopes with random intercepts for image and finding.
+    """Slopes with random intercepts for image, patient and finding.
 
     Returns
     -------
     pandas.DataFrame
         The identifying columns, the uniform ones (t with Satterthwaite's degrees of freedom),
-        and the standard deviations ``sd_image``, ``sd_finding`` and ``sd_residual``.
+        and the standard deviations ``sd_image``, ``sd_patient``, ``sd_finding`` and
+        ``sd_residual``.
     """
-    extra = ("sd_image", "sd_finding", "sd_residual")
+    extra = ("sd_image", "sd_patient", "sd_finding", "sd_residual")
     rows = []
     for design in designs:
         estimate, deviations = (Estimate(note=design.missing), {}) if design.missing else _mixed(
             design, confidence_level)
         rows.append({**design.name, **estimate.row(design.name["descriptor"]),
                      **{f"sd_{name}": deviations.get(name, np.nan)
-                        for name in ("image", "finding", "residual")}})
+                        for name in (*_RANDOM, "residual")}})
     return estimates_table(rows, identify, extra)
 
 
@@ -84,14 +89,16 @@ def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence
     pandas.DataFrame
         Rows of the scheme ``hit`` whose response is a person's or a map's: the identifying
         columns, the uniform ones, ``odds_ratio, odds_low, odds_high`` per full range of the
-        descriptor, and ``std_error_clustered``.
+        descriptor, ``std_error_classical`` of rows taken as independent, and ``errors``, which
+        says what the uniform columns have: ``cr2`` where a patient has several rows, else
+        ``classical``, or ``profile`` where hits and misses are separated.
     """
-    extra = ("odds_ratio", "odds_low", "odds_high", "std_error_clustered")
+    extra = ("odds_ratio", "odds_low", "odds_high", "std_error_classical", "errors")
     rows = []
     for design in designs:
         if design.name["scheme"] != "hit" or design.name["response"] == "difference":
             continue
-        clustered = float("nan")
+        classical, errors = float("nan"), ""
         if design.missing:
             estimate = Estimate(note=design.missing)
         elif not np.isin(design.y, (0.0, 1.0)).all():
@@ -100,11 +107,14 @@ def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence
         else:
             fit = logistic_regression(design.x, design.y, clusters=design.clusters,
                                       confidence_level=confidence_level)
-            estimate, clustered = fit.slope, fit.clustered_error
+            single = len(set(design.clusters)) == len(design.clusters)
+            errors = ("cr2" if not single else
+                      "profile" if fit.slope.note == SEPARATED else "classical")
+            estimate, classical = fit.slope if single else fit.clustered, fit.slope.std_error
         odds = np.exp(np.clip([estimate.estimate, estimate.conf_low, estimate.conf_high],
                               -700, 700)).tolist()
         rows.append({**design.name, **estimate.row(design.name["descriptor"]),
-                     **dict(zip(extra, [*odds, clustered], strict=True))})
+                     **dict(zip(extra, [*odds, classical, errors], strict=True))})
     return estimates_table(rows, identify, extra)
 
 
@@ -115,12 +125,14 @@ def _mixed(design: Design, confidence_level: float) -> tuple[Estimate, dict[str,
     n = len(design.y)
     if n < 4 or np.ptp(design.x) == 0 or np.ptp(design.y) == 0:
         return Estimate(n=n, note="too few rows, or nothing varies"), {}
-    frame = pd.DataFrame({"image": design.image, "finding": design.finding, "x": design.x,
-                          "y": design.y})
+    frame = pd.DataFrame({"image": design.image, "patient": design.clusters,
+                          "finding": design.finding, "x": design.x, "y": design.y})
     # With one level, or one row per level, an intercept cannot be told from another term.
-    groups = [name for name in ("image", "finding") if 1 < frame[name].nunique() < n]
+    groups = [name for name in _RANDOM if 1 < frame[name].nunique() < n]
+    if "patient" in groups and frame["patient"].nunique() == frame["image"].nunique():
+        groups.remove("patient")
     if not groups:
-        return Estimate(n=n, note="no image and no finding has several rows: use ols"), {}
+        return Estimate(n=n, note="no image, patient or finding has several rows: use ols"), {}
     formula = "y ~ x + " + " + ".join(f"(1 | {name})" for name in groups)
     try:
         # Trial steps of the search may leave the region where the likelihood is defined.
@@ -137,7 +149,7 @@ def _mixed(design: Design, confidence_level: float) -> tuple[Estimate, dict[str,
     deviations = {str(name).lower(): float(sd) for name, sd in zip(
         fitted.tables["random_effects"]["group"], fitted.tables["random_effects"]["sd"],
         strict=True)}
-    left_out = [name for name in ("image", "finding") if name not in groups]
+    left_out = [name for name in _RANDOM if name not in groups]
     notes = [*fitted.meta.get("notes", []),
              *(f"no random intercept for {name}: it does not repeat" for name in left_out)]
     return Estimate(float(row["estimate"]), float(row["std_error"]), float(row["conf_low"]),

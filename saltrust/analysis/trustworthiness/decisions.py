@@ -2,7 +2,7 @@
 
 The decision is that of a mixed model on the scores per image (protocol A).  Since explainers'
 variances differ several-fold, which that model does not know, a paired bootstrap of patients
-and Wilcoxon's signed-rank test with Holm's correction stand beside it, and decisions that
+and a signed-rank test by patient with Holm's correction stand beside it, and decisions that
 change with the method are flagged.
 """
 
@@ -315,6 +315,8 @@ def _paired(wide: pd.DataFrame, level: str, baseline: str, options: Decision,
     values = difference.to_numpy(dtype=np.float64)
     drawing: dict[str, Any] = {"resamples": options.resamples, "seed": options.seed,
                                "confidence_level": 1 - options.alpha}
-    return {"bootstrap": bootstrap(values, patients, **drawing), "wilcoxon": signed_rank(values),
+    return {"bootstrap": bootstrap(values, patients, **drawing),
+            "wilcoxon": signed_rank(values, patients),
             "effect": effect_size(values, patients, **drawing),
-            "tost": equivalence(values, options.margin)}
+            "tost": (Estimate(n=n) if options.margin is None
+                     else equivalence(values, patients, options.margin))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,11 @@ class MapPairs:
     seed: int
     counts: Counter[str] = field(default_factory=Counter)
 
+    @cached_property
+    def patients(self) -> dict[str, str]:
+        """Patient of every image."""
+        return dict(zip(self.images.names, self.images.patients, strict=True))
+
     def stored(self, finding: str, *series: MapSeries) -> list[str]:
         """Images of which every series has a map."""
         return self._images_where(finding, [one.statuses(finding) != Status.MISSING
@@ -106,26 +112,26 @@ class MapPairs:
         values = same_images(_reader(first, finding, usable), _reader(second, finding, usable),
                              range(len(usable)), self.settings)
         ssim = dict(zip(usable, values.tolist(), strict=True))
-        patients = dict(zip(self.images.names, self.images.patients, strict=True))
         self.counts["pairs of maps"] += len(stored)
         rows = []
         for image in stored:
             value = ssim.get(image, float("nan"))
             failed = bool(np.isnan(value))
             self.counts[failure] += failed
-            rows.append({"image": image, "patient": patients[image], "finding": finding, **names,
-                         "ssim": 0.0 if failed else value, "failed": failed})
+            rows.append({"image": image, "patient": self.patients[image], "finding": finding,
+                         **names, "ssim": 0.0 if failed else value, "failed": failed})
         return rows
 
     def by_chance(self, finding: str, first: MapSeries, second: MapSeries | None = None
                   ) -> ByChance:
-        """SSIM of maps of different images, in two series or in one."""
+        """SSIM of maps of images of different patients, in two series or in one."""
         series = (first,) if second is None else (first, second)
         images = self.usable(finding, *series)
         readers = [_reader(one, finding, images) for one in series]
         return ByChance(images, different_images(
             readers[0], readers[-1], range(len(images)), self.settings, pairs=self.pairs,
-            seed=self.seed, ordered=second is not None))
+            seed=self.seed, ordered=second is not None,
+            patients=[self.patients[image] for image in images]))
 
     def _images_where(self, finding: str, conditions: Sequence[npt.NDArray[np.bool_]]) -> list[str]:
         if self.which == "positive":

@@ -34,8 +34,8 @@ from saltrust.analysis.trustworthiness.decisions import (
     Judge,
     verdict,
 )
-from saltrust.analysis.trustworthiness.image_bootstrap import decide_by_images
 from saltrust.analysis.trustworthiness.map_pairs import ByChance, MapPairs
+from saltrust.analysis.trustworthiness.patient_jackknife import decide_by_patients
 from saltrust.cache.identity import of_one_store
 from saltrust.choices import Failures, Images, RandomizationRule, SsimSetting, check_word
 from saltrust.errors import DataError
@@ -53,8 +53,8 @@ SCORE_COLUMNS = ("image", "patient", "finding", "explainer", "model", "replicate
 
 _MEANINGS = {
     "standard_deviation": "over images, n - 1",
-    "decision": "contrast of explainer x condition; interval and test by a bootstrap of patients "
-                "that weighs each pair by both of its images"}
+    "decision": "contrast of explainer x condition; interval and t test by the jackknife over "
+                "patients, each taking all its pairs along"}
 _KEY = ["finding", "explainer", "model"]
 #: Finding, explainer and model.
 Key = tuple[str, str, str]
@@ -114,7 +114,7 @@ def randomization(
     rule : {"table", "text", "preprint"}
         What counts as a pass (:data:`RULES`).
     pairs : int
-        Random pairs of different images for the baseline; the paper took 50.
+        Random pairs of images of different patients for the baseline; the paper took 50.
     failures : {"score", "drop"}
         A flat or non-finite map of a random network shares no structure: SSIM 0, or it is left
         out.  An image whose trained map is flat or not finite is always left out, since nothing
@@ -128,9 +128,9 @@ def randomization(
     -------
     Result
         ``summary``: per explainer the baseline with its Monte Carlo error and the SSIM of the
-        last stage, with the model's AUC trained and randomized; ``decisions`` by a bootstrap of
-        images, since each pair of the baseline involves two, ``methods``; ``stages``: mean and
-        SD of every stage and replicate; ``models``, ``scores``, ``pairs``.
+        last stage, with the model's AUC trained and randomized; ``decisions`` by the
+        jackknife over patients, since each pair of the baseline involves two, ``methods``;
+        ``stages``: mean and SD of every stage and replicate; ``models``, ``scores``, ``pairs``.
 
     Raises
     ------
@@ -162,8 +162,8 @@ def randomization(
                         f"model in {source(tree)}; select others or generate them")
     aucs = study_aucs(tree)
     tables = {"summary": _summary(scores, degraded, aucs, maps.labels["stage"][-1]),
-              **decide_by_images(_last_stage(scores), degraded.baselines, compared.images,
-                                 decision, judge),
+              **decide_by_patients(_last_stage(scores), degraded.baselines, compared.images,
+                                   decision, judge),
               "stages": _stages(scores, degraded.baselines), "models": aucs, "scores": scores,
               "pairs": _pair_table(degraded.baselines)}
     meta = {
@@ -171,7 +171,7 @@ def randomization(
         "rule": rule, "rule_meaning": RULES[rule], "stages": maps.labels["stage"],
         "ssim": {"setting": ssim, **settings.describe()},
         "baseline": f"mean SSIM of the trained model's maps of up to {pairs} random pairs of "
-                    "different images",
+                    "images of different patients",
         "failures": ("SSIM 0" if failures == "score" else "left out") + "; images whose trained "
                     "map is flat or not finite are left out, since nothing can degrade",
         **decision.describe(), **_MEANINGS, "counts": dict(compared.counts)}

@@ -68,7 +68,7 @@ def repeatability(
     ssim : {"default", "paper", "raw"}
         Window, scaling and data range (:data:`saltrust.analysis.pixels.ssim.SSIM_SETTINGS`).
     pairs : int
-        Random pairs of different images that tell what similarity chance gives.
+        Random pairs of images of different patients, which tell what similarity chance gives.
     failures : {"score", "drop"}
         A pair with a flat or non-finite map shares no structure: SSIM 0, or its image left out.
     against_value : float
@@ -115,7 +115,7 @@ def reproducibility(
     ssim : {"default", "paper", "raw"}
         Window, scaling and data range (:data:`saltrust.analysis.pixels.ssim.SSIM_SETTINGS`).
     pairs : int
-        Random pairs of different images that tell what similarity chance gives.
+        Random pairs of images of different patients, which tell what similarity chance gives.
     failures : {"score", "drop"}
         A pair with a flat or non-finite map shares no structure: SSIM 0, or its image left out.
     against_value : float

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
               show_default=True,
               help="study: one case per examination, its probability the maximum over its views.")
 @click.option("--interval", type=click.Choice(words(AucInterval)),
-              default="delong", show_default=True,
-              help="delong: by its covariance, clustered by patient; bootstrap: percentiles of "
-                   "resamples of patients; protocol-w: median and percentiles of 30 samples of "
-                   "55 to 60 cases.")
+              default="newcombe", show_default=True,
+              help="newcombe: holds its level near 1 and with few positives, patients counted; "
+                   "delong: normal, by its covariance, clustered by patient; bootstrap: "
+                   "percentiles of resamples of patients; protocol-w: median and percentiles of "
+                   "30 samples of 55 to 60 cases.")
 @adjustment_option
 @bootstrap_options
 @output_options

@@ -32,7 +32,7 @@ from saltrust.cli.protocol.command import folder_options, run
               show_default=True, help="What a case is: an image or an examination.")
 @click.option("--interval",
               type=click.Choice([word for word in words(AucInterval) if word != "protocol-w"]),
-              default="delong", show_default=True,
+              default="newcombe", show_default=True,
               help="Of Tables 1 to 4; the paper's own stand in the tables `_paper`.")
 @click.option("--map", "reading", type=click.Choice(words(MapChoice)), default="absolute",
               show_default=True, help="What of the maps is compared with gaze: their absolute "

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from scipy.stats import norm
+from scipy.stats import norm, t
 from sklearn.metrics import roc_auc_score
 
 from saltrust.analysis.classification.analysis import classification
 from saltrust.analysis.classification.auc_rows import MACRO
-from saltrust.analysis.inference.auc_covariance import auc_covariance
+from saltrust.analysis.inference.area_interval import EffectiveSizes, score_interval
+from saltrust.analysis.inference.auc_covariance import auc_covariance, exchange_parts
+from saltrust.analysis.inference.sign_flips import sign_flip_test
 from saltrust.analysis.options import Resampling
 from saltrust.analysis.select import select
 from saltrust.cache.schema import Label
@@ -53,7 +55,7 @@ def row(table: pd.DataFrame, **wanted: object) -> pd.Series:
 
 def test_images_and_what_is_left_out() -> None:
     tree = cubes()
-    result = classification(tree)
+    result = classification(tree, interval="delong")
     assert result.meta["exclusions"] == {"label uncertain": 2, "label not stated": 2,
                                          "not predicted by every model": 1}
     label = tree["reference/label"].values[5:, 0]
@@ -76,6 +78,49 @@ def test_images_and_what_is_left_out() -> None:
     single = result.tables["auc"].query("model == 'good' and finding != @MACRO")["estimate"]
     assert macro["estimate"] == pytest.approx(single.mean())
     assert macro["conf_low"] < macro["estimate"] < macro["conf_high"]
+
+
+def test_by_default_areas_are_of_patients_and_pairs_are_exchanged() -> None:
+    tree = cubes()
+    result = classification(tree)
+    label, scores = tree["reference/label"].values[5:, 0], tree["prediction/probability"].values
+    patients = tree["patient"].values
+    clustered, plain = (auc_covariance(label, scores[5:, 0], *of)
+                        for of in ((patients[5:],), ()))
+    edema = row(result.tables["auc"], finding="Edema", model="fair")
+    ratio = clustered.covariance[1, 1] / plain.covariance[1, 1]
+    low, high = score_interval(clustered.auc[1], EffectiveSizes(
+        (label == 1).sum() / ratio, (label == 0).sum() / ratio, clustered.df[1]))
+    assert (edema["conf_low"], edema["conf_high"]) == pytest.approx((low, high))
+    assert edema["std_error"] == pytest.approx(np.sqrt(clustered.covariance[1, 1]))
+    pair = row(result.tables["comparisons"], finding="Edema", model_a="good", model_b="coin")
+    parts = exchange_parts(label, scores[5:, 0, 0], scores[5:, 0, 2], patients[5:])
+    assert pair["estimate"] == pytest.approx(parts.sum())
+    assert pair["p_value"] == pytest.approx(sign_flip_test(parts).p_value)
+    # The mean over findings: the jackknife, by hand.
+    known = [np.isin(tree["reference/label"].values[:, f], (0, 1))
+             & np.isfinite(scores[:, f]).all(axis=-1) for f in (0, 1)]
+    left = [np.mean([roc_auc_score(tree["reference/label"].values[kept, f], scores[kept, f, 0])
+                     for f in (0, 1) for kept in [known[f] & (patients != name)]])
+            for name in dict.fromkeys(patients)]
+    macro = row(result.tables["auc"], finding=MACRO, model="good")
+    error = np.sqrt((len(left) - 1) ** 2 / len(left)) * np.std(left, ddof=1)
+    assert macro["std_error"] == pytest.approx(error)
+    assert macro["df"] == len(left) - 1
+    assert macro["conf_high"] - macro["estimate"] == pytest.approx(
+        min(t.ppf(0.975, len(left) - 1) * error, 1 - macro["estimate"]))
+
+
+def test_perfect_separation_of_few_patients_has_a_width() -> None:
+    tree = cubes(16)
+    label = tree["reference/label"].values
+    label[:] = np.repeat([[1], [0], [1], [0]], 4, axis=0)
+    tree["prediction/probability"].values[..., 0] = np.where(label == 1, 0.9, 0.1)
+    area = row(classification(tree).tables["auc"], finding="Edema", model="good")
+    assert (area["estimate"], area["conf_high"]) == (1, 1)
+    # Two positive and two negative patients, of four images each.
+    assert area["conf_low"] == pytest.approx(score_interval(1.0, EffectiveSizes(2, 2))[0])
+    assert area["conf_low"] < 0.5 < 1
 
 
 def test_an_examination_has_the_largest_probability_of_its_views() -> None:

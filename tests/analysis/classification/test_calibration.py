@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 from saltrust.analysis.classification.calibration import (
     calibration_of_cases,
     calibration_table,
+    debiased_error,
     expected_error,
     reliability,
 )
@@ -47,7 +51,13 @@ def test_calibration_equals_independent_implementations() -> None:
     assert table.loc["auc", "estimate"] == pytest.approx(roc_auc_score(label, p))
     expected = sm.Logit(label, sm.add_constant(np.log(p / (1 - p)))).fit(disp=0)
     assert table.loc["slope", "estimate"] == pytest.approx(expected.params[1], rel=1e-6)
-    assert table.loc["slope", "conf_low"] == pytest.approx(expected.conf_int()[1, 0], rel=1e-6)
+    # One image a patient: CR2 is near the model's own error, and the test is against 1.
+    assert table.loc["slope", "std_error"] == pytest.approx(expected.bse[1], rel=0.15)
+    assert table.loc["slope", "statistic"] == pytest.approx(
+        (table.loc["slope", "estimate"] - 1) / table.loc["slope", "std_error"])
+    shift = sm.GLM(label, np.ones(len(p)), sm.families.Binomial(),
+                   offset=np.log(p / (1 - p))).fit()
+    assert table.loc["intercept", "estimate"] == pytest.approx(shift.params[0], rel=1e-6)
     # Uncertain and unstated labels are left out.
     assert (table["n"] == 300).all()
     by_hand = sum(abs(p[inside].mean() - label[inside].mean()) * inside.sum() for inside in
@@ -62,6 +72,33 @@ def test_overconfidence_is_told_from_calibration() -> None:
     assert bold.loc["slope", "estimate"] == pytest.approx(fair.loc["slope", "estimate"] / 2)
     assert fair.loc["ece", "estimate"] < 0.03 < bold.loc["ece", "estimate"]
     assert fair.loc["brier", "estimate"] < bold.loc["brier", "estimate"]
+
+
+def test_intercept_and_slope_have_the_errors_of_r() -> None:
+    folder = Path(__file__).parents[2] / "reference" / "logit"
+    rows = pd.read_csv(folder / "uneven.csv")
+    golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))["uneven"]
+    cases = pd.DataFrame({"model": "net", "finding": "Edema", "label": rows["y"],
+                          "patient": rows["patient"], "probability": 1 / (1 + np.exp(-rows["x"]))})
+    table = _by_term(calibration_of_cases(cases, resamples=50))
+    for term in ("slope", "intercept"):
+        for field in ("estimate", "std_error", "df"):
+            assert table.loc[term, field] == pytest.approx(golden[term][field], rel=1e-7)
+    assert table.loc["intercept", "p_value"] == pytest.approx(golden["intercept"]["p_value"])
+
+
+def test_the_debiased_error_is_that_without_noise() -> None:
+    generator = np.random.default_rng(5)
+    plain, debiased = [], []
+    for _ in range(200):
+        p = generator.uniform(0, 1, 150)
+        label = (generator.random(150) < np.clip(p + 0.1, 0, 1)).astype(float)
+        plain.append(expected_error(p, label))
+        debiased.append(debiased_error(p, label))
+    # A tenth too low everywhere, but for the highest bin, which has no room.
+    assert np.mean(plain) > 0.105
+    assert np.mean(debiased) == pytest.approx(0.095, abs=0.008)
+    assert debiased_error(np.full(9, 0.4), np.zeros(9)) == pytest.approx(0.4)
 
 
 def test_one_class_says_why() -> None:

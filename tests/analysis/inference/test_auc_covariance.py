@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from saltrust.analysis.inference.auc_covariance import (
     auc_covariance,
+    exchange_parts,
+    left_out_aucs,
     resampled_aucs,
     weighted_aucs,
 )
@@ -108,3 +111,31 @@ def test_too_few_cases() -> None:
     one = auc_covariance([1, 0, 0], [[0.9], [0.2], [0.3]])
     assert one.auc[0] == 1
     assert np.isnan(one.covariance).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_leaving_a_patient_out(seed: int) -> None:
+    labels, scores = drawn(seed, n=30)
+    patients = np.random.default_rng(seed).integers(0, 9, 30)
+    left = left_out_aucs(labels, scores, patients)
+    for row, name in zip(left, dict.fromkeys(patients.tolist()), strict=True):
+        kept = patients != name
+        np.testing.assert_allclose(row, auc_covariance(labels[kept], scores[kept]).auc,
+                                   rtol=1e-12)
+    assert np.isnan(left_out_aucs([1, 0, 0], [[1.0], [2.0], [3.0]], [0, 1, 2])[0, 0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_parts_with_turned_signs_are_areas_of_exchanged_ranks(seed: int) -> None:
+    labels, scores = drawn(seed, n=24, k=2)
+    generator = np.random.default_rng(seed)
+    patients = generator.integers(0, 7, 24)
+    parts = exchange_parts(labels, scores[:, 0], scores[:, 1], patients)
+    ranks = rankdata(scores, axis=0)
+    names = list(dict.fromkeys(patients.tolist()))
+    for _ in range(5):
+        signs = generator.choice([-1, 1], len(names))
+        turned = np.isin(patients, [n for n, s in zip(names, signs, strict=True) if s < 0])
+        exchanged = np.where(turned[:, None], ranks[:, ::-1], ranks)
+        areas = auc_covariance(labels, exchanged).auc
+        assert (signs * parts).sum() == pytest.approx(areas[0] - areas[1], abs=1e-12)

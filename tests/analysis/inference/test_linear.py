@@ -13,8 +13,9 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from saltrust.analysis.inference.clustered import cr2
+from saltrust.analysis.inference.clustered import clustered_mean, cr2
 from saltrust.analysis.inference.estimate import Estimate, estimates_table
 from saltrust.analysis.inference.linear import least_squares, simple_regression
 from saltrust.analysis.result import ESTIMATE_COLUMNS
@@ -264,3 +265,23 @@ def test_rows_carry_the_uniform_columns() -> None:
     assert table["estimate"].dtype == "float64"
     empty = estimates_table([], ["scheme"])
     assert list(empty.columns) == ["scheme", *ESTIMATE_COLUMNS]
+
+
+def test_a_mean_of_single_rows_is_the_t_test_and_of_patients_is_r() -> None:
+    values = np.random.default_rng(2).exponential(size=14)
+    expected = stats.ttest_1samp(values, 0.5)
+    made = clustered_mean(np.r_[values, np.nan], np.arange(15), null=0.5)
+    assert (made.statistic, made.p_value, made.df, made.n) == pytest.approx(
+        (expected.statistic, expected.pvalue, 13, 14))
+    # lm(y ~ 1) with clubSandwich's CR2 of three patients, written out: 1 - n_c / n is what each
+    # cluster's residual keeps.
+    patients = np.repeat(["a", "b", "c"], [2, 5, 7])
+    residual, numbers = values - values.mean(), np.array([2, 5, 7])
+    sums = np.array([residual[patients == name].sum() for name in "abc"]) / 14
+    error = np.sqrt((sums**2 / (1 - numbers / 14)).sum())
+    assert clustered_mean(values, patients).std_error == pytest.approx(error)
+    for values, why in (([], "no rows"), ([1.0, 1.0], "all values are equal"),
+                        ([1.0, 2.0], "1 patient")):
+        made = clustered_mean(values, ["a"] * len(values))
+        assert why in made.note
+        assert math.isnan(made.p_value)

@@ -21,12 +21,14 @@ from saltrust.errors import UsageError
 SETTINGS = SSIM_SETTINGS["default"]
 
 
-@given(st.integers(0, 30), st.integers(1, 1000), st.booleans(), st.integers(0, 5))
+@given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 1000), st.booleans(),
+       st.integers(0, 5))
 @settings(deadline=None, max_examples=50)
-def test_pairs_are_different_and_none_is_twice(n: int, pairs: int, ordered: bool, seed: int
-                                               ) -> None:
-    left, right = draw_pairs(n, pairs, np.random.default_rng(seed), ordered=ordered)
-    every = set(permutations(range(n), 2) if ordered else combinations(range(n), 2))
+def test_pairs_are_of_different_patients_and_none_is_twice(
+        groups: list[int], pairs: int, ordered: bool, seed: int) -> None:
+    left, right = draw_pairs(groups, pairs, np.random.default_rng(seed), ordered=ordered)
+    every = {pair for pair in (permutations if ordered else combinations)(range(len(groups)), 2)
+             if groups[pair[0]] != groups[pair[1]]}
     pairs_drawn = list(zip(left.tolist(), right.tolist(), strict=True))
     assert len(pairs_drawn) == len(set(pairs_drawn)) == min(pairs, len(every))
     assert set(pairs_drawn) <= every
@@ -35,14 +37,14 @@ def test_pairs_are_different_and_none_is_twice(n: int, pairs: int, ordered: bool
 def test_every_pair_is_as_likely() -> None:
     counts = np.zeros((6, 6))
     for seed in range(2000):
-        left, right = draw_pairs(6, 3, np.random.default_rng(seed), ordered=False)
+        left, right = draw_pairs(range(6), 3, np.random.default_rng(seed), ordered=False)
         counts[left, right] += 1
     expected = 2000 * 3 / 15
     assert np.abs(counts[np.triu_indices(6, 1)] - expected).max() < 5 * np.sqrt(expected)
 
 
 def test_many_images_are_drawn_without_listing_all_pairs() -> None:
-    left, right = draw_pairs(5000, 1000, np.random.default_rng(0), ordered=False)
+    left, right = draw_pairs(np.arange(5000), 1000, np.random.default_rng(0), ordered=False)
     assert len(left) == len(set(zip(left.tolist(), right.tolist(), strict=True))) == 1000
     assert (left < right).all()
     assert right.max() < 5000
@@ -67,6 +69,9 @@ def test_values_are_those_of_the_pairs() -> None:
     drawn = different_images(read, read, images, SETTINGS, pairs=3, ordered=False, seed=1)
     assert drawn.monte_carlo_error == pytest.approx(
         drawn.ssim.std(ddof=1) * np.sqrt((1 - 3 / 6) / 3))
+    of_two = different_images(read, read_other, images, SETTINGS, pairs=100,
+                              patients=["a", "b", "a", "c"])
+    assert of_two.possible == len(of_two.ssim) == 10
     np.testing.assert_array_equal(same_images(read, read_other, images, SETTINGS),
                                   ssim(maps[images], others[images] ** 2, SETTINGS))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
-from scipy import optimize
+from scipy import optimize, stats
 
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
 from saltrust.analysis.scores.score_rows import select_scores
 from saltrust.analysis.shape.regressions import DESCRIPTORS, regress, regressions_from_scores
 from saltrust.errors import DataError, UsageError
+
+REFERENCE = Path(__file__).parents[2] / "reference" / "logit"
+GOLDEN = json.loads((REFERENCE / "golden.json").read_text(encoding="utf-8"))
 
 
 def _data(seed: int, n: int = 120) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,14 +36,13 @@ def test_logit_equals_statsmodels(seed: int) -> None:
     fitted = logistic_regression(x, y, clusters=clusters)
     design = sm.add_constant(x)
     expected = sm.Logit(y, design).fit(disp=0)
-    robust = sm.Logit(y, design).fit(disp=0, cov_type="cluster", cov_kwds={"groups": clusters})
     assert fitted.slope.estimate == pytest.approx(expected.params[1], rel=1e-6)
     assert fitted.slope.std_error == pytest.approx(expected.bse[1], rel=1e-6)
     assert fitted.slope.p_value == pytest.approx(expected.pvalues[1], rel=1e-5)
     assert (fitted.slope.conf_low, fitted.slope.conf_high) == pytest.approx(
         expected.conf_int()[1], rel=1e-6)
-    assert fitted.clustered_error == pytest.approx(robust.bse[1], rel=1e-5)
-    assert fitted.slope.note == ""
+    assert fitted.clustered.estimate == fitted.slope.estimate
+    assert fitted.slope.note == fitted.clustered.note == ""
 
 
 @pytest.mark.parametrize(("x", "y"), [
@@ -71,6 +74,57 @@ def test_logit_that_cannot_be_had_says_why() -> None:
         assert word in slopes.note
     with pytest.raises(DataError, match="0 or 1"):
         logistic_regression([1, 2, 3], [0, 0.5, 1])
+
+
+def test_the_profile_of_separated_data_is_that_of_the_penalized_likelihood() -> None:
+    x, y = np.array([0.0, 0.1, 0.2, 0.25, 0.7, 0.8, 1.0]), np.array([0, 0, 0, 0, 1, 1, 1.0])
+    fitted = logistic_regression(x, y).slope
+
+    def largest(slope: float) -> float:
+        """Over intercepts, on a grid made finer twice."""
+        center, width = -slope * x.mean(), 40.0
+        for _ in range(6):
+            grid = np.linspace(center - width, center + width, 401)
+            linear = grid[:, None] + slope * x
+            weight = 1 / (2 + np.exp(linear) + np.exp(-linear))
+            det = (weight.sum(1) * (weight * x**2).sum(1)) - (weight * x).sum(1) ** 2
+            value = (y * linear - np.logaddexp(0, linear)).sum(1) + 0.5 * np.log(det)
+            center, width = grid[np.nanargmax(value)], width / 50
+        return float(np.nanmax(value))
+
+    best = largest(fitted.estimate)
+    assert 2 * (best - largest(0.0)) == pytest.approx(fitted.statistic**2, rel=1e-6)
+    assert fitted.p_value == pytest.approx(stats.chi2.sf(fitted.statistic**2, 1))
+    for bound in (fitted.conf_low, fitted.conf_high):
+        assert 2 * (best - largest(bound)) == pytest.approx(stats.chi2.ppf(0.95, 1), rel=1e-5)
+    # Wald's test of the same data sees nothing.
+    assert fitted.p_value < 0.02 < 0.05 < 2 * stats.norm.sf(fitted.estimate / fitted.std_error)
+
+
+@pytest.mark.parametrize("name", ["uneven", "single"])
+def test_clustered_errors_are_those_of_r(name: str) -> None:
+    rows, golden = pd.read_csv(REFERENCE / f"{name}.csv"), GOLDEN[name]
+    fitted = logistic_regression(rows["x"], rows["y"], clusters=rows["patient"])
+    assert fitted.slope.std_error == pytest.approx(golden["naive"]["std_error"], rel=1e-6)
+    for field, value in golden["slope"].items():
+        assert getattr(fitted.clustered, field) == pytest.approx(value, rel=1e-6), field
+    moved = logistic_regression(rows["x"], rows["y"], clusters=rows["patient"], null=1.0)
+    assert moved.clustered.statistic == pytest.approx(
+        (golden["slope"]["estimate"] - 1) / golden["slope"]["std_error"], rel=1e-7)
+
+
+def test_error_rate_of_a_slope_between_patients() -> None:
+    generator = np.random.default_rng(11)
+    naive = clustered = 0
+    for _ in range(300):
+        patients = np.repeat(np.arange(40), generator.integers(1, 11, 40))
+        x, shift = generator.normal(size=40)[patients], generator.normal(size=40)[patients]
+        y = (generator.random(len(x)) < 1 / (1 + np.exp(-shift))).astype(float)
+        fit = logistic_regression(x, y, clusters=patients)
+        naive += fit.slope.p_value < 0.05
+        clustered += fit.clustered.p_value < 0.05
+    assert naive / 300 > 0.1
+    assert 0.02 <= clustered / 300 <= 0.08
 
 
 def _tidy(n: int = 60, seed: int = 0) -> pd.DataFrame:
@@ -108,7 +162,8 @@ def test_random_intercepts_equal_statsmodels(table: Path) -> None:
     # In percent, since statsmodels warns of any variance below 0.01.
     rows["percent"] = 100 * rows["iou"]
     expected = smf.mixedlm("percent ~ x", rows, groups=np.ones(len(rows)), re_formula="0",
-                           vc_formula={"image": "0 + C(image)", "finding": "0 + C(finding)"}
+                           vc_formula={"image": "0 + C(image)", "finding": "0 + C(finding)",
+                                       "patient": "0 + C(patient)"}
                            ).fit(reml=True)
     assert row["estimate"] == pytest.approx(expected.params["x"] / 100, rel=1e-3)
     assert row["std_error"] == pytest.approx(expected.bse["x"] / 100, rel=1e-2)
@@ -125,9 +180,13 @@ def test_logit_rows_are_those_of_hits(table: Path) -> None:
     rows = _tidy().query("explainer == 'expert'")
     row = slopes[(slopes["response"] == "expert") & (slopes["descriptor"] == "elongation")].iloc[0]
     x = rows["elongation"].to_numpy()
-    expected = sm.Logit(rows["hit"].to_numpy(), sm.add_constant((x - x.min()) / np.ptp(x))
-                        ).fit(disp=0)
+    scaled = (x - x.min()) / np.ptp(x)
+    expected = sm.Logit(rows["hit"].to_numpy(), sm.add_constant(scaled)).fit(disp=0)
     assert row["estimate"] == pytest.approx(expected.params[1], rel=1e-6)
+    # Six rows of a patient are no six patients.
+    fit = logistic_regression(scaled, rows["hit"], clusters=rows["patient"])
+    assert (row["errors"], row["std_error_classical"]) == ("cr2", pytest.approx(expected.bse[1]))
+    assert (row["p_value"], row["df"]) == pytest.approx((fit.clustered.p_value, fit.clustered.df))
     assert row["odds_ratio"] == pytest.approx(np.exp(expected.params[1]), rel=1e-6)
 
 

@@ -12,8 +12,8 @@ from saltrust.analysis.options import Decision
 from saltrust.analysis.pixels.map_similarity import DifferentImages, draw_pairs
 from saltrust.analysis.pixels.ssim import ssim
 from saltrust.analysis.select import select
-from saltrust.analysis.trustworthiness.image_bootstrap import image_bootstrap
 from saltrust.analysis.trustworthiness.map_pairs import ByChance
+from saltrust.analysis.trustworthiness.patient_jackknife import contrast
 from saltrust.analysis.trustworthiness.randomization import RULES, randomization, rule_judge
 from saltrust.errors import DataError, UsageError
 
@@ -119,22 +119,41 @@ def test_fifty_pairs_as_the_paper_have_a_monte_carlo_error(build_study) -> None:
     assert len(result.tables["pairs"]) == 3 * 50
 
 
-def test_the_image_bootstrap_covers_the_difference() -> None:
-    """Coverage of the interval where each image is in many pairs: independent noise maps."""
-    n, covered, trials = 30, 0, 120
-    for trial in range(trials):
-        generator = np.random.default_rng(trial)
-        effect = generator.normal(scale=0.1, size=n)  # what an image adds to all its pairs
-        left, right = draw_pairs(n, 10_000, generator, ordered=False)
+@pytest.mark.parametrize(("patients", "each"), [(12, 1), (12, 3), (40, 1)])
+def test_error_rate_and_standard_error_of_the_contrast(patients: int, each: int) -> None:
+    """Noise maps whose images add to all their pairs, patients whose images are alike."""
+    n, trials = patients * each, 400
+    of_image = np.repeat(np.arange(patients), each)
+    names = [f"i{k}" for k in range(n)]
+    of_name = {name: f"p{k}" for name, k in zip(names, of_image.tolist(), strict=True)}
+    generator = np.random.default_rng(patients + each)
+    made = []
+    for _ in range(trials):
+        effect, level = (generator.normal(scale=0.1, size=patients)[of_image]
+                         + generator.normal(scale=0.1, size=n) for _ in range(2))
+        left, right = draw_pairs(of_image, 300, generator, ordered=False)
         values = 0.4 + effect[left] + effect[right] + generator.normal(scale=0.02, size=len(left))
-        names = [f"i{k}" for k in range(n)]
         baseline = ByChance(names, DifferentImages(left, right, values, len(left)))
-        scores = pd.DataFrame({"image": names,
-                               "ssim": 0.3 + generator.normal(scale=0.1, size=n)})
-        estimate = image_bootstrap(scores, baseline, dict(zip(names, names, strict=True)),
-                                   Decision(resamples=300, seed=trial))
-        covered += estimate.conf_low <= -0.1 <= estimate.conf_high
-    assert 0.86 <= covered / trials <= 0.99
+        made.append(contrast(pd.DataFrame({"image": names, "ssim": 0.3 + level}), baseline,
+                             of_name))
+    covered = np.mean([one.conf_low <= -0.1 <= one.conf_high for one in made])
+    ratio = np.mean([one.std_error for one in made]) / np.std([one.estimate for one in made])
+    assert 0.915 <= covered <= 0.98
+    assert 0.9 <= ratio <= 1.15
+
+
+def test_without_a_patient_are_the_pairs_without_its_images() -> None:
+    names, patients = ["a", "b", "c", "d"], {"a": "p", "b": "p", "c": "q", "d": "r"}
+    pairs = DifferentImages(np.array([0, 1, 2]), np.array([2, 3, 3]), np.array([0.1, 0.2, 0.6]), 5)
+    made = contrast(pd.DataFrame({"image": names, "ssim": [0.5, 0.6, 0.9, 0.2]}),
+                    ByChance(names, pairs), patients)
+    left = np.array([0.55 - 0.6, 1.3 / 3 - 0.2, 2 / 3 - 0.1])
+    assert made.estimate == pytest.approx(0.55 - 0.3)
+    assert made.std_error == pytest.approx(np.sqrt(2 / 3 * ((left - left.mean()) ** 2).sum()))
+    assert made.df == 2
+    alone = contrast(pd.DataFrame({"image": names, "ssim": 0.5}), ByChance(names, pairs),
+                     dict.fromkeys(names, "p"))
+    assert "fewer than 2 patients" in alone.note
 
 
 def test_flat_randomised_maps_are_counted(build_study) -> None:
@@ -188,4 +207,4 @@ def test_bad_input_says_what_is_wrong(build_study) -> None:
     cubes = build_study(positives=1, negatives=0, fitted=0, randomization=True)
     row = randomization(cubes, decision=OPTIONS).tables["decisions"].iloc[0]
     assert row["decision"] == "not decided"
-    assert "fewer than 2 images" in row["note"]
+    assert "fewer than 2 patients" in row["note"]

@@ -44,10 +44,10 @@ def write_methods(results: Mapping[str, Result], missing: Mapping[str, str], cub
              "Watanabe et al. (2022), Front. Radiol. 2, 991683; where this differs, it is said "
              "below.", "",
              "The p-values of the paper are of a test that it does not name and contradict its "
-             "own intervals; they are not reproduced.  Tables 1 to 4 have paired tests against "
-             "the baseline instead (DeLong's covariance, clustered by patient; a bootstrap of "
-             "patients for the average), the tables `_paper` have the paper's intervals: median "
-             "and percentiles of 30 samples of 55 to 60 cases.", "",
+             "own intervals; they are not reproduced.  Tables 1 to 4 have tests against the "
+             "baseline instead, paired by case and by patient (`interval` below), the tables "
+             "`_paper` have the paper's intervals: median and percentiles of 30 samples of 55 to "
+             "60 cases.", "",
              "## Models", "", *_models(cubes, arms), "",
              "## Classification", "", *_classification(results["classification"]), "",
              "## Agreement with gaze", ""]

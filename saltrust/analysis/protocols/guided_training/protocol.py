@@ -45,12 +45,12 @@ class Areas:
     ----------
     level : {"image", "study"}
         What a case is: an image or an examination.
-    interval : {"delong", "bootstrap", "protocol-w"}
+    interval : {"newcombe", "delong", "bootstrap", "protocol-w"}
         Of Tables 1 to 4; the paper's own stand in the tables ``_paper``.
     """
 
     level: CaseLevel = "image"
-    interval: AucInterval = "delong"
+    interval: AucInterval = "newcombe"
 
 
 @of_one_store

@@ -1,22 +1,22 @@
-"""Decisions where the baseline is of pairs of images: a bootstrap of patients weighs both.
+"""Decisions where the baseline is of pairs of images: a patient left out takes all pairs along.
 
-A bootstrap that knew one image of each pair only would take pairs for independent of each other.
+A method that knew one image of each pair only would take pairs for independent of each other, and
+resamples that draw a patient twice pair an image with itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
-from saltrust.analysis.inference.bootstrap import percentile_interval
 from saltrust.analysis.inference.estimate import Estimate
+from saltrust.analysis.inference.jackknife import jackknife_estimate
 from saltrust.analysis.inference.multiplicity import adjust
-from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks
+from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.options import Decision
 from saltrust.analysis.stored.images import StudyImages
 from saltrust.analysis.trustworthiness.decisions import UNKNOWN, Judge, decide, decision_tables
@@ -27,10 +27,10 @@ BASELINE = "different images"
 FloatArray = npt.NDArray[np.float64]
 
 
-def decide_by_images(last: pd.DataFrame, baselines: Mapping[tuple[str, str, str], ByChance],
+def decide_by_patients(last: pd.DataFrame, baselines: Mapping[tuple[str, str, str], ByChance],
                      images: StudyImages, decision: Decision, judge: Judge
                      ) -> dict[str, pd.DataFrame]:
-    """Per finding and model, over explainers: the bootstrap of images decides.
+    """Per finding and model, over explainers: the jackknife over patients decides.
 
     Parameters
     ----------
@@ -58,76 +58,76 @@ def decide_by_images(last: pd.DataFrame, baselines: Mapping[tuple[str, str, str]
         identify = {"finding": str(finding), "model": str(model)}
         of_explainer = {str(name): rows for name, rows in group.groupby("explainer", sort=False)}
         chance = {name: baselines[str(finding), name, str(model)] for name in of_explainer}
-        drawn = {name: image_bootstrap(rows, chance[name], patients, decision)
-                 for name, rows in of_explainer.items()}
-        p_values = adjust([estimate.p_value for estimate in drawn.values()], "holm")
-        for (explainer, estimate), p in zip(drawn.items(), p_values.tolist(), strict=True):
+        contrasts = {name: contrast(rows, chance[name], patients, 1 - decision.alpha)
+                     for name, rows in of_explainer.items()}
+        p_values = adjust([estimate.p_value for estimate in contrasts.values()], "holm")
+        for (explainer, estimate), p in zip(contrasts.items(), p_values.tolist(), strict=True):
             scores = _per_image(explainer, of_explainer[explainer], chance[explainer], patients)
             beside, rows = decide(scores, [(explainer, BASELINE)], identify=identify,
                                   options=decision, judge=judge)
             row = {**identify, "explainer": explainer, "baseline": BASELINE,
                    **estimate.row(f"{explainer} - {BASELINE}"), "p_adjusted": p,
-                   "adjustment": "holm", "family": f"explainers ({len(drawn)} tests)"}
+                   "adjustment": "holm", "family": f"explainers ({len(contrasts)} tests)"}
             row["decision"] = judge(estimate.estimate, p, decision.alpha)
             # In the place of a bootstrap that would know one image of each pair only.
-            rows = [rows[0], {**row, "method": "image bootstrap"}, rows[2]]
+            rows = [rows[0], {**row, "method": "patient jackknife"}, rows[2]]
             verdicts = {r["decision"] for r in rows} - {UNKNOWN}
             decisions.append({**beside[0], **row, "changes": len(verdicts) > 1,
                               "bootstrap_decision": rows[0]["decision"]})
             methods += rows
     tables = decision_tables(decisions, methods, ["finding", "model"])
-    # Here the bootstrap is the decision; beside it stands the mixed model.
+    # Here the jackknife is the decision; beside it stands the mixed model.
     tables["decisions"] = tables["decisions"].rename(
         columns={"bootstrap_decision": "mixed_decision"})
     return tables
 
 
-def image_bootstrap(scores: pd.DataFrame, baseline: ByChance, patients: Mapping[str, str],
-                    decision: Decision) -> Estimate:
-    """Mean similarity minus that by chance, patients resampled.
+def contrast(scores: pd.DataFrame, baseline: ByChance, patients: Mapping[str, str],
+             confidence_level: float = 0.95) -> Estimate:
+    """Mean similarity minus that by chance, with the error of leaving out one patient.
 
     Parameters
     ----------
     scores : pandas.DataFrame
         ``image, ssim``.
     baseline : ByChance
-        Each pair weighs as both of its images do.
+        Pairs of images of different patients; without a patient are the pairs without its images.
     patients : mapping of str to str
         Of every image.
-    decision : Decision
-        Its number of resamples, seed and alpha.
+    confidence_level : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    Estimate
+        :func:`saltrust.analysis.inference.jackknife.jackknife_estimate`, t with one degree of
+        freedom less than there are patients.
     """
     names = list(dict.fromkeys([*scores["image"], *baseline.images]))
-    place = {name: i for i, name in enumerate(names)}
     codes, count = cluster_codes(np.array([patients[name] for name in names], dtype=object))
-    values = np.full(len(names), np.nan)
-    values[[place[name] for name in scores["image"]]] = scores["ssim"].to_numpy()
-    known = np.isfinite(values)
-    left, right = (np.array([place[name] for name in side], dtype=np.intp)
+    place = dict(zip(names, codes.tolist(), strict=True))
+    values = scores["ssim"].to_numpy(dtype=np.float64)
+    of_value = np.array([place[name] for name in scores["image"]], dtype=np.int64)
+    left, right = (np.array([place[name] for name in side], dtype=np.int64)
                    for side in baseline.sides())
-    chance = baseline.similarity
+    chance = baseline.similarity.ssim
     if count < 2 or not len(left):
-        return Estimate(n=int(known.sum()), note="fewer than 2 images: no baseline")
-    drawn: list[FloatArray] = []
-    for block in resample_blocks(count, decision.resamples, decision.seed):
-        weights = block[:, codes]
-        alone = weights[:, known]
-        both = weights[:, left] * weights[:, right]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            drawn.append(alone @ values[known] / alone.sum(axis=1)
-                         - both @ chance.ssim / both.sum(axis=1))
-    differences = np.concatenate(drawn)
-    differences = differences[np.isfinite(differences)]
-    estimate = float(values[known].mean() - chance.mean)
-    if len(differences) < 2:
-        return Estimate(estimate=estimate, n=int(known.sum()), note="too few images to resample")
-    error = float(np.std(differences, ddof=1))
-    low, high, _ = percentile_interval(differences, 1 - decision.alpha)
-    statistic = estimate / error if error > 0 else float("nan")
-    p_value = 2 * float(stats.norm.sf(abs(statistic))) if error > 0 else float(estimate == 0)
-    return Estimate(estimate=estimate, std_error=error, conf_low=float(low),
-                    conf_high=float(high), statistic=statistic, df=float("inf"), p_value=p_value,
-                    n=int(known.sum()))
+        return Estimate(n=len(values), note="fewer than 2 patients: no baseline")
+    alone = _mean_without([of_value], values, count)
+    both = _mean_without([left, right], chance, count)
+    return jackknife_estimate(float(values.mean() - chance.mean()), alone - both, len(values),
+                              bounds=(-2, 2), confidence_level=confidence_level)
+
+
+def _mean_without(places: Sequence[npt.NDArray[np.int64]], values: FloatArray, count: int
+                  ) -> FloatArray:
+    """Mean of values without those of each patient; NaN where none is left."""
+    sums, numbers = np.zeros(count), np.zeros(count)
+    for of_patient in places:
+        sums += np.bincount(of_patient, weights=values, minlength=count)
+        numbers += np.bincount(of_patient, minlength=count)
+    rest = len(values) - numbers
+    return np.divide(values.sum() - sums, rest, out=np.full(count, np.nan), where=rest > 0)
 
 
 def _per_image(explainer: str, scores: pd.DataFrame, baseline: ByChance,
