@@ -269,7 +269,8 @@ class _Stated:
                 (Status.OK, finite & ~flat, "has status ok and is missing, flat or not finite"),
                 (Status.FLAT, finite & flat, "has status flat and is not"),
                 (Status.NONFINITE, ~finite, "has status nonfinite and is finite")):
-            yield from ((tuple(at), what) for at in np.argwhere((stated == status) & ~is_so).tolist())
+            wrong = (stated == status) & ~is_so
+            yield from ((tuple(at), what) for at in np.argwhere(wrong).tolist())
 
 
 def _stated(path: Path, name: str) -> _Stated:
