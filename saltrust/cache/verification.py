@@ -168,7 +168,8 @@ class _Reader:
             yield Fault(self._name, _end(error, self._path))
             return
         for place in np.ndindex(*grid):
-            yield from self._chunk(place, None if tails is None else int(tails[place]), stated)
+            yield from self._chunk(place, None if tails is None else int(tails[place][0]),
+                                   stated)
 
     def _read(self, region: Any) -> npt.NDArray[Any]:
         """A part of the array, which is opened once."""
