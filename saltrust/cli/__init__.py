@@ -40,6 +40,7 @@ from saltrust.cli.protocol.trustworthiness import trustworthiness
 from saltrust.cli.report import report
 from saltrust.cli.signals import interruptible, sentence
 from saltrust.cli.train import train
+from saltrust.cli.verify import migrate, verify
 from saltrust.errors import SaltrustError, without_middle
 from saltrust.files import Advice, is_about_the_place, is_refused, writing_error
 from saltrust.printable import printable
@@ -170,7 +171,7 @@ def _warnings_on_stderr(level: int) -> Iterator[None]:
 
 
 for _command in (demo, import_, train, generate, info, analyze, protocol, report,
-                 export):
+                 export, verify, migrate):
     main.add_command(_command)
 
 for _command in (descriptors, localization, thresholds, regressions, confidence, classification,

@@ -1,0 +1,129 @@
+"""Making a damaged store one that can be gone on with: what is broken is marked as missing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from saltrust.cache.checksums import SEALED
+from saltrust.cache.guarded import guarded
+from saltrust.cache.ownership import owned
+from saltrust.cache.schema import CHECKSUMS, GROUPS, LABELED_DIMS, ROOT, SCORES, Status
+from saltrust.cache.store import partial_path
+from saltrust.cache.verification import Fault
+from saltrust.errors import DataError, UsageError
+
+#: Written with radiographs, whose `stored` says that they are there.
+_NATIVE = {"native_height", "native_width"}
+
+
+def repair(path: str | Path, faults: Sequence[Fault]) -> Path:
+    """Mark what is broken as missing and rename the store to ``.partial``.
+
+    Broken scores are dropped.  Of maps, whole chunk files are removed and their status set to
+    missing, so that whoever resumes the job computes just their batches again.
+
+    Parameters
+    ----------
+    path : path
+    faults : sequence of Fault
+        Of :func:`saltrust.cache.verification.verify`.
+
+    Returns
+    -------
+    pathlib.Path
+        The unfinished store; the finished one itself where scores alone were broken.
+
+    Raises
+    ------
+    DataError
+        If something is broken that the job writes when it lays out the store: labels, metadata.
+    UsageError
+        If an unfinished store lies beside it already, or somebody writes there.
+    """
+    path = Path(path)
+    with owned(path):
+        beyond = [fault for fault in faults if _is_beyond_repair(fault)]
+        if beyond:
+            raise DataError(f"{path} cannot be repaired, since {beyond[0].variable or beyond[0]} "
+                            "is written when a store is laid out; repeat the command that made it "
+                            "with --overwrite")
+        if partial_path(path).exists():
+            raise UsageError(f"{partial_path(path)} is in the way; move it away or finish it first")
+        for fault in faults:
+            if fault.variable.startswith(f"{SCORES}/"):
+                shutil.rmtree(path / fault.variable)
+        of_cubes = [fault for fault in faults if not fault.variable.startswith(f"{SCORES}/")]
+        if not of_cubes:
+            return path
+        with guarded():
+            root = zarr.open_group(path, mode="r+")
+            # First of all: killed from here on, the store is seen to be damaged.
+            shutil.rmtree(path / CHECKSUMS, ignore_errors=True)
+            for variable in dict.fromkeys(fault.variable for fault in of_cubes):
+                _forget(path, root, variable,
+                        [fault for fault in of_cubes if fault.variable == variable])
+            attributes = {key: value for key, value in root.attrs.asdict().items()
+                          if key not in (SEALED, "finished")}
+            root.attrs.put({**attributes, "complete": False})
+        path.rename(partial_path(path))
+    return partial_path(path)
+
+
+def _is_beyond_repair(fault: Fault) -> bool:
+    """Whether nobody who resumes would write the broken part again."""
+    name = fault.variable
+    if name.startswith((f"{SCORES}/", CHECKSUMS)):
+        return False
+    if not name or name.endswith("zarr.json"):
+        return True
+    group, _, variable = name.rpartition("/")
+    declared = GROUPS.get(group, ROOT)
+    return (variable in LABELED_DIMS or group not in GROUPS or variable not in declared
+            or (declared is ROOT and variable not in _NATIVE)
+            or len(declared[variable].dims) < 1
+            or variable.startswith(("reader_", "model_", "explainer_", "replicate_")))
+
+
+def _forget(path: Path, root: zarr.Group, name: str, faults: Sequence[Fault]) -> None:
+    """Remove broken chunks of a variable, and whatever says that they are there."""
+    group, _, variable = name.rpartition("/")
+    if name.startswith(CHECKSUMS):
+        return
+    places = [fault.place for fault in faults if fault.place]
+    if not places:
+        shutil.rmtree(path / name / "c", ignore_errors=True)
+    for place in places:
+        (path / name / "c" / "/".join(map(str, place))).unlink(missing_ok=True)
+    if variable == "heatmap":
+        status = np.asarray(_array(root, f"{group}/status")[...])
+        for place in places or [()]:
+            # A chunk file holds all findings of an image.
+            status[tuple(slice(None) if k == 1 else at for k, at in enumerate(
+                place[:status.ndim]))] = Status.MISSING
+        _array(root, f"{group}/status")[...] = status
+    elif group == "radiograph" or name in _NATIVE:
+        stored = _array(root, "radiograph/stored")
+        for place in places or [()]:
+            stored[place[0] if place else slice(None)] = 0
+    elif group == "reference":
+        stored = _array(root, "reference/stored")
+        for place in places or [()]:
+            stored[place[0] if place else slice(None)] = 0
+    else:
+        # Predictions and what stands beside maps is written with them, for a thousand images.
+        for of in ("saliency", "randomization", "localizer"):
+            if f"{of}/status" in root and (group == of or (group == "prediction"
+                                                           and of == "saliency")):
+                _array(root, f"{of}/status")[...] = int(Status.MISSING)
+
+
+def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = root[name]
+    assert isinstance(array, zarr.Array)
+    return array
