@@ -40,6 +40,10 @@ _ENTRY = np.dtype("<u8")
 _ABSENT = 2**64 - 1
 
 
+class Forbidden(DataError):
+    """A part may not be read: it may be whole, and nothing is known of it."""
+
+
 def seal(folder: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Write ``/checksums`` of a store whose arrays are complete.
 
@@ -115,14 +119,16 @@ def read_seal(folder: Path, attributes: Mapping[str, Any]) -> dict[str, dict[str
         If the digests or the root attributes are not what was written.
     """
     metadata = folder / CHECKSUMS / _DOCUMENT
-    if SEALED not in attributes and not metadata.is_file():
-        return None
     try:
+        if SEALED not in attributes and not metadata.is_file():
+            return None
         facts = json.loads(metadata.read_text(encoding="utf-8"))["attributes"]
         plain = {key: value for key, value in attributes.items() if key != SEALED}
         intact = attributes.get(SEALED) == _digest_of_all(plain, facts)
         digests = {kind: {str(name): str(value) for name, value in facts[kind].items()}
                  for kind in ("documents", "variables")}
+    except PermissionError as error:
+        raise unreadable(metadata, error) from None
     except Exception as error:  # noqa: BLE001 - one boundary
         raise damaged(folder, f"{CHECKSUMS}/{_DOCUMENT} cannot be read: {error}") from None
     if not intact:
@@ -175,7 +181,7 @@ def faults(folder: Path, digests: Mapping[str, Mapping[str, str]]) -> Iterator[s
                 yield f"{name} is lost"
                 continue
             except OSError as error:
-                raise unreadable(folder / name, error) from error
+                raise unreadable(Path(error.filename or folder / name), error) from error
             if actual != expected:
                 yield f"{name} is not what was written"
 
@@ -187,9 +193,10 @@ def damaged(folder: Path, fault: str) -> DataError:
 
 def unreadable(path: Path, error: OSError) -> DataError:
     """The error of a part that the system does not let us read; it may be whole."""
-    way = ("allow reading it" if isinstance(error, PermissionError)
-           else "check the disk it lies on, and try again")
-    return DataError(f"{path} cannot be read ({error.strerror or error}); {way}")
+    reason = f"{path} cannot be read ({error.strerror or error})"
+    if isinstance(error, PermissionError):
+        return Forbidden(f"{reason}; allow reading it")
+    return DataError(f"{reason}; check the disk it lies on, and try again")
 
 
 def chunk_tails(folder: Path, shape: tuple[int, ...], within: int = 0) -> npt.NDArray[np.uint32]:
@@ -293,10 +300,10 @@ def stored_tails(folder: Path, name: str) -> npt.NDArray[np.uint32] | None:
         If it cannot be read.
     """
     place = folder / CHECKSUMS / name
-    if not (place / _DOCUMENT).is_file():
-        return None
     # Not through Zarr, in the midst of whose reading this is asked.
     try:
+        if not (place / _DOCUMENT).is_file():
+            return None
         content = (place / "c" / "0").read_bytes()
         metadata = json.loads((folder / name / _DOCUMENT).read_text(encoding="utf-8"))
         tails = np.frombuffer(content[:-_TAIL], dtype="<u4").reshape(
@@ -318,12 +325,22 @@ def digest_of_files(folder: Path) -> str:
     place = folder / "c"
     if place.is_file():
         digest.update(place.read_bytes())
-    for path in sorted(place.rglob("*")):
-        if path.is_file():
-            content = path.read_bytes()
-            digest.update(f"{path.relative_to(folder)} {len(content)}".encode())
-            digest.update(content)
+    for path in sorted(_files(place)):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)} {len(content)}".encode())
+        digest.update(content)
     return digest.hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder.  What may not be listed is an error, where rglob passes over it."""
+    for parent, _, names in os.walk(folder, onerror=_refuse):
+        yield from (Path(parent, name) for name in names)
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _digest_of_document(path: Path) -> str:
@@ -340,7 +357,14 @@ def _digest_of_all(attributes: Mapping[str, Any], facts: Mapping[str, Any]) -> s
 
 def _documents(folder: Path) -> Iterator[str]:
     """Paths of all metadata below the root but those of scores and of the checksums."""
-    for path in sorted(folder.rglob(_DOCUMENT)):
+    paths = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
+        if _DOCUMENT in names:
+            paths.append(Path(parent, _DOCUMENT))
+        # Chunks, of which there may be millions, have no metadata; a covariate may be called c.
+        folders[:] = [name for name in folders
+                      if name != "c" or Path(parent, name, _DOCUMENT).is_file()]
+    for path in sorted(paths):
         parts = path.relative_to(folder).parts
         if len(parts) > 1 and parts[0] not in (SCORES, CHECKSUMS):
             yield "/".join(parts)
@@ -356,7 +380,11 @@ def stored_arrays(folder: Path, damaged_documents: list[str] | None = None
     damaged_documents : list of str, optional
         Takes the documents that cannot be read, which otherwise are an error.
     """
-    for document in list(_documents(folder)):
+    try:
+        documents = list(_documents(folder))
+    except PermissionError as error:
+        raise unreadable(Path(error.filename or folder), error) from error
+    for document in documents:
         try:
             metadata = json.loads((folder / document).read_text(encoding="utf-8"))
             is_array = metadata["node_type"] == "array" and bool(grid_of(metadata) or True)
@@ -379,9 +407,7 @@ def has_pixels(metadata: Mapping[str, Any]) -> bool:
 def _chunk_files(folder: Path) -> Iterator[tuple[tuple[int, ...], Path]]:
     """Chunk files of an array with their places."""
     place = folder / "c"
-    for parent, _, names in os.walk(place):
-        for name in names:
-            path = Path(parent, name)
-            parts = path.relative_to(place).parts
-            if all(part.isdigit() for part in parts):
-                yield tuple(int(part) for part in parts), path
+    for path in _files(place):
+        parts = path.relative_to(place).parts
+        if all(part.isdigit() for part in parts):
+            yield tuple(int(part) for part in parts), path

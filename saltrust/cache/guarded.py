@@ -179,7 +179,7 @@ def _of_chunk(root: Path, key: str, error: Exception) -> DataError:
     what = describe_chunk(root, key)
     if isinstance(error, OSError):
         reason = unreadable(root / key, error)
-        return DataError(f"{what} cannot be read: {reason}")
+        return type(reason)(f"{what} cannot be read: {reason}")
     if isinstance(error, MemoryError):
         return DataError(f"{what} of {root} cannot be read: there is not enough memory, or the "
                          f"size it claims is damaged; `saltrust verify {root}` tells")
