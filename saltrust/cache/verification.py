@@ -283,12 +283,13 @@ class _Stated:
             yield from ((tuple(at), "gaze was recorded and the heatmap is missing or not finite")
                         for at in np.argwhere(wrong).tolist())
             return
-        said = self.status[region[:-2]]
+        stated = self.status[region[:-2]]
         for status, is_so, what in (
                 (Status.OK, finite & ~flat, "has status ok and is missing, flat or not finite"),
                 (Status.FLAT, finite & flat, "has status flat and is not"),
                 (Status.NONFINITE, ~finite, "has status nonfinite and is finite")):
-            yield from ((tuple(at), what) for at in np.argwhere((said == status) & ~is_so).tolist())
+            yield from ((tuple(at), what)
+                        for at in np.argwhere((stated == status) & ~is_so).tolist())
 
 
 def _stated(path: Path, name: str) -> _Stated:

@@ -120,13 +120,13 @@ def run(flips: int, losses: int, seed: int, *, parts: tuple[str, ...] = (
             content, how = file.read_bytes(), "flip" if k < flips else "loss"
             (flipped if k < flips else lost)(generator, file)
             seen = outcome(path, expected)
-            said = is_named(path) if k % verified == 0 else ""
-            bad = seen not in {"same", "refused"} or (said == "unnamed" and seen == "refused") \
-                or said.startswith("verify")
-            counts[f"{how}: {seen} {said}".strip()] += 1
+            verdict = is_named(path) if k % verified == 0 else ""
+            bad = seen not in {"same", "refused"} or (verdict == "unnamed" and seen == "refused") \
+                or verdict.startswith("verify")
+            counts[f"{how}: {seen} {verdict}".strip()] += 1
             if bad:
                 counts["faults"] += 1
-                print(f"{how} in {file.relative_to(path)}: {seen} {said}")
+                print(f"{how} in {file.relative_to(path)}: {seen} {verdict}")
             file.write_bytes(content)
         assert same(everything(path), expected)
     finally:
