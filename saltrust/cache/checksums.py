@@ -2,17 +2,19 @@
 
 A store is sealed when it is finished.  Its group ``/checksums`` says, in attributes, the digest
 of every ``zarr.json`` and of every variable without pixels, which opening compares; and, in
-one array per variable with pixels, the last four bytes of every chunk (the checksum of what it
-holds), or 0 where none was written, which reading compares.  The root attribute ``sealed`` is the
-digest of its own attributes and of those.
+one array per variable with pixels, the last four bytes of every chunk file and of every chunk in
+it (the checksums of what they hold), or 0 where none was written, which reading compares.  The
+root attribute ``sealed`` is the digest of its own attributes and of those.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,16 @@ SEALED = "sealed"
 _DOCUMENT = "zarr.json"
 #: Bytes at the end of a chunk that its content determines.
 _TAIL = 4
+#: What stands for a chunk whose end cannot be read, or is all zeros; 0 stands for none.
+_NO_TAIL = 2**32 - 1
+#: What the index at the end of a shard has of one chunk: where it begins, its length; all ones
+#: where none was written.
+_ENTRY = np.dtype("<u8")
+_ABSENT = 2**64 - 1
+
+
+class Forbidden(DataError):
+    """A part may not be read: it may be whole, and nothing is known of it."""
 
 
 def seal(folder: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +63,8 @@ def seal(folder: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
     documents, variables = {}, {}
     for name, metadata in stored_arrays(folder):
         if has_pixels(metadata):
-            tails = chunk_tails(folder / name, grid_of(metadata)).ravel()
+            tails = chunk_tails(
+                folder / name, grid_of(metadata), chunks_within(metadata)).ravel()
             # In one piece and as it is, so that it can be read without Zarr (stored_tails).
             group.create_array(name, shape=tails.shape, chunks=tails.shape, dtype="uint32",
                                dimension_names=[f"chunk of {name}"],
@@ -106,14 +119,16 @@ def read_seal(folder: Path, attributes: Mapping[str, Any]) -> dict[str, dict[str
         If the digests or the root attributes are not what was written.
     """
     metadata = folder / CHECKSUMS / _DOCUMENT
-    if SEALED not in attributes and not metadata.is_file():
-        return None
     try:
+        if SEALED not in attributes and not metadata.is_file():
+            return None
         facts = json.loads(metadata.read_text(encoding="utf-8"))["attributes"]
         plain = {key: value for key, value in attributes.items() if key != SEALED}
         intact = attributes.get(SEALED) == _digest_of_all(plain, facts)
         digests = {kind: {str(name): str(value) for name, value in facts[kind].items()}
                  for kind in ("documents", "variables")}
+    except PermissionError as error:
+        raise unreadable(metadata, error) from None
     except Exception as error:  # noqa: BLE001 - one boundary
         raise damaged(folder, f"{CHECKSUMS}/{_DOCUMENT} cannot be read: {error}") from None
     if not intact:
@@ -166,7 +181,7 @@ def faults(folder: Path, digests: Mapping[str, Mapping[str, str]]) -> Iterator[s
                 yield f"{name} is lost"
                 continue
             except OSError as error:
-                raise unreadable(folder / name, error) from error
+                raise unreadable(Path(error.filename or folder / name), error) from error
             if actual != expected:
                 yield f"{name} is not what was written"
 
@@ -178,13 +193,14 @@ def damaged(folder: Path, fault: str) -> DataError:
 
 def unreadable(path: Path, error: OSError) -> DataError:
     """The error of a part that the system does not let us read; it may be whole."""
-    way = ("allow reading it" if isinstance(error, PermissionError)
-           else "check the disk it lies on, and try again")
-    return DataError(f"{path} cannot be read ({error.strerror or error}); {way}")
+    reason = f"{path} cannot be read ({error.strerror or error})"
+    if isinstance(error, PermissionError):
+        return Forbidden(f"{reason}; allow reading it")
+    return DataError(f"{reason}; check the disk it lies on, and try again")
 
 
-def chunk_tails(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
-    """The last four bytes of every chunk file of a variable, 0 where there is none.
+def chunk_tails(folder: Path, shape: tuple[int, ...], within: int = 0) -> npt.NDArray[np.uint32]:
+    """How every chunk file of a variable ends, and every chunk in it.
 
     Parameters
     ----------
@@ -192,14 +208,49 @@ def chunk_tails(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
         Of the variable.
     shape : tuple of int
         How many files there may be along every dimension.
+    within : int
+        How many chunks a file has an index of (:func:`chunks_within`).
+
+    Returns
+    -------
+    ndarray of uint32, shape (*shape, 1 + within)
+        As :func:`tails_of`; 0 where there is no file.
     """
-    tails = np.zeros(shape, dtype=np.uint32)
+    tails = np.zeros((*shape, 1 + within), dtype=np.uint32)
     for place, path in _chunk_files(folder):
-        with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(size - _TAIL, 0))
-            tails[place] = tail_of(stream.read())
+        with path.open("rb", buffering=0) as stream:
+            tails[place] = tails_of(functools.partial(_part_of_file, stream.fileno()),
+                                    os.fstat(stream.fileno()).st_size, within)
     return tails
+
+
+def _part_of_file(file: int, start: int, stop: int) -> bytes:
+    return os.pread(file, stop - start, start)
+
+
+def tails_of(part: Callable[[int, int], bytes], size: int, within: int) -> list[int]:
+    """How a chunk file ends, then each chunk that its index names.
+
+    The index of a shard knows only how long its chunks are: those of another map may be as long.
+
+    Parameters
+    ----------
+    part : callable
+        Gives the bytes from one offset up to another.
+    size : int
+        Of the file.
+    within : int
+        Chunks in the index; 0 of a file that is one chunk.
+    """
+    end = tail_of(part(max(size - _TAIL, 0), size))
+    start = size - _TAIL - 2 * within * _ENTRY.itemsize
+    if not within or start < 0:
+        return [end, *[_NO_TAIL] * within]
+    entries = np.frombuffer(part(start, size - _TAIL), dtype=_ENTRY).reshape(within, 2).tolist()
+    return [end, *(0 if offset == length == _ABSENT else
+                   _NO_TAIL if not _TAIL <= offset + length <= size else
+                   tail_of(part(offset + length - _TAIL, offset + length))
+                   for offset, length in entries)]
 
 
 def tail_of(content: bytes) -> int:
@@ -210,7 +261,17 @@ def tail_of(content: bytes) -> int:
     >>> tail_of(b"abc" + bytes([1, 0, 0, 0])), tail_of(bytes(9)), tail_of(b"")
     (1, 4294967295, 4294967295)
     """
-    return int.from_bytes(content[-_TAIL:], "little") or 2**32 - 1
+    return int.from_bytes(content[-_TAIL:], "little") or _NO_TAIL
+
+
+def chunks_within(metadata: Mapping[str, Any]) -> int:
+    """How many chunks every chunk file of an array has; 0 where a file is one chunk."""
+    codec = metadata["codecs"][0]
+    if codec["name"] != "sharding_indexed":
+        return 0
+    sizes = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    return math.prod(size // inner for size, inner in
+                     zip(sizes, codec["configuration"]["chunk_shape"], strict=True))
 
 
 def grid_of(metadata: Mapping[str, Any]) -> tuple[int, ...]:
@@ -228,19 +289,25 @@ def stored_tails(folder: Path, name: str) -> npt.NDArray[np.uint32] | None:
     name : str
         Such as ``saliency/heatmap``.
 
+    Returns
+    -------
+    ndarray of uint32 or None
+        As :func:`chunk_tails`.
+
     Raises
     ------
     DataError
         If it cannot be read.
     """
     place = folder / CHECKSUMS / name
-    if not (place / _DOCUMENT).is_file():
-        return None
     # Not through Zarr, in the midst of whose reading this is asked.
     try:
+        if not (place / _DOCUMENT).is_file():
+            return None
         content = (place / "c" / "0").read_bytes()
         metadata = json.loads((folder / name / _DOCUMENT).read_text(encoding="utf-8"))
-        tails = np.frombuffer(content[:-_TAIL], dtype="<u4").reshape(grid_of(metadata))
+        tails = np.frombuffer(content[:-_TAIL], dtype="<u4").reshape(
+            (*grid_of(metadata), 1 + chunks_within(metadata)))
         intact = google_crc32c.value(content[:-_TAIL]) == int.from_bytes(content[-_TAIL:],
                                                                          "little")
     except PermissionError as error:
@@ -258,12 +325,22 @@ def digest_of_files(folder: Path) -> str:
     place = folder / "c"
     if place.is_file():
         digest.update(place.read_bytes())
-    for path in sorted(place.rglob("*")):
-        if path.is_file():
-            content = path.read_bytes()
-            digest.update(f"{path.relative_to(folder)} {len(content)}".encode())
-            digest.update(content)
+    for path in sorted(_files(place)):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)} {len(content)}".encode())
+        digest.update(content)
     return digest.hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder.  What may not be listed is an error, where rglob passes over it."""
+    for parent, _, names in os.walk(folder, onerror=_refuse):
+        yield from (Path(parent, name) for name in names)
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _digest_of_document(path: Path) -> str:
@@ -280,7 +357,14 @@ def _digest_of_all(attributes: Mapping[str, Any], facts: Mapping[str, Any]) -> s
 
 def _documents(folder: Path) -> Iterator[str]:
     """Paths of all metadata below the root but those of scores and of the checksums."""
-    for path in sorted(folder.rglob(_DOCUMENT)):
+    paths = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
+        if _DOCUMENT in names:
+            paths.append(Path(parent, _DOCUMENT))
+        # Chunks, of which there may be millions, have no metadata; a covariate may be called c.
+        folders[:] = [name for name in folders
+                      if name != "c" or Path(parent, name, _DOCUMENT).is_file()]
+    for path in sorted(paths):
         parts = path.relative_to(folder).parts
         if len(parts) > 1 and parts[0] not in (SCORES, CHECKSUMS):
             yield "/".join(parts)
@@ -296,7 +380,11 @@ def stored_arrays(folder: Path, damaged_documents: list[str] | None = None
     damaged_documents : list of str, optional
         Takes the documents that cannot be read, which otherwise are an error.
     """
-    for document in list(_documents(folder)):
+    try:
+        documents = list(_documents(folder))
+    except PermissionError as error:
+        raise unreadable(Path(error.filename or folder), error) from error
+    for document in documents:
         try:
             metadata = json.loads((folder / document).read_text(encoding="utf-8"))
             is_array = metadata["node_type"] == "array" and bool(grid_of(metadata) or True)
@@ -319,9 +407,7 @@ def has_pixels(metadata: Mapping[str, Any]) -> bool:
 def _chunk_files(folder: Path) -> Iterator[tuple[tuple[int, ...], Path]]:
     """Chunk files of an array with their places."""
     place = folder / "c"
-    for parent, _, names in os.walk(place):
-        for name in names:
-            path = Path(parent, name)
-            parts = path.relative_to(place).parts
-            if all(part.isdigit() for part in parts):
-                yield tuple(int(part) for part in parts), path
+    for path in _files(place):
+        parts = path.relative_to(place).parts
+        if all(part.isdigit() for part in parts):
+            yield tuple(int(part) for part in parts), path

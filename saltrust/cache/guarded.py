@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from numcodecs import VLenUTF8, Zstd
-from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import OffsetByteRequest, SuffixByteRequest
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.registry import register_pipeline
 
-from saltrust.cache.checksums import damaged, stored_tails, tail_of, unreadable
+from saltrust.cache.checksums import damaged, stored_tails, tail_of, tails_of, unreadable
 from saltrust.cache.identity import WatchedStore
 from saltrust.errors import DataError, SaltrustError
 
@@ -117,21 +117,32 @@ class SealedStore(WatchedStore):
 
     def _compare(self, key: str, value: Buffer | None, byte_range: ByteRequest | None) -> None:
         name, middle, place = key.partition(_CHUNKS)
-        if not middle or isinstance(byte_range, RangeByteRequest):
+        if not middle:
             return
         if name not in self._tails:
             self._tails[name] = stored_tails(Path(self.root), name)
         tails = self._tails[name]
         if tails is None:
             return
-        expected = int(tails[tuple(int(part) for part in place.split("/"))])
+        expected = tails[tuple(int(part) for part in place.split("/"))].tolist()
         if value is None:
-            if expected:
+            if expected[0]:
                 raise _of_chunk(Path(self.root), key, _Fault("it is lost"))
-            return
-        ends = byte_range is None or isinstance(byte_range, SuffixByteRequest | OffsetByteRequest)
-        if ends and tail_of(value.to_bytes()[-8:]) != expected:
+        elif not _is_as_expected(value, byte_range, expected):
             raise _of_chunk(Path(self.root), key, _Fault("it is not what was written"))
+
+
+def _is_as_expected(value: Buffer, byte_range: ByteRequest | None, expected: list[int]) -> bool:
+    """Whether what was read of a chunk file ends as it, or the chunk in it, was written."""
+    content = value.as_numpy_array()
+    if byte_range is None:
+        return expected == tails_of(lambda start, stop: content[start:stop].tobytes(),
+                                    len(content), len(expected) - 1)
+    end = tail_of(content[-8:].tobytes())
+    if isinstance(byte_range, SuffixByteRequest | OffsetByteRequest):
+        return end == expected[0]
+    # One chunk of a shard, whose index was read before.
+    return end in expected[1:] or len(expected) == 1
 
 
 def open_stored(folder: Path, name: str) -> zarr.Array[Any]:
@@ -168,7 +179,7 @@ def _of_chunk(root: Path, key: str, error: Exception) -> DataError:
     what = describe_chunk(root, key)
     if isinstance(error, OSError):
         reason = unreadable(root / key, error)
-        return DataError(f"{what} cannot be read: {reason}")
+        return type(reason)(f"{what} cannot be read: {reason}")
     if isinstance(error, MemoryError):
         return DataError(f"{what} of {root} cannot be read: there is not enough memory, or the "
                          f"size it claims is damaged; `saltrust verify {root}` tells")

@@ -55,18 +55,29 @@ def of_one_store(analysis: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(analysis)
     def checked(*arguments: P.args, **options: P.kwargs) -> T:
         cubes = arguments[0] if arguments else options.get("cubes")
-        noted: tuple[Path, str] | None = None
-        if isinstance(cubes, str | Path):
-            run = _run_at(Path(cubes))
-            noted = None if run is None else (Path(cubes).absolute(), run)
+        noted = _noted(cubes)
         result = analysis(*arguments, **options)
-        if isinstance(cubes, xr.DataTree):
-            require_same_store(cubes)
-        elif noted is not None:
+        if noted is not None:
             require_run(*noted)
         return result
 
     return checked
+
+
+def _noted(cubes: Any) -> tuple[Path, str] | None:
+    """Place and run of the store that cubes, or a path, are of; None where there is none.
+
+    Cubes that were made or changed in memory may name a store that is gone, or another: what is
+    lazy in them is watched when it is read.
+    """
+    if isinstance(cubes, xr.DataTree):
+        place = Path(str(cubes.attrs.get("source", "")))
+        run = _run_at(place) if place.is_absolute() else None
+        return (place, run) if run is not None and run == run_of(cubes.attrs) else None
+    if not isinstance(cubes, str | Path):
+        return None
+    run = _run_at(Path(cubes))
+    return None if run is None else (Path(cubes).absolute(), run)
 
 
 class WatchedStore(LocalStore):

@@ -18,6 +18,7 @@ from saltrust.cache.guarded import open_stored
 from saltrust.cache.ownership import owned
 from saltrust.cache.schema import CHECKSUMS, SCHEMA_VERSION, SCORES
 from saltrust.cache.store import root_attributes
+from saltrust.cache.verification import verify
 from saltrust.errors import DataError, NothingToDo
 
 
@@ -52,6 +53,12 @@ def migrate(path: str | Path) -> Path:
                           "them")
     with owned(path):
         replacing.recover(path)
+        wrong = verify(path).faults
+        if wrong:
+            # Sealed as it is, damage would pass for data ever after.
+            raise DataError(f"{path} is damaged ({wrong[0]}), so it gets no checksums; `saltrust "
+                            f"verify {path}` names all that is, and with --repair what can be "
+                            "computed again is")
         run = uuid.uuid4().hex
         new = replacing.aside(path, run, "new")
         try:

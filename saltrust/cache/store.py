@@ -16,6 +16,7 @@ import xarray as xr
 from saltrust.cache.checksums import damaged, read_seal, require_intact, unreadable
 from saltrust.cache.guarded import SealedStore, guarded
 from saltrust.cache.identity import replaced, run_of
+from saltrust.cache.plausibility import require_plausible
 from saltrust.cache.schema import CHECKSUMS, GROUPS, ROOT, SCHEMA_VERSION, SCORES
 from saltrust.errors import DataError, SaltrustError, UsageError
 
@@ -49,7 +50,13 @@ def root_attributes(path: str | Path) -> dict[str, Any]:
     DataError
         If what is there is not a cube store, or one of a newer schema.
     """
-    path = Path(path)
+    try:
+        return _root_attributes(Path(path))
+    except PermissionError as error:
+        raise unreadable(Path(error.filename or path), error) from None
+
+
+def _root_attributes(path: Path) -> dict[str, Any]:
     metadata = path / "zarr.json"
     if not path.exists():
         partial = partial_path(path)
@@ -179,6 +186,7 @@ def _require_whole(path: Path, attributes: dict[str, Any]) -> None:
     if digests is None:
         _log.warning("%s has no checksums, so that damage to it is not seen; `saltrust migrate "
                      "%s` adds them", path, path)
+        require_plausible(path)
     else:
         require_intact(path, digests)
 

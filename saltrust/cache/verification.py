@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from saltrust.cache.checksums import (
+    Forbidden,
     faults,
     grid_of,
     has_pixels,
@@ -21,14 +22,16 @@ from saltrust.cache.checksums import (
     stored_arrays,
     stored_tails,
     tail_of,
+    unreadable,
 )
 from saltrust.cache.flatness import is_flat
 from saltrust.cache.guarded import labels_along, open_stored
+from saltrust.cache.plausibility import implausible
 from saltrust.cache.schema import CHECKSUMS, SCORES, Status
 from saltrust.cache.scores import read_scores
 from saltrust.cache.store import open_cubes, root_attributes
 from saltrust.cache.validation import problems
-from saltrust.errors import DataError, UsageError
+from saltrust.errors import DataError, SaltrustError, UsageError
 
 Labels = dict[str, str]
 
@@ -108,7 +111,13 @@ def verify(path: str | Path, *, progress: bool = False) -> Verification:
         If it is a store of a newer saltrust, or a part of it may not be read: then nothing is
         known of it.
     """
-    path = Path(path)
+    try:
+        return _gone_through(Path(path), progress)
+    except PermissionError as error:
+        raise unreadable(Path(error.filename or path), error) from error
+
+
+def _gone_through(path: Path, progress: bool) -> Verification:
     seen: list[Fault] = []
     attributes: dict[str, Any] = {}
     try:
@@ -132,12 +141,21 @@ def verify(path: str | Path, *, progress: bool = False) -> Verification:
     arrays = dict(stored_arrays(path, unreadable_documents))
     seen += [Fault(name, "it cannot be read") for name in unreadable_documents
              if not any(fault.variable == name for fault in seen)]
+    for name, what in list(implausible(path, arrays)):
+        seen.append(Fault(name, f"it {what}"))
+        del arrays[name]
     chunks = 0
     with _quiet(), tqdm(total=len(arrays), desc="verify", unit="variable",
                         disable=None if progress else True) as bar:
         for name, metadata in arrays.items():
             reader = _Reader(path, name, metadata)
-            seen += reader.faults()
+            try:
+                seen += reader.faults()
+            except (SaltrustError, PermissionError):
+                raise
+            except Exception as error:  # noqa: BLE001 - one boundary: what contradicts itself
+                seen.append(Fault(name, "it cannot be gone through "
+                                        f"({str(error) or type(error).__name__})"))
             chunks += reader.chunks
             bar.update()
         seen += _scores(path)
@@ -168,7 +186,8 @@ class _Reader:
             yield Fault(self._name, _end(error, self._path))
             return
         for place in np.ndindex(*grid):
-            yield from self._chunk(place, None if tails is None else int(tails[place]), stated)
+            yield from self._chunk(place, None if tails is None else int(tails[place][0]),
+                                   stated)
 
     def _read(self, region: Any) -> npt.NDArray[Any]:
         """A part of the array, which is opened once."""
@@ -327,7 +346,15 @@ def _unique(seen: Sequence[Fault]) -> Iterator[Fault]:
 
 
 def _end(error: Exception, path: Path) -> str:
-    """What an error says beyond the store and the way out."""
+    """What an error says beyond the store and the way out.
+
+    Raises
+    ------
+    Forbidden
+        Where that is the error: what may not be read is not wrong.
+    """
+    if isinstance(error, Forbidden):
+        raise error
     text = str(error).partition("; ")[0]
     for beginning in (f"{path} is damaged: ", f"{path} "):
         text = text.removeprefix(beginning)

@@ -18,6 +18,7 @@ from saltrust.cache import guarded
 from saltrust.cache.checksums import chunk_tails, read_seal, tail_of
 from saltrust.cache.guarded import describe_chunk, open_stored
 from saltrust.cache.store import open_cubes, root_attributes
+from saltrust.cache.verification import verify
 from saltrust.errors import DataError, SaltrustError, UsageError
 from saltrust.testing import simulate_cubes
 
@@ -112,6 +113,26 @@ def test_what_is_lost_is_named(store: Path, lose: Callable[[Path], object], word
     assert "saltrust verify" in str(caught.value)
 
 
+def test_a_shard_of_another_map_is_seen_though_its_index_is_the_same(store: Path) -> None:
+    by_index: dict[bytes, list[Path]] = {}
+    for path in sorted((store / "saliency" / "heatmap" / "c").rglob("*")):
+        if path.is_file():
+            by_index.setdefault(path.read_bytes()[-36:], []).append(path)
+    one, other = next(paths for paths in by_index.values() if len(paths) > 1)[:2]
+    assert one.read_bytes() != other.read_bytes()
+    cubes = open_cubes(store)
+    shutil.copy(other, one)
+    image, _, explainer, model = map(int, one.relative_to(
+        store / "saliency" / "heatmap" / "c").parts[:4])
+    maps = cubes["saliency/heatmap"].isel(image=image, explainer=explainer, model=model)
+    for part in (maps, maps.isel(finding=0), maps.isel(finding=1)):
+        with pytest.raises(DataError, match="not what was written"):
+            part.copy().load()
+    cubes["saliency/heatmap"].isel(image=image, explainer=explainer, model=1 - model).load()
+    assert {fault.place for fault in verify(store).faults} == {
+        (image, 0, explainer, model, 0, 0)}
+
+
 def test_the_root_attributes_are_sealed_too(store: Path) -> None:
     document = json.loads((store / "zarr.json").read_text())
     document["attributes"]["seeds"]["study"] = 4
@@ -190,7 +211,7 @@ def test_names_of_chunks_and_ends_of_files(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "c" / "1").mkdir(parents=True)
     (tmp_path / "c" / "1" / "0").write_bytes(b"abcd")
     (tmp_path / "c" / "1" / "0.partial").write_bytes(b"efgh")
-    assert chunk_tails(tmp_path, (2, 1)).tolist() == [[0], [tail_of(b"abcd")]]
+    assert chunk_tails(tmp_path, (2, 1)).tolist() == [[[0]], [[tail_of(b"abcd")]]]
 
 
 def test_an_unfinished_store_is_not_sealed(whole: Path, tmp_path: Path) -> None:

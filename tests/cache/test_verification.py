@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -97,6 +99,35 @@ def test_a_status_that_its_map_contradicts(store: Path, status: int, value: floa
     text = "\n".join(map(str, verify(store).faults))
     assert words in text
     assert bool(text) == bool(words)
+
+
+@pytest.mark.parametrize("place", [
+    "saliency/status/c", "reference/mask_rle/c/0", "saliency/heatmap/c/3", "checksums", "saliency"])
+def test_what_may_not_be_read_is_no_damage(store: Path, monkeypatch: pytest.MonkeyPatch,
+                                           place: str) -> None:
+    """A folder that may not be entered: neither listed nor anything in it looked at."""
+    closed = str(store / place)
+
+    def guard(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, *arguments: Any, **options: Any) -> Any:
+            if not isinstance(path, int) and f"{path}/".startswith(f"{closed}/"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return function(path, *arguments, **options)
+        return call
+
+    for name in ("scandir", "stat", "listdir"):
+        monkeypatch.setattr(os, name, guard(getattr(os, name)))
+    monkeypatch.setattr(io, "open", guard(io.open))
+    with pytest.raises(DataError, match=r"Permission denied.*allow reading it") as caught:
+        verify(store)
+    assert "damaged" not in str(caught.value)
+
+
+def test_what_contradicts_itself_is_named(store: Path) -> None:
+    document = store / "saliency" / "status" / "zarr.json"
+    document.write_text(document.read_text().replace('"shape": [\n    8,\n    2',
+                                                     '"shape": [\n    8,\n    0'))
+    assert {fault.variable for fault in verify(store).faults} >= {"saliency/status"}
 
 
 def test_kept_scores_have_digests_of_their_own(store: Path) -> None:

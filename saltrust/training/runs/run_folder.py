@@ -83,7 +83,7 @@ def own_run_folder(folder: Path) -> Iterator[None]:
     DataError
         If the folder cannot be made.
     """
-    is_new = not folder.exists()
+    made = [one for one in (folder, folder.parent) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,10 +94,10 @@ def own_run_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         owner.release()
-        if is_new:
-            # Nothing may have come of it.
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        # Nothing may have come of it.
+        with contextlib.suppress(OSError):
+            for one in made:
+                one.rmdir()
 
 
 def start_run(folder: Path, study: Study, device: torch.device) -> None:

@@ -26,6 +26,7 @@ from saltrust.cache.writing import create_store
 from saltrust.datasets.gaze_maps import GazeSmoothing
 from saltrust.datasets.phantom.collection import phantom
 from saltrust.errors import DataError, UsageError
+from tests.sealing import seal_again
 
 GRID = 24
 FEW = Resampling(resamples=20)
@@ -195,6 +196,7 @@ def test_flat_and_non_finite_maps_are_counted_and_never_missing(store: Path, tmp
     root["saliency/status"][positive[1], 0, 0, 0] = int(Status.NONFINITE)
     # Its status speaks too well of this one.
     root["saliency/heatmap"][positive[2], 0, 0, 0] = 2.5
+    seal_again(path)
     cubes = saltrust.open_cubes(path)
     edema = select(cubes, finding="Edema")
     result = gaze(edema, resampling=FEW)

@@ -26,6 +26,7 @@ from saltrust.cache.store import open_cubes, root_attributes
 from saltrust.cache.validation import problems, unknown_contents
 from saltrust.errors import DataError, UsageError
 from saltrust.testing import simulate_cubes
+from tests.sealing import seal_again
 
 FEW = Resampling(resamples=20)
 #: What the explainers of a simulated study declare.
@@ -206,6 +207,7 @@ def _without_readings(path: Path) -> None:
 def test_a_store_of_an_earlier_version_is_read_by_name(store: Path) -> None:
     whole = _scored(open_cubes(store))
     _without_readings(store)
+    seal_again(store)
     cubes = open_cubes(store)
     assert READING not in cubes["saliency"].coords
     assert problems(cubes) == []
@@ -221,9 +223,11 @@ def test_a_stored_reading_is_valid_and_obeyed(store: Path) -> None:
     assert unknown_contents(cubes) == []
     array = zarr.open_array(store / "saliency" / READING, mode="r+")
     array[:] = np.array(["positive", "raw", ""], dtype=np.dtypes.StringDType())
+    seal_again(store)
     expected = {"gradcam": "positive", "guided_backprop": "raw", "grad": "absolute"}
     assert _scored(open_cubes(store)).meta["map_readings"] == expected
     array[:] = np.array(["positive", "rough", ""], dtype=np.dtypes.StringDType())
+    seal_again(store)
     with pytest.raises(DataError, match=r"'rough'.*raw"):
         _scores(open_cubes(store))
 
@@ -251,10 +255,20 @@ ODD: dict[str, tuple[Any, dict[str, Status]]] = {
                                        "positive": Status.FLAT}),
     "two signs, one magnitude": (lambda m: np.where(m > np.median(m), 3, -3),
                                  {"absolute": Status.FLAT}),
-    "negative infinity": (lambda m: np.where(m == m.min(), -np.inf, m),
-                          dict.fromkeys(BY_HAND, Status.NONFINITE)),
-    "nan": (lambda m: np.where(m == m.min(), np.nan, m), dict.fromkeys(BY_HAND, Status.NONFINITE)),
 }
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_usable_map_that_is_not_finite_is_an_error(pristine: Path, value: float) -> None:
+    cubes = open_cubes(pristine).load().copy()
+    del cubes.attrs["source"]
+    maps = cubes["saliency/heatmap"]
+    place = tuple(np.argwhere(cubes["saliency/status"].values == Status.OK)[0])
+    values = maps.values.copy()
+    values[(*place, 3, 4)] = value
+    cubes["saliency"]["heatmap"] = maps.copy(data=values)
+    with pytest.raises(DataError, match=r"the map of image .* has status ok and pixels"):
+        _scored(cubes, map="raw", slice="positive")
 
 
 @pytest.mark.parametrize("kind", ODD)

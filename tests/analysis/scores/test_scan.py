@@ -25,6 +25,7 @@ from saltrust.cache.scores import read_scores
 from saltrust.cache.store import open_cubes
 from saltrust.errors import UsageError
 from saltrust.testing import simulate_cubes
+from tests.sealing import seal_again
 
 #: Two blocks of images, so that two workers have something to do.
 PATIENTS = 6
@@ -343,6 +344,7 @@ def test_a_status_changed_in_memory_counts(
     usable = np.argwhere(cubes["saliency/status"].values == Status.OK)[5]
     place = tuple(int(at) for at in usable)
     zarr.open_group(store, mode="r+")["saliency/status"][place] = int(in_store)
+    seal_again(store)
     cubes = open_cubes(store)
     as_stored = _scores(cubes, keep=anything_kept)
     before = _content(store)
@@ -383,6 +385,7 @@ def test_maps_in_memory_or_under_dask_are_scored_afresh(
 def test_masks_that_only_memory_holds_are_scored(store: Path, whole: pd.DataFrame) -> None:
     drawn = open_cubes(store)["reference"].to_dataset(inherit=False).load()
     shutil.rmtree(store / "reference")
+    seal_again(store)
     bare = open_cubes(store)
     assert "reference" not in bare.children
     bare["reference"] = xr.DataTree(drawn)

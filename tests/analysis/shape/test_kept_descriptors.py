@@ -19,6 +19,7 @@ from saltrust.analysis.shape.descriptors import descriptors
 from saltrust.cache import rle
 from saltrust.cache.store import open_cubes
 from saltrust.testing import simulate_cubes
+from tests.sealing import seal_again
 
 NATIVE = Scoring(resolution="native")
 GRID = Scoring(resolution="grid")
@@ -210,6 +211,7 @@ def test_cubes_whose_store_is_gone_are_measured(store: Path, whole: pd.DataFrame
 def test_masks_that_only_memory_holds_are_not_kept(store: Path, whole: pd.DataFrame) -> None:
     drawn = open_cubes(store)["reference"].to_dataset(inherit=False).load()
     shutil.rmtree(store / "reference")
+    seal_again(store)
     bare = open_cubes(store)
     bare["reference"] = xr.DataTree(drawn)
     pd.testing.assert_frame_equal(_table(bare), whole)

@@ -54,7 +54,7 @@ def _lines(draw: st.DrawFn) -> list[str]:
     options = [item for item in _commands()[words].params if isinstance(item, click.Option)]
     line = list(words)
     line += draw(st.lists(_words, min_size=1, max_size=2))
-    for option in draw(st.lists(st.sampled_from(options), max_size=4)):
+    for option in draw(st.lists(st.sampled_from(options), max_size=4)) if options else ():
         line.append(draw(st.sampled_from(option.opts)))
         if not option.is_flag:
             known = list(option.type.choices) if isinstance(option.type, click.Choice) else []

@@ -175,8 +175,8 @@ def test_maps_that_show_the_gaze_agree_with_it(protocol: ProtocolResult) -> None
     assert ("decoder", "set1-dec") not in number
     cell = table.loc[("guided_backprop", "set3-gbp-2"), "correlation against baseline"]
     assert cell.startswith("+0.")
-    # The least that 200 resamples can give, times the four models against the baseline.
-    assert cell.endswith(f"p = {4 * 2 / 201:.3f}")
+    # No number of resamples bounds it.
+    assert cell.endswith("p < 0.001")
     seeds = protocol.tables["seeds"].set_index(["quantity", "trained"])
     row = seeds.loc[("gaze correlation, guided_backprop",
                      "set 3: decoder and map against gaze, guided_backprop")]
@@ -247,7 +247,7 @@ def test_an_area_without_variance_has_no_interval() -> None:
     tree = study(30)
     label = tree["reference/label"].values
     tree["prediction/probability"].values[:, 1] = 0.2 + 0.6 * label[:, 1, None]
-    protocol = run(tree, model=["base-1", "set3-gbp-1"])
+    protocol = run(tree, model=["base-1", "set3-gbp-1"], interval="delong")
     cells = protocol.tables["table4"]["CHF AUC"].tolist()
     assert cells == ["1.000", "1.000; p = -"]
     assert "an area without an interval" in protocol.methods()
