@@ -26,23 +26,6 @@ def run_of(attributes: Mapping[Any, Any]) -> str:
     return str(attributes.get("run_id") or attributes.get("finished"))
 
 
-def require_same_store(cubes: xr.DataTree) -> None:
-    """Refuse cubes whose store has been replaced since they were opened.
-
-    Parameters
-    ----------
-    cubes : xarray.DataTree
-        Cubes that no store is known of are passed over.
-
-    Raises
-    ------
-    DataError
-    """
-    source = cubes.attrs.get("source")
-    if source is not None:
-        require_run(Path(str(source)), run_of(cubes.attrs))
-
-
 def of_one_store(analysis: Callable[P, T]) -> Callable[P, T]:
     """An analysis that is an error where its store was replaced while it ran.
 

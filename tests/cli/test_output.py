@@ -83,7 +83,8 @@ def test_paths_that_no_file_system_has(line: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(("error", "words"), [
-    (PermissionError(13, "Permission denied", "/secret/a"), "/secret/a cannot be reached (Permission denied); check"),
+    (PermissionError(13, "Permission denied", "/secret/a"),
+     "/secret/a cannot be reached (Permission denied); check"),
     (MemoryError(), "more memory than there is"),
 ])
 def test_what_the_system_refuses_is_a_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception,

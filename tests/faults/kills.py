@@ -53,7 +53,7 @@ arguments = {{width = 4}}
 """
 STORE, SIGNALS = "w.zarr", (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 #: Root attributes that two runs of one study do not share.
-_OF_THE_RUN = {"run_id", "started", "finished", "starts", "command_line", "integrity"}
+_OF_THE_RUN = {"run_id", "started", "finished", "starts", "command_line", "sealed"}
 
 
 @dataclass(frozen=True)

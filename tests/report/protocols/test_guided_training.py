@@ -12,11 +12,15 @@ from matplotlib.figure import Figure
 
 from saltrust.analysis.options import Resampling
 from saltrust.analysis.protocols.guided_training.arms import arms_of
-from saltrust.analysis.protocols.guided_training.protocol import protocol_guided_training
+from saltrust.analysis.protocols.guided_training.protocol import (
+    Areas,
+    protocol_guided_training,
+)
 from saltrust.analysis.protocols.result import ProtocolResult
 from saltrust.analysis.result.text import render_frame
 from saltrust.analysis.select import select
 from saltrust.cache.schema import Status
+from saltrust.choices import AucInterval
 from saltrust.errors import DataError, UsageError
 from saltrust.report.protocols.figures import figures_of
 
@@ -88,8 +92,9 @@ def study(n: int = 40, *, has_gaze: bool = True, decoders: bool = True,
     return tree
 
 
-def run(tree: xr.DataTree, resamples: int = 20, **labels: Any) -> ProtocolResult:
-    return protocol_guided_training(select(tree, **labels),
+def run(tree: xr.DataTree, resamples: int = 20, *, interval: AucInterval = "newcombe",
+        **labels: Any) -> ProtocolResult:
+    return protocol_guided_training(select(tree, **labels), areas=Areas(interval=interval),
                                     resampling=Resampling(resamples=resamples))
 
 
