@@ -201,7 +201,7 @@ def _summary(scores: pd.DataFrame, measures: list[str], estimates: Estimates) ->
                 known = column[~np.isnan(column)]
                 other = part[f"{measure}_other"].mean() if measure in SWAPPED else np.nan
                 # That a mean is zero is no hypothesis of interest.
-                row = {**made.row(measure), "p_value": np.nan}
+                row = {**made.row(measure), "statistic": np.nan, "df": np.nan, "p_value": np.nan}
                 if not made.n and names[1] == AVERAGE:
                     row["note"] = "made of the gaze it would be compared with"
                 rows.append((finding, {

@@ -89,16 +89,18 @@ def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence
     pandas.DataFrame
         Rows of the scheme ``hit`` whose response is a person's or a map's: the identifying
         columns, the uniform ones, ``odds_ratio, odds_low, odds_high`` per full range of the
-        descriptor, ``std_error_classical`` of rows taken as independent, and ``errors``, which
+        descriptor, ``std_error_clustered`` (CR2) and ``std_error_classical`` of rows taken as
+        independent, and ``errors``, which
         says what the uniform columns have: ``cr2`` where a patient has several rows, else
         ``classical``, or ``profile`` where hits and misses are separated.
     """
-    extra = ("odds_ratio", "odds_low", "odds_high", "std_error_classical", "errors")
+    extra = ("odds_ratio", "odds_low", "odds_high", "std_error_clustered",
+             "std_error_classical", "errors")
     rows = []
     for design in designs:
         if design.name["scheme"] != "hit" or design.name["response"] == "difference":
             continue
-        classical, errors = float("nan"), ""
+        clustered, classical, errors = float("nan"), float("nan"), ""
         if design.missing:
             estimate = Estimate(note=design.missing)
         elif not np.isin(design.y, (0.0, 1.0)).all():
@@ -110,11 +112,12 @@ def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence
             single = len(set(design.clusters)) == len(design.clusters)
             errors = ("cr2" if not single else
                       "profile" if fit.slope.note == SEPARATED else "classical")
-            estimate, classical = fit.slope if single else fit.clustered, fit.slope.std_error
+            estimate = fit.slope if single else fit.clustered
+            clustered, classical = fit.clustered.std_error, fit.slope.std_error
         odds = np.exp(np.clip([estimate.estimate, estimate.conf_low, estimate.conf_high],
                               -700, 700)).tolist()
         rows.append({**design.name, **estimate.row(design.name["descriptor"]),
-                     **dict(zip(extra, [*odds, classical, errors], strict=True))})
+                     **dict(zip(extra, [*odds, clustered, classical, errors], strict=True))})
     return estimates_table(rows, identify, extra)
 
 
