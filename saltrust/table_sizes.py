@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ MOST_BYTES = 512 * 2**20
 MOST_INFLATION = 200
 #: Whatever it was packed to, a table of this size is no harm.
 _HARMLESS_BYTES = 16 * 2**20
+#: Of a packed table: what is larger has to be unpacked by who knows what it is.
+MOST_PACKED_BYTES = 256 * 2**20
 #: Every column costs memory by itself; exported scores with covariates have some hundred.
 MOST_COLUMNS = 10_000
 #: Of one line: a row of as many columns as there may be.
@@ -20,7 +23,23 @@ _MOST_LINE_BYTES = 4 * 2**20
 _STEP = 2**20
 
 
-def look_over(path: Path) -> None:
+@dataclass(frozen=True)
+class TableSize:
+    """What a table has, no less than is in it: line ends and commas within quotes count.
+
+    Attributes
+    ----------
+    rows, cells : int
+    packed : bool
+        Whether the file is smaller than the table.
+    """
+
+    rows: int
+    cells: int
+    packed: bool
+
+
+def look_over(path: Path) -> TableSize:
     """Unpack a file piece by piece and see that it is no larger than a table may be.
 
     Parameters
@@ -28,19 +47,33 @@ def look_over(path: Path) -> None:
     path : pathlib.Path
         Compressed if the suffix says so.
 
+    Returns
+    -------
+    TableSize
+
     Raises
     ------
     DataError
-        If it is larger, or has longer lines or more columns; the sentence says which.
+        If it is larger, or has longer lines or more columns, or NUL characters; the sentence says
+        which.
     """
     packed, size, line = path.stat().st_size, 0, 0
-    most = min(MOST_BYTES, max(_HARMLESS_BYTES, MOST_INFLATION * packed))
+    commas = feeds = returns = 0
+    most = min(max(MOST_PACKED_BYTES, packed), MOST_BYTES,
+               max(_HARMLESS_BYTES, MOST_INFLATION * packed))
     from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
     with get_handle(path, "rb", compression="infer", is_text=False) as handles:
         stream: Any = handles.handle
         while piece := stream.read(_STEP):
             size += len(piece)
+            if b"\0" in piece:
+                # Parsers take it for the end of a cell and say nothing.
+                raise DataError(f"{path} holds NUL characters, which no text in UTF-8 has; save it "
+                                "as CSV in UTF-8")
+            commas += piece.count(b",")
+            feeds += piece.count(b"\n")
+            returns += piece.count(b"\r")
             if size > most:
                 raise DataError(f"{path} of {packed:,} bytes becomes more than {most:,} when it "
                                 "is read, more than a table may have; leave out what is "
@@ -58,6 +91,8 @@ def look_over(path: Path) -> None:
                           default=0)
             if columns >= MOST_COLUMNS:
                 raise too_many_columns(path, columns + 1)
+    rows = max(feeds, returns) + 1
+    return TableSize(rows, rows + commas, packed < size)
 
 
 def too_many_columns(path: Path, columns: int) -> DataError:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+#: Columns are summed together up to so many pixels: those of a film would take gigabytes.
+_PIXELS_AT_ONCE = 4 * 2**20
+
 
 def mask_to_grid(mask: npt.NDArray[np.bool_], grid: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Resample a mask by area: a grid pixel is in when at least half of it is covered.
@@ -35,8 +38,11 @@ def mask_to_grid(mask: npt.NDArray[np.bool_], grid: tuple[int, int]) -> npt.NDAr
     rows = np.flatnonzero(mask.any(axis=1))
     columns = np.flatnonzero(mask.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
-    crop = mask[top:rows[-1] + 1, left:columns[-1] + 1].astype(np.float64)
-    covered = _covered(crop, top, mask.shape[0], grid[0])
+    crop = mask[top:rows[-1] + 1, left:columns[-1] + 1]
+    step = max(_PIXELS_AT_ONCE // len(crop), 1)
+    covered = np.concatenate([
+        _covered(crop[:, start:start + step].astype(np.float64), top, mask.shape[0], grid[0])
+        for start in range(0, crop.shape[1], step)], axis=1)
     covered = _covered(covered.T, left, mask.shape[1], grid[1]).T
     pixel = (mask.shape[0] / grid[0]) * (mask.shape[1] / grid[1])
     # The area is a sum of products of binary fractions or not: leave rounding room at half.

@@ -17,6 +17,11 @@ from saltrust.cache.layout import CODES_PER_CHUNK
 from saltrust.cache.writing import StoreWriter, create_store
 from saltrust.errors import DataError
 
+#: Of the annotations that are in memory at once; 14 findings by ten readers on a grid of 1024 x
+#: 1024 take 150 MB.
+MOST_BLOCK_BYTES = 512 * 2**20
+_LISTS = ("point_y", "point_x", "box")
+
 
 def import_collection(collection: Collection, output: str | Path, *, grid: tuple[int, int],
                       attributes: Mapping[str, Any] | None = None, overwrite: bool = False,
@@ -83,9 +88,11 @@ def write_annotations(writer: StoreWriter, collection: Collection, *,
     Raises
     ------
     DataError
-        If a mask does not fit the native size of its image.
+        If a mask does not fit the native size of its image, or there are so many findings and
+        readers that one image would take gigabytes.
     """
     images = [str(image) for image in collection.index["image"].values]
+    _check_memory(writer)
     _write_labels(writer, collection)
     stored = np.asarray(writer.array("reference/stored")[:])
     bar = tqdm(total=len(images), desc="annotations", unit="image",
@@ -134,6 +141,22 @@ def _write_labels(writer: StoreWriter, collection: Collection) -> None:
             known = collection.index[name].values.astype(np.int32)
             present = np.asarray(writer.array(name)[:])
             writer.write(name, slice(None), np.where(known > 0, known, present))
+
+
+def _check_memory(writer: StoreWriter) -> None:
+    """Refuse annotations of which a block would take gigabytes, whatever is drawn."""
+    findings, readers = len(writer.labels("finding")), len(writer.labels("reader"))
+    if not readers:
+        return
+    height, width = writer.array("reference/mask").shape[-2:]
+    values = 32 + sum(4 * int(np.prod(writer.array(f"reference/{name}").shape[3:]))
+                      for name in _LISTS if f"reference/{name}" in writer.root)
+    size = findings * readers * (height * width + CODES_PER_CHUNK * values)
+    if size > MOST_BLOCK_BYTES:
+        raise DataError(f"annotations of {findings} findings by {readers} readers on a grid of "
+                        f"{height} x {width} take {size:,} bytes at a time, more than the "
+                        f"{MOST_BLOCK_BYTES:,} that are set aside; name fewer findings under "
+                        "[data], give fewer readers, or set a smaller grid")
 
 
 def _write_block(writer: StoreWriter, collection: Collection, images: Sequence[str],
@@ -204,7 +227,7 @@ def _write_gaze(writer: StoreWriter, collection: Collection, images: Sequence[st
 
 def _empty_lists(writer: StoreWriter, shape: tuple[int, ...]) -> dict[str, npt.NDArray[Any]]:
     lists = {}
-    for name in ("point_y", "point_x", "box"):
+    for name in _LISTS:
         if f"reference/{name}" in writer.root:
             extra = writer.array(f"reference/{name}").shape[3:]
             lists[name] = np.full((*shape, *extra), np.nan, dtype=np.float32)

@@ -137,8 +137,10 @@ def checked_run_lengths(counts: str, height: int, width: int) -> npt.NDArray[np.
         runs = run_lengths(counts)
     except UnicodeEncodeError:
         raise DataError("the run-length code holds characters outside ASCII") from None
-    if (runs < 0).any() or int(runs.sum()) != height * width:
+    # No run is longer than the mask, or sums would wrap around to what is right.
+    size = height * width
+    if (runs < 0).any() or (runs > size).any() or int(runs.sum()) != size:
         raise DataError(
-            f"the run-length code covers {int(runs.sum())} pixels but the mask should have "
+            f"the run-length code covers {sum(runs.tolist())} pixels but the mask should have "
             f"{height} x {width} = {height * width}; check the image's native size")
     return runs

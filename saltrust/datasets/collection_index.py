@@ -13,6 +13,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from saltrust.cache.schema import FINDING_ALIASES
+from saltrust.datasets.files.limits import check_names
 from saltrust.errors import DataError, nearest
 
 
@@ -48,25 +49,37 @@ def collection_index(
     xarray.Dataset
         ``label(image, finding)`` int8 with the coordinates of
         :class:`saltrust.cache.collection.Collection`.
+
+    Raises
+    ------
+    DataError
+        If a text cannot be a name (:func:`saltrust.datasets.files.limits.check_names`).
     """
     coords: dict[str, Any] = {
-        "image": np.asarray(images, dtype=np.str_),
-        "finding": np.asarray(findings, dtype=np.str_),
-        "reader": np.asarray(list(readers or {}), dtype=np.str_),
+        "image": _texts(images, "image name"),
+        "finding": _texts(findings, "finding"),
+        "reader": _texts(list(readers or {}), "reader"),
         "reader_role": ("reader", np.asarray(list((readers or {}).values()), dtype=np.str_)),
     }
     for name, values in of_image.items():
         if values is not None:
-            coords[name] = ("image", np.asarray(values, dtype=np.str_))
+            coords[name] = ("image", _texts(values, name))
     for name, stated in (covariates or {}).items():
-        kind = np.str_ if stated.dtype.kind in "OTU" else np.float64
-        coords[name] = ("image", np.array(stated.tolist(), dtype=kind))
+        listed = stated.tolist()
+        coords[name] = ("image", _texts(listed, name) if stated.dtype.kind in "OTU"
+                        else np.array(listed, dtype=np.float64))
     if native_sizes is not None:
         sizes = np.asarray(native_sizes, dtype=np.int32).reshape(-1, 2)
         coords["native_height"] = ("image", sizes[:, 0])
         coords["native_width"] = ("image", sizes[:, 1])
     label = np.asarray(labels, dtype=np.int8).reshape(len(images), len(findings))
     return xr.Dataset({"label": (("image", "finding"), label)}, coords=coords)
+
+
+def _texts(values: Sequence[str], what: str) -> npt.NDArray[np.str_]:
+    texts = [str(value) for value in values]
+    check_names(texts, what)
+    return np.asarray(texts, dtype=np.str_)
 
 
 def require_unique(images: Sequence[str], sources: Sequence[Path | str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from saltrust.cache import grid
 from saltrust.cache.grid import mask_to_grid
 
 
@@ -40,6 +42,14 @@ def test_agrees_with_area_of_every_cell(height: int, width: int, rows: int, colu
         assert np.array_equal(got, share >= 0.5)
     else:
         assert got.any() == mask.any()
+
+
+def test_columns_are_summed_in_parts_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.random.default_rng(0).random((37, 53)) < 0.4
+    whole = mask_to_grid(mask, (11, 7))
+    for pixels in (1, 37 * 5, 37 * 52):
+        monkeypatch.setattr(grid, "_PIXELS_AT_ONCE", pixels)
+        assert np.array_equal(mask_to_grid(mask, (11, 7)), whole)
 
 
 def test_a_thin_line_survives() -> None:

@@ -56,6 +56,17 @@ def test_long_runs_agree_with_coco_area() -> None:
     assert np.array_equal(rle.decode(code, *mask.shape), mask)
 
 
+def test_runs_that_wrap_around_to_the_right_sum() -> None:
+    # The first is 2**58 = 8 * 32**11; the others differ from the one before the last by nothing,
+    # the third from no other.
+    code = "P" * 11 + "8" + ("P" * 11 + "8") * 2 + "0" * 61 + "T" + "P" * 10 + "H"
+    runs = rle.run_lengths(code)
+    assert runs[:64].tolist() == [2**58] * 64
+    for size in ((2, 2), (2**29, 2**29)):
+        with pytest.raises(DataError, match=r"covers 1[0-9]{19} pixels"):
+            rle.area(code, *size)
+
+
 @pytest.mark.parametrize(("counts", "size", "word"), [
     (rle.encode(np.ones((4, 5), bool)), (5, 5), "20 pixels"),
     ("\x10", (2, 2), "character"),

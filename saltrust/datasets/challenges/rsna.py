@@ -18,7 +18,7 @@ from saltrust.datasets.challenges.collection import (
 )
 from saltrust.datasets.files.annotation_codes import Box, boxes_mask
 from saltrust.datasets.files.csv_tables import CsvTable, parse_label, read_csv
-from saltrust.datasets.files.limits import of_file
+from saltrust.datasets.files.limits import MOST_INSTANCES, of_file
 from saltrust.errors import DataError, nearest
 
 _log = logging.getLogger(__name__)
@@ -134,6 +134,9 @@ def _labels_and_boxes(table: CsvTable
             continue
         box, clipped = _box(row, f"{table.path}, row {number}")
         boxes[image].append(box)
+        if len(boxes[image]) > MOST_INSTANCES:
+            raise DataError(f"{table.path}, row {number}: {image} has more than {MOST_INSTANCES} "
+                            "boxes; leave out those that are no boxes")
         if box[0] >= box[2] or box[1] >= box[3]:
             outside.append(f"row {number}, x, y, width, height "
                            + ", ".join(row[name] for name in ("x", "y", "width", "height")))

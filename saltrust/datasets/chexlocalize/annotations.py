@@ -20,7 +20,7 @@ from saltrust.datasets.files.annotation_codes import (
     polygons_mask,
     xy_points,
 )
-from saltrust.datasets.files.limits import check_pixels
+from saltrust.datasets.files.limits import check_instances, check_pixels
 from saltrust.errors import DataError
 from saltrust.reading import shown
 
@@ -190,6 +190,7 @@ def _points(reader: ReaderFiles, image: str, finding: str, split: str, size: Siz
     entry = _entry(reader.points, image, split) or {}
     try:
         points = xy_points(entry.get(finding, ()))
+        check_instances(len(points), "points")
     except DataError as error:
         raise DataError(f"{reader.points[split].path}, {image}, {finding}: {error}") from None
     # A click on the rim may lie a little outside; the nearest pixel is what was meant.

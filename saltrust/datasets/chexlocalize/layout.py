@@ -14,6 +14,7 @@ They may lie in the folder itself or up to three folders below it, as the releas
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -23,8 +24,7 @@ from typing import Any
 
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS, FINDING_ALIASES
 from saltrust.errors import DataError, UsageError
-from saltrust.reading import read_json as read_json_file
-from saltrust.reading import reading
+from saltrust.reading import read_text, reading
 
 #: Who annotated, by the beginning of the file name: name in the cubes and role.
 READERS = {"gt": ("reference", "reference"), "hb": ("human-benchmark", "benchmark")}
@@ -116,7 +116,11 @@ def find_files(directory: str | Path) -> ChexlocalizeFiles:
 
 
 #: Of annotations; those of 668 radiographs have some 10 MB.
-MOST_JSON_BYTES = 512 * 2**20
+MOST_JSON_BYTES = 128 * 2**20
+#: What they may take in memory, where two characters can make a list of 64 bytes.
+MOST_PARSED_BYTES = 512 * 2**20
+#: By the character that tells of it: what an object, a list, an item takes.
+_PARSED_BYTES = {"{": 250, "[": 72, ",": 40}
 
 
 def read_json(path: Path) -> dict[str, dict[str, Any]]:
@@ -128,7 +132,12 @@ def read_json(path: Path) -> dict[str, dict[str, Any]]:
         If the file is not such JSON.
     """
     with reading(f"{path} as JSON", "fetch it again"):
-        content = read_json_file(path, MOST_JSON_BYTES)
+        text = read_text(path, MOST_JSON_BYTES)
+        if sum(text.count(sign) * size for sign, size in _PARSED_BYTES.items()) > MOST_PARSED_BYTES:
+            raise DataError(f"{path} has more lists and numbers than annotations of radiographs "
+                            f"have (it would take over {MOST_PARSED_BYTES:,} bytes); fetch it "
+                            "again, or leave images out")
+        content = json.loads(text)
     if not isinstance(content, dict) or not all(isinstance(item, dict)
                                                 for item in content.values()):
         raise DataError(f"{path} does not map images to findings; fetch it again")

@@ -31,7 +31,7 @@ from saltrust.datasets.egd_cxr.tables import (
 from saltrust.datasets.files.dicom_pixels import is_dicom
 from saltrust.datasets.files.heatmap_files import gaze_heatmap
 from saltrust.datasets.files.image_ids import find_radiographs, read_splits
-from saltrust.datasets.files.limits import of_file, of_image
+from saltrust.datasets.files.limits import check_pixels, of_file, of_image
 from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
 from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap, within
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
@@ -265,6 +265,8 @@ def _sizes(cases: Mapping[str, Case], files: Mapping[str, Path], maps: Mapping[s
         elif table is not None and name in table.screen:
             size, origin = size_from_screen(case, table.of_image[name],
                                             table.screen[name]), "screen"
+            if size is not None:
+                check_pixels(*size, f"{name}: where its fixations lay on the screen")
         if size is None and name in maps:
             size, origin = native_size(maps[name]), "heatmap"
         sizes[name] = size or UNKNOWN_SIZE

@@ -14,7 +14,7 @@ import numpy as np
 from saltrust.cache.collection import Fixations
 from saltrust.datasets.collection_index import require_unique
 from saltrust.datasets.files.csv_tables import CsvTable, parse_label, read_csv
-from saltrust.datasets.files.limits import FARTHEST_PIXEL
+from saltrust.datasets.files.limits import FARTHEST_PIXEL, MOST_FIXATIONS
 from saltrust.errors import DataError, nearest
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ class Case:
     labels : tuple of int
         One per class of the sheet.
     pads : tuple of float or None
-        Black pixels of the screen above, below, left and right of the image.
+        Black pixels of the screen above, below, left and right of the image; None where the sheet
+        does not say, or says what no screen has.
     """
 
     patient: str
@@ -162,6 +163,10 @@ def read_fixations(path: Path, known: Mapping[str, Case], *, durations: bool) ->
             counts["not numbers"] += 1
             continue
         numbers.setdefault(name, []).append(values)
+        if len(numbers[name]) > MOST_FIXATIONS:
+            raise DataError(f"{path}, row {number}: {name} has more than {MOST_FIXATIONS:,} "
+                            "fixations, which no reading of a radiograph has; give fixations, "
+                            "not samples of the tracker")
     if counts["unknown"] == len(table.numbers):
         raise DataError(f"none of the DICOM_IDs in {path} is in the master sheet (the first is "
                         f"{strange}); check that both files are of one data set")
@@ -234,7 +239,8 @@ def _pads(row: Mapping[str, str], columns: Sequence[str | None],
         top, bottom, left, right = (float(row[column]) for column in columns if column)
     except ValueError:
         return None
-    return top, bottom, left, right
+    pads = top, bottom, left, right
+    return pads if all(abs(pad) <= max(SCREEN) for pad in pads) else None
 
 
 def _number(text: str, path: Path, number: int, column: str) -> float:
@@ -246,7 +252,7 @@ def _number(text: str, path: Path, number: int, column: str) -> float:
     except ValueError:
         raise DataError(f"{path}, row {number}: {column} is {text!r}, not a number; correct or "
                         "blank it") from None
-    if math.isfinite(value) and abs(value) > FARTHEST_PIXEL:
+    if math.isinf(value) or abs(value) > FARTHEST_PIXEL:
         raise DataError(f"{path}, row {number}: {column} is {text!r}, beyond any screen, image or "
                         "fixation; correct or blank it")
     return value

@@ -17,7 +17,12 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
 from saltrust.cache import rle
-from saltrust.datasets.files.limits import FARTHEST_PIXEL, MOST_CORNERS, check_pixels
+from saltrust.datasets.files.limits import (
+    FARTHEST_PIXEL,
+    MOST_CORNERS,
+    check_instances,
+    check_pixels,
+)
 from saltrust.errors import DataError
 from saltrust.reading import shown
 
@@ -309,6 +314,7 @@ def _compressed(runs: list[Any], height: int, width: int) -> str:
 
 def _number_groups(text: str, length: int, form: str) -> list[list[float]]:
     groups = []
+    check_instances(text.count(";"), "boxes" if length == 4 else "points")
     for part in text.split(";"):
         if not part.strip():
             continue

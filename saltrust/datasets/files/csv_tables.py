@@ -11,7 +11,7 @@ import pandas as pd
 from saltrust.cache.schema import Label
 from saltrust.errors import DataError, nearest
 from saltrust.reading import check_path, reason_of
-from saltrust.table_sizes import look_over
+from saltrust.table_sizes import TableSize, look_over
 
 #: What other data sets call the parts of a data set, and what the cubes call them.
 SPLIT_NAMES = {
@@ -20,6 +20,15 @@ SPLIT_NAMES = {
     "test": "test", "testing": "test",
     "none": "none", "": "none",
 }
+
+
+#: Lines of a table; MIMIC-CXR has 377,110 radiographs.
+MOST_ROWS = 2_000_000
+#: 400,000 radiographs with 500 columns.
+MOST_CELLS = 200_000_000
+#: Of a table that is packed, in which a small file may hide many.
+MOST_PACKED_CELLS = 30_000_000
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def read_csv(path: str | Path) -> CsvTable:
     path = Path(path)
     check_path(path, "the path", DataError)
     try:
-        look_over(path)
+        _check_size(path, look_over(path))
         # Cells stay text: "007" is an image and "NA" may be one.
         frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False,
                             skip_blank_lines=False, encoding="utf-8-sig")
@@ -82,7 +91,9 @@ def read_csv(path: str | Path) -> CsvTable:
     except Exception as error:  # noqa: BLE001 - parsers raise what they like on damaged data
         raise DataError(f"{path} cannot be read as CSV ({reason_of(error)}); check that row"
                         ) from None
-    rows = [[str(cell).strip() for cell in row] for row in frame.fillna("").values.tolist()]
+    # Piece by piece: a table of a hundred million cells is not copied whole.
+    rows = [[str(cell).strip() for cell in row] for start in range(0, len(frame), _ROWS_AT_ONCE)
+            for row in frame.iloc[start:start + _ROWS_AT_ONCE].fillna("").values.tolist()]
     columns = rows[0]
     named = [column for column in columns if column]
     twice = sorted({column for column in named if named.count(column) > 1})
@@ -92,6 +103,16 @@ def read_csv(path: str | Path) -> CsvTable:
     if not kept:
         raise DataError(f"{path} has a header but no rows; it needs a row per image")
     return CsvTable(path, columns, [row for _, row in kept], [number for number, _ in kept])
+
+
+def _check_size(path: Path, size: TableSize) -> None:
+    cells = MOST_PACKED_CELLS if size.packed else MOST_CELLS
+    if size.rows > MOST_ROWS:
+        raise DataError(f"{path} has {size.rows:,} lines, more than the {MOST_ROWS:,} of any data "
+                        "set of radiographs; leave out what is not needed")
+    if size.cells > cells:
+        raise DataError(f"{path} has {size.cells:,} cells, more than {cells:,}; leave out columns "
+                        "that are not needed" + (", or unpack it and look at it" * size.packed))
 
 
 def parse_label(text: str, path: Path, number: int, column: str) -> int:

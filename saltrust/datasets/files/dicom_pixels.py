@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import logging
+import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from saltrust.datasets.files.limits import MOST_DICOM_BYTES, check_pixels, of_file
+from saltrust.datasets.files.limits import MOST_DICOM_BYTES, bands, check_pixels, of_file
 from saltrust.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 #: Bytes that are inflated at a time.
 _PIECE = 2**20
 
@@ -81,22 +86,32 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
     if dataset.get("Rows") is not None and dataset.get("Columns") is not None:
         check_pixels(int(dataset.Rows), int(dataset.Columns), path)
     stored = _decode(path, dataset)
+    for name in _PIXEL_DATA:
+        # They are as large as what was decoded.
+        dataset.pop(name, None)
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if photometric == "PALETTE COLOR":
         from pydicom.pixels.processing import apply_color_lut
 
-        colors = apply_color_lut(stored, dataset)[..., :3]
-        return _luma(colors / float(np.iinfo(colors.dtype).max))
+        def resolved(part: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+            colors = apply_color_lut(part, dataset)[..., :3]
+            return _luma(colors / float(np.iinfo(colors.dtype).max))
+
+        return _in_bands(stored, resolved)
     if stored.ndim == 3:
-        return _luma(stored[..., :3] / float(2 ** int(dataset.get("BitsStored", 8)) - 1))
+        top = float(2 ** int(dataset.get("BitsStored", 8)) - 1)
+        return _in_bands(stored, lambda part: _luma(part[..., :3] / top))
     padding = _first_number(dataset.get("PixelPaddingValue"))
-    shown = np.ones(stored.shape, dtype=bool) if padding is None else stored != padding
+    shown = None if padding is None else stored != padding
     # What a header makes of the values is looked at afterwards, whatever it does on the way.
     with np.errstate(all="ignore"):
-        gray = _displayed(path, dataset, stored, shown)
-    _require_structure(path, stored[shown], gray[shown])
-    return np.where(shown, 255 - gray if photometric == "MONOCHROME1" else gray, 0
-                    ).astype(np.uint8)
+        gray = _in_bands(stored, _display(path, dataset, stored, shown))
+    _require_structure(path, stored, gray, shown)
+    if photometric == "MONOCHROME1":
+        np.subtract(255, gray, out=gray)
+    if shown is not None:
+        gray[~shown] = 0
+    return gray
 
 
 def stretch(values: npt.NDArray[Any], low: float | None = None, high: float | None = None,
@@ -136,38 +151,56 @@ def window(values: npt.NDArray[np.float64], center: float, width: float,
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def _displayed(path: Path, dataset: Dataset, stored: npt.NDArray[Any],
-               shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Modality transformation and VOI transformation of one gray frame."""
+def _in_bands(stored: npt.NDArray[Any],
+              convert: Callable[[npt.NDArray[Any]], npt.NDArray[np.uint8]],
+              ) -> npt.NDArray[np.uint8]:
+    gray = np.empty(stored.shape[:2], dtype=np.uint8)
+    for rows in bands(gray.shape):
+        gray[rows] = convert(stored[rows])
+    return gray
+
+
+def _display(path: Path, dataset: Dataset, stored: npt.NDArray[Any],
+             shown: npt.NDArray[np.bool_] | None,
+             ) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.uint8]]:
+    """Modality transformation and VOI transformation of a gray frame, for any part of it."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
-    values = np.asarray(apply_modality_lut(stored, dataset))
-    if not np.isfinite(values).all():
-        raise DataError(f"{path} states a rescale slope {dataset.get('RescaleSlope')} and an "
-                        f"intercept {dataset.get('RescaleIntercept')} that make its gray values "
-                        "infinite or no numbers; correct its header or fetch it again")
+    def modality(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        values = np.asarray(apply_modality_lut(part, dataset))
+        if not np.isfinite(values).all():
+            raise DataError(f"{path} states a rescale slope {dataset.get('RescaleSlope')} and an "
+                            f"intercept {dataset.get('RescaleIntercept')} that make its gray "
+                            "values infinite or no numbers; correct its header or fetch it again")
+        return values
+
     if dataset.get("VOILUTSequence"):
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        looked_up = np.asarray(apply_voi(values, dataset, index=0))
-        return stretch(looked_up, 0, 2.0**bits - 1)
+        return lambda part: stretch(np.asarray(apply_voi(modality(part), dataset, index=0)),
+                                    0, 2.0**bits - 1)
     center, width = (_first_number(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
     if (center is not None and width is not None and width > 0
             and np.isfinite([center, width]).all()):
         function = str(dataset.get("VOILUTFunction", "LINEAR")).upper()
-        return stretch(window(values.astype(np.float64), center, width, function), 0, 1)
+        return lambda part: stretch(
+            window(modality(part).astype(np.float64), center, width, function), 0, 1)
     if center is not None or width is not None:
         _log.warning("%s has a window that is not one (center %s, width %s); its gray values are "
                      "stretched instead", path, center, width)
     bits = int(dataset.get("BitsStored", 16))
     if bits <= 8 and not dataset.get("ModalityLUTSequence"):
         signed = int(dataset.get("PixelRepresentation", 0)) == 1
-        ends = np.array([[-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed
-                         else [0, 2**bits - 1]])
-        low, high = sorted(np.asarray(apply_modality_lut(ends, dataset)).ravel().tolist())
-        return stretch(values, low, high)
-    if not shown.any():
-        return np.zeros(values.shape, dtype=np.uint8)
-    return stretch(values, float(values[shown].min()), float(values[shown].max()))
+        whole = np.array([[-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed
+                          else [0, 2**bits - 1]])
+        low, high = sorted(modality(whole).ravel().tolist())
+        return lambda part: stretch(modality(part), low, high)
+    ends = []
+    for rows in bands(stored.shape):
+        values = modality(stored[rows])
+        kept = values if shown is None else values[shown[rows]]
+        ends += [float(kept.min()), float(kept.max())] if kept.size else []
+    low, high = min(ends, default=0.0), max(ends, default=0.0)
+    return lambda part: stretch(modality(part), low, high)
 
 
 def _read(path: Path, *, header_only: bool = False) -> Dataset:
@@ -229,15 +262,15 @@ def _check_deflated(path: Path) -> None:
                                 "radiograph has; check where it comes from")
 
 
-def _require_structure(path: Path, stored: npt.NDArray[Any], gray: npt.NDArray[np.uint8]) -> None:
+def _require_structure(path: Path, stored: npt.NDArray[Any], gray: npt.NDArray[np.uint8],
+                       shown: npt.NDArray[np.bool_] | None) -> None:
     """Refuse gray values that a header has made one where those stored are several."""
-    if not gray.size or gray.min() < gray.max():
-        return
-    if stored.min() < stored.max():
+    if shown is not None:
+        stored, gray = stored[shown], gray[shown]
+    if gray.size and gray.min() == gray.max() and stored.min() < stored.max():
         raise DataError(f"{path}: its header (rescale slope, window or lookup table) turns all of "
                         f"its gray values into {int(gray.flat[0])} of 255; correct the header or "
                         "fetch the file again")
-    _log.warning("%s has one gray value everywhere: there is nothing to be seen in it", path)
 
 
 def _decode(path: Path, dataset: Dataset) -> npt.NDArray[Any]:
@@ -246,7 +279,7 @@ def _decode(path: Path, dataset: Dataset) -> npt.NDArray[Any]:
     from pydicom.pixels.utils import pixel_array
     from pydicom.uid import UID
 
-    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(name in dataset for name in _PIXEL_DATA):
         raise DataError(_no_pixels(path, dataset))
     syntax = UID(str(getattr(dataset.file_meta, "TransferSyntaxUID", "")))
     if not syntax:
@@ -261,12 +294,37 @@ def _decode(path: Path, dataset: Dataset) -> npt.NDArray[Any]:
         if not decoder.is_available:
             raise DataError(f"{path} is in the transfer syntax {syntax.name}, for which no "
                             f"decoder is installed; install one of: {_plugins(decoder)}")
+    else:
+        _warn_of_bits(path, dataset)
     try:
-        frame: npt.NDArray[Any] = pixel_array(dataset, index=0)
+        with warnings.catch_warnings():
+            # Of a picture within that is far larger than the header says.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            frame: npt.NDArray[Any] = pixel_array(dataset, index=0)
     except Exception as error:  # noqa: BLE001 (decoders raise what they like on damaged data)
         raise DataError(f"{path}: its pixels cannot be decoded ({_first_line(error)}); the file "
                         "is damaged or truncated, fetch it again") from None
     return frame
+
+
+def _warn_of_bits(path: Path, dataset: Dataset) -> None:
+    """Say where stored values have more bits than the header states; the decoder cuts them off."""
+    allocated, stated = (int(dataset.get(name) or 0) for name in ("BitsAllocated", "BitsStored"))
+    content = dataset.get("PixelData")
+    # Old files keep overlays in the bits above.
+    overlays = any(element.tag.group & 0xFF00 == 0x6000 for element in dataset)
+    if allocated not in {8, 16, 32} or not 0 < stated < allocated or overlays or not content:
+        return
+    signed = int(dataset.get("PixelRepresentation") or 0) == 1
+    kind = np.dtype(f"{'i' if signed else 'u'}{allocated // 8}")
+    big = str(dataset.file_meta.TransferSyntaxUID) == _BIG_ENDIAN
+    values = np.frombuffer(content, kind.newbyteorder(">" if big else "<"),
+                           count=len(content) // kind.itemsize)
+    low, high = (-(2 ** (stated - 1)), 2 ** (stated - 1) - 1) if signed else (0, 2**stated - 1)
+    if values.size and not low <= values.min() <= values.max() <= high:
+        _log.warning("%s states %d bits for a pixel, %d to %d, but holds values from %d to %d, "
+                     "whose upper bits are cut off; correct BitsStored if the image looks wrong",
+                     path, stated, low, high, values.min(), values.max())
 
 
 def _plugins(decoder: Any) -> str:
@@ -295,5 +353,7 @@ def _first_number(value: Any) -> float | None:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # pydicom lists its decoders, and what each of them said, below a line that ends so.
+    reason = next((line for line in lines if not line.endswith(":")), type(error).__name__)
+    return reason.rstrip(".")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from saltrust.datasets.files.limits import bands
 from saltrust.datasets.files.radiograph_files import read_pixels
 from saltrust.datasets.gaze_maps import resample_heatmap
 from saltrust.errors import DataError
@@ -42,17 +45,27 @@ def read_heatmap(path: str | Path) -> npt.NDArray[np.float32]:
         raise DataError(f"the heatmap {path} is not a PNG; convert it")
     pixels = read_pixels(path)
     if pixels.ndim == 2:
-        top = {np.dtype(np.uint8): 255.0, np.dtype(np.bool_): 1.0}.get(pixels.dtype, 65535.0)
-        return np.asarray(pixels / top, dtype=np.float32)
-    if pixels.shape[2] in {1, 2} or (np.ptp(pixels[..., :3].astype(np.int16), axis=2) == 0).all():
-        return np.asarray(pixels[..., 0] / 255.0, dtype=np.float32)
-    colors, at = np.unique(pixels[..., :3].reshape(-1, 3), axis=0, return_inverse=True)
-    distance = np.abs(colors[:, None].astype(np.int16) - _viridis()[None]).max(axis=2)
-    if distance.min(axis=1).max() > _TOLERANCE:
+        top = {np.dtype(np.uint8): 255, np.dtype(np.bool_): 1}.get(pixels.dtype, 65535)
+        values = _parts(top)
+        return _converted(pixels, lambda part: values[part.astype(np.uint16)])
+    parts = list(bands(pixels.shape))
+    if pixels.shape[2] in {1, 2} or all(_is_gray(pixels[rows]) for rows in parts):
+        grays = _parts(255)
+        return _converted(pixels, lambda part: grays[part[..., 0]])
+    present = np.zeros(2**24, dtype=bool)
+    for rows in parts:
+        present[_codes(pixels[rows])] = True
+    codes = np.flatnonzero(present)
+    colors = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.int16)
+    # More colours than can lie around those of viridis are not compared with them.
+    near = len(codes) <= len(_viridis()) * (2 * _TOLERANCE + 1)**3
+    distance = np.abs(colors[:, None] - _viridis()[None]).max(axis=2) if near else None
+    if distance is None or distance.min(axis=1).max() > _TOLERANCE:
         raise DataError(f"the heatmap {path} has colours that are neither gray nor those of "
                         "viridis, so its values cannot be told; save it in gray")
-    values = distance.argmin(axis=1)[at.ravel()] / 255.0
-    return np.asarray(values.reshape(pixels.shape[:2]), dtype=np.float32)
+    value_of = np.zeros(2**24, dtype=np.float32)
+    value_of[codes] = distance.argmin(axis=1) / 255.0
+    return _converted(pixels, lambda part: value_of[_codes(part)])
 
 
 def gaze_heatmap(path: Path, grid: tuple[int, int]) -> npt.NDArray[np.float32] | None:
@@ -67,6 +80,29 @@ def gaze_heatmap(path: Path, grid: tuple[int, int]) -> npt.NDArray[np.float32] |
         _log.warning("the gaze heatmap %s is black, so it counts as no gaze", path)
         return None
     return resample_heatmap(heatmap, grid)
+
+
+def _converted(pixels: npt.NDArray[Any], convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+               ) -> npt.NDArray[np.float32]:
+    values = np.empty(pixels.shape[:2], dtype=np.float32)
+    for rows in bands(values.shape):
+        values[rows] = convert(pixels[rows])
+    return values
+
+
+def _parts(top: int) -> npt.NDArray[np.float32]:
+    """Gray values as parts of the largest."""
+    return np.asarray(np.arange(top + 1) / top, dtype=np.float32)
+
+
+def _is_gray(pixels: npt.NDArray[np.uint8]) -> bool:
+    return bool((pixels[..., 1:3] == pixels[..., :1]).all())
+
+
+def _codes(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Colours as one number each."""
+    red, green, blue = (pixels[..., k].astype(np.int32) for k in range(3))
+    return red << 16 | green << 8 | blue
 
 
 @lru_cache(maxsize=1)

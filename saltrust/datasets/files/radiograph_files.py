@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from saltrust.cache.collection import Radiograph
 from saltrust.datasets.files import dicom_pixels
-from saltrust.datasets.files.limits import check_pixels, of_file
+from saltrust.datasets.files.limits import bands, check_pixels, of_file
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ def read_radiograph(path: str | Path, grid: tuple[int, int]) -> Radiograph:
     """
     path = Path(path)
     pixels = read_gray(path)
+    if pixels.min() == pixels.max():
+        _log.warning("%s has one gray value everywhere: there is nothing to be seen in it", path)
     return Radiograph(resample(pixels, grid), *pixels.shape)
 
 
@@ -66,13 +69,16 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
     if dicom_pixels.is_dicom(path):
         return dicom_pixels.read_gray(path)
     with _opened(path) as image:
+        gray = np.empty((image.height, image.width), dtype=np.uint8)
         if image.mode in {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}:
-            return dicom_pixels.stretch(np.asarray(image, dtype=np.float64))
-        if image.mode in {"P", "PA", "LA", "RGBA", "La", "RGBa"}:
-            color = image.convert("RGBA")
-            black = Image.new("RGBA", color.size, (0, 0, 0, 255))
-            return np.asarray(Image.alpha_composite(black, color).convert("L")).copy()
-        return np.asarray(image.convert("L")).copy()
+            values = np.asarray(image)
+            low, high = float(values.min()), float(values.max())
+            for rows in bands(gray.shape):
+                gray[rows] = dicom_pixels.stretch(values[rows], low, high)
+        else:
+            for rows in bands(gray.shape):
+                gray[rows] = np.asarray(_luma(_cut(image, rows)))
+        return gray
 
 
 @of_file()
@@ -84,12 +90,13 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     ndarray of bool, shape (height, width)
     """
     with _opened(path) as image:
-        if image.mode in {"P", "PA"}:
-            image = image.convert("RGBA")  # noqa: PLW2901
-        values = np.atleast_3d(np.asarray(image)) != 0
-        if image.mode in {"LA", "RGBA", "La", "RGBa"}:
-            return np.asarray(values[..., :-1].any(axis=-1) & values[..., -1])
-        return np.asarray(values.any(axis=-1))
+        mask = np.empty((image.height, image.width), dtype=bool)
+        for rows in bands(mask.shape):
+            part = _without_palette(_cut(image, rows))
+            values = np.atleast_3d(np.asarray(part)) != 0
+            opaque = values[..., -1] if part.mode in {"LA", "RGBA", "La", "RGBa"} else True
+            mask[rows] = (values[..., :-1] if opaque is not True else values).any(axis=-1) & opaque
+        return mask
 
 
 @of_file()
@@ -101,7 +108,11 @@ def read_pixels(path: Path) -> npt.NDArray[Any]:
     ndarray of uint8, uint16, int32 or bool, shape (height, width) or (height, width, channels)
     """
     with _opened(path) as image:
-        return np.asarray(image.convert("RGBA") if image.mode in {"P", "PA"} else image).copy()
+        first = np.asarray(_without_palette(_cut(image, slice(0, 1))))
+        pixels = np.empty((image.height, *first.shape[1:]), dtype=first.dtype)
+        for rows in bands((image.height, image.width)):
+            pixels[rows] = np.asarray(_without_palette(_cut(image, rows)))
+        return pixels
 
 
 @of_file()
@@ -128,11 +139,27 @@ def resample(pixels: npt.NDArray[np.uint8], grid: tuple[int, int]) -> npt.NDArra
     return np.asarray(image).copy()
 
 
+def _cut(image: Image.Image, rows: slice) -> Image.Image:
+    return image.crop((0, rows.start, image.width, rows.stop))
+
+
+def _without_palette(image: Image.Image) -> Image.Image:
+    return image.convert("RGBA") if image.mode in {"P", "PA"} else image
+
+
+def _luma(image: Image.Image) -> Image.Image:
+    if image.mode not in {"P", "PA", "LA", "RGBA", "La", "RGBa"}:
+        return image.convert("L")
+    color = image.convert("RGBA")
+    black = Image.new("RGBA", color.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, color).convert("L")
+
+
 @contextmanager
 def _opened(path: Path, *, decode: bool = True) -> Iterator[Image.Image]:
     """Open a PNG or JPEG, decode it, and say what is wrong with it in one sentence."""
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with _open(path) as image:
             check_pixels(image.height, image.width, path)
             if decode:
                 image.load()
@@ -153,6 +180,13 @@ def _opened(path: Path, *, decode: bool = True) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise what they like on damaged data
         raise DataError(f"{path} is truncated or damaged ({error}); fetch it again") from None
+
+
+def _open(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        # Of sizes; it ends in a sentence.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(path, formats=_FORMATS)
 
 
 def stated_patients(images: Sequence[str], paths: Sequence[Path]) -> list[str]:

@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from saltrust.cache.schema import covariate_fault
 from saltrust.datasets.files.csv_tables import CsvTable
+from saltrust.datasets.files.limits import check_names
 from saltrust.errors import DataError, nearest
+from saltrust.reading import shown
 
 # Not all that float() takes: "1_000" and "infinity" are text.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -59,7 +61,16 @@ def covariate_values(table: CsvTable, names: Sequence[str], *, reserved: Collect
                             f"names; {nearest(name, filter(None, table.columns))}")
         if list(names).count(name) > 1:
             raise DataError(f"covariates under [data] names {name!r} twice; name it once")
-    return {name: column_values([row[name] for _, row in table.rows()]) for name in names}
+    values = {}
+    for name in names:
+        cells = [row[name] for _, row in table.rows()]
+        check_names(cells, f"value of {name}")
+        values[name] = column_values(cells)
+        if values[name].dtype.kind == "f" and np.isinf(values[name]).any():
+            at = int(np.flatnonzero(np.isinf(values[name]))[0])
+            raise DataError(f"{table.path}, row {table.numbers[at]}: {name} is {shown(cells[at])}, "
+                            "too large for a number; correct or blank it")
+    return values
 
 
 def column_values(cells: Sequence[str]) -> npt.NDArray[Any]:

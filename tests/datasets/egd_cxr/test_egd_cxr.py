@@ -277,6 +277,13 @@ def drop(table: str, *columns: str) -> Callable[[Miniature], None]:
     (lambda m: m.cases.__setitem__("CHF", 7), ["row 2", "CHF", "'7'"]),
     (lambda m: m.looks.__setitem__("DICOM_ID", "calibration"), ["none of the DICOM_IDs"]),
     (lambda m: m.looks.__setitem__("Y_ORIGINAL", "left"), ["row 2", "Y_ORIGINAL", "'left'"]),
+    (lambda m: m.looks.__setitem__("FPOGD", "inf"), ["row 2", "FPOGD", "'inf'"]),
+    (lambda m: m.looks.__setitem__("X_ORIGINAL", "1e300"), ["row 2", "X_ORIGINAL", "'1e300'"]),
+    (lambda m: m.cases.__setitem__("image_top_pad", "-1e300"), ["native size of 12 of 12"]),
+    (lambda m: m.cases.__setitem__("image_left_pad", "nan"), ["native size of 12 of 12"]),
+    (lambda m: m.looks.__setitem__("X_ORIGINAL", 999_999), ["lay on the screen", "89,000,000"]),
+    (lambda m: setattr(m, "looks", pd.concat([m.looks[m.looks["DICOM_ID"] == IDS[3]]] * 2501)),
+     [IDS[3], "more than 10,000 fixations"]),
     (drop("looks", "FPOGX"), ["native size of 12 of 12", "folder of radiographs"]),
 ])
 def test_mistakes_are_named_in_one_sentence(mini: Miniature, spoil: Callable[[Miniature], Any],

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
@@ -21,12 +22,55 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from saltrust.datasets.files import limits
 from saltrust.datasets.files.dicom_pixels import read_gray
 from saltrust.datasets.files.radiograph_files import native_size, read_radiograph, stated_patients
 from saltrust.errors import DataError
 
 Make = Callable[..., Path]
 RAMP12 = np.arange(0, 4096, 32, dtype=np.uint16).reshape(8, 16)
+
+
+@pytest.fixture(autouse=True)
+def narrow_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of a few rows are converted in several parts."""
+    monkeypatch.setattr(limits, "_PIXELS_AT_ONCE", 40)
+
+
+@pytest.mark.parametrize(("pixels", "header", "told"), [
+    (RAMP12, {"BitsStored": 8, "HighBit": 7}, True),
+    (RAMP12, {"BitsStored": 12, "HighBit": 11}, False),
+    (RAMP12.astype(np.int16) - 2048, {"BitsStored": 12, "HighBit": 11}, False),
+    (RAMP12.astype(np.int16) - 2049, {"BitsStored": 12, "HighBit": 11}, True),
+    (RAMP12, {"BitsStored": 8, "HighBit": 7, "OverlayRows": 1}, False)])
+def test_more_bits_than_the_header_states_are_said(
+        tmp_path: Path, save_dicom: Make, caplog: Any, pixels: np.ndarray, header: dict[str, int],
+        told: bool) -> None:
+    overlay = header.pop("OverlayRows", None)
+    path = save_dicom(tmp_path / "x.dcm", pixels, **header)
+    if overlay:
+        dataset = dcmread(path)
+        dataset.add_new(0x60000010, "US", 1)
+        dataset.save_as(path)
+    read_gray(path)
+    assert ("upper bits are cut off" in caplog.text) == told
+
+
+def test_a_picture_within_that_is_far_larger_than_the_header(tmp_path: Path,
+                                                             save_dicom: Make,
+                                                             monkeypatch: pytest.MonkeyPatch,
+                                                             ) -> None:
+    stream = io.BytesIO()
+    Image.new("L", (64, 64)).save(stream, "JPEG")
+    path = save_dicom(tmp_path / "x.dcm", np.zeros((8, 8), dtype=np.uint8))
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.PixelData = encapsulate([stream.getvalue()])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
+    with pytest.raises(DataError, match=r"x\.dcm: its pixels cannot be decoded .*exceeds limit"):
+        read_gray(path)
 
 
 def test_eight_bits_keep_their_full_range(tmp_path: Path, save_dicom: Make) -> None:

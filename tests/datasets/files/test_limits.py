@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ import numpy as np
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from saltrust.cache import reference
+from saltrust.cache.reference import import_collection
 from saltrust.datasets.chexlocalize.layout import read_json
+from saltrust.datasets.collection_index import collection_index
 from saltrust.datasets.files import limits
 from saltrust.datasets.files.annotation_codes import coco_size, polygons_mask, xy_points
 from saltrust.datasets.files.csv_tables import read_csv
 from saltrust.datasets.files.dicom_pixels import is_dicom, native_size, read_gray
 from saltrust.datasets.files.limits import check_pixels
 from saltrust.datasets.files.radiograph_files import read_radiograph
+from saltrust.datasets.folder.collection import folder
 from saltrust.datasets.manifest.collection import manifest
 from saltrust.errors import DataError
 from tests.datasets.conftest import Make
@@ -55,7 +60,7 @@ def test_a_header_that_makes_nothing_of_the_pixels_is_refused(
 
 def test_a_radiograph_of_one_gray_value_is_said(save_dicom: Make, tmp_path: Path, caplog) -> None:
     with caplog.at_level(logging.WARNING):
-        read_gray(save_dicom(tmp_path / "a.dcm", np.full((8, 8), 7, dtype=np.uint16)))
+        read_radiograph(save_dicom(tmp_path / "a.dcm", np.full((8, 8), 7, np.uint16)), (8, 8))
     assert "one gray value everywhere" in caplog.text
 
 
@@ -119,6 +124,57 @@ def test_tables_that_inflate_or_have_a_million_columns(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b"a," * 10**6 + b"\n1\n")
     with pytest.raises(DataError, match=r"b\.csv has [\d,]+ columns"):
         read_csv(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\udcff.png"])
+def test_texts_that_are_no_names(name: str) -> None:
+    with pytest.raises(DataError, match=r"the image name .* rename it"):
+        collection_index([name, "b"], ["Edema"], np.zeros((2, 1)))
+    with pytest.raises(DataError, match="the view "):
+        collection_index(["a", "b"], ["Edema"], np.zeros((2, 1)), view=["AP", name])
+
+
+def test_one_long_name_does_not_widen_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_NAME_BYTES", 4 * 100 * 50)
+    limits.check_names(["a" * 50] * 100, "image name")
+    with pytest.raises(DataError, match="of 51 characters is too long for one of 100"):
+        limits.check_names(["b"] * 99 + ["a" * 51], "image name")
+
+
+def test_a_file_name_that_is_no_text_is_named(tmp_path: Path, save_png: Make) -> None:
+    save_png(Path(os.fsdecode(bytes(tmp_path) + b"/Edema/\xff.png")), RAMP.astype(np.uint8))
+    with pytest.raises(DataError, match=r"Edema/.udcff"):
+        folder(tmp_path)
+
+
+@pytest.mark.parametrize("cells", [("2 2;" * 501, "1 1 3 3"), ("2 2", "1 1 3 3;" * 501)])
+def test_more_points_or_boxes_than_anybody_draws(tmp_path: Path, cells: tuple[str, str]) -> None:
+    (tmp_path / "m.csv").write_text("image,height,width,Edema,points:Edema,boxes:Edema\n"
+                                    f"a,9,9,1,{cells[0]},{cells[1]}\n")
+    with pytest.raises(DataError, match=r"m\.csv, row 2.*there are 50[01] (points|boxes)"):
+        manifest(tmp_path / "m.csv").annotations("a")
+
+
+def test_more_findings_and_readers_than_memory(tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.csv").write_text("image,height,width,Edema,boxes:Edema:x,boxes:Edema:y\n"
+                                    "a,9,9,1,1 1 3 3,\n")
+    drawn = manifest(tmp_path / "m.csv")
+    need = 2 * (16 * 16 + 64 * (32 + 16))
+    monkeypatch.setattr(reference, "MOST_BLOCK_BYTES", need - 1)
+    with pytest.raises(DataError, match=rf"1 findings by 2 readers .* 16 x 16 .*{need:,}"):
+        import_collection(drawn, tmp_path / "a.zarr", grid=(16, 16))
+    monkeypatch.setattr(reference, "MOST_BLOCK_BYTES", need)
+    assert import_collection(drawn, tmp_path / "b.zarr", grid=(16, 16)).exists()
+
+
+def test_lists_that_take_more_memory_than_text(tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.json").write_text('{"a": {"Edema": [' + "[]," * 99 + "[]]}}")
+    assert len(read_json(tmp_path / "a.json")["a"]["Edema"]) == 100
+    monkeypatch.setattr("saltrust.datasets.chexlocalize.layout.MOST_PARSED_BYTES", 10_000)
+    with pytest.raises(DataError, match=r"a\.json has more lists"):
+        read_json(tmp_path / "a.json")
 
 
 def test_whatever_a_reader_raises_names_its_file_and_its_image() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from saltrust.datasets.files import limits
 from saltrust.datasets.files.radiograph_files import native_size, read_mask, read_radiograph
 from saltrust.errors import DataError
 
@@ -25,6 +26,12 @@ def refuse(path: Path, *words: str) -> None:
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.fixture(autouse=True)
+def narrow_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of a few rows are converted in several parts."""
+    monkeypatch.setattr(limits, "_PIXELS_AT_ONCE", 40)
 
 
 def test_eight_bit_gray_is_unchanged(tmp_path: Path) -> None:

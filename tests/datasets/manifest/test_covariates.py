@@ -87,6 +87,13 @@ def test_names_that_cannot_be_are_refused(tmp_path: Path, names: list[str],
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize("age", ["1e400", "-1e999", "9" * 400])
+def test_a_number_that_is_too_large_is_no_age(tmp_path: Path, age: str) -> None:
+    path = write(tmp_path, HEADER, "one,8,8,61.5,F,1,1", f"two,8,8,{age},M,B,0")
+    with pytest.raises(DataError, match=r"films\.csv, row 3: age is .* too large for a number"):
+        manifest(path, covariates=["age"])
+
+
 def test_an_annotation_of_a_covariate_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "image,height,width,age,Edema,mask:age", "one,8,8,61,1,none")
     with pytest.raises(DataError, match="annotates a finding without a label column"):

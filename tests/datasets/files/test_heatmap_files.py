@@ -1,0 +1,41 @@
+"""Heatmaps from PNG: values by their colours, whatever the size, and what is no heatmap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import colormaps
+from PIL import Image
+
+from saltrust.datasets.files import limits
+from saltrust.datasets.files.heatmap_files import read_heatmap
+from saltrust.errors import DataError
+
+VALUES = np.arange(256, dtype=np.uint8).reshape(16, 16)
+VIRIDIS = colormaps["viridis"](VALUES, bytes=True)
+
+
+@pytest.fixture(autouse=True)
+def narrow_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_PIXELS_AT_ONCE", 50)
+
+
+@pytest.mark.parametrize("pixels", [
+    VALUES, VALUES.astype(np.uint16) * 257, np.dstack([VALUES] * 3), VIRIDIS, VIRIDIS[..., :3],
+    np.clip(VIRIDIS[..., :3].astype(int) + 1, 0, 255).astype(np.uint8)])
+def test_values_are_those_that_were_drawn(pixels: np.ndarray, tmp_path: Path) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    # Neighbours of viridis differ by less than rounding may change.
+    np.testing.assert_allclose(read_heatmap(tmp_path / "a.png"), VALUES / 255, atol=3 / 255)
+    if pixels is VALUES:
+        assert read_heatmap(tmp_path / "a.png").dtype == np.float32
+
+
+@pytest.mark.parametrize("side", [16, 200])
+def test_other_colours_are_refused_however_many(side: int, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png has colours that are neither gray nor"):
+        read_heatmap(tmp_path / "a.png")
