@@ -8,10 +8,16 @@ process keeps the cores busy the first waits for the second to get its turn
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
+
+#: Limits of the blocks that are open, or were left while others were; how many were left.
+_open_blocks: list[Any] = []
+_left = [0]
+_turn = threading.Lock()
 
 
 @contextmanager
@@ -30,8 +36,20 @@ def one_blas_thread() -> Iterator[None]:
     ...     return (matrix @ matrix).trace()
     """
     # scipy.linalg brings a library of its own, which a controller made before does not know.
-    with _controller("scipy.linalg" in sys.modules).limit(limits=1):
+    controller = _controller("scipy.linalg" in sys.modules)
+    with _turn:
+        _open_blocks.append(controller.limit(limits=1))
+    try:
         yield
+    finally:
+        with _turn:
+            # Whoever leaves last sets back, in the order in which the others came: a block that
+            # was entered later saw the limit of an earlier one.
+            _left[0] += 1
+            if _left[0] == len(_open_blocks):
+                while _open_blocks:
+                    _open_blocks.pop().restore_original_limits()
+                _left[0] = 0
 
 
 @cache
