@@ -56,9 +56,9 @@ def collection_index(
         If a text cannot be a name (:func:`saltrust.datasets.files.limits.check_names`).
     """
     coords: dict[str, Any] = {
-        "image": _texts(images, "image name"),
-        "finding": _texts(findings, "finding"),
-        "reader": _texts(list(readers or {}), "reader"),
+        "image": _texts(images, "image name", blank=False),
+        "finding": _texts(findings, "finding", blank=False),
+        "reader": _texts(list(readers or {}), "reader", blank=False),
         "reader_role": ("reader", np.asarray(list((readers or {}).values()), dtype=np.str_)),
     }
     for name, values in of_image.items():
@@ -76,9 +76,9 @@ def collection_index(
     return xr.Dataset({"label": (("image", "finding"), label)}, coords=coords)
 
 
-def _texts(values: Sequence[str], what: str) -> npt.NDArray[np.str_]:
+def _texts(values: Sequence[str], what: str, *, blank: bool = True) -> npt.NDArray[np.str_]:
     texts = [str(value) for value in values]
-    check_names(texts, what)
+    check_names(texts, what, blank=blank)
     return np.asarray(texts, dtype=np.str_)
 
 

@@ -20,6 +20,7 @@ from saltrust.cache import rle
 from saltrust.datasets.files.limits import (
     FARTHEST_PIXEL,
     MOST_CORNERS,
+    MOST_SCANNING,
     check_instances,
     check_pixels,
 )
@@ -29,6 +30,9 @@ from saltrust.reading import shown
 Mask = npt.NDArray[np.bool_]
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
+
+#: Filling a row takes time for every corner, and for so many pixels as much as for one.
+_PIXELS_PER_CORNER = 512
 
 #: Cells that state "looked, and there is nothing": Kaggle's, and a word for people.
 EMPTY_CELLS = ("-1", "none")
@@ -208,10 +212,17 @@ def polygons_mask(polygons: Any, height: int, width: int) -> Mask:
     if corners > MOST_CORNERS:
         raise DataError(f"the polygons have {corners:,} corners, more than {MOST_CORNERS:,}, "
                         "which nobody draws")
-    for contour in polygons:
-        points = [(x, y) for y, x in xy_points(contour)]
+    contours = [[(x, y) for y, x in xy_points(contour)] for contour in polygons]
+    work = 0.0
+    for points in contours:
         if len(points) < 2:
             raise DataError(f"a contour has {len(points)} points; it needs at least two")
+        rows = [min(max(y, 0), height) for _, y in points]
+        work += (max(rows) - min(rows)) * (len(points) + width / _PIXELS_PER_CORNER)
+    if work > MOST_SCANNING:
+        raise DataError(f"{len(contours):,} polygons with {corners:,} corners would take minutes "
+                        "to fill, more than anybody draws; give a mask instead")
+    for points in contours:
         draw.polygon(points, outline=1, fill=1)
     return np.asarray(canvas, dtype=bool).copy()
 

@@ -14,11 +14,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from saltrust.datasets.files.limits import MOST_DICOM_BYTES, bands, check_pixels, of_file
+from saltrust.datasets.files.limits import (
+    MOST_DICOM_BYTES,
+    MOST_DICOM_READS,
+    bands,
+    check_pixels,
+    of_file,
+)
 from saltrust.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
 
 _log = logging.getLogger(__name__)
 
@@ -206,11 +213,20 @@ def _display(path: Path, dataset: Dataset, stored: npt.NDArray[Any],
 def _read(path: Path, *, header_only: bool = False) -> Dataset:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
+    from pydicom.filereader import read_dataset
 
     try:
-        _check_deflated(path)
-        with _WithinFile(path) as stream:
-            return dcmread(stream, stop_before_pixels=header_only)
+        with _Within(path, io.FileIO(path), path.stat().st_size) as stream:
+            meta = _meta_of_deflated(stream)
+            if meta is None:
+                stream.seek(0)
+                return dcmread(stream, stop_before_pixels=header_only)
+            content = _inflated(path, stream)
+        with _Within(path, io.BytesIO(content), len(content)) as inside:
+            dataset = read_dataset(inside, is_implicit_VR=False, is_little_endian=True,
+                                   stop_when=_is_pixels if header_only else None)
+        dataset.file_meta = meta
+        return dataset
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check the path") from None
     except InvalidDicomError:
@@ -225,41 +241,56 @@ def _read(path: Path, *, header_only: bool = False) -> Dataset:
                         ) from None
 
 
-class _WithinFile(io.BufferedReader):
+class _Within(io.BufferedReader):
     """A file of which no more is asked for than there is, whatever lengths it states."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-        self._size = path.stat().st_size
+    def __init__(self, path: Path, raw: Any, size: int) -> None:
+        super().__init__(raw)
+        self._path, self._size, self._reads = path, size, 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As of any file."""
+        """As of any file, so many times."""
+        self._reads += 1
+        if self._reads > MOST_DICOM_READS:
+            raise DataError(f"{self._path} has more elements than {MOST_DICOM_READS:,} reads give, "
+                            "more than the header of any radiograph has; check where it comes from")
         rest = max(self._size - self.tell(), 0)
         return super().read(rest if size is None or size < 0 else min(size, rest))
 
 
-def _check_deflated(path: Path) -> None:
-    """Inflate a deflated file piece by piece, as its reader does it at once."""
+def _meta_of_deflated(stream: _Within) -> FileMetaDataset | None:
+    """Read the file meta header of a deflated file, up to what is deflated; None of others."""
     from pydicom.filereader import _read_file_meta_info, read_preamble
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-    with _WithinFile(path) as stream:
-        if stream.read(132)[128:] != b"DICM":
-            return
-        stream.seek(0)
-        read_preamble(stream, force=False)
-        syntax = str(_read_file_meta_info(stream).get("TransferSyntaxUID", ""))
-        if syntax != DeflatedExplicitVRLittleEndian:
-            return
-        packed, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        rest = stream.read(_PIECE)
-        while rest and not packed.eof:
-            size += len(packed.decompress(rest, _PIECE))
-            rest = packed.unconsumed_tail or stream.read(_PIECE)
-            if size > MOST_DICOM_BYTES:
-                raise DataError(f"{path} of {path.stat().st_size:,} bytes is deflated and becomes "
-                                f"more than {MOST_DICOM_BYTES:,} when it is read, more than any "
-                                "radiograph has; check where it comes from")
+    if stream.read(132)[128:] != b"DICM":
+        return None
+    stream.seek(0)
+    read_preamble(stream, force=False)
+    meta = _read_file_meta_info(stream)
+    deflated = str(meta.get("TransferSyntaxUID", "")) == DeflatedExplicitVRLittleEndian
+    return meta if deflated else None
+
+
+def _inflated(path: Path, stream: _Within) -> bytes:
+    """Inflate the rest of a file piece by piece, up to what a radiograph may have."""
+    packed, pieces, size = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
+    rest = stream.read(_PIECE)
+    while rest and not packed.eof:
+        pieces.append(packed.decompress(rest, _PIECE))
+        size += len(pieces[-1])
+        rest = packed.unconsumed_tail or stream.read(_PIECE)
+        if size > MOST_DICOM_BYTES:
+            raise DataError(f"{path} of {path.stat().st_size:,} bytes is deflated and becomes "
+                            f"more than {MOST_DICOM_BYTES:,} when it is read, more than any "
+                            "radiograph has; check where it comes from")
+    if not packed.eof:
+        raise DataError(f"{path} is deflated and ends in the midst; fetch it again")
+    return b"".join(pieces)
+
+
+def _is_pixels(tag: int, _kind: str | None, _length: int) -> bool:
+    return tag in {0x7FE00008, 0x7FE00009, 0x7FE00010}
 
 
 def _require_structure(path: Path, stored: npt.NDArray[Any], gray: npt.NDArray[np.uint8],

@@ -17,10 +17,14 @@ T = TypeVar("T")
 PIXEL_LIMIT = 89_000_000
 #: Largest DICOM file when it is inflated; 89 million pixels of 16 bits, and room for a header.
 MOST_DICOM_BYTES = 192 * 2**20
+#: Pieces in which a DICOM file is read, two or three for an element; of radiographs some hundred.
+MOST_DICOM_READS = 500_000
 #: Converted at a time: as float64, with what is made on the way, they take some 100 MB.
 _PIXELS_AT_ONCE = 4 * 2**20
 #: Corners of all contours of one annotation; drawn by hand they have hundreds.
 MOST_CORNERS = 1_000_000
+#: Corners times rows of all contours of one annotation: some seconds; real ones take hundredths.
+MOST_SCANNING = 2e8
 #: Boxes, or points, of one finding by one reader in one image; every one widens the store.
 MOST_INSTANCES = 500
 #: Of one image; a reading of minutes has some hundred, samples of the tracker are another thing.
@@ -89,7 +93,7 @@ def check_instances(number: int, what: str) -> None:
                         f"{MOST_INSTANCES} that a store keeps; give a mask instead")
 
 
-def check_names(names: Sequence[str], what: str) -> None:
+def check_names(names: Sequence[str], what: str, *, blank: bool = True) -> None:
     """Refuse texts that cannot be names of images, findings, readers or what is known of them.
 
     Parameters
@@ -97,13 +101,18 @@ def check_names(names: Sequence[str], what: str) -> None:
     names : sequence of str
     what : str
         What one of them is, for the sentence.
+    blank : bool
+        Whether one may be blank, for what is not known.
 
     Raises
     ------
     DataError
         If one holds what no text in UTF-8 holds, or NUL, or is so long that all would take
-        gigabytes.
+        gigabytes; if one is blank that may not be.
     """
+    if not blank and not all(name.strip() for name in names):
+        raise DataError(f"number {1 + [not name.strip() for name in names].index(True):,} of the "
+                        f"{what}s is blank; name it or leave it out")
     longest = max(map(len, names), default=0)
     # NumPy keeps four bytes a character, as many characters for each as for the longest.
     if 4 * longest * len(names) > MOST_NAME_BYTES:

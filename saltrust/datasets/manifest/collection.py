@@ -317,6 +317,7 @@ def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
             path = mask_file(row[name], table.path.parent)
             if path is None:
                 continue
+            check_path(path, f"{table.path}, row {number}: the mask", DataError)
             if not path.is_file():
                 missing.append(path)
                 continue

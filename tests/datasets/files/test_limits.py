@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from saltrust.cache import reference
 from saltrust.cache.reference import import_collection
@@ -45,6 +46,22 @@ def test_a_deflated_bomb_is_refused_while_it_is_inflated(
     monkeypatch.setattr("saltrust.datasets.files.dicom_pixels.MOST_DICOM_BYTES", 10**7)
     with pytest.raises(DataError, match=r"a\.dcm of [\d,]+ bytes is deflated and becomes more"):
         read_gray(path)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_a_header_without_end_is_refused(save_dicom: Make, tmp_path: Path, syntax: str,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_dicom(tmp_path / "a.dcm", RAMP, TransferSyntaxUID=syntax)
+    monkeypatch.setattr("saltrust.datasets.files.dicom_pixels.MOST_DICOM_READS", 100)
+    assert native_size(path) == (64, 64)
+    assert read_gray(path).max() == 255
+    dataset = dcmread(path)
+    for number in range(100):
+        dataset.add_new(0x00090010 + number, "LO", "x")
+    dataset.save_as(path)
+    for read in (native_size, read_gray):
+        with pytest.raises(DataError, match=r"a\.dcm has more elements than 100 reads give"):
+            read(path)
 
 
 @pytest.mark.parametrize("header", [
@@ -106,6 +123,15 @@ def test_codes_and_polygons_that_nobody_draws(monkeypatch: pytest.MonkeyPatch) -
         polygons_mask([[[1, 1]] * 4], 7, 9)
 
 
+def test_polygons_that_would_take_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saltrust.datasets.files.annotation_codes.MOST_SCANNING", 7 * 4.1)
+    # Four corners over seven rows; what lies above and below the image costs nothing.
+    tall = [[0, -1e6], [9, -1e6], [9, 1e6], [0, 1e6]]
+    assert polygons_mask([tall], 7, 9).all()
+    with pytest.raises(DataError, match=r"2 polygons with 8 corners would take minutes"):
+        polygons_mask([tall, tall], 7, 9)
+
+
 @pytest.mark.parametrize("name", ["a" * 300 + ".png", "b\x00.png", "c/" * 3000])
 def test_names_that_no_file_system_has(tmp_path: Path, name: str) -> None:
     path = Path(f"{tmp_path}/{name}")
@@ -132,6 +158,12 @@ def test_texts_that_are_no_names(name: str) -> None:
         collection_index([name, "b"], ["Edema"], np.zeros((2, 1)))
     with pytest.raises(DataError, match="the view "):
         collection_index(["a", "b"], ["Edema"], np.zeros((2, 1)), view=["AP", name])
+
+
+@pytest.mark.parametrize(("images", "findings"), [(["a", " "], ["Edema"]), (["a", "b"], [""])])
+def test_what_has_no_name(images: list[str], findings: list[str]) -> None:
+    with pytest.raises(DataError, match=r"number [12] of the (image name|finding)s is blank"):
+        collection_index(images, findings, np.zeros((2, 1)), view=["", ""])
 
 
 def test_one_long_name_does_not_widen_all(monkeypatch: pytest.MonkeyPatch) -> None:
