@@ -49,7 +49,7 @@ test: install r
 	$(BIN)/python -m pytest -n 2 -m "not cuda" --durations=20
 
 # Each a program: python -m tests.faults.NAME --seed SEED
-FAULTS := kills places damage
+FAULTS := kills places damage repairs
 SEED ?= 1
 faults: install
 	for name in $(FAULTS); do $(BIN)/python -m tests.faults.$$name --seed $(SEED) || exit 1; done

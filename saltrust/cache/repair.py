@@ -15,7 +15,7 @@ from saltrust.cache.guarded import guarded
 from saltrust.cache.ownership import owned
 from saltrust.cache.schema import CHECKSUMS, GROUPS, LABELED_DIMS, ROOT, SCORES, Status
 from saltrust.cache.store import partial_path
-from saltrust.cache.verification import Fault
+from saltrust.cache.verification import UNFINISHED, Fault
 from saltrust.errors import DataError, UsageError
 
 #: Written with radiographs, whose `stored` says that they are there.
@@ -63,11 +63,11 @@ def repair(path: str | Path, faults: Sequence[Fault]) -> Path:
             return path
         with guarded():
             root = zarr.open_group(path, mode="r+")
-            # First of all: killed from here on, the store is seen to be damaged.
-            shutil.rmtree(path / CHECKSUMS, ignore_errors=True)
+            # Killed from here on, the checksums name what was broken and what is marked.
             for variable in dict.fromkeys(fault.variable for fault in of_cubes):
                 _forget(path, root, variable,
                         [fault for fault in of_cubes if fault.variable == variable])
+            shutil.rmtree(path / CHECKSUMS, ignore_errors=True)
             attributes = {key: value for key, value in root.attrs.asdict().items()
                           if key not in (SEALED, "finished")}
             root.attrs.put({**attributes, "complete": False})
@@ -80,9 +80,13 @@ def _is_beyond_repair(fault: Fault) -> bool:
     name = fault.variable
     if name.startswith((f"{SCORES}/", CHECKSUMS)):
         return False
+    if fault == UNFINISHED:
+        # Killed between the mark and the new name.
+        return False
     if not name or name.endswith("zarr.json"):
         return True
     group, _, variable = name.rpartition("/")
+    group = group or ROOT.name
     declared = GROUPS.get(group, ROOT)
     return (variable in LABELED_DIMS or group not in GROUPS or variable not in declared
             or (declared is ROOT and variable not in _NATIVE)
@@ -93,7 +97,7 @@ def _is_beyond_repair(fault: Fault) -> bool:
 def _forget(path: Path, root: zarr.Group, name: str, faults: Sequence[Fault]) -> None:
     """Remove broken chunks of a variable, and whatever says that they are there."""
     group, _, variable = name.rpartition("/")
-    if name.startswith(CHECKSUMS):
+    if name.startswith(CHECKSUMS) or UNFINISHED in faults:
         return
     places = [fault.place for fault in faults if fault.place]
     if not places:
@@ -108,6 +112,9 @@ def _forget(path: Path, root: zarr.Group, name: str, faults: Sequence[Fault]) ->
                 place[:status.ndim]))] = Status.MISSING
         _array(root, f"{group}/status")[...] = status
     elif group == "radiograph" or name in _NATIVE:
+        if "radiograph/stored" not in root:
+            # The sizes come with the index of the data set, at the start of every run.
+            return
         stored = _array(root, "radiograph/stored")
         for place in places or [()]:
             stored[place[0] if place else slice(None)] = 0
@@ -116,6 +123,9 @@ def _forget(path: Path, root: zarr.Group, name: str, faults: Sequence[Fault]) ->
         for place in places or [()]:
             stored[place[0] if place else slice(None)] = 0
     else:
+        if group == "prediction":
+            # Of a store without maps these say that a batch is done.
+            shutil.rmtree(path / "prediction" / "probability" / "c", ignore_errors=True)
         # Predictions and what stands beside maps is written with them, for a thousand images.
         for of in ("saliency", "randomization", "localizer"):
             if f"{of}/status" in root and (group == of or (group == "prediction"

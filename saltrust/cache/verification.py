@@ -68,6 +68,10 @@ class Fault:
         return f"{named}: {self.what}" if named else self.what
 
 
+#: Where nobody renamed it: a repair that was killed, or a user who did.
+UNFINISHED = Fault("zarr.json", "the store is unfinished")
+
+
 @dataclass(frozen=True)
 class Verification:
     """What was gone through, and what is wrong.
@@ -127,7 +131,7 @@ def _gone_through(path: Path, progress: bool) -> Verification:
             raise
         seen.append(Fault("zarr.json", _end(error, path)))
     if attributes and not attributes.get("complete"):
-        seen.append(Fault("zarr.json", "the store is unfinished"))
+        seen.append(UNFINISHED)
     digests = None
     try:
         digests = read_seal(path, attributes) if attributes else None

@@ -160,6 +160,15 @@ def test_repaired_and_resumed_the_bits_are_those_from_before(squares: Any, tmp_p
     assert verify(path).faults == ()
 
 
+def test_native_sizes_are_repaired(squares: Any, tmp_path: Path) -> None:
+    path = import_collection(squares, tmp_path / "s.zarr", grid=(20, 30))
+    before = values(path)
+    flip(path / "native_width" / "c" / "0", 5)
+    repair(path, verify(path).faults)
+    import_collection(squares, path, grid=(20, 30), resume=True)
+    assert_same(values(path), before)
+
+
 def test_maps_that_are_repaired_are_missing_and_no_others(store: Path) -> None:
     flip(store / MAP, 50)
     faults = verify(store).faults

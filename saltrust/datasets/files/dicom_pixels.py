@@ -173,6 +173,8 @@ def _display(path: Path, dataset: Dataset, stored: npt.NDArray[Any],
     """Modality transformation and VOI transformation of a gray frame, for any part of it."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
+    _fill_in(dataset)
+
     def modality(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
         values = np.asarray(apply_modality_lut(part, dataset))
         if not np.isfinite(values).all():
@@ -208,6 +210,16 @@ def _display(path: Path, dataset: Dataset, stored: npt.NDArray[Any],
         ends += [float(kept.min()), float(kept.max())] if kept.size else []
     low, high = min(ends, default=0.0), max(ends, default=0.0)
     return lambda part: stretch(modality(part), low, high)
+
+
+def _fill_in(dataset: Dataset) -> None:
+    """Let empty elements count as if they were not there, which pydicom does not."""
+    for name, neutral in (("RescaleSlope", 1), ("RescaleIntercept", 0)):
+        if name in dataset and dataset.get(name) in {None, ""}:
+            setattr(dataset, name, neutral)
+    tables = dataset.get("VOILUTSequence")
+    if tables and (tables[0].get("LUTDescriptor") is None or tables[0].get("LUTData") is None):
+        del dataset.VOILUTSequence
 
 
 def _read(path: Path, *, header_only: bool = False) -> Dataset:

@@ -56,6 +56,18 @@ def test_more_bits_than_the_header_states_are_said(
     assert ("upper bits are cut off" in caplog.text) == told
 
 
+@pytest.mark.parametrize("header", [
+    {"RescaleSlope": None, "RescaleIntercept": None}, {"RescaleSlope": "1", "RescaleIntercept": ""},
+    {"RescaleSlope": "", "RescaleIntercept": "0"}, {"VOILUTSequence": Sequence([Dataset()])},
+    {"VOILUTSequence": Sequence([])}])
+def test_what_is_empty_counts_as_not_there(tmp_path: Path, save_dicom: Make,
+                                           header: dict[str, Any]) -> None:
+    window = {"WindowCenter": "2048", "WindowWidth": "4096"}
+    plain = read_gray(save_dicom(tmp_path / "x.dcm", RAMP12, **window))
+    np.testing.assert_array_equal(
+        read_gray(save_dicom(tmp_path / "y.dcm", RAMP12, **window, **header)), plain)
+
+
 def test_a_picture_within_that_is_far_larger_than_the_header(tmp_path: Path,
                                                              save_dicom: Make,
                                                              monkeypatch: pytest.MonkeyPatch,
