@@ -56,9 +56,9 @@ def repair(path: str | Path, faults: Sequence[Fault]) -> Path:
         if partial_path(path).exists():
             raise UsageError(f"{partial_path(path)} is in the way; move it away or finish it first")
         for fault in faults:
-            if fault.variable.startswith(f"{SCORES}/"):
-                shutil.rmtree(path / fault.variable)
-        of_cubes = [fault for fault in faults if not fault.variable.startswith(f"{SCORES}/")]
+            if _is_of_scores(fault):
+                shutil.rmtree(path / fault.variable, ignore_errors=True)
+        of_cubes = [fault for fault in faults if not _is_of_scores(fault)]
         if not of_cubes:
             return path
         with guarded():
@@ -75,10 +75,14 @@ def repair(path: str | Path, faults: Sequence[Fault]) -> Path:
     return partial_path(path)
 
 
+def _is_of_scores(fault: Fault) -> bool:
+    return fault.variable == SCORES or fault.variable.startswith(f"{SCORES}/")
+
+
 def _is_beyond_repair(fault: Fault) -> bool:
     """Whether nobody who resumes would write the broken part again."""
     name = fault.variable
-    if name.startswith((f"{SCORES}/", CHECKSUMS)):
+    if _is_of_scores(fault) or name.startswith(CHECKSUMS):
         return False
     if fault == UNFINISHED:
         # Killed between the mark and the new name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -308,11 +309,23 @@ def _stated(path: Path, name: str) -> _Stated:
 
 
 def _scores(path: Path) -> Iterator[Fault]:
-    """Kept scores that are not what was written."""
+    """Kept scores, and groups of them, that are not what was written."""
+    for group in (path / SCORES, *sorted((path / SCORES).glob("*"))):
+        if group.is_dir() and not _is_group(group / "zarr.json"):
+            yield Fault(str(group.relative_to(path)), "the group of kept scores cannot be read")
     for place in sorted((path / SCORES).glob("*/*")):
         topic, key = place.parts[-2:]
         if place.is_dir() and read_scores(path, topic, key) is None:
             yield Fault(f"{SCORES}/{topic}/{key}", "the kept scores are not what was written")
+
+
+def _is_group(document: Path) -> bool:
+    try:
+        return bool(json.loads(document.read_text(encoding="utf-8"))["node_type"] == "group")
+    except PermissionError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever is there, it is no document of a group
+        return False
 
 
 def _misfits(path: Path) -> Iterator[Fault]:

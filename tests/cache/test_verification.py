@@ -143,6 +143,20 @@ def test_kept_scores_have_digests_of_their_own(store: Path) -> None:
     assert read_scores(store, "masks", "0" * 16) is None
 
 
+@pytest.mark.parametrize("group", ["scores", "scores/masks"])
+@pytest.mark.parametrize("content", ["{", "[]", None])
+def test_groups_of_kept_scores_are_looked_at(store: Path, group: str, content: str | None) -> None:
+    from xarray import Dataset
+
+    write_scores(store, "masks", "0" * 16, Dataset({"a": ("x", np.arange(9.0))}), {})
+    document = store / group / "zarr.json"
+    document.unlink() if content is None else document.write_text(content)
+    faults = verify(store).faults
+    assert [fault.variable for fault in faults] == [group]
+    assert repair(store, faults) == store
+    assert not verify(store).faults
+
+
 def test_repaired_and_resumed_the_bits_are_those_from_before(squares: Any, tmp_path: Path) -> None:
     path = import_collection(squares, tmp_path / "s.zarr", grid=(20, 30))
     before = values(path)
