@@ -27,7 +27,7 @@ CorrelationInterval = Literal["bonett-wright", "fisher", "bootstrap"]
 AucInterval = Literal["newcombe", "delong", "bootstrap", "protocol-w"]
 #: What a classified case is.
 CaseLevel = Literal["image", "study"]
-BootstrapKind = Literal["percentile", "bca"]
+BootstrapKind = Literal["auto", "percentile", "bca", "bootstrap-t"]
 
 #: Images whose maps are compared: all, or those that show the finding.
 Images = Literal["all", "positive"]

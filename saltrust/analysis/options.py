@@ -33,8 +33,11 @@ MOST_OTHERS = 10_000
 #: Processes, each of which has all libraries loaded.
 MOST_WORKERS = 1024
 
-KINDS: dict[BootstrapKind, str] = {"percentile": "percentile",
-                                   "bca": "bias-corrected and accelerated"}
+KINDS: dict[BootstrapKind, str] = {
+    "auto": "bootstrap-t (10 to 30 patients; Wilson's with their effective number for hits) or "
+            "percentile (more)",
+    "percentile": "percentile", "bca": "bias-corrected and accelerated",
+    "bootstrap-t": "bootstrap-t"}
 
 
 @dataclass(frozen=True)
@@ -127,15 +130,16 @@ class Resampling:
     Attributes
     ----------
     resamples : int
-    kind : {"percentile", "bca"}
-        Of the intervals of means; functions of several means keep percentiles.
+    kind : {"auto", "percentile", "bca", "bootstrap-t"}
+        Of the intervals of means (:func:`saltrust.analysis.inference.bootstrap.mean_interval`);
+        functions of several means keep percentiles, and have none of fewer than 10 patients.
     seed : int
     confidence_level : float
         Of every interval of the analysis, also of those that need no resamples.
     """
 
     resamples: int = 1000
-    kind: BootstrapKind = "percentile"
+    kind: BootstrapKind = "auto"
     seed: int = 0
     confidence_level: float = 0.95
 

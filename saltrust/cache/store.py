@@ -37,6 +37,10 @@ PARTIAL_SUFFIX = ".partial"
 def partial_path(path: str | Path) -> Path:
     """Where a store is built before it is renamed to ``path``."""
     path = Path(path)
+    # Such as `.`, in the folder of a store.
+    path = path if path.name else path.resolve()
+    if not path.name:
+        raise UsageError(f"{path} cannot be a store; name a folder below it")
     return path.with_name(path.name + PARTIAL_SUFFIX)
 
 

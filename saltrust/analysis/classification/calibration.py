@@ -16,11 +16,12 @@ from scipy.optimize import brentq
 from scipy.special import expit, ndtr, stdtr, stdtrit
 
 from saltrust.analysis.inference.auc import roc_auc
-from saltrust.analysis.inference.bootstrap import mean_interval, wilson_interval
+from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.inference.clustered_glm import glm_cr2
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.inference.jackknife import jackknife_estimate
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
+from saltrust.analysis.inference.proportions import clustered_wilson
 from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.stored.images import images_of
 from saltrust.cache.schema import Label
@@ -72,7 +73,7 @@ def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
 
 def calibration_of_cases(cases: pd.DataFrame, *, confidence_level: float = 0.95,
                          resamples: int = 1000, seed: int = 0,
-                         kind: BootstrapKind = "percentile") -> pd.DataFrame:
+                         kind: BootstrapKind = "auto") -> pd.DataFrame:
     """Brier score, calibration slope, expected calibration error and AUC of labelled cases.
 
     Parameters
@@ -83,7 +84,7 @@ def calibration_of_cases(cases: pd.DataFrame, *, confidence_level: float = 0.95,
         Of the intervals of the Brier score, slope, intercept and debiased error.
     resamples, seed : int
         Of the bootstrap by patient of the Brier score.
-    kind : {"percentile", "bca"}
+    kind : {"auto", "percentile", "bca", "bootstrap-t"}
         Of its interval.
 
     Returns
@@ -180,7 +181,7 @@ def reliability(cases: pd.DataFrame, *, confidence_level: float = 0.95) -> pd.Da
     cases : pandas.DataFrame
         As for :func:`calibration_of_cases`.
     confidence_level : float
-        Of Wilson's intervals, which take the cases of a bin for independent.
+        Of Wilson's intervals, with the number of cases of a bin that their patients leave.
 
     Returns
     -------
@@ -192,7 +193,7 @@ def reliability(cases: pd.DataFrame, *, confidence_level: float = 0.95) -> pd.Da
     Examples
     --------
     >>> cases = pd.DataFrame({"model": "net", "finding": "Edema", "label": [0, 1, 1],
-    ...                       "probability": [0.12, 0.18, 0.75]})
+    ...                       "patient": ["a", "b", "c"], "probability": [0.12, 0.18, 0.75]})
     >>> reliability(cases)[["low", "n", "predicted", "observed"]].round(3).values.tolist()
     [[0.1, 2.0, 0.15, 0.5], [0.7, 1.0, 0.75, 1.0]]
     """
@@ -200,14 +201,15 @@ def reliability(cases: pd.DataFrame, *, confidence_level: float = 0.95) -> pd.Da
     rows = []
     for (model, finding), group in cases.groupby(["model", "finding"], sort=False):
         p, label = group["probability"].to_numpy(), group["label"].to_numpy(dtype=np.float64)
-        place = _bins(p)
+        place, patients = _bins(p), group["patient"].to_numpy(dtype=object)
         for k in np.unique(place).tolist():
             inside = place == k
-            n, positives = int(inside.sum()), int(label[inside].sum())
-            low, high = wilson_interval(positives, n, confidence_level)
+            low, high = clustered_wilson(label[inside], patients[inside], confidence_level)
             rows.append({"model": model, "finding": finding, "low": k / BINS,
-                         "high": (k + 1) / BINS, "n": n, "predicted": float(p[inside].mean()),
-                         "observed": positives / n, "conf_low": low, "conf_high": high})
+                         "high": (k + 1) / BINS, "n": int(inside.sum()),
+                         "predicted": float(p[inside].mean()),
+                         "observed": float(label[inside].mean()), "conf_low": low,
+                         "conf_high": high})
     return pd.DataFrame(rows)
 
 

@@ -16,12 +16,12 @@ import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import (
     mean_interval,
-    proportion_interval,
-    resampled_means,
 )
+from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
+from saltrust.analysis.inference.linear import simple_regression
 from saltrust.analysis.inference.multiplicity import adjust_families
-from saltrust.analysis.localization.contrasts import bootstrap_estimate
+from saltrust.analysis.inference.proportions import proportion_interval
 from saltrust.analysis.scores.score_rows import SCHEMES, Scheme, response
 from saltrust.analysis.scores.segmentation_rules import Choice
 from saltrust.choices import Adjustment
@@ -33,6 +33,8 @@ BIN_BOUNDS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 TRUE_POSITIVE, FALSE_NEGATIVE = "true positive", "false negative"
 CONTRAST = f"{TRUE_POSITIVE} - {FALSE_NEGATIVE}"
 ALL = "All findings"
+#: Rows of a stratum, below which its mean is not tested (with 3, .20 at nominal .05).
+FEWEST_ROWS = 10
 _IDENTIFY = ("explainer", "model", "scheme", "finding", "stratum")
 
 
@@ -63,7 +65,8 @@ def confidence_strata(scores: pd.DataFrame, operating_point: Choice, *,
         ``explainer, model, scheme, finding, stratum``, the uniform columns, and
         ``probability``: the mean of the stratum.  Strata are :data:`TRUE_POSITIVE` and
         :data:`FALSE_NEGATIVE` (term ``mean``), their difference :data:`CONTRAST` (term
-        ``difference``, with a p-value from the resamples), and bins of probability (term
+        ``difference``, with a t test and interval by CR2 errors of patients where both have
+        :data:`FEWEST_ROWS` rows), and bins of probability (term
         ``mean``).  Empty strata keep their rows.  ``All findings`` pools rows.
     """
     check_confidence_level(confidence_level)
@@ -117,7 +120,7 @@ def _mean(values: FloatArray, cluster: npt.NDArray[Any], scheme: Scheme,
           options: Mapping[str, Any]) -> Estimate:
     take = proportion_interval if scheme == "hit" and np.isin(
         values[~np.isnan(values)], (0.0, 1.0)).all() else mean_interval
-    average = take(values, cluster, **options)
+    average = take(values, cluster, method="auto", **options)
     return Estimate(estimate=float(average.mean), std_error=float(average.std_error),
                     conf_low=float(average.conf_low), conf_high=float(average.conf_high),
                     n=int(average.n), note=average.notes[0])
@@ -125,13 +128,15 @@ def _mean(values: FloatArray, cluster: npt.NDArray[Any], scheme: Scheme,
 
 def _contrast(score: FloatArray, called: npt.NDArray[np.bool_], cluster: npt.NDArray[Any],
               options: Mapping[str, Any]) -> Estimate:
-    """Difference of the two means, patients resampled; none where a stratum is too small."""
+    """Difference of the two means with its CR2 error by patient; no test of small strata."""
     sizes = int(called.sum()), int((~called).sum())
-    if min(sizes) < 2:
+    if not min(sizes):
         return Estimate(n=sum(sizes), note=f"{sizes[0]} true positives and {sizes[1]} false "
-                                           "negatives: at least 2 of each are needed")
-    both = np.stack([np.where(called, score, np.nan), np.where(called, np.nan, score)], axis=1)
-    drawn = resampled_means(both, cluster, resamples=options["resamples"], seed=options["seed"])
-    value = float(score[called].mean() - score[~called].mean())
-    return bootstrap_estimate(value, drawn[:, 0] - drawn[:, 1], sum(sizes),
-                              options["confidence_level"])
+                                           "negatives: both are needed")
+    indicator, level = called.astype(np.float64), options["confidence_level"]
+    fitted = simple_regression(indicator, score, confidence_level=level)
+    if min(sizes) < FEWEST_ROWS:
+        return Estimate(estimate=fitted.estimate, n=sum(sizes),
+                        note=f"{sizes[0]} true positives and {sizes[1]} false negatives, fewer "
+                             f"than {FEWEST_ROWS} of one: no test")
+    return robust_slope(fitted, indicator, score, cluster, confidence_level=level)

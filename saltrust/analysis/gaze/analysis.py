@@ -26,11 +26,7 @@ from saltrust.analysis.gaze.scores import (
     SWAPPED,
     gaze_scores,
 )
-from saltrust.analysis.inference.bootstrap import (
-    mean_interval,
-    percentile_interval,
-    resampled_means,
-)
+from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.inference.clustered import clustered_mean
 from saltrust.analysis.inference.estimate import Estimate, estimates_table
 from saltrust.analysis.inference.multiplicity import adjust_families
@@ -153,25 +149,19 @@ def _means(values: FloatArray, patients: npt.NDArray[Any], resampling: Resamplin
         return [Estimate(estimate=float(np.nanmean(column)) if n else np.nan, n=int(n),
                          note=note if n else "no rows")
                 for column, n in zip(values.T, count, strict=True)]
-    drawn = resampled_means(values, patients, resamples=resampling.resamples,
-                            seed=resampling.seed)
-    low, high, used = percentile_interval(drawn, resampling.confidence_level)
-    if resampling.kind == "bca":
-        moved = mean_interval(values, patients, resamples=resampling.resamples, method="bca",
-                              confidence_level=resampling.confidence_level, seed=resampling.seed)
-        low, high = moved.conf_low, moved.conf_high
+    made = mean_interval(values, patients, resamples=resampling.resamples, method=resampling.kind,
+                         confidence_level=resampling.confidence_level, seed=resampling.seed)
     estimates = []
     for k, n in enumerate(count.tolist()):
         if not n:
             estimates.append(Estimate(note="no rows"))
             continue
-        finite = drawn[np.isfinite(drawn[:, k]), k]
         tested = clustered_mean(values[:, k], patients)
         estimates.append(Estimate(
             estimate=float(np.nanmean(values[:, k])), n=n,
-            std_error=float(np.std(finite, ddof=1)) if used[k] > 1 else np.nan,
-            conf_low=float(low[k]), conf_high=float(high[k]), statistic=tested.statistic,
-            df=tested.df, p_value=tested.p_value, note=tested.note))
+            std_error=float(made.std_error[k]), conf_low=float(made.conf_low[k]),
+            conf_high=float(made.conf_high[k]), statistic=tested.statistic, df=tested.df,
+            p_value=tested.p_value, note=tested.note or made.notes[k]))
     return estimates
 
 

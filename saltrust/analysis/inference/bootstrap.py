@@ -1,4 +1,4 @@
-"""Bootstrap intervals of means, by row or by patient, and Wilson's interval for proportions.
+"""Bootstrap intervals of means, by row or by patient.
 
 Every resample is a vector of integer weights (how often each row was drawn), so that the means
 of all resamples and all columns are one matrix product and rows that a column lacks (NaN) weigh
@@ -27,13 +27,15 @@ __all__ = [
     "MeanInterval",
     "mean_interval",
     "percentile_interval",
-    "proportion_interval",
     "resample_weights",
     "resampled_means",
-    "wilson_interval",
 ]
 
 FloatArray = npt.NDArray[np.float64]
+#: Of fewer, resamples are too much alike for any interval (coverage .90 and less at nominal .95).
+FEWEST_PATIENTS = 10
+#: Up to which a mean needs to be taken over its error in each resample.
+MANY_PATIENTS = 30
 METHODS = words(BootstrapKind)
 
 
@@ -79,7 +81,7 @@ class MeanInterval:
 
 @one_blas_thread()
 def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
-                    resamples: int = 1000, seed: int = 0) -> FloatArray:
+                    resamples: int = 1000, seed: int = 0, fewest: int = 0) -> FloatArray:
     """Means of every column in every resample.
 
     The columns share the resamples, so that functions of several means (a difference, a
@@ -95,6 +97,9 @@ def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None
         Number of resamples, at least 1.
     seed : int
         Not negative.
+    fewest : int
+        Columns of fewer clusters than this are NaN throughout, such as with
+        :data:`FEWEST_PATIENTS`.
 
     Returns
     -------
@@ -111,6 +116,7 @@ def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None
     table = _columns(values)
     sums, counts = _cluster_sums(table, clusters)
     means = _means(sums, counts, resamples, seed)
+    means[:, (counts > 0).sum(axis=0) < fewest] = np.nan
     return means if np.ndim(values) == 2 else means[:, 0]
 
 
@@ -132,9 +138,12 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
         Between 0 and 1.
     seed : int
         Not negative.
-    method : {"percentile", "bca"}
-        Percentiles of the resampled means, or bias-corrected and accelerated ones with the
-        acceleration of the jackknife over clusters.
+    method : {"auto", "percentile", "bca", "bootstrap-t"}
+        Percentiles of the resampled means; bias-corrected and accelerated ones, with the
+        acceleration of the jackknife over clusters; or quantiles of the resampled means over
+        their own errors by cluster.  ``auto`` gives none of fewer than :data:`FEWEST_PATIENTS`
+        clusters, bootstrap-t to :data:`MANY_PATIENTS`, and percentiles above, as what holds its
+        level on scores of which a third are zero.
 
     Returns
     -------
@@ -154,7 +163,7 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
 
     References
     ----------
-    B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 14.
+    B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapters 12 to 14.
 
     Examples
     --------
@@ -179,12 +188,16 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
         notes.append(note)
         if note:
             continue
+        few = method == "auto" and present[k] < FEWEST_PATIENTS
         column = table[~np.isnan(table[:, k]), k]
         if np.all(column == column[0]):
             # The mean of equal numbers is that number; rounding must not give it a width.
             mean[k] = low[k] = high[k] = column[0]
             error[k] = 0.0
             notes[-1] = "all values are equal: the interval has no width"
+            if few:
+                low[k] = high[k] = np.nan
+                notes[-1] = too_few(int(present[k]))
             continue
         drawn = replicates[np.isfinite(replicates[:, k]), k]
         levels = np.array([alpha, 1 - alpha])
@@ -192,75 +205,16 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
             levels = _bca_levels(drawn, mean[k], _jackknife(sums[:, k], counts[:, k]), levels)
         error[k] = np.std(drawn, ddof=1)
         low[k], high[k] = np.quantile(drawn, levels)
+        if few:
+            low[k] = high[k] = np.nan
+            notes[-1] = too_few(int(present[k]))
+        elif method == "bootstrap-t" or (method == "auto" and present[k] <= MANY_PATIENTS):
+            low[k], high[k] = _studentized(sums[:, k], counts[:, k], resamples, seed, alpha)
     shape = np.shape(values)[1:]
     return MeanInterval(
         mean=mean.reshape(shape), std_error=error.reshape(shape), conf_low=low.reshape(shape),
         conf_high=high.reshape(shape), n=n.reshape(shape), clusters=present.reshape(shape),
         resamples_used=used.reshape(shape), notes=tuple(notes), method=method,
-        confidence_level=confidence_level, resamples=resamples, seed=seed)
-
-
-@one_blas_thread()
-def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
-                        resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0,
-                        method: BootstrapKind = "percentile") -> MeanInterval:
-    """:func:`mean_interval` of zeros and ones, with Wilson's interval where all are equal.
-
-    Where every row is a hit (or every row a miss) no resample differs and the bootstrap gives
-    an interval without width however few the rows.  Those columns get Wilson's interval
-    instead, its n the number of clusters: when patients do not differ at all, several images
-    of one patient cannot be counted as independent evidence.  The note of the column says so.
-
-    Parameters
-    ----------
-    values : array_like of float, shape (n,) or (n, k)
-        0 or 1; NaN where a row does not belong to the column.
-    clusters : array_like, shape (n,), optional
-        Patients: all rows of one are drawn together.  Rows are drawn when left out.
-    resamples : int
-        Number of resamples, at least 1.
-    confidence_level : float
-        Between 0 and 1.
-    seed : int
-        Not negative.
-    method : {"percentile", "bca"}
-        Of the bootstrap.
-
-    Returns
-    -------
-    MeanInterval
-
-    Raises
-    ------
-    DataError
-        If a value is neither 0, 1 nor NaN, or ``clusters`` has another length than ``values``.
-    UsageError
-        If an option is out of range.
-
-    Examples
-    --------
-    >>> interval = proportion_interval([1.0] * 11)
-    >>> round(float(interval.conf_low), 3), float(interval.conf_high)
-    (0.741, 1.0)
-    """
-    table = _columns(values)
-    if not np.isin(table[~np.isnan(table)], (0.0, 1.0)).all():
-        raise DataError("a proportion needs values that are 0, 1 or missing")
-    interval = mean_interval(values, clusters, resamples=resamples,
-                             confidence_level=confidence_level, seed=seed, method=method)
-    mean, count = np.atleast_1d(interval.mean), np.atleast_1d(interval.clusters)
-    low, high = np.atleast_1d(interval.conf_low).copy(), np.atleast_1d(interval.conf_high).copy()
-    notes = list(interval.notes)
-    for k in np.flatnonzero((mean == 0) | (mean == 1)):
-        low[k], high[k] = wilson_interval(int(mean[k]) * int(count[k]), int(count[k]),
-                                          confidence_level)
-        unit = ("row" if clusters is None else "patient") + ("" if count[k] == 1 else "s")
-        notes[k] = f"all {'hits' if mean[k] else 'misses'}: Wilson interval on {count[k]} {unit}"
-    shape = np.shape(values)[1:]
-    return MeanInterval(
-        mean=interval.mean, std_error=interval.std_error, conf_low=low.reshape(shape),
-        conf_high=high.reshape(shape), n=interval.n, clusters=interval.clusters,
-        resamples_used=interval.resamples_used, notes=tuple(notes), method=method,
         confidence_level=confidence_level, resamples=resamples, seed=seed)
 
 
@@ -292,45 +246,6 @@ def percentile_interval(replicates: npt.ArrayLike, confidence_level: float = 0.9
     for k in np.flatnonzero(used >= 2):
         bounds[:, k] = np.quantile(drawn[finite[:, k], k], [alpha, 1 - alpha])
     return bounds[0].reshape(shape), bounds[1].reshape(shape), used.reshape(shape)
-
-
-def wilson_interval(successes: int, n: int, confidence_level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion.
-
-    Parameters
-    ----------
-    successes, n : int
-        0 <= successes <= n.
-    confidence_level : float
-        Between 0 and 1.
-
-    Returns
-    -------
-    tuple of float
-        Bounds; both NaN where n is 0.
-
-    References
-    ----------
-    E. B. Wilson (1927), J. Am. Stat. Assoc. 22, 209-212.
-
-    Examples
-    --------
-    >>> low, high = wilson_interval(11, 11)
-    >>> round(low, 4), high
-    (0.7412, 1.0)
-    """
-    if not 0 <= successes <= n:
-        raise UsageError(f"{successes} of {n} is not a proportion: successes must lie in 0..n")
-    z = -ndtri(_tail(confidence_level))
-    if n == 0:
-        return float("nan"), float("nan")
-    share = successes / n
-    center = share + z * z / (2 * n)
-    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    low = 0.0 if successes == 0 else float((center - half) / scale)
-    high = 1.0 if successes == n else float((center + half) / scale)
-    return low, high
 
 
 def _tail(confidence_level: float) -> float:
@@ -386,6 +301,35 @@ def _why_no_interval(n: int, clusters: int, used: int, clustered: bool) -> str:
     if used < 2:
         return "fewer than 2 resamples drew a row: no interval"
     return ""
+
+
+def too_few(patients: int) -> str:
+    """The note of what has fewer patients than a bootstrap needs."""
+    return (f"{patients} patient{'s' * (patients != 1)}, fewer than {FEWEST_PATIENTS}: no "
+            "bootstrap interval")
+
+
+def _studentized(sums: FloatArray, counts: FloatArray, resamples: int, seed: int, alpha: float
+                 ) -> tuple[float, float]:
+    """Bootstrap-t of one column, with the error of a ratio of sums over clusters."""
+    parts = np.stack([sums, counts, sums**2, sums * counts, counts**2], axis=1)
+    size = np.count_nonzero(counts)
+
+    def mean_and_error(totals: FloatArray) -> tuple[FloatArray, FloatArray]:
+        total, n, squares, products, numbers = totals.T
+        mean = _ratio(total, n)
+        spread = np.maximum(squares - 2 * mean * products + mean**2 * numbers, 0)
+        return mean, _ratio(np.sqrt(spread * (size / (size - 1))), n)
+
+    mean, error = mean_and_error(parts.sum(axis=0)[None])
+    drawn, errors = mean_and_error(np.concatenate(
+        [block @ parts for block in resample_blocks(len(parts), resamples, seed)]))
+    # A resample of equal patients has no error to compare with.
+    usable = errors > 1e-12 * error
+    if usable.sum() < 2:
+        return float("nan"), float("nan")
+    low, high = np.quantile((drawn[usable] - mean) / errors[usable], [alpha, 1 - alpha])
+    return float((mean - high * error)[0]), float((mean - low * error)[0])
 
 
 def _jackknife(sums: FloatArray, counts: FloatArray) -> FloatArray:

@@ -8,7 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
+from saltrust.analysis.inference.bootstrap import (
+    FEWEST_PATIENTS,
+    mean_interval,
+    percentile_interval,
+    resampled_means,
+)
 from saltrust.analysis.inference.clustered import clustered_mean
 from saltrust.analysis.inference.estimate import Estimate
 from saltrust.analysis.inference.resampling import cluster_codes
@@ -22,7 +27,7 @@ FEWEST_TO_JUDGE, LEVEL_TO_JUDGE = 10, 0.05
 
 def bootstrap(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int, seed: int,
               confidence_level: float) -> Estimate:
-    """Mean difference with a percentile interval and the p-value that inverts it.
+    """Mean difference with a bootstrap interval and the p-value of the resampled means.
 
     Parameters
     ----------
@@ -38,11 +43,13 @@ def bootstrap(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int,
         Between 0 and 1.
     """
     drawn = resampled_means(values, patients, resamples=resamples, seed=seed)
-    low, high, _ = percentile_interval(drawn, confidence_level)
+    made = mean_interval(values, patients, resamples=resamples, seed=seed, method="auto",
+                         confidence_level=confidence_level)
     tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
     p_value = min(1.0, 2 * (float(tail) + 1) / (len(drawn) + 1))
     return Estimate(estimate=float(values.mean()), std_error=float(np.std(drawn, ddof=1)),
-                    conf_low=float(low), conf_high=float(high), p_value=p_value, n=len(values))
+                    conf_low=float(made.conf_low), conf_high=float(made.conf_high),
+                    p_value=p_value, n=len(values), note=made.notes[0])
 
 
 def signed_rank(values: FloatArray, patients: npt.NDArray[Any]) -> Estimate:
@@ -148,7 +155,7 @@ def effect_size(values: FloatArray, patients: npt.NDArray[Any], *, resamples: in
     if spread == 0:
         return Estimate(n=len(values), note="all differences are equal")
     moments = resampled_means(np.column_stack([values, values**2]), patients,
-                              resamples=resamples, seed=seed)
+                              resamples=resamples, seed=seed, fewest=FEWEST_PATIENTS)
     variance = np.maximum(moments[:, 1] - moments[:, 0] ** 2, 0) * len(values) / (len(values) - 1)
     drawn = np.divide(moments[:, 0], np.sqrt(variance), out=np.full(len(moments), np.nan),
                       where=variance > 0)

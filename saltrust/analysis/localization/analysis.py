@@ -6,6 +6,7 @@ and see whether its peak lies inside (protocol S; Saporta et al., 2022).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,9 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
                             | scored.table.index.isin(people.index)]
     chance: dict[str, float] = scored.meta["hit_chance"]
     drawing = resampling.describe()
+    if peer and resampling.kind == "auto":
+        # The released code has percentiles, however few the patients.
+        resampling = replace(resampling, kind="percentile")
     means: dict[str, Any] = {**drawing, "chance": chance, "method": resampling.kind}
     falls, change = decrease(compared, paired=paired, **drawing)
     shared, _ = decrease(on_shared_positives(compared), **drawing)

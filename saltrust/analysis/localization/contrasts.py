@@ -15,7 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.inference.bootstrap import percentile_interval, resampled_means
+from saltrust.analysis.inference.bootstrap import (
+    FEWEST_PATIENTS,
+    percentile_interval,
+    resampled_means,
+)
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.inference.max_t import resamples_for, step_down
 from saltrust.analysis.inference.multiplicity import adjust_families
@@ -230,7 +234,7 @@ def _contrasts(scores: pd.DataFrame, contrasts: Sequence[tuple[Series, Series]],
     clusters = unit_clusters(checked(scores))
     for name, shared, differences in _paired(scores, contrasts, metrics):
         moments = resampled_means(np.hstack([differences, differences**2]), clusters,
-                                  resamples=resamples, seed=seed)
+                                  resamples=resamples, seed=seed, fewest=FEWEST_PATIENTS)
         yield name, list(_by_finding(shared, differences, moments))
 
 
@@ -373,9 +377,12 @@ def bootstrap_estimate(value: float, drawn: FloatArray, n: int, confidence_level
     if np.isnan(value):
         return Estimate(n=n, note="no image that both have")
     finite = drawn[np.isfinite(drawn)]
-    low, high, used = percentile_interval(finite, confidence_level)
-    if used < 2 or n < 2:
+    if n < 2:
         return Estimate(estimate=value, n=n, note=f"{n} row{'s' * (n != 1)}: no interval")
+    if len(finite) < 2:
+        return Estimate(estimate=value, n=n, note=f"fewer than {FEWEST_PATIENTS} patients: no "
+                                                  "bootstrap interval")
+    low, high, _ = percentile_interval(finite, confidence_level)
     error = float(np.std(finite, ddof=1))
     if error == 0:
         return Estimate(estimate=value, std_error=0.0, conf_low=float(low),

@@ -13,11 +13,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import (
+    FEWEST_PATIENTS,
     mean_interval,
-    proportion_interval,
     resampled_means,
 )
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
+from saltrust.analysis.inference.proportions import proportion_interval
 from saltrust.analysis.localization.contrasts import bootstrap_estimate
 from saltrust.analysis.localization.summary import AVERAGE, checked, score_matrix, unit_clusters
 from saltrust.analysis.scores.drawings import Drawings
@@ -106,7 +107,7 @@ def agreement(pairs: pd.DataFrame, *, resamples: int = 1000, confidence_level: f
             zero_one = metric == "hit" and np.isin(values[~np.isnan(values)], (0.0, 1.0)).all()
             interval = proportion_interval if zero_one else mean_interval
             average = interval(values, patient.to_numpy(dtype=object), resamples=resamples,
-                               confidence_level=confidence_level, seed=seed)
+                               confidence_level=confidence_level, seed=seed, method="auto")
             n = int(average.n)
             estimate = Estimate(
                 estimate=float(average.mean), std_error=float(average.std_error),
@@ -159,7 +160,8 @@ def share_of_agreement(scores: pd.DataFrame, pairs: pd.DataFrame, *, resamples: 
             both = np.stack([values[:, [place[f, explainer, model] for f in findings]],
                              values[:, [place[f, READERS, ""] for f in findings]]])
             both = np.where(np.isnan(both).any(axis=0), np.nan, both)
-            drawn = np.stack([resampled_means(part, clusters, resamples=resamples, seed=seed)
+            drawn = np.stack([resampled_means(part, clusters, resamples=resamples, seed=seed,
+                                              fewest=FEWEST_PATIENTS)
                               for part in both])
             rows += [{"finding": finding, "explainer": explainer, "model": model,
                       "metric": metric, "saliency": means[0], "readers": means[1],

@@ -15,12 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import (
+    FEWEST_PATIENTS,
     mean_interval,
     percentile_interval,
-    proportion_interval,
     resampled_means,
 )
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
+from saltrust.analysis.inference.proportions import proportion_interval
 from saltrust.analysis.scores.score_rows import EXPERT, SCHEMES, Scheme, check_columns, text
 from saltrust.choices import BootstrapKind
 
@@ -40,7 +41,7 @@ _Column = tuple[str, str, str]
 
 def summarize(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
               seed: int = 0, chance: Mapping[str, float] | None = None,
-              method: BootstrapKind = "percentile") -> pd.DataFrame:
+              method: BootstrapKind = "auto") -> pd.DataFrame:
     """Mean IoU and hit rate of every explainer, model and finding.
 
     Parameters
@@ -54,7 +55,7 @@ def summarize(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: 
     seed : int
     chance : mapping of finding to float, optional
         Hit rate of a point thrown at random: the mean area ratio of the reference masks.
-    method : {"percentile", "bca"}
+    method : {"auto", "percentile", "bca", "bootstrap-t"}
         Of the bootstrap intervals (:func:`saltrust.analysis.inference.bootstrap.mean_interval`).
 
     Returns
@@ -94,7 +95,7 @@ def summarize(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: 
 
 def summarize_expert(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
                      seed: int = 0, chance: Mapping[str, float] | None = None,
-                     method: BootstrapKind = "percentile") -> pd.DataFrame:
+                     method: BootstrapKind = "auto") -> pd.DataFrame:
     """:func:`summarize` of the expert: the mean over the benchmark readers of each image.
 
     Hits of several readers are shares, so that Wilson's interval is for findings in which every
@@ -222,7 +223,7 @@ class _Fall:
         drawn = self.replicates[np.isfinite(self.replicates)]
         notes = [self.note] if self.note else []
         if used < 2:
-            notes.append("too few resamples: no interval")
+            notes.append(f"fewer than {FEWEST_PATIENTS} patients: no bootstrap interval")
         elif used < len(self.replicates):
             notes.append(f"{len(self.replicates) - int(used)} resamples without a decrease left "
                          "out of the interval")
@@ -263,7 +264,8 @@ def _falls(scores: pd.DataFrame, paired: Collection[Scheme], resamples: int, see
         nothing = ("no image that both the expert and the map were scored on"
                    if any(column[1] == EXPERT for column in columns) else "no benchmark reader")
         both = np.stack([expert, saliency])
-        drawn = np.stack([resampled_means(part, clusters, resamples=resamples, seed=seed)
+        drawn = np.stack([resampled_means(part, clusters, resamples=resamples, seed=seed,
+                                          fewest=FEWEST_PATIENTS)
                           for part in both])
         for explainer, model in dict.fromkeys(columns[k][1:] for k in chosen):
             of_series = [i for i, k in enumerate(chosen) if columns[k][1:] == (explainer, model)]

@@ -246,7 +246,8 @@ def explainer_agreement(seen: Survey, patients: dict[str, str], *, seed: int = 0
     for (finding, first, second), group in seen.overlaps.groupby(
             ["finding", "first", "second"], sort=False):
         clusters = [patients.get(image, image) for image in group["image"]]
-        interval = mean_interval(group["iou"].to_numpy(float), clusters, seed=seed)
+        interval = mean_interval(group["iou"].to_numpy(float), clusters, seed=seed,
+                                 method="auto")
         rows.append({"finding": finding, "explainers": f"{first} and {second}",
                      "n": len(group), "estimate": float(interval.mean),
                      "conf_low": float(interval.conf_low),

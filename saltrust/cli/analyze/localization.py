@@ -50,8 +50,9 @@ def descriptors(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
 @segmentation_options
 @slice_option
 @bootstrap_options
-@click.option("--bootstrap", type=click.Choice(words(BootstrapKind)), default="percentile",
-              show_default=True, help="Kind of the intervals of the summary.")
+@click.option("--bootstrap", type=click.Choice(words(BootstrapKind)), default="auto",
+              show_default=True, help="Kind of the intervals of the summary; auto: none of fewer "
+              "than 10 patients, bootstrap-t to 30, percentiles above.")
 @benchmark_option
 @margin_option
 @pass_options

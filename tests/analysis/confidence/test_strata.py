@@ -68,9 +68,22 @@ def test_the_contrast_agrees_with_welchs_test() -> None:
     test = stats.ttest_ind(score[p > 0.5], score[p <= 0.5], equal_var=False)
     interval = test.confidence_interval()
     assert row["estimate"] == pytest.approx(score[p > 0.5].mean() - score[p <= 0.5].mean())
-    assert (row["conf_low"], row["conf_high"]) == pytest.approx(tuple(interval), abs=0.004)
-    assert row["p_value"] == pytest.approx(2 / 4001)
+    assert (row["conf_low"], row["conf_high"]) == pytest.approx(tuple(interval), abs=1e-3)
+    # With a row a patient CR2 is Welch's error; its degrees of freedom are of equal variances.
+    assert row["statistic"] == pytest.approx(test.statistic)
+    assert row["df"] == pytest.approx(test.df, rel=0.03)
+    assert np.log(row["p_value"]) == pytest.approx(np.log(test.pvalue), rel=0.03)
     assert row["n"] == 300
+
+
+def test_strata_of_few_rows_are_compared_and_not_tested() -> None:
+    generator = np.random.default_rng(2)
+    for called, tested in ((9, False), (10, True)):
+        table = _table(generator.random(40).tolist(), [0.9] * called + [0.1] * (40 - called))
+        contrast = _cell(confidence_strata(table, HALF, resamples=20), "iou", CONTRAST)
+        assert np.isfinite(contrast["estimate"])
+        assert np.isfinite(contrast["p_value"]) == tested
+        assert ("fewer than 10" in str(contrast["note"])) != tested
 
 
 def test_findings_are_a_family_and_the_pooled_row_another() -> None:
@@ -95,8 +108,7 @@ def test_operating_points_by_finding() -> None:
     assert _cell(strata, "iou", TRUE_POSITIVE, "Mass")["n"] == 0
     contrast = _cell(strata, "iou", CONTRAST)
     assert np.isnan(contrast["estimate"])
-    assert contrast["note"] == ("2 true positives and 0 false negatives: at least 2 of each are "
-                                "needed")
+    assert contrast["note"] == ("2 true positives and 0 false negatives: both are needed")
 
 
 def test_negatives_and_unknown_probabilities_are_left_out() -> None:

@@ -145,7 +145,11 @@ def test_the_summary_is_the_mean_of_the_scores(result: Result) -> None:
         assert estimate["sd"] == pytest.approx(part[measure].std(), abs=1e-12)
         assert estimate["n"] == len(part)
         assert estimate["patients"] == part["patient"].nunique()
-        assert estimate["conf_low"] <= estimate["estimate"] <= estimate["conf_high"]
+        if estimate["patients"] < 10:
+            assert np.isnan(estimate["conf_low"])
+            assert "no bootstrap interval" in estimate["note"]
+        else:
+            assert estimate["conf_low"] <= estimate["estimate"] <= estimate["conf_high"]
         if measure in SWAPPED:
             assert estimate["other"] == pytest.approx(part[f"{measure}_other"].mean())
 
@@ -212,7 +216,7 @@ def test_flat_and_non_finite_maps_are_counted_and_never_missing(store: Path, tmp
                term="nss")["failed"] == 3
     dropped = gaze(edema, comparison=GazeComparison(failures="drop"), resampling=FEW)
     assert dropped.meta["exclusions"]["an explainer's map is flat or not finite"] == 3
-    assert set(dropped.tables["summary"].query("note == ''")["n"]) == {len(positive) - 3}
+    assert set(dropped.tables["summary"].query("n > 0")["n"]) == {len(positive) - 3}
 
 
 def test_absolute_and_positive_maps(store: Path, tmp_path: Path) -> None:

@@ -7,16 +7,15 @@ import pytest
 import scipy.stats
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from statsmodels.stats.proportion import proportion_confint
 
 from saltrust.analysis.inference import resampling
 from saltrust.analysis.inference.bootstrap import (
+    FEWEST_PATIENTS,
+    MANY_PATIENTS,
     mean_interval,
     percentile_interval,
-    proportion_interval,
     resample_weights,
     resampled_means,
-    wilson_interval,
 )
 from saltrust.errors import DataError, UsageError
 
@@ -209,32 +208,6 @@ def test_percentile_interval_ignores_what_is_not_finite() -> None:
     assert np.isnan([low[1], high[1]]).all()
 
 
-@given(st.integers(1, 60), st.floats(0.5, 0.999), st.data())
-@settings(deadline=None, max_examples=50)
-def test_wilson_is_statsmodels(n: int, confidence_level: float, data: st.DataObject) -> None:
-    successes = data.draw(st.integers(0, n))
-    low, high = wilson_interval(successes, n, confidence_level)
-    peer = proportion_confint(successes, n, alpha=1 - confidence_level, method="wilson")
-    assert low == pytest.approx(peer[0], abs=1e-9)
-    assert high == pytest.approx(peer[1], abs=1e-9)
-    assert 0 <= low <= successes / n <= high <= 1
-
-
-def test_proportions_that_are_all_equal_get_wilsons_interval() -> None:
-    values = np.array([[1.0, 0.0, 0.0]] * 10 + [[1.0, 0.0, 1.0]])
-    interval = proportion_interval(values, seed=5)
-    assert (interval.conf_low[0], interval.conf_high[0]) == wilson_interval(11, 11)
-    assert (interval.conf_low[1], interval.conf_high[1]) == wilson_interval(0, 11)
-    plain = mean_interval(values, seed=5)
-    assert (interval.conf_low[2], interval.conf_high[2]) == (plain.conf_low[2], plain.conf_high[2])
-    assert interval.notes[0] == "all hits: Wilson interval on 11 rows"
-    clustered = proportion_interval([1.0] * 6, ["a", "a", "b", "b", "c", "c"])
-    assert float(clustered.conf_low) == wilson_interval(3, 3)[0]
-    alone = proportion_interval([1.0])
-    assert (float(alone.conf_low), float(alone.conf_high)) == wilson_interval(1, 1)
-    assert np.isnan(proportion_interval([np.nan]).conf_low)
-
-
 @example([0.0, 4.8e-130], "bca")
 @given(st.lists(st.one_of(st.floats(-1e3, 1e3), st.just(float("nan"))), min_size=1, max_size=30),
        st.sampled_from(["percentile", "bca"]))
@@ -264,7 +237,55 @@ def test_wrong_calls_say_what_is_wrong() -> None:
         mean_interval([1.0, np.inf])
     with pytest.raises(DataError, match="3 cluster labels were given for 2 rows"):
         mean_interval([1.0, 2.0], ["a", "b", "c"])
-    with pytest.raises(DataError, match="0, 1 or missing"):
-        proportion_interval([0.5, 1.0])
-    with pytest.raises(UsageError, match="5 of 3"):
-        wilson_interval(5, 3)
+
+
+def inflated(generator: np.random.Generator, patients: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of one to ten images a patient, a third of them zero; mean .217."""
+    owner = np.repeat(np.arange(patients), generator.integers(1, 11, patients))
+    latent = (np.sqrt(0.5) * generator.normal(size=patients)[owner]
+              + np.sqrt(0.5) * generator.normal(size=len(owner)))
+    u = scipy.stats.norm.cdf(latent)
+    positive = scipy.stats.beta.ppf(np.clip((u - 0.35) / 0.65, 1e-9, 1), 2, 4)
+    return np.where(u < 0.35, 0.0, np.round(positive, 3)), owner
+
+
+def test_few_patients_get_none_then_bootstrap_t_then_percentiles() -> None:
+    generator = np.random.default_rng(5)
+    for patients, like in ((9, ""), (10, "bootstrap-t"), (30, "bootstrap-t"), (31, "percentile")):
+        values, owner = inflated(generator, patients)
+        made = mean_interval(values, owner, method="auto", resamples=200)
+        assert (FEWEST_PATIENTS, MANY_PATIENTS) == (10, 30)
+        if like:
+            other = mean_interval(values, owner, method=like, resamples=200)
+            assert (made.conf_low, made.conf_high) == (other.conf_low, other.conf_high)
+            assert made.notes == ("",)
+        else:
+            assert np.isnan([made.conf_low, made.conf_high]).all()
+            assert made.notes == ("9 patients, fewer than 10: no bootstrap interval",)
+            assert made.std_error > 0
+            drawn = resampled_means(values, owner, resamples=20, fewest=FEWEST_PATIENTS)
+            assert np.isnan(drawn).all()
+
+
+def test_bootstrap_t_is_that_of_a_mean_over_its_error() -> None:
+    values = np.array([0.1, 0.4, 0.0, 0.9, 0.5, 0.2, 0.2, 0.7, 0.3, 0.6, 0.0])
+    made = mean_interval(values, method="bootstrap-t", resamples=500, seed=2)
+    weights = resample_weights(np.arange(11), 500, seed=2)
+    rows = [np.repeat(values, row) for row in weights]
+    t = np.array([(row.mean() - values.mean()) / (np.std(row) * np.sqrt(11 / 10) / np.sqrt(11))
+                  for row in rows])
+    error = np.std(values, ddof=1) / np.sqrt(11)
+    low, high = values.mean() - np.quantile(t, [0.975, 0.025]) * error
+    np.testing.assert_allclose([made.conf_low, made.conf_high], [low, high], rtol=1e-10)
+
+
+def test_bootstrap_t_covers_where_percentiles_do_not() -> None:
+    generator = np.random.default_rng(8)
+    truth, hits = 0.65 / 3, {"auto": 0, "percentile": 0}
+    for _ in range(300):
+        values, owner = inflated(generator, 12)
+        for method in hits:
+            made = mean_interval(values, owner, method=method, resamples=400)
+            hits[method] += bool(made.conf_low <= truth <= made.conf_high)
+    assert 0.92 * 300 <= hits["auto"] <= 0.985 * 300
+    assert hits["percentile"] < hits["auto"] - 5

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from saltrust.analysis.inference.bootstrap import mean_interval, wilson_interval
+from saltrust.analysis.inference.bootstrap import mean_interval
+from saltrust.analysis.inference.proportions import wilson_interval
 from saltrust.analysis.localization.analysis import localization
 from saltrust.analysis.localization.summary import AVERAGE, decrease, summarize
 from saltrust.analysis.options import Execution, Resampling, Scoring
@@ -485,14 +486,29 @@ def test_means_of_a_decrease_have_intervals_of_their_own_images() -> None:
 
 
 def test_a_map_that_always_misses_has_no_interval_without_width() -> None:
-    falls, change = decrease(_made_up({"grad": [0.1, 0.2, 0.4], "expert": [0.5, 0.6, 0.5]},
-                                     {"grad": [0.0] * 3, "expert": [1.0, 0.0, 1.0]}),
+    falls, change = decrease(_made_up({"grad": [0.1, 0.2, 0.4] * 4, "expert": [0.5, 0.6, 0.5] * 4},
+                                     {"grad": [0.0] * 12, "expert": [1.0, 0.0, 1.0] * 4}),
                              resamples=200)
     row = _row(falls, finding="Edema", metric="hit")
     assert row["estimate"] == 100
     assert np.isnan([row["conf_low"], row["conf_high"], row["saliency_low"]]).all()
     assert "all resamples are equal: no interval" in row["note"]
     assert np.isfinite(_row(change, finding="Edema")["conf_low"])
+
+
+def test_fewer_than_ten_patients_have_no_bootstrap_interval() -> None:
+    few = _made_up({"grad": [0.1, 0.2, 0.4] * 3, "expert": [0.5, 0.6, 0.5] * 3},
+                   {"grad": [0.0, 1.0, 0.0] * 3, "expert": [1.0, 0.0, 1.0] * 3})
+    falls, _ = decrease(few, resamples=200)
+    means = summarize(few, resamples=200)
+    for row in (_row(falls, finding="Edema", metric="iou"),
+                _row(means, finding="Edema", metric="iou", explainer="grad")):
+        assert np.isfinite(row["estimate"])
+        assert np.isnan([row["conf_low"], row["conf_high"]]).all()
+        assert "fewer than 10" in row["note"]
+    # Wilson's interval needs no resamples.
+    hits = _row(means, finding="Edema", metric="hit", explainer="grad")
+    assert 0 < hits["conf_low"] < 1 / 3 < hits["conf_high"] < 1
 
 
 def test_two_experts_are_averaged_image_by_image() -> None:
