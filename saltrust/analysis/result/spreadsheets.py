@@ -68,6 +68,6 @@ def quote_formulas(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _quoted(value: Any | Hashable) -> Any:
-    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value.strip()):
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
         return f"'{value}"
     return value

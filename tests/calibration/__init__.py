@@ -1,0 +1,1 @@
+"""Error rates of every interval and test, by simulation of data of our kind."""

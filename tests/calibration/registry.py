@@ -1,0 +1,92 @@
+"""Which simulation stands for which column: every interval and every p-value has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.calibration.outcome import Cell
+from tests.calibration.simulations import areas, decisions, means, mixed, slopes
+
+#: What a column of intervals or p-values may be called.
+COLUMNS = ("conf_low", "p_value")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A table of an analysis.
+
+    Attributes
+    ----------
+    topic, table : str
+    simulations : dict of str to tuple of str
+        By column; names of simulations, without their designs.
+    not_given : dict of str to str
+        Columns that are always empty, or that are another's, and why.
+    """
+
+    topic: str
+    table: str
+    simulations: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    not_given: dict[str, str] = field(default_factory=dict)
+
+
+_NONE = "always empty: nothing is tested"
+_PAPER = "the paper's, which takes images for independent; `estimates` has the test by patient"
+_DECIDED = {"conf_low": ("paired bootstrap", "mixed contrasts"),
+            "p_value": ("signed ranks", "paired bootstrap", "mixed contrasts")}
+
+REGISTRY: tuple[Row, ...] = (
+    Row("classification", "auc", {"conf_low": ("area", "macro area")},
+        {"p_value": "inverts the interval (tests/analysis/inference/test_area_interval.py)"}),
+    Row("classification", "comparisons", {"conf_low": ("pair of macro areas",),
+                                          "p_value": ("pair of areas", "pair of macro areas")}),
+    Row("classification", "against_baseline", {"conf_low": ("pair of macro areas",),
+                                               "p_value": ("pair of areas",)}),
+    *(Row(topic, "calibration", {
+        "conf_low": ("calibration slope", "calibration intercept", "calibration ece_debiased",
+                     "calibration brier"),
+        "p_value": ("calibration slope", "calibration intercept")})
+      for topic in ("classification", "confidence")),
+    *(Row(topic, table, {"conf_low": ("CR2 slope",), "p_value": ("CR2 slope",)})
+      for topic in ("regressions", "confidence") for table in ("estimates", "robust")),
+    *(Row(topic, "classical", {}, dict.fromkeys(COLUMNS, _PAPER))
+      for topic in ("regressions", "confidence")),
+    Row("regressions", "mixed", {"conf_low": ("mixed fixed_effects",),
+                                 "p_value": ("mixed fixed_effects",)}),
+    Row("regressions", "logit", {"conf_low": ("CR2 logit",), "p_value": ("CR2 logit",)}),
+    Row("confidence", "strata", {"conf_low": ("mean", "share", "strata"), "p_value": ("strata",)}),
+    Row("gaze", "summary", {"conf_low": ("mean",)}, {"p_value": _NONE}),
+    *(Row("gaze", table, {"conf_low": ("mean",), "p_value": ("clustered mean",)})
+      for table in ("specificity", "comparisons", "against_baseline")),
+    *(Row("localization", table, {"conf_low": ("mean", "share")}, {"p_value": _NONE})
+      for table in ("summary", "expert", "hit_baselines", "agreement")),
+    *(Row("localization", table, {"conf_low": ("decrease",)}, {"p_value": _NONE})
+      for table in ("decrease", "decrease_change", "decrease_shared")),
+    Row("localization", "agreement_share", {"conf_low": ("decrease",),
+                                            "p_value": ("paired bootstrap",)}),
+    *(Row("localization", table, {"conf_low": ("difference of maps",),
+                                  "p_value": ("max-T of nine maps",)})
+      for table in ("differences", "hit_above_baseline")),
+    Row("localization", "equivalence", {"conf_low": ("difference of maps",),
+                                        "p_value": ("equivalence of maps",)}),
+    *(Row("mixed", table, {"conf_low": (f"mixed {table}",), "p_value": (f"mixed {table}",)})
+      for table in ("means", "fixed_effects")),
+    Row("mixed", "contrasts", {"conf_low": ("mixed contrasts",), "p_value": ("mixed contrasts",)}),
+    Row("mixed", "anova", {"p_value": ("mixed anova",)}),
+    *(Row(topic, table, _DECIDED) for topic in ("utility", "repeatability", "reproducibility")
+      for table in ("decisions", "methods")),
+    *(Row("randomization", table, {"conf_low": ("randomization",), "p_value": ("randomization",)})
+      for table in ("decisions", "methods")),
+)
+
+#: Figures that are not in their bounds, and why: beginning of a cell's name, figure, reason.
+EXCEPTIONS: tuple[tuple[str, str, str], ...] = ()
+
+
+def cells() -> list[Cell]:
+    """Every simulation on every design."""
+    made = [cell for module in (means, slopes, areas, decisions, mixed)
+            for cell in module.cells()]
+    names = [cell.name for cell in made]
+    assert len(set(names)) == len(names)
+    return made

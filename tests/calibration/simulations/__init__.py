@@ -1,0 +1,1 @@
+"""Simulations by what they are of; each draws one data set and says how an estimate fared."""

@@ -1,0 +1,60 @@
+"""Regressions of scores and of hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from saltrust.analysis.inference.clustered import robust_slope
+from saltrust.analysis.inference.linear import simple_regression
+from saltrust.analysis.inference.logistic import logistic_regression
+from tests.calibration.designs import Design, drawn_patients, hits, latent, overlaps
+from tests.calibration.outcome import Cell, Outcome, against
+
+PATIENTS = (12, 40, 200)
+
+
+def cells() -> Iterator[Cell]:
+    for patients in PATIENTS:
+        for images in ("one", "many"):
+            for covariate in ("patient", "image"):
+                if images == "one" and covariate == "image":
+                    continue
+                yield _cell("CR2 slope", Design(patients, images), _slope,
+                            ("type I", "coverage"), covariate=covariate)
+        for covariate in ("patient", "image"):
+            yield _cell("CR2 logit", Design(patients), _logit, ("type I", "coverage"),
+                        covariate=covariate)
+    yield _cell("CR2 slope, with an effect", Design(40), _slope, ("power",), covariate="image",
+                slope=0.04)
+
+
+def _cell(name: str, design: Design, draw: Any, asked: tuple[str, ...], **options: Any) -> Cell:
+    described = ", ".join([str(design), *(f"{key} {value}" for key, value in options.items())])
+    return Cell(name, described, lambda generator: draw(generator, design, **options), asked,
+                design.patients)
+
+
+def covariates(generator: np.random.Generator, owner: Any, patients: int, kind: str) -> Any:
+    """A covariate of patients, or of images."""
+    if kind == "patient":
+        return generator.normal(size=patients)[owner]
+    return generator.normal(size=len(owner))
+
+
+def _slope(generator: np.random.Generator, design: Design, covariate: str,
+           slope: float = 0.0) -> Outcome:
+    owner, levels = drawn_patients(generator, design)
+    x = covariates(generator, owner, design.patients, covariate)
+    y = overlaps(latent(generator, owner, levels)) + slope * x
+    made = robust_slope(simple_regression(x, y), x, y, owner)
+    return against(made, slope, null=0.0 if slope else None)
+
+
+def _logit(generator: np.random.Generator, design: Design, covariate: str) -> Outcome:
+    owner, levels = drawn_patients(generator, design)
+    x = covariates(generator, owner, design.patients, covariate)
+    y = hits(latent(generator, owner, levels), 0.6)
+    return against(logistic_regression(x, y, clusters=owner).clustered, 0.0)
