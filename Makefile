@@ -16,7 +16,7 @@ SALTRUST := $(BIN)/saltrust
 EXTRAS := generate,r,dask,fast,parquet,timm,monai,torchxrayvision,hf,test,dev
 R_PACKAGES := r-base-core r-cran-lme4 r-cran-lmertest r-cran-emmeans r-cran-multcomp r-cran-pbkrtest r-cran-sandwich r-cran-jsonlite
 # Only `make references` needs these: their values lie in tests/reference.
-R_REFERENCES := r-cran-clubsandwich
+R_REFERENCES := r-cran-clubsandwich r-cran-glmmtmb r-cran-nlme r-cran-brglm2 r-cran-boot r-cran-proc r-cran-pwr r-cran-geepack
 HAVE_R = Rscript -e 'for (p in c("lme4", "lmerTest", "emmeans", "multcomp", "pbkrtest", "sandwich", "jsonlite")) loadNamespace(p)'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -93,7 +93,7 @@ evidence: install
 	for script in $(filter-out evidence/promises.py evidence/models.py,$(wildcard evidence/*.py)); do $(BIN)/python $$script || exit 1; done
 
 references: install r
-	@Rscript -e 'loadNamespace("clubSandwich")' >/dev/null 2>&1 || apt-get install -qq -y --no-install-recommends $(R_REFERENCES) >/dev/null
+	@Rscript -e 'for (p in c("clubSandwich", "glmmTMB", "nlme", "brglm2", "boot", "pROC", "pwr", "geepack")) loadNamespace(p)' >/dev/null 2>&1 || apt-get install -qq -y --no-install-recommends $(R_REFERENCES) >/dev/null
 	for script in Rscripts/reference_*.R; do Rscript $$script || exit 1; done
 
 clean:

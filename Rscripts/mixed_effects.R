@@ -15,7 +15,9 @@
 #
 # Prints and writes fixed_effects, anova, random_effects, fit, means, contrasts (Tukey's
 # adjustment; Dunnett's against CONTROL, as emmeans approximates it) and single_step, the
-# z tests of multcomp that the trustworthiness paper used. Levels keep the order in which they
+# z tests of multcomp that the trustworthiness paper used. Means average over the levels of other
+# factors with equal weight, also where these interact with OVER, and hold covariates at their
+# mean. Levels keep the order in which they
 # first appear. Needs lme4, lmerTest, emmeans, pbkrtest and multcomp.
 
 suppressPackageStartupMessages({
@@ -118,11 +120,17 @@ tidy <- function(made, label, ...) {
              "p_value"))
 }
 
+# R takes adjusted p-values from one; below what that leaves, they are Bonferroni's bound.
+not_below <- function(adjusted, raw) {
+  ifelse(adjusted < 1e-9, pmin(length(raw) * raw, 1e-9), adjusted)
+}
+
 compare <- function(means, levels, method, adjust, ...) {
   made <- contrast(means, method, ...)
   rows <- tidy(made, "contrast", adjust = adjust)
-  rows$p_adjusted <- rows$p_value
-  rows$p_value <- summary(made, infer = c(FALSE, TRUE), adjust = "none")$p.value
+  raw <- summary(made, infer = c(FALSE, TRUE), adjust = "none")$p.value
+  rows$p_adjusted <- not_below(rows$p_value, raw)
+  rows$p_value <- raw
   rows$adjustment <- adjust
   # emmeans writes the factor's name before levels that are numbers.
   signs <- as.matrix(coef(made)[, -1, drop = FALSE])
@@ -131,11 +139,20 @@ compare <- function(means, levels, method, adjust, ...) {
   rows
 }
 
-single_step <- function(model, over, method) {
-  tested <- summary(glht(model, do.call(mcp, setNames(list(method), over))))$test
+# glht's own `mcp` would compare at the reference level of what interacts with the factor, and
+# where covariates are zero; these are the marginal means of the other tables. Written B - A, as
+# multcomp does.
+single_step <- function(model, means, levels) {
+  pairs <- contrast(means, "pairwise")
+  signs <- as.matrix(coef(pairs)[, -1, drop = FALSE])
+  combinations <- -pairs@linfct
+  rownames(combinations) <- apply(signs, 2, function(column)
+    paste(levels[column < 0], "-", levels[column > 0]))
+  tested <- summary(glht(model, combinations))$test
+  raw <- 2 * pnorm(-abs(tested$tstat))
   data.frame(contrast = names(tested$coefficients), estimate = tested$coefficients,
              std_error = tested$sigma, statistic = tested$tstat,
-             p_adjusted = as.numeric(tested$pvalues), row.names = NULL)
+             p_adjusted = not_below(as.numeric(tested$pvalues), raw), row.names = NULL)
 }
 
 main <- function() {
@@ -160,7 +177,7 @@ main <- function() {
   found <- list(fixed_effects = fixed_effects(model, chosen$df),
                 anova = type_three(model, chosen$df), random_effects = random_effects(model),
                 fit = fit_table(model), means = tidy(means, "level"), contrasts = contrasts,
-                single_step = single_step(model, over, "Tukey"))
+                single_step = single_step(model, means, levels))
   message(nrow(table) - nobs(model), " of ", nrow(table), " rows are incomplete and left out")
   dir.create(chosen$folder, showWarnings = FALSE, recursive = TRUE)
   for (name in names(found)) {

@@ -114,9 +114,11 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
         source["only"] = chosen
     result, warnings = fit_model(table, formula, over=over, contrasts=contrasts, fitting=fitting,
                                  confidence_level=confidence_level, where=where)
-    for warning in warnings:
+    hits = _of_hits(table, parse(formula).response)
+    for warning in [*warnings, *hits]:
         _log.warning("%s", warning)
-    return Result({**source, **result.meta}, result.tables, "mixed")
+    meta = {**source, **result.meta, "notes": [*result.meta["notes"], *hits]}
+    return Result(meta, result.tables, "mixed")
 
 
 def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
@@ -238,7 +240,21 @@ def _notes(request: Request, answer: Answer) -> list[str]:
     over = request.over
     if over and any(over in term and len(term) > 1 for term in request.formula.terms):
         notes.append(f"{over} interacts with other effects: its means are averages over them")
+    if over is None and len(frame.factors) > 1:
+        notes.append("no means are compared, since several factors could be: say --over "
+                     + " or --over ".join(frame.factors))
     return notes
+
+
+def _of_hits(table: pd.DataFrame, response: str) -> list[str]:
+    """A warning where a linear model was fitted to a response of 0 and 1."""
+    column = table[response]
+    values = pd.to_numeric(column.astype(object) if column.dtype == bool else column,
+                           errors="coerce")
+    if not values.dropna().isin((0, 1)).all():
+        return []
+    return [f"{response} is 0 or 1 in every row and the model is linear: its estimates are "
+            "differences of probabilities; --family binomial fits their log-odds"]
 
 
 def _incomplete(request: Request) -> list[str]:

@@ -8,7 +8,6 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from saltrust.analysis.result.cells import Cells, lay_out, significant
@@ -111,9 +110,7 @@ def render_frame(frame: pd.DataFrame, format: str, *, title: str = "", legend: s
         return _json(records(frame))
     if format == "csv":
         indexed = any(name is not None for name in frame.index.names)
-        finite = frame.replace([np.inf, -np.inf], np.nan)
-        finite = quote_formulas(finite) if spreadsheet_safe else finite
-        return to_csv(finite, index=indexed)
+        return to_csv(quote_formulas(frame) if spreadsheet_safe else frame, index=indexed)
     text = _WRITERS[format](lay_out(frame), title, "")
     return f"{text}\n{_FOOTNOTES[format](legend)}" if legend else text
 

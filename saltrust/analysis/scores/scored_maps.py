@@ -27,6 +27,7 @@ from saltrust.analysis.scores.scores_table import (
     segment,
 )
 from saltrust.analysis.scores.segmentation_rules import Choice, cutoff_choice, threshold_choice
+from saltrust.analysis.select import select
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of
 from saltrust.analysis.stored.contents import split_of
@@ -90,8 +91,9 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
                under_peer: IouSlice = "both_nonempty", readers: bool = True) -> ScoredMaps:
     """Score every stored heatmap and every benchmark reader's mask.
 
-    A flat or non-finite map is an empty prediction that misses.  NaN in the table: the reference
-    is empty (hit), outside the slice (IoU), or not annotated (both).
+    Where some images have maps, the others are left out and counted: readers are scored on the
+    images that maps are.  A flat or non-finite map is an empty prediction that misses.  NaN in
+    the table: the reference is empty (hit), outside the slice (IoU), or not annotated (both).
 
     Parameters
     ----------
@@ -111,6 +113,7 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
         If a threshold or a cut-off cannot be read.
     """
     iou_slice = scoring.sliced(under_peer)
+    cubes, passed_over = _with_any_map(cubes)
     rule, limit = threshold_choice(scoring.threshold), cutoff_choice(scoring.cutoff)
     split = split_of(cubes)
     saliency, prediction = dataset_of(cubes, "saliency"), dataset_of(cubes, "prediction")
@@ -166,10 +169,28 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
                    **_scan_counts(scan, cut, cutoff=bool(limit.values())),
                    **{name: counts[name]
                       for name in ("benchmark_masks", "benchmark_masks_without_point")}},
-        "exclusions": _without_reference(annotations, areas),
+        "exclusions": {**passed_over, **_without_reference(annotations, areas)},
         "hit_chance": mean_area_ratios(annotations, areas),
     }
     return ScoredMaps(table, drawings, references, areas, scan, cut, meta)
+
+
+def _with_any_map(cubes: xr.DataTree) -> tuple[xr.DataTree, dict[str, int]]:
+    """The images of which any map is stored, and how many are left out.
+
+    All where none of these has a mask, so that what is missing is named as it is.
+    """
+    mapped = images_with_maps(dataset_of(cubes, "saliency"))
+    reference = dataset_of(cubes, "reference")
+    if mapped is None or mapped.all() or reference is None or "annotated" not in reference:
+        return cubes, {}
+    masks = values_of(reference["annotated"], ("image", "finding", "reader"))
+    if not masks[mapped].any():
+        return cubes, {}
+    images = np.asarray(labels_of(cubes.to_dataset(), "image"))[mapped]
+    kept = select(cubes, image=images)
+    kept.attrs = dict(cubes.attrs)  # Nobody chose by image.
+    return kept, {"images without a map": int((~mapped).sum())}
 
 
 def _warn_of_other_readings(rule: Choice, readings: Mapping[str, MapReading]) -> None:

@@ -558,3 +558,20 @@ def test_the_same_seed_gives_the_same_result(study: xr.DataTree) -> None:
     assert first.to_dict() == second.to_dict()
     assert first.to_dict() != third.to_dict()
     assert isinstance(first, Result)
+
+
+def test_people_are_scored_on_the_images_that_maps_are(build_cubes: BuildCubes) -> None:
+    """An expert who drew more images than were explained is compared on those alone."""
+    lesion = _disk(20, 25, 8)
+    masks = {(image, "Edema", reader): lesion if reader == "truth" or image < "d"
+             else _box(0, 0, 5, 5) for image in "abcdef" for reader in READERS}
+    heatmaps = {(image, "Edema", "grad", "m"): lesion.astype(float) for image in "abc"}
+    cubes = build_cubes(masks, heatmaps=heatmaps, readers=READERS)
+    everything = localization(cubes, resampling=FEW)
+    chosen = localization(select(cubes, image=list("abc")), resampling=FEW)
+    for name, table in chosen.tables.items():
+        pd.testing.assert_frame_equal(table, everything.tables[name])
+    expert = everything["expert"]
+    assert set(expert.loc[expert["metric"] == "iou", "n"]) == {3}
+    assert everything.meta["exclusions"]["images without a map"] == 3
+    assert "images without a map" not in chosen.meta["exclusions"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from pathlib import Path
@@ -68,6 +69,27 @@ def test_asymptotic_df_are_null_in_json(unbalanced: list[object]) -> None:
     rows = answer(*unbalanced, "--df", "asymptotic")["tables"]["fixed_effects"]
     assert rows[0]["df"] is None
     assert rows[0]["p_value"] is not None
+
+
+def test_infinite_df_are_written_in_csv(unbalanced: list[object]) -> None:
+    done = run(*unbalanced, "--df", "asymptotic", "--engine", "builtin", "--format", "csv")
+    assert ",inf," in done.stdout
+    assert np.isposinf(pd.read_csv(io.StringIO(done.stdout))["df"]).all()
+
+
+def test_a_linear_model_of_hits_and_factors_without_over_are_told(tmp_path: Path) -> None:
+    path, rng = tmp_path / "hits.csv", np.random.default_rng(3)
+    table = pd.DataFrame([(image, explainer, model) for image in range(20) for explainer in "ab"
+                          for model in "mn"], columns=["image", "explainer", "model"])
+    table.assign(hit=rng.integers(0, 2, len(table))).to_csv(path, index=False)
+    call = ["--scores", path, "--engine", "builtin", "--formula"]
+    done = run(*call, "hit ~ explainer * model + (1|image)")
+    assert "--family binomial" in done.stderr
+    assert "say --over explainer or --over model" in done.stderr
+    done = run(*call, "hit ~ explainer * model + (1|image)", "--over", "model")
+    assert "say --over" not in done.stderr
+    table.assign(hit=rng.uniform(size=len(table))).to_csv(path, index=False)
+    assert "--family" not in run(*call, "hit ~ explainer + (1|image)").stderr
 
 
 def test_missing_rows_are_counted_in_meta_and_on_stderr(golden_folder: Path) -> None:
@@ -176,6 +198,23 @@ def test_the_r_script_chooses_the_same_rows(exported: Path, golden_folder: Path,
                        fitting=Fitting(engine="builtin")).tables
     np.testing.assert_allclose(pd.read_csv(tmp_path / "contrasts.csv")["estimate"],
                                ours["contrasts"]["estimate"], rtol=1e-6)
+
+
+@pytest.mark.needs_r
+def test_the_r_script_averages_over_what_interacts(golden_folder: Path, tmp_path: Path) -> None:
+    """multcomp's own pairs are at the reference of the other factor and at age zero."""
+    path, formula = golden_folder / "interaction.csv", "auprc ~ explainer * model + age + (1|image)"
+    subprocess.run(["Rscript", str(ROOT / "Rscripts" / "mixed_effects.R"), str(path), formula,
+                    "explainer", "-o", str(tmp_path)], check=True, capture_output=True)
+    for name, df, sign in (("contrasts", "satterthwaite", 1), ("single_step", "asymptotic", -1)):
+        ours = mixed_model(path, formula, over="explainer", fitting=Fitting(
+            engine="builtin", df=df)).tables["contrasts"]  # type: ignore[arg-type]
+        theirs = pd.read_csv(tmp_path / f"{name}.csv")
+        for column in ("estimate", "statistic"):
+            np.testing.assert_allclose(sign * theirs[column], ours[column], rtol=1e-5)
+        # No adjusted p-value is zero where its statistic is 16.
+        np.testing.assert_allclose(np.log(theirs["p_adjusted"]), np.log(ours["p_adjusted"]),
+                                   rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.needs_r

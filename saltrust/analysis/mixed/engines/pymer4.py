@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saltrust.analysis.mixed.adjustment.simultaneous import adjust
 from saltrust.analysis.mixed.answer import Answer, Estimates, TermTest
 from saltrust.analysis.mixed.design import coding
 from saltrust.analysis.mixed.engines import r
@@ -65,6 +66,9 @@ function(model, over, df, limit, level, null) {
        high = rows[[grep("UCL$|^upper", names(rows))]])
 }
 """
+# R's tails of the studentized range and of Dunnett's approximation are differences from one.
+_SMALL_P = 1e-6
+
 _R_CONTRASTS = """
 function(means, control, adjust, level, seed) {
   set.seed(seed)
@@ -74,6 +78,7 @@ function(means, control, adjust, level, seed) {
   list(estimate = rows$estimate, se = rows$SE, df = rows$df,
        statistic = rows[[grep("ratio$", names(rows))]], adjusted = rows$p.value,
        p = summary(made, infer = c(FALSE, TRUE), adjust = "none")$p.value,
+       covariance = as.matrix(vcov(made)),
        low = rows[[grep("LCL$|^lower", names(rows))]],
        high = rows[[grep("UCL$|^upper", names(rows))]])
 }
@@ -235,9 +240,22 @@ class _Session:
 
     def _contrasts(self, means: Any, family: Family) -> Estimates:
         control = 0 if family.control is None else family.levels.index(family.control) + 1
-        return _estimates(_by_name(self.robjects.r(_R_CONTRASTS)(
+        rows = _by_name(self.robjects.r(_R_CONTRASTS)(
             means, control, _ADJUST[family.adjustment], self.request.confidence_level,
-            self.request.contrasts.seed)))
+            self.request.contrasts.seed))
+        return _with_small_p(_estimates(rows), family, _array(rows["covariance"]), self.request)
+
+
+def _with_small_p(made: Estimates, family: Family, covariance: FloatArray, request: Request,
+                  ) -> Estimates:
+    """Adjusted p-values too small for a difference from one, computed from t and df."""
+    if not (made.p_adjusted < _SMALL_P).any():
+        return made
+    size = len(made.p_value)
+    values, vectors = np.linalg.eigh(covariance.reshape(size, size))
+    exact, _, _ = adjust(family, made.statistic, made.df, vectors * np.sqrt(values.clip(min=0.0)),
+                         request.confidence_level, seed=request.contrasts.seed)
+    return replace(made, p_adjusted=np.where(made.p_adjusted < _SMALL_P, exact, made.p_adjusted))
 
 
 def _by_name(values: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -150,6 +151,19 @@ def test_both_engines_give_the_same_tables(golden_folder: Path, name: str, formu
     assert set(gaps["table"]) >= {"fixed_effects", "random_effects", "fit"}
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
+
+
+@pytest.mark.needs_r
+@pytest.mark.parametrize("contrasts", [
+    Contrasts(), Contrasts(adjustment="sidak"), Contrasts(adjustment="single-step"),
+    Contrasts(control="grad")])
+def test_small_p_values_are_not_zero(scores: pd.DataFrame, contrasts: Contrasts) -> None:
+    """R takes adjusted ones from one, and has 0 or 1e-14 where they are 1e-40."""
+    scores["auprc"] += np.where(scores["explainer"] == "xrai", 3.0, 0.0)
+    one, two = (mixed_model(scores, FORMULA, contrasts=contrasts, fitting=Fitting(
+        engine=engine))["contrasts"]["p_adjusted"] for engine in ("builtin", "pymer4"))
+    assert one.min() < 1e-30
+    np.testing.assert_allclose(np.log(two), np.log(one), atol=1e-2)
 
 
 @pytest.mark.needs_r
