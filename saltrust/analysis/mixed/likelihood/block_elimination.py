@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.analysis.mixed.frame import FloatArray
 from saltrust.analysis.mixed.likelihood.blocks import (
     Batch,
@@ -69,9 +70,10 @@ class BlockElimination:
         covariances = matrices(self.data.groups, ratios)
         sums = _Sums(len(self.inner), len(self.gram))
         sums.form += self.gram
-        for batch in self.batches:
-            self._add(sums, batch, covariances)
-        return self._crossed(sums, covariances)
+        with one_blas_thread():  # of many small matrices
+            for batch in self.batches:
+                self._add(sums, batch, covariances)
+            return self._crossed(sums, covariances)
 
     def _add(self, sums: _Sums, batch: Batch, covariances: list[FloatArray]) -> None:
         """The share of a batch of patterns."""
