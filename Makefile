@@ -85,6 +85,7 @@ wheel: install
 
 bench: install
 	for script in benchmarks/*.py; do OMP_WAIT_POLICY=passive $(BIN)/python $$script || exit 1; done
+	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/mixed_effects.py --readers 3 --images 5000 --require 10 --repeats 1
 
 models: install
 	$(BIN)/python evidence/models.py docs/networks.md

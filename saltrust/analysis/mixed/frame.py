@@ -15,6 +15,8 @@ from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+#: Name of the effect of a random intercept, as in R.
+INTERCEPT = "(Intercept)"
 Coded = tuple[IntArray, npt.NDArray[np.object_]]
 
 
@@ -28,11 +30,16 @@ class Factor:
 
 @dataclass(frozen=True)
 class Groups:
-    """One grouping factor: its name, a code per row, and how many groups there are."""
+    """One random term: its grouping factor, a code per row, how many groups there are.
+
+    Its effects are an intercept, or those of ``columns``, shape (n, effects).
+    """
 
     name: str
     codes: IntArray
     size: int
+    effects: tuple[str, ...] = (INTERCEPT,)
+    columns: FloatArray | None = None
 
 
 @dataclass(frozen=True)

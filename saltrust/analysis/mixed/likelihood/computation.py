@@ -2,7 +2,9 @@
 
 All are sums over groups: the groups of the largest factor are eliminated one by one (Woodbury),
 the others through the Schur complement that is left: with a dense inverse where it is small or
-would fill up, by nesting or a sparse factorisation where it would not.
+would fill up, by nesting or a sparse factorisation where it would not.  Where the rows fall into
+blocks that share few random effects (readers of images), and for random slopes, the blocks are
+eliminated.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from saltrust.analysis.mixed.frame import FloatArray
+from saltrust.analysis.mixed.likelihood.block_elimination import BlockElimination
+from saltrust.analysis.mixed.likelihood.blocks import MOST_CROSSED as MOST_CROSSED_BY_BLOCKS
+from saltrust.analysis.mixed.likelihood.blocks import divide
 from saltrust.analysis.mixed.likelihood.nested import NestedSchurComplement, outer_factor
 from saltrust.analysis.mixed.likelihood.pieces import Likelihood, Pieces
 from saltrust.analysis.mixed.likelihood.schur_complement import SchurComplement
@@ -22,6 +27,12 @@ from saltrust.errors import DataError
 #: Most levels of all but the largest grouping factor together for a dense Schur complement.
 DENSE_LEVELS = 1000
 
+#: Up to so many the dense complement takes no time.
+FEW_LEVELS = 200
+
+#: Most operations that the elimination of blocks may take before others are tried.
+MOST_WORK = 1e12
+
 #: Most such levels for a dense Schur complement that a sparse one would fill anyway.
 LARGEST_DENSE = 6000
 
@@ -31,11 +42,21 @@ MOST_CROSSED = 30_000
 
 def likelihood(data: Sufficient) -> Likelihood:
     """Choose how to compute the pieces: a function of the variance ratios, shape (m,)."""
+    if any(group.columns is not None for group in data.groups):
+        return _with_slopes(data)
     if len(data.groups) == 1:
         return SingleIntercept(data)
-    if sum(group.size for group in data.groups[1:]) <= DENSE_LEVELS:
+    others = sum(group.size for group in data.groups[1:])
+    if others <= min(FEW_LEVELS, DENSE_LEVELS):
         return SchurComplement(data)
     outer = outer_factor(data)
+    if outer is None or others - data.groups[outer].size > FEW_LEVELS:
+        # Estimated for blocks that all differ; where they are alike it is much less.
+        division = divide(data)
+        if division is not None and division.cost < min(float(others)**3, MOST_WORK):
+            return BlockElimination(data, division)
+    if others <= DENSE_LEVELS:
+        return SchurComplement(data)
     if outer is not None:
         return NestedSchurComplement(data, outer)
     crossed = sum(group.size for group in data.groups[1:])
@@ -45,6 +66,18 @@ def likelihood(data: Sufficient) -> Likelihood:
                         f"matrix of {crossed:,} by {crossed:,}, more than {MOST_CROSSED:,}; leave "
                         "one of them out, or nest it, (1|a/b)")
     return SchurComplement(data) if _fills_up(data) else SparseSchurComplement(data)
+
+
+def _with_slopes(data: Sufficient) -> Likelihood:
+    division = divide(data)
+    if division is None:
+        widths = ", ".join(f"{group.name} {group.size * len(group.effects):,}"
+                           for group in data.groups)
+        raise DataError("the random slopes cannot be fitted: their groups neither fall into blocks "
+                        f"nor are few (random effects: {widths}; at most "
+                        f"{MOST_CROSSED_BY_BLOCKS:,} may cross the largest factor); write (1|g) "
+                        "in the place of a slope, or nest one factor, (1|a/b)")
+    return BlockElimination(data, division)
 
 
 def _fills_up(data: Sufficient) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from saltrust.analysis.mixed.design import FixedDesign
-from saltrust.analysis.mixed.frame import FloatArray, Groups, ModelFrame
+from saltrust.analysis.mixed.frame import FloatArray, Groups, IntArray, ModelFrame
 from saltrust.errors import DataError
 
 #: A residual below this share of the response is rounding.
@@ -43,6 +43,10 @@ class Sufficient:
         Coefficients of the basis that were taken out of the response.
     scale : float
         What the residual was divided by, in units of the response.
+    cell, basis : ndarray
+        Of the fixed design: distinct row of every observation, and the basis of these.
+    residual : ndarray of float64, shape (n,)
+        ``r``.
     """
 
     n: int
@@ -52,6 +56,9 @@ class Sufficient:
     groups: tuple[Groups, ...]
     least_squares: FloatArray
     scale: float
+    cell: IntArray
+    basis: FloatArray
+    residual: FloatArray
 
     @property
     def rank(self) -> int:
@@ -110,7 +117,8 @@ def sufficient(frame: ModelFrame, design: FixedDesign) -> Sufficient:
         sums=tuple(_group_sums(group, design, residual) for group in frame.groups),
         counts=tuple(np.bincount(group.codes, minlength=group.size).astype(np.float64)
                      for group in frame.groups),
-        groups=frame.groups, least_squares=least_squares, scale=scale)
+        groups=frame.groups, least_squares=least_squares, scale=scale, cell=design.cell,
+        basis=design.basis, residual=residual)
 
 
 def _group_sums(group: Groups, design: FixedDesign, residual: FloatArray) -> FloatArray:

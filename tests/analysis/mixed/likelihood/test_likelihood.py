@@ -14,6 +14,8 @@ from saltrust.analysis.mixed.formula import parse
 from saltrust.analysis.mixed.frame import ModelFrame, model_frame
 from saltrust.analysis.mixed.likelihood import computation as ways
 from saltrust.analysis.mixed.likelihood import reml
+from saltrust.analysis.mixed.likelihood.block_elimination import BlockElimination
+from saltrust.analysis.mixed.likelihood.blocks import divide
 from saltrust.analysis.mixed.likelihood.nested import NestedSchurComplement, outer_factor
 from saltrust.analysis.mixed.likelihood.pieces import Likelihood
 from saltrust.analysis.mixed.likelihood.profile import profile
@@ -43,6 +45,12 @@ def nested(data: Sufficient) -> Likelihood:
     return NestedSchurComplement(data, outer)
 
 
+def blocks(data: Sufficient) -> Likelihood:
+    division = divide(data)
+    assert division is not None
+    return BlockElimination(data, division)
+
+
 def with_sparse_products(data: Sufficient) -> Likelihood:
     way = SchurComplement(data)
     way.sparse = True
@@ -65,6 +73,10 @@ CASES: list[tuple[str, list[float], Callable[[Sufficient], Likelihood]]] = [
     ("1 + (1|g/h)", [0.0, 0.4], nested),
     ("x + (1|g/h) + (1|k)", [0.4, 0.2, 0.9], nested),
     ("a + (1|k) + (1|k:h) + (1|g)", [0.2, 0.6, 0.9], nested),
+    ("a + (1|g)", [0.7], blocks),
+    ("a + (1|g/h)", [0.5, 0.0], blocks),
+    ("a + x + (1|g) + (1|h)", [0.5, 1.2], blocks),
+    ("a + (1|g/h) + (1|k) + (1|k:a)", [0.4, 0.2, 0.0, 0.9], blocks),
 ]
 
 
@@ -119,6 +131,36 @@ def test_the_way_is_chosen_by_size_and_nesting(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(ways.likelihood(crossed), SchurComplement)
     monkeypatch.setattr(ways, "LARGEST_DENSE", 3)
     assert isinstance(ways.likelihood(crossed), SparseSchurComplement)
+    monkeypatch.setattr(ways, "FEW_LEVELS", 3)
+    readers = prepared("a + (1|g) + (1|g:h) + (1|k) + (1|g:k)")[2]
+    assert isinstance(ways.likelihood(readers), BlockElimination)
+
+
+def study_of_readers(kept: float) -> tuple[pd.DataFrame, Sufficient]:
+    rng = np.random.default_rng(3)
+    image, reader, explainer = (axis.ravel() for axis in np.meshgrid(
+        np.arange(60), np.arange(3), np.arange(4), indexing="ij"))
+    rows = pd.DataFrame({"image": image, "reader": reader, "explainer": explainer,
+                         "y": rng.normal(size=60)[image] + rng.normal(size=3)[reader]
+                         + rng.normal(size=(60, 4))[image, explainer] + rng.normal(size=720)})
+    rows = rows[rng.random(720) < kept].sample(frac=1.0, random_state=1)
+    formula = parse("y ~ factor(explainer) + (1|image) + (1|reader) + (1|image:reader)"
+                    " + (1|image:explainer) + (1|reader:explainer)")
+    frame = model_frame(rows, formula)
+    return rows, sufficient(frame, fixed_design(frame, formula))
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.95])
+def test_images_that_are_read_alike_are_one_block(kept: float) -> None:
+    rows, data = study_of_readers(kept)
+    by_blocks, dense = blocks(data), SchurComplement(data)
+    assert isinstance(by_blocks, BlockElimination)
+    readings = (10 * rows["reader"] + rows["explainer"]).groupby(rows["image"]).agg(frozenset)
+    assert sum(len(batch.number) for batch in by_blocks.batches) == readings.nunique()
+    at = np.array([0.9, 0.2, 0.5, 0.0, 1.5])
+    one, two = by_blocks(at), dense(at)
+    for name in ("log_det", "log_det_1", "log_det_2", "form", "form_1", "form_2"):
+        np.testing.assert_allclose(getattr(one, name), getattr(two, name), rtol=1e-9, atol=1e-8)
 
 
 @pytest.mark.parametrize("text", ["a + (1|g) + (1|h)", "a + (1|g/h)", "a + (1|g/h) + (1|k)"])
