@@ -21,8 +21,10 @@ Adjustment = Literal["bonferroni", "holm", "bh", "none"]
 Family = Literal["response", "scheme", "explainer", "study"]
 #: Models of a regression; least squares always.
 Fit = Literal["ols", "cluster", "mixed", "logit"]
+#: Which errors the headline of a regression has: clustered by patient, or of independent rows.
+Errors = Literal["cr2", "classical"]
 #: Of Spearman's correlation.
-CorrelationInterval = Literal["bonett-wright", "fisher", "bootstrap"]
+CorrelationInterval = Literal["jackknife", "bonett-wright", "fisher", "bootstrap"]
 #: Of areas under ROC curves.
 AucInterval = Literal["newcombe", "delong", "bootstrap", "protocol-w"]
 #: What a classified case is.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, ndtr, ndtri, stdtr, stdtrit
 
-from saltrust.analysis.inference.clustered import RobustError
+from saltrust.analysis.inference.clustered import RobustError, few_degrees
 from saltrust.analysis.inference.clustered_glm import glm_cr2
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.firth import profile
@@ -133,7 +133,8 @@ def _clustered(slope: Estimate, robust: RobustError, null: float, confidence_lev
     statistic = (slope.estimate - null) / robust.std_error
     return Estimate(slope.estimate, robust.std_error, slope.estimate - half,
                     slope.estimate + half, statistic, robust.df,
-                    float(2 * stdtr(robust.df, -abs(statistic))), slope.n, slope.note)
+                    float(2 * stdtr(robust.df, -abs(statistic))), slope.n,
+                    "; ".join(filter(None, (slope.note, few_degrees(robust.df)))))
 
 
 def _separated(x: FloatArray, y: FloatArray) -> bool:

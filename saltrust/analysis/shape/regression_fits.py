@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 _RANDOM = ("image", "patient", "finding")
 
 FITS: dict[Fit, str] = {
-    "ols": "least squares with classical errors (table estimates)",
+    "ols": "least squares with classical errors (table classical)",
     "cluster": "least squares with CR2 errors clustered by patient (table robust)",
     "mixed": "random intercepts for image, patient and finding, REML, Satterthwaite (table mixed)",
     "logit": "log odds of a hit, CR2 errors clustered by patient; where hits and misses are "
@@ -154,7 +154,9 @@ def _mixed(design: Design, confidence_level: float) -> tuple[Estimate, dict[str,
         strict=True)}
     left_out = [name for name in _RANDOM if name not in groups]
     notes = [*fitted.meta.get("notes", []),
-             *(f"no random intercept for {name}: it does not repeat" for name in left_out)]
+             *(f"no random intercept for {name}: " + (
+                 "there is but 1" if len(set(frame[name])) == 1 else "it does not repeat")
+               for name in left_out)]
     return Estimate(float(row["estimate"]), float(row["std_error"]), float(row["conf_low"]),
                     float(row["conf_high"]), float(row["statistic"]), float(row["df"]),
                     float(row["p_value"]), n, "; ".join(map(str, notes))), deviations

@@ -16,7 +16,7 @@ import xarray as xr
 from saltrust.analysis.classification.calibration import calibration_table
 from saltrust.analysis.confidence.analysis import OPERATING_POINT, relate
 from saltrust.analysis.localization.analysis import localization
-from saltrust.analysis.options import Execution, Resampling, Scoring
+from saltrust.analysis.options import Execution, Resampling, Scoring, Testing
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import EXPERT
 from saltrust.analysis.scores.scored_maps import score_maps
@@ -157,7 +157,7 @@ def _regress(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, O
     return _as_located(located, regress(
         located["scores"], shapes, scoring=Scoring(definition=options.scoring.definition),
         benchmark=options.benchmark, adjustment=options.adjustment, fits=options.fits,
-        confidence_level=options.resampling.confidence_level))
+        testing=Testing(confidence_level=options.resampling.confidence_level)))
 
 
 def _relate(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, Outcome]
