@@ -91,7 +91,7 @@ def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
     if not why:
         design = np.column_stack([np.ones(len(y)), x - x.mean()])
         firth = _separated(x, y)
-        fitted = _newton(design, y, firth=firth)
+        fitted = newton_logit(design, y, firth=firth)
         why = "" if fitted else "the fit does not converge"
     if fitted is None:
         nothing = Estimate(n=len(y), note=why)
@@ -143,8 +143,18 @@ def _separated(x: FloatArray, y: FloatArray) -> bool:
     return bool(zeros.max() <= ones.min() or ones.max() <= zeros.min())
 
 
-def _newton(design: FloatArray, y: FloatArray, *, firth: bool
-            ) -> tuple[FloatArray, FloatArray] | None:
+def newton_logit(design: FloatArray, y: FloatArray, *, firth: bool
+                 ) -> tuple[FloatArray, FloatArray] | None:
+    """Coefficients and their inverse information; None where the likelihood has no maximum.
+
+    Parameters
+    ----------
+    design : ndarray of float64, shape (n, p)
+    y : ndarray of float64, shape (n,)
+        In 0..1.
+    firth : bool
+        Whether the likelihood is penalised.
+    """
     beta = np.zeros(design.shape[1])
     for _ in range(_STEPS):
         p = expit(design @ beta)

@@ -24,6 +24,10 @@ _FITS = {
              "Satterthwaite's degrees of freedom)",
     "logit": "logistic regressions of the hit (CR2 errors by patient; Firth's penalised "
              "likelihood where a descriptor separates hits from misses)",
+    "fractional": "fractional logits of the mean IoU (Papke and Wooldridge 1996; CR2 errors by "
+                  "patient) with marginal effects",
+    "gee": "estimating equations of the hit (independence working correlation, covariance of Mancl "
+           "and DeRouen 2001, t with G - p degrees of freedom)",
 }
 _READINGS = {"raw": "all values", "absolute": "the absolute values",
              "positive": "the positive part"}

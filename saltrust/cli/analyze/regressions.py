@@ -36,7 +36,8 @@ _log = logging.getLogger(__name__)
 
 
 #: Which table holds a fit.
-_TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed", "logit": "logit"}
+_TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
+           "logit": "logit", "fractional": "fractional", "gee": "gee"}
 
 
 @click.command()
@@ -61,7 +62,8 @@ _TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed", "logit": "
 @click.option("--fit", "fits", multiple=True, type=click.Choice(words(Fit)),
               help="Print further models; may be repeated.  ols: classical errors, as the paper; "
                    "cluster: errors clustered by patient; mixed: random intercepts for image, "
-                   "patient and finding; logit: log odds of a hit.")
+                   "patient and finding; logit: log odds of a hit; fractional: logit of the "
+                   "mean IoU, with its marginal effect; gee: hits by estimating equations.")
 @errors_option
 @confidence_option
 @pass_options
