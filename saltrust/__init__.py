@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from saltrust.analysis.options import GazeComparison as GazeComparison
     from saltrust.analysis.options import Resampling as Resampling
     from saltrust.analysis.options import Scoring as Scoring
+    from saltrust.analysis.options import Testing as Testing
     from saltrust.analysis.protocols.guided_training.protocol import (
         protocol_guided_training as protocol_guided_training,
     )
@@ -83,6 +84,7 @@ _EXPORTS = {
     "Scoring": "saltrust.analysis.options",
     "Execution": "saltrust.analysis.options",
     "Resampling": "saltrust.analysis.options",
+    "Testing": "saltrust.analysis.options",
     "Decision": "saltrust.analysis.options",
     "GazeComparison": "saltrust.analysis.options",
     "Contrasts": "saltrust.analysis.mixed.options",

@@ -20,9 +20,13 @@ Adjustment = Literal["bonferroni", "holm", "bh", "none"]
 #: Which regressions are adjusted for each other.
 Family = Literal["response", "scheme", "explainer", "study"]
 #: Models of a regression; least squares always.
-Fit = Literal["ols", "cluster", "mixed", "logit"]
+Fit = Literal["ols", "cluster", "mixed", "logit", "fractional", "gee"]
+#: Of the logit of a mean, clustered by patient.
+MeanCovariance = Literal["cr2", "mancl-derouen"]
+#: Which errors the headline of a regression has: clustered by patient, or of independent rows.
+Errors = Literal["cr2", "classical"]
 #: Of Spearman's correlation.
-CorrelationInterval = Literal["bonett-wright", "fisher", "bootstrap"]
+CorrelationInterval = Literal["jackknife", "bonett-wright", "fisher", "bootstrap"]
 #: Of areas under ROC curves.
 AucInterval = Literal["newcombe", "delong", "bootstrap", "protocol-w"]
 #: What a classified case is.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -12,7 +15,9 @@ from saltrust.analysis.inference.estimate import check_confidence_level, check_n
 from saltrust.analysis.inference.resampling import check_resampling, check_whole
 from saltrust.choices import (
     BootstrapKind,
+    CorrelationInterval,
     Definition,
+    Errors,
     Failures,
     Images,
     IouSlice,
@@ -24,6 +29,9 @@ from saltrust.choices import (
 )
 from saltrust.errors import UsageError
 from saltrust.reading import shown
+
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 
 #: A number, or a file with one per finding.
 Cut = float | str | Path | None
@@ -152,6 +160,75 @@ class Resampling:
         """What stands of it in the metadata of a result."""
         return {"resamples": self.resamples, "seed": self.seed,
                 "confidence_level": self.confidence_level}
+
+
+@dataclass(frozen=True)
+class Testing:
+    """Which errors the estimates of regressions and correlations have, and their intervals.
+
+    Attributes
+    ----------
+    errors : {"cr2", "classical"}, optional
+        Clustered by patient, or of rows taken as independent.  By default clustered, and
+        classical under the definition ``"peer"``, as the papers.
+    confidence_level : float, optional
+        Of the intervals, which are not adjusted for multiplicity; by default 0.95, or that of the
+        resampling where an analysis has one.
+    interval : {"jackknife", "bonett-wright", "fisher", "bootstrap"}, optional
+        Of Spearman's correlation (:func:`saltrust.confidence`): by default the jackknife over
+        patients; Bonett and Wright's of classical errors, and Fisher's under ``"peer"``.
+    """
+
+    #: Nothing for pytest, which looks for names that begin so.
+    __test__: ClassVar[bool] = False
+
+    errors: Errors | None = None
+    confidence_level: float | None = None
+    interval: CorrelationInterval | None = None
+
+    def __post_init__(self) -> None:
+        if self.errors is not None:
+            check_word(self.errors, Errors, "errors")
+        if self.interval is not None:
+            check_word(self.interval, CorrelationInterval, "interval")
+        if self.confidence_level is not None:
+            check_confidence_level(self.confidence_level)
+
+    def chosen(self, definition: Definition) -> Errors:
+        """The errors, or the definition's own."""
+        return self.errors or ("classical" if definition == "peer" else "cr2")
+
+    def level(self, otherwise: float = 0.95) -> float:
+        """The level of intervals."""
+        return otherwise if self.confidence_level is None else self.confidence_level
+
+
+def former_keywords(*names: str) -> Callable[[Callable[Parameters, Returned]],
+                                             Callable[Parameters, Returned]]:
+    """Take fields of :class:`Testing` as keywords of the function too, as 0.1 did; until 0.3.
+
+    Parameters
+    ----------
+    *names : str
+        ``confidence_level`` is deprecated with a warning; ``interval`` is not.
+    """
+
+    def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+        @wraps(function)
+        def taking(*arguments: Parameters.args, **options: Parameters.kwargs) -> Returned:
+            given: dict[str, Any] = {name: options.pop(name) for name in names if name in options}
+            if given:
+                testing: Any = options.get("testing", Testing())
+                options["testing"] = replace(testing, **given)
+            if "confidence_level" in given:
+                warnings.warn("the keyword confidence_level is deprecated and will be gone in 0.3; "
+                              "say testing=saltrust.Testing(confidence_level=...)",
+                              DeprecationWarning, stacklevel=2)
+            return function(*arguments, **options)
+
+        return taking
+
+    return decorate
 
 
 @dataclass(frozen=True)

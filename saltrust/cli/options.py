@@ -12,6 +12,7 @@ import click
 from saltrust.choices import (
     Adjustment,
     Definition,
+    Errors,
     Format,
     IouSlice,
     MapChoice,
@@ -167,6 +168,13 @@ confidence_option = click.option(
     "--confidence-level", "confidence_level",
     type=click.FloatRange(0.5, 1, min_open=False, max_open=True), default=0.95,
     show_default=True, help="Of every interval.")
+
+
+errors_option = click.option(
+    "--errors", type=click.Choice(words(Errors)), default=None,
+    help="Which errors the estimates have: clustered by patient (CR2; correlations: the jackknife "
+         "over patients), or of rows taken as independent, as the papers.  [default: cr2; "
+         "classical under --definition peer]")
 
 
 def choose_or_all(values: tuple[str, ...]) -> list[str] | None:

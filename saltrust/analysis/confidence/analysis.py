@@ -18,12 +18,21 @@ import xarray as xr
 
 from saltrust.analysis.classification.calibration import calibration_table
 from saltrust.analysis.confidence.strata import confidence_strata
-from saltrust.analysis.inference.clustered import robust_slope
+from saltrust.analysis.inference.clustered import one_patient, robust_slope
 from saltrust.analysis.inference.correlation import spearman
 from saltrust.analysis.inference.estimate import STARS_LEGEND, Estimate, cell, estimates_table
 from saltrust.analysis.inference.linear import simple_regression
 from saltrust.analysis.inference.multiplicity import adjust_families
-from saltrust.analysis.options import Execution, Resampling, Scoring
+from saltrust.analysis.inference.rank_jackknife import clustered_spearman
+from saltrust.analysis.inference.resampling import cluster_codes
+from saltrust.analysis.inference.turned_signs import turned_signs
+from saltrust.analysis.options import (
+    Execution,
+    Resampling,
+    Scoring,
+    Testing,
+    former_keywords,
+)
 from saltrust.analysis.pixels.overlap import IOU_SLICES
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import (
@@ -45,7 +54,7 @@ from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import probabilities as stored_probabilities
 from saltrust.analysis.stored.contents import require_scorable, source
 from saltrust.cache.identity import of_one_store
-from saltrust.choices import Adjustment, CorrelationInterval, IouSlice, check_word
+from saltrust.choices import Adjustment, CorrelationInterval, Errors, IouSlice, check_word
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -57,12 +66,20 @@ TERMS = ("probability", "spearman")
 #: Above which a model is taken to call a finding, unless told otherwise.
 OPERATING_POINT = 0.5
 IDENTIFY = ("explainer", "model", "scheme", "response", "finding")
+EXTRA = ("r_squared", "clusters", "errors")
+#: What the errors of the headline are, for people.
+ERRORS: dict[Errors, str] = {
+    "cr2": "clustered by patient (image where unknown): slopes CR2 with Satterthwaite's t, "
+           "correlations the jackknife over patients on Fisher's z",
+    "classical": "of rows taken as independent",
+}
 
 
+@former_keywords("interval")
 @of_one_store
 def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                execution: Execution = Execution(), resampling: Resampling = Resampling(),
-               normalize: bool | None = None, interval: CorrelationInterval | None = None,
+               testing: Testing = Testing(), normalize: bool | None = None,
                adjustment: Adjustment = "bonferroni",
                operating_point: float | str | Path = OPERATING_POINT) -> Result:
     """Score the maps of cubes and relate their scores to the predicted probabilities.
@@ -83,12 +100,12 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
     resampling : Resampling
         The bootstrap by patient, and the level of the intervals, which are not adjusted for
         multiplicity.
+    testing : Testing
+        Whose errors come first, and the interval of Spearman's correlation; a keyword ``interval``
+        is taken too.
     normalize : bool, optional
         Whether probabilities are min-max normalized per finding, over the rows in use, in the
         pooled rows; by default under ``peer`` only, as protocol S.
-    interval : {"bonett-wright", "fisher", "bootstrap"}, optional
-        Of Spearman's correlation; by default Bonett and Wright's, under ``peer`` Fisher's (with
-        the n of the row).  The bootstrap resamples patients.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         For multiplicity.  Per explainer, model, scheme and term, the findings are one family
         and the two pooled rows another.
@@ -100,14 +117,17 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
     -------
     Result
         Table ``estimates``: ``explainer, model, scheme, response`` (``saliency``),
-        ``finding``, the uniform columns and ``r_squared``.  Every finding has the term
-        ``probability`` (slope per unit of probability) and the term ``spearman`` (rho).  Two
+        ``finding``, the uniform columns, ``r_squared``, the number of ``clusters``, and
+        ``errors``: ``cr2`` where the error is that of patients (of images where the patient is
+        unknown; correlations have the jackknife over them), or ``classical``.  A correlation whose
+        interval was named Bonett and Wright's or Fisher's is classical.  Every finding has the
+        term ``probability`` (slope per unit of probability) and the term ``spearman`` (rho).  Two
         pooled rows follow: :data:`WITHIN`, with an intercept per finding and with ranks taken
         within findings (see :mod:`saltrust.analysis.inference.correlation`), which differences
         between findings can neither make nor hide; and :data:`POOLED`, of all rows as if they
-        were of one finding, as protocol S.  Table ``robust``: the same slopes with CR2 errors
-        clustered by patient (by image where the patient is unknown), and the number of
-        ``clusters``.  Table ``strata``: mean localization of true positives, of false
+        were of one finding, as protocol S.  Table ``classical``: the same with errors of rows
+        taken as independent, as the paper.  Table ``robust``: the slopes with CR2 errors, which
+        will be gone in 0.3.  Table ``strata``: mean localization of true positives, of false
         negatives and by bin of probability (:mod:`saltrust.analysis.confidence.strata`).  Table
         ``calibration``: of the probabilities on all labelled images
         (:func:`saltrust.analysis.classification.calibration.calibration_table`).
@@ -133,21 +153,21 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
     scored = score_maps(tree, scoring, execution, under_peer="all", readers=False)
     try:
         result = relate(scored.table, predicted, scoring=scoring, resampling=resampling,
-                        normalize=normalize, interval=interval, adjustment=adjustment,
+                        testing=testing, normalize=normalize, adjustment=adjustment,
                         operating_point=operating_point)
     except DataError as error:
         raise DataError(f"{source(tree)}: {error}") from None
-    drawing = resampling.describe()
-    calibration = calibration_table(tree, predicted, **drawing)
+    calibration = calibration_table(tree, predicted, **_drawing(resampling, testing))
     meta = {name: scored.meta[name] for name in ("resolution", "split", "map", "map_readings",
                                                  "probability_cutoff")}
     return Result({**meta, **result.meta}, {**result.tables, "calibration": calibration},
                   result.topic)
 
 
+@former_keywords("interval")
 def confidence_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scoring = Scoring(),
-                           resampling: Resampling = Resampling(), normalize: bool | None = None,
-                           interval: CorrelationInterval | None = None,
+                           resampling: Resampling = Resampling(), testing: Testing = Testing(),
+                           normalize: bool | None = None,
                            adjustment: Adjustment = "bonferroni",
                            operating_point: float | str | Path = OPERATING_POINT) -> Result:
     """Relate scores to probabilities that stand beside them in one tidy table.
@@ -162,10 +182,10 @@ def confidence_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scorin
         Its slice and definition; scores are as they stand in the table.
     resampling : Resampling
         The bootstrap by patient, and the level of the intervals.
+    testing : Testing
+        Whose errors come first, and the interval of Spearman's correlation.
     normalize : bool, optional
         Whether probabilities are min-max normalized per finding in the pooled rows.
-    interval : {"bonett-wright", "fisher", "bootstrap"}, optional
-        Of Spearman's correlation.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         For multiplicity.
     operating_point : float or path
@@ -190,16 +210,17 @@ def confidence_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scorin
         subset="probability").drop_duplicates()
     try:
         result = relate(maps_only.drop(columns="probability"), predicted, scoring=scoring,
-                        resampling=resampling, normalize=normalize, interval=interval,
+                        resampling=resampling, testing=testing, normalize=normalize,
                         adjustment=adjustment, operating_point=operating_point)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     return Result({"scores": where, **result.meta}, result.tables, result.topic)
 
 
+@former_keywords("interval")
 def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scoring = Scoring(),
-           resampling: Resampling = Resampling(), normalize: bool | None = None,
-           interval: CorrelationInterval | None = None, adjustment: Adjustment = "bonferroni",
+           resampling: Resampling = Resampling(), testing: Testing = Testing(),
+           normalize: bool | None = None, adjustment: Adjustment = "bonferroni",
            operating_point: float | str | Path = OPERATING_POINT) -> Result:
     """Relate a table of scores to a table of probabilities.
 
@@ -212,8 +233,8 @@ def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scorin
     scoring : Scoring
         Its slice and definition.
     resampling : Resampling
+    testing : Testing
     normalize : bool, optional
-    interval : {"bonett-wright", "fisher", "bootstrap"}, optional
     adjustment : {"bonferroni", "holm", "bh", "none"}
     operating_point : float or path
 
@@ -232,11 +253,12 @@ def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scorin
     peer = scoring.definition == "peer"
     iou_slice = scoring.sliced("all")
     normalize = peer if normalize is None else normalize
-    interval = check_word(interval or ("fisher" if peer else "bonett-wright"),
-                          CorrelationInterval, "interval")
+    errors = testing.chosen(scoring.definition)
+    interval: CorrelationInterval = testing.interval or (
+        "jackknife" if errors == "cr2" else "fisher" if peer else "bonett-wright")
     check_word(adjustment, Adjustment, "adjustment")
     point = cutoff_choice(operating_point, "operating point")
-    drawing = resampling.describe()
+    drawing = _drawing(resampling, testing)
     scores = check_scores(scores)
     predicted = check_columns(probabilities, ("image", "finding", "model"), ("probability",),
                               "probabilities")
@@ -244,10 +266,11 @@ def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scorin
     scores = scores[scores["reader"] == reference].merge(
         predicted, on=["image", "finding", "model"], how="left", validate="many_to_one")
     related = maps(scores)
-    rows, robust_rows, excluded = _all_estimates(scores, related, iou_slice, normalize,
-                                                 {"interval": interval, **drawing})
-    table = _adjust(estimates_table(rows, IDENTIFY, ("r_squared",)), adjustment)
-    clustered = estimates_table(robust_rows, IDENTIFY, ("clusters",)).astype({"clusters": "int64"})
+    rows, excluded = _all_estimates(scores, related, iou_slice, normalize,
+                                    {"interval": interval, "peer": peer, **drawing})
+    tables = {name: _adjust(estimates_table([row[name] for row in rows], IDENTIFY, EXTRA)
+                            .astype({"clusters": "int64"}), adjustment) for name in ERRORS}
+    table = tables[errors]
     if table["estimate"].isna().all():
         # What the pooled rows lack, all rows lack.
         notes = table.loc[(table["finding"] == POOLED) & (table["term"] == TERMS[0]), "note"]
@@ -264,9 +287,13 @@ def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scorin
         "pooled": {WITHIN: "one intercept per finding; ranks within findings",
                    POOLED: "all rows as if of one finding"},
         "reference_readers": [reference], **drawing,
-        "spearman_interval": interval,
-        "intervals": "not adjusted for multiplicity; estimates: classical; robust: CR2 "
-                     "clustered by patient (image where unknown)",
+        "errors": errors, "spearman_interval": interval,
+        "intervals": f"not adjusted for multiplicity; estimates: {ERRORS[errors]}; "
+                     + (f"classical: {ERRORS['classical']}" if errors == "cr2" else
+                        f"robust: {ERRORS['cr2']}"),
+        "turned_signs": turned_signs(
+            table[table["finding"] == POOLED], table[table["finding"] == WITHIN],
+            ("term", *IDENTIFY[:3]), ("with all findings pooled", "within findings")),
         "multiplicity": {
             "method": adjustment,
             "family": "explainer x model x scheme x term: all findings; the pooled rows apart",
@@ -278,7 +305,9 @@ def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scorin
     }
     strata = confidence_strata(scores[scores["explainer"] != EXPERT], point,
                                adjustment=adjustment, **drawing)
-    return Result(meta, {"estimates": table, "robust": _adjust(clustered, adjustment),
+    robust = tables["cr2"].drop(columns=["r_squared", "errors"])
+    robust = robust[robust["term"] == TERMS[0]].reset_index(drop=True)
+    return Result(meta, {"estimates": table, "classical": tables["classical"], "robust": robust,
                          "strata": strata}, "confidence")
 
 
@@ -327,13 +356,17 @@ def _complete(stored: pd.DataFrame, scheme: Scheme, iou_slice: IouSlice
     return kept, {reason: int(out.sum()) for reason, out in counts.items() if out.any()}
 
 
+def _drawing(resampling: Resampling, testing: Testing) -> dict[str, Any]:
+    drawing = resampling.describe()
+    return {**drawing, "confidence_level": testing.level(drawing["confidence_level"])}
+
+
 def _all_estimates(
     scores: pd.DataFrame, related: Sequence[tuple[str, str]], iou_slice: IouSlice,
     normalize: bool, options: Mapping[str, Any]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[tuple[str, str, str], dict[str, int]]]:
-    """Rows of the estimates, of the robust ones, and what is left out per map and scheme."""
-    rows: list[dict[str, Any]] = []
-    robust_rows: list[dict[str, Any]] = []
+) -> tuple[list[dict[Errors, dict[str, Any]]], dict[tuple[str, str, str], dict[str, int]]]:
+    """Rows with either error, and what is left out per map and scheme."""
+    rows: list[dict[Errors, dict[str, Any]]] = []
     excluded: dict[tuple[str, str, str], dict[str, int]] = {}
     for explainer, model in related:
         stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
@@ -342,44 +375,61 @@ def _all_estimates(
             complete, excluded[explainer, model, scheme] = _complete(stored, scheme, iou_slice)
             name = {"explainer": explainer, "model": model, "scheme": scheme,
                     "response": "saliency"}
-            for finding, slope, robust, rho, clusters in _estimates(complete, findings,
-                                                                    normalize, options):
-                full = {**name, "finding": finding}
-                rows += [{**full, **slope.row("probability"), "r_squared": slope.r_squared},
-                         {**full, **rho.row("spearman"), "r_squared": np.nan}]
-                robust_rows.append({**full, **robust.row("probability"), "clusters": clusters})
-    return rows, robust_rows, excluded
+            rows += [{errors: {**name, **row} for errors, row in either.items()}
+                     for either in _estimates(complete, findings, normalize, options)]
+    return rows, excluded
 
 
 def _estimates(complete: pd.DataFrame, findings: Sequence[str], normalize: bool,
-               options: Mapping[str, Any]
-               ) -> Iterator[tuple[str, Estimate, Estimate, Estimate, int]]:
-    """Name, slope, slope with clustered error, correlation and number of clusters.
-
-    Of every finding, then of the two ways to pool.
-    """
+               options: Mapping[str, Any]) -> Iterator[dict[Errors, dict[str, Any]]]:
+    """Slope and correlation, each with either error, of every finding and of both pooled rows."""
     score, label = complete["score"].to_numpy(), complete["finding"].to_numpy(dtype=object)
     probability, cluster = complete["probability"].to_numpy(), complete["cluster"].to_numpy()
-    level, names = options["confidence_level"], ("the probability", "the score")
-
-    def both(x: FloatArray, y: FloatArray, clusters: npt.NDArray[Any],
-             groups: npt.NDArray[Any] | None) -> tuple[Estimate, Estimate, Estimate, int]:
-        slope = simple_regression(x, y, confidence_level=level, groups=groups, names=names)
-        robust = robust_slope(slope, x, y, clusters, groups=groups, confidence_level=level)
-        rho = spearman(x, y, strata=groups, clusters=clusters, names=names, **options)
-        return slope, robust, rho, len(np.unique(clusters))
 
     for finding in findings:
         of_finding = label == finding
-        yield finding, *both(probability[of_finding], score[of_finding], cluster[of_finding],
-                             None)
+        yield from _both(finding, probability[of_finding], score[of_finding], cluster[of_finding],
+                         None, options)
     if normalize:
         by_finding = complete.groupby("finding", sort=False)["probability"]
         low, high = by_finding.transform("min"), by_finding.transform("max")
         width = (high - low).where(high > low, 1.0)
         probability = ((complete["probability"] - low) / width).to_numpy()
     for name, groups in ((WITHIN, label), (POOLED, None)):
-        yield name, *both(probability, score, cluster, groups)
+        yield from _both(name, probability, score, cluster, groups, options)
+
+
+def _both(finding: str, x: FloatArray, y: FloatArray, clusters: npt.NDArray[Any],
+          groups: npt.NDArray[Any] | None, options: Mapping[str, Any]
+          ) -> Iterator[dict[Errors, dict[str, Any]]]:
+    """The slope with either error, then the correlation."""
+    level, names = options["confidence_level"], ("the probability", "the score")
+    count = cluster_codes(clusters)[1]
+    slope = simple_regression(x, y, confidence_level=level, groups=groups, names=names)
+    robust = robust_slope(slope, x, y, clusters, groups=groups, confidence_level=level)
+    rho, clustered, errors = _correlation(x, y, clusters, groups, options)
+    for term, fit, by_patient, whose in ((TERMS[0], slope, robust, "cr2"),
+                                         (TERMS[1], rho, clustered, errors)):
+        shared = {"r_squared": fit.r_squared, "clusters": count}
+        yield {"cr2": {"finding": finding, **by_patient.row(term), **shared, "errors": whose},
+               "classical": {"finding": finding, **one_patient(fit, count).row(term), **shared,
+                             "errors": "classical"}}
+
+
+def _correlation(x: FloatArray, y: FloatArray, clusters: npt.NDArray[Any],
+                 groups: npt.NDArray[Any] | None, options: Mapping[str, Any]
+                 ) -> tuple[Estimate, Estimate, Errors]:
+    """Spearman's correlation with classical errors, with those of patients, and which these are."""
+    level, interval = options["confidence_level"], options["interval"]
+    closed: CorrelationInterval = "fisher" if options["peer"] else "bonett-wright"
+    rho = spearman(x, y, strata=groups, clusters=clusters, names=("the probability", "the score"),
+                   interval=closed if interval == "jackknife" else interval, confidence_level=level,
+                   resamples=options["resamples"], seed=options["seed"])
+    if interval in {"bonett-wright", "fisher"}:
+        # Asked for by name: the interval and the test of independent rows.
+        return rho, rho, "classical"
+    return rho, clustered_spearman(rho, x, y, clusters, strata=groups, confidence_level=level,
+                                   keep_interval=interval == "bootstrap"), "cr2"
 
 
 def _adjust(table: pd.DataFrame, adjustment: Adjustment) -> pd.DataFrame:

@@ -22,6 +22,9 @@ from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 
+#: Below which Satterthwaite's approximation is rough (Pustejovsky and Tipton 2018).
+FEWEST_DEGREES = 4.0
+
 
 @dataclass(frozen=True)
 class RobustError:
@@ -157,6 +160,26 @@ def clustered_mean(values: npt.ArrayLike, clusters: npt.ArrayLike, *, null: floa
                     robust.df, float(2 * stdtr(robust.df, -abs(statistic))), n)
 
 
+def few_degrees(df: float) -> str:
+    """What is said of a clustered test with hardly any degrees of freedom; else nothing.
+
+    Examples
+    --------
+    >>> few_degrees(2.31), few_degrees(4.0)
+    ('2.3 degrees of freedom: p and interval are rough below 4', '')
+    """
+    return (f"{df:.1f} degrees of freedom: p and interval are rough below {FEWEST_DEGREES:g}"
+            if df < FEWEST_DEGREES else "")
+
+
+def one_patient(fit: Estimate, clusters: int) -> Estimate:
+    """An estimate of independent rows, which says so where its test is of one patient's rows."""
+    if clusters != 1 or math.isnan(fit.p_value):
+        return fit
+    return replace(fit, note="; ".join(filter(None, (
+        fit.note, "rows of 1 patient, taken as independent"))))
+
+
 @one_blas_thread()
 def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
                  groups: npt.ArrayLike | None = None, confidence_level: float = 0.95) -> Estimate:
@@ -194,8 +217,8 @@ def robust_slope(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike, clusters: np
         why = "1 patient" if robust.clusters == 1 else "no variation between patients"
         return replace(untested, note=f"{why}: no clustered error")
     return Estimate(fit.estimate, robust.std_error, robust.conf_low, robust.conf_high,
-                    fit.estimate / robust.std_error, robust.df, robust.p_value, fit.n, fit.note,
-                    fit.r_squared)
+                    fit.estimate / robust.std_error, robust.df, robust.p_value, fit.n,
+                    "; ".join(filter(None, (fit.note, few_degrees(robust.df)))), fit.r_squared)
 
 
 def _satterthwaite(scaled: FloatArray, loads: FloatArray, codes: npt.NDArray[np.int64],

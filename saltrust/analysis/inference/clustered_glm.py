@@ -18,7 +18,8 @@ _SETTLED = 1e-10
 
 @one_blas_thread()
 def glm_cr2(design: npt.ArrayLike, variances: npt.ArrayLike, residuals: npt.ArrayLike,
-            clusters: npt.ArrayLike, *, column: int = -1) -> RobustError:
+            clusters: npt.ArrayLike, *, column: int = -1, contrast: npt.ArrayLike | None = None
+            ) -> RobustError:
     """Bias-reduced clustered error of one coefficient.
 
     Parameters
@@ -32,6 +33,8 @@ def glm_cr2(design: npt.ArrayLike, variances: npt.ArrayLike, residuals: npt.Arra
         Patient of each row; a row without a label is its own cluster.
     column : int
         Which coefficient; the last by default.
+    contrast : array_like of float, shape (p,), optional
+        Weights of a sum of coefficients in its place.
 
     Returns
     -------
@@ -66,6 +69,7 @@ def glm_cr2(design: npt.ArrayLike, variances: npt.ArrayLike, residuals: npt.Arra
     parts = np.split(order, np.searchsorted(codes[order], np.arange(1, count)))
     sums, alone = np.zeros(count), np.zeros(count)
     shared = np.zeros((count, x.shape[1]))
+    weights = bread[column] if contrast is None else np.asarray(contrast, np.float64) @ bread
     for c, rows in enumerate(parts):
         root = np.sqrt(v[rows])
         inner = (np.diag(v[rows]) - scaled[rows] @ bread @ scaled[rows].T)
@@ -73,7 +77,7 @@ def glm_cr2(design: npt.ArrayLike, variances: npt.ArrayLike, residuals: npt.Arra
         free = values > _SETTLED * max(float(values.max()), _SETTLED)
         power = np.where(free, 1 / np.sqrt(np.where(free, values, 1.0)), 0.0)
         adjusted = root[:, None] * ((axes * power) @ axes.T) * root
-        load = bread[column] @ x[rows].T @ adjusted
+        load = weights @ x[rows].T @ adjusted
         sums[c] = load @ e[rows]
         alone[c] = load**2 @ v[rows]
         shared[c] = load @ scaled[rows]
@@ -86,3 +90,54 @@ def glm_cr2(design: npt.ArrayLike, variances: npt.ArrayLike, residuals: npt.Arra
     squares = float((alone**2).sum() - 2 * (alone * lengths).sum() + np.trace(crossed @ crossed))
     df = float((alone - lengths).sum() ** 2 / squares)
     return RobustError(std_error=float(np.sqrt(variance)), df=df, clusters=count)
+
+
+@one_blas_thread()
+def mancl_derouen(design: npt.ArrayLike, variances: npt.ArrayLike, residuals: npt.ArrayLike,
+                  clusters: npt.ArrayLike, *, contrast: npt.ArrayLike) -> RobustError:
+    """Error of a sum of coefficients of estimating equations with independence within clusters.
+
+    Parameters
+    ----------
+    design, variances, residuals, clusters
+        As :func:`glm_cr2`.
+    contrast : array_like of float, shape (p,)
+        Weights of the coefficients.
+
+    Returns
+    -------
+    RobustError
+        ``std_error``, ``df`` = G - p for G clusters, and ``clusters`` alone; NaN where G is not
+        above p, or one cluster alone settles a coefficient.
+
+    Raises
+    ------
+    DataError
+        If there is not one label per row.
+
+    References
+    ----------
+    L. A. Mancl and T. A. DeRouen (2001), Biometrics 57, 126-134.
+    """
+    x, v, e = (np.asarray(values, dtype=np.float64) for values in (design, variances, residuals))
+    codes, count = cluster_codes(clusters)
+    if len(codes) != len(x):
+        raise DataError(f"{len(codes)} cluster labels were given for {len(x)} rows; "
+                        "every row needs one")
+    df = count - x.shape[1]
+    if df < 1:
+        return RobustError(clusters=count)
+    scaled = v[:, None] * x
+    bread = np.linalg.inv(x.T @ scaled)
+    weights = np.asarray(contrast, dtype=np.float64) @ bread
+    variance = 0.0
+    for c in range(count):
+        rows = codes == c
+        # X'(I - H)^-1 e with H = V X M X' of the cluster is (I - X'V X M)^-1 X'e: p by p.
+        left = np.eye(x.shape[1]) - x[rows].T @ scaled[rows] @ bread
+        if np.linalg.cond(left) > 1 / _SETTLED:
+            return RobustError(clusters=count)
+        variance += float(weights @ np.linalg.solve(left, x[rows].T @ e[rows])) ** 2
+    if variance <= 0:
+        return RobustError(clusters=count)
+    return RobustError(std_error=float(np.sqrt(variance)), df=float(df), clusters=count)

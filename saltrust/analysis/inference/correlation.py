@@ -22,7 +22,8 @@ from saltrust.choices import CorrelationInterval, words
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
-INTERVALS = words(CorrelationInterval)
+#: Of rows taken as independent, or of resampled patients; the jackknife is a module of its own.
+INTERVALS = tuple(name for name in words(CorrelationInterval) if name != "jackknife")
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -90,7 +91,7 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: CorrelationInterva
     if not np.isfinite(x).all() or not np.isfinite(y).all():
         raise DataError("a correlation needs finite numbers; leave incomplete rows out")
     n = len(x)
-    parts = _strata(strata, n)
+    parts = strata_rows(strata, n)
     free = n - max(len(parts) - 1, 0)
     if free < 4:
         return Estimate(n=n, note=_too_few(n, len(parts)))
@@ -98,7 +99,7 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, *, interval: CorrelationInterva
     for name, values in zip(names, (x, y), strict=True):
         if all(np.all(values[part] == values[part[0]]) for part in parts):
             return Estimate(n=n, note=f"{name} is constant{within}")
-    rho = float(_weighted_rho(x, y, parts, np.ones((1, n)))[0])
+    rho = float(weighted_rho(x, y, parts, np.ones((1, n)))[0])
     df = float(free - 2)
     if 1 - abs(rho) <= 4 * _EPS:
         # The t statistic is infinite; p = 0 is what scipy gives too.
@@ -161,7 +162,8 @@ def _too_few(n: int, strata: int) -> str:
     return f"{rows}{where}: at least {max(strata, 1) + 3} are needed"
 
 
-def _strata(labels: npt.ArrayLike | None, n: int) -> list[npt.NDArray[np.int64]]:
+def strata_rows(labels: npt.ArrayLike | None, n: int) -> list[npt.NDArray[np.int64]]:
+    """Rows of every stratum; of all where there are none, with a DataError where some lack one."""
     if labels is None:
         return [np.arange(n)]
     _, codes = np.unique(np.asarray(labels), return_inverse=True)
@@ -177,13 +179,26 @@ def _bootstrap(x: FloatArray, y: FloatArray, parts: Sequence[npt.NDArray[np.int6
     if len(codes) != len(x):
         raise DataError(f"{len(codes)} cluster labels were given for {len(x)} rows; "
                         "every row needs one")
-    return np.concatenate([_weighted_rho(x, y, parts, block[:, codes].astype(np.float64))
+    return np.concatenate([weighted_rho(x, y, parts, block[:, codes].astype(np.float64))
                            for block in resample_blocks(count, resamples, seed)])
 
 
-def _weighted_rho(x: FloatArray, y: FloatArray, parts: Sequence[npt.NDArray[np.int64]],
+def weighted_rho(x: FloatArray, y: FloatArray, parts: Sequence[npt.NDArray[np.int64]],
                   weights: FloatArray) -> FloatArray:
-    """Rank correlation within parts for rows repeated by weights, shape (b,); NaN: constant."""
+    """Rank correlation within parts for rows repeated by weights.
+
+    Parameters
+    ----------
+    x, y : ndarray of float64, shape (n,)
+    parts : sequence of ndarray of int64
+        Rows of each stratum.
+    weights : ndarray of float64, shape (b, n)
+
+    Returns
+    -------
+    ndarray of float64, shape (b,)
+        NaN where x or y is constant within every stratum.
+    """
     products = np.zeros((3, len(weights)))
     for part in parts:
         drawn = weights[:, part]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, ndtr, ndtri, stdtr, stdtrit
 
-from saltrust.analysis.inference.clustered import RobustError
+from saltrust.analysis.inference.clustered import RobustError, few_degrees
 from saltrust.analysis.inference.clustered_glm import glm_cr2
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 from saltrust.analysis.inference.firth import profile
@@ -91,7 +91,7 @@ def logistic_regression(x: npt.ArrayLike, y: npt.ArrayLike, *,
     if not why:
         design = np.column_stack([np.ones(len(y)), x - x.mean()])
         firth = _separated(x, y)
-        fitted = _newton(design, y, firth=firth)
+        fitted = newton_logit(design, y, firth=firth)
         why = "" if fitted else "the fit does not converge"
     if fitted is None:
         nothing = Estimate(n=len(y), note=why)
@@ -133,7 +133,8 @@ def _clustered(slope: Estimate, robust: RobustError, null: float, confidence_lev
     statistic = (slope.estimate - null) / robust.std_error
     return Estimate(slope.estimate, robust.std_error, slope.estimate - half,
                     slope.estimate + half, statistic, robust.df,
-                    float(2 * stdtr(robust.df, -abs(statistic))), slope.n, slope.note)
+                    float(2 * stdtr(robust.df, -abs(statistic))), slope.n,
+                    "; ".join(filter(None, (slope.note, few_degrees(robust.df)))))
 
 
 def _separated(x: FloatArray, y: FloatArray) -> bool:
@@ -142,8 +143,18 @@ def _separated(x: FloatArray, y: FloatArray) -> bool:
     return bool(zeros.max() <= ones.min() or ones.max() <= zeros.min())
 
 
-def _newton(design: FloatArray, y: FloatArray, *, firth: bool
-            ) -> tuple[FloatArray, FloatArray] | None:
+def newton_logit(design: FloatArray, y: FloatArray, *, firth: bool
+                 ) -> tuple[FloatArray, FloatArray] | None:
+    """Coefficients and their inverse information; None where the likelihood has no maximum.
+
+    Parameters
+    ----------
+    design : ndarray of float64, shape (n, p)
+    y : ndarray of float64, shape (n,)
+        In 0..1.
+    firth : bool
+        Whether the likelihood is penalised.
+    """
     beta = np.zeros(design.shape[1])
     for _ in range(_STEPS):
         p = expit(design @ beta)

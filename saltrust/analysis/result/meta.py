@@ -156,6 +156,10 @@ class Meta(TypedDict, total=False):
     interval: str
     #: The same where classical and robust intervals stand beside each other.
     intervals: str
+    #: Which errors the estimates have: "cr2" (clustered by patient) or "classical".
+    errors: str
+    #: Slopes whose sign a stronger model turns, a phrase each.
+    turned_signs: list[str]
     #: Which interval Spearman's correlation has.
     spearman_interval: str
     #: Correction of p-values.

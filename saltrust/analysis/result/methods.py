@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 Meta = Mapping[str, Any]
@@ -16,13 +16,18 @@ _SHAPES = {
             "contour with the most points, elongation and irrectangularity by the rectangle of "
             "least area through pixel centres and the area of the polygon",
 }
-_SPEARMAN = {"bonett-wright": "interval of Bonett and Wright", "fisher": "Fisher's interval",
+_SPEARMAN = {"jackknife": "jackknife over patients on Fisher's z",
+             "bonett-wright": "interval of Bonett and Wright", "fisher": "Fisher's interval",
              "bootstrap": "bootstrap interval"}
 _FITS = {
-    "mixed": "linear mixed models with random intercepts for image and finding (REML, "
+    "mixed": "linear mixed models with random intercepts for image, patient and finding (REML, "
              "Satterthwaite's degrees of freedom)",
-    "logit": "logistic regressions of the hit (Wald intervals; Firth's penalised likelihood "
-             "where a descriptor separates hits from misses)",
+    "logit": "logistic regressions of the hit (CR2 errors by patient; Firth's penalised "
+             "likelihood where a descriptor separates hits from misses)",
+    "fractional": "fractional logits of the mean IoU (Papke and Wooldridge 1996; CR2 errors by "
+                  "patient) with marginal effects",
+    "gee": "estimating equations of the hit (independence working correlation, covariance of Mancl "
+           "and DeRouen 2001, t with G - p degrees of freedom)",
 }
 _READINGS = {"raw": "all values", "absolute": "the absolute values",
              "positive": "the positive part"}
@@ -82,6 +87,25 @@ def counts_and_exclusions(meta: Meta) -> Iterator[tuple[str, str]]:
         text = "; ".join(_flat(meta.get(kind) or {}))
         if text:
             yield kind, text
+
+
+def named_signs(phrases: Sequence[str], most: int = 3) -> str:
+    """The first phrases as one text, and how many there are beside; empty where there are none.
+
+    Parameters
+    ----------
+    phrases : sequence of str
+        Of the metadata, key ``turned_signs``.
+    most : int
+        That are named.
+
+    Examples
+    --------
+    >>> named_signs(["a", "b", "c"], most=2)
+    'a; b; and 1 more'
+    """
+    beyond = len(phrases) - most
+    return "; ".join([*phrases[:most], *([f"and {beyond} more"] if beyond > 0 else [])])
 
 
 def _flat(values: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
@@ -195,20 +219,29 @@ def _regressions(meta: Meta) -> Iterator[str]:
         article = "the" if expert.startswith("mean") else "that of"
         yield f"The expert's score is {article} {expert}."
     models = [_FITS[name] for name in _FITS if name in meta["fits"]]
-    yield ("Ordinary least squares comes first, with t intervals; beside it errors clustered by "
-           "patient (CR2 with Satterthwaite's degrees of freedom)"
+    errors = ["errors clustered by patient (CR2 with Satterthwaite's degrees of freedom)",
+              "classical errors"]
+    first, second = errors if meta["errors"] == "cr2" else errors[::-1]
+    yield (f"Slopes are of ordinary least squares with {first}; beside them {second}"
            + "".join(f"; {model}" for model in models) + ".")
+    if turned := named_signs(meta.get("turned_signs", ())):
+        yield f"A stronger model turns the sign of slopes: {turned}."
     yield (f"P-values were corrected by {_correction(family['method'])} within families ("
            f"{family['family']}; factor {family['factor']}); intervals are not corrected.")
 
 
 def _confidence(meta: Meta) -> Iterator[str]:
     yield ("Confidence: IoU and hit were related to the predicted probability by linear "
-           f"regression and Spearman's correlation ({_SPEARMAN[meta['spearman_interval']]} with "
-           f"each row's own n), per finding and pooled (slice `{meta['slice']}`: "
+           f"regression and Spearman's correlation ({_SPEARMAN[meta['spearman_interval']]}), "
+           f"per finding and pooled (slice `{meta['slice']}`: "
            f"{meta['slice_meaning']}; probability: {meta['probability']}). Pooled estimates are "
            "given with one intercept per finding and ranks within findings, and as if all "
            "rows were of one finding.")
+    yield ("Errors and p-values are clustered by patient (slopes: CR2 with Satterthwaite's degrees "
+           "of freedom; correlations: the jackknife)." if meta["errors"] == "cr2" else
+           "Errors and p-values take rows as independent; those clustered by patient stand beside.")
+    if turned := named_signs(meta["turned_signs"]):
+        yield f"Pooling all findings turns the sign of estimates: {turned}."
     yield from reading_of_maps(meta)
     yield ("Means are given apart for positives that the model called (probability above "
            f"{meta['operating_point']}), for those it missed, and by bin of probability.")

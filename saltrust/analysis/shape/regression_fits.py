@@ -16,19 +16,25 @@ import pandas as pd
 
 from saltrust.analysis.inference.estimate import Estimate, estimates_table
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
-from saltrust.choices import Fit
+from saltrust.analysis.inference.logit_means import LogitMean, logit_mean
+from saltrust.choices import Fit, MeanCovariance
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 #: What may have a random intercept.
 _RANDOM = ("image", "patient", "finding")
+_NO_HIT = "a mean over several readers is neither hit nor miss: name one benchmark reader"
 
 FITS: dict[Fit, str] = {
-    "ols": "least squares with classical errors (table estimates)",
+    "ols": "least squares with classical errors (table classical)",
     "cluster": "least squares with CR2 errors clustered by patient (table robust)",
     "mixed": "random intercepts for image, patient and finding, REML, Satterthwaite (table mixed)",
     "logit": "log odds of a hit, CR2 errors clustered by patient; where hits and misses are "
              "separated Firth's estimate, of single rows with its profile (table logit)",
+    "fractional": "fractional logit of the mean IoU, CR2 errors clustered by patient, with its "
+                  "marginal effect (table fractional)",
+    "gee": "log odds of a hit by estimating equations, independence within patients, covariance of "
+           "Mancl and DeRouen, t with G - p degrees of freedom (table gee)",
 }
 
 
@@ -104,8 +110,7 @@ def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence
         if design.missing:
             estimate = Estimate(note=design.missing)
         elif not np.isin(design.y, (0.0, 1.0)).all():
-            estimate = Estimate(n=len(design.y), note="a mean over several readers is neither "
-                                                      "hit nor miss: name one benchmark reader")
+            estimate = Estimate(n=len(design.y), note=_NO_HIT)
         else:
             fit = logistic_regression(design.x, design.y, clusters=design.clusters,
                                       confidence_level=confidence_level)
@@ -119,6 +124,59 @@ def logit_table(designs: Iterable[Design], identify: tuple[str, ...], confidence
         rows.append({**design.name, **estimate.row(design.name["descriptor"]),
                      **dict(zip(extra, [*odds, clustered, classical, errors], strict=True))})
     return estimates_table(rows, identify, extra)
+
+
+def fractional_table(designs: Iterable[Design], identify: tuple[str, ...],
+                     confidence_level: float) -> pd.DataFrame:
+    """Slopes of the log odds of the mean IoU, whatever its distribution in 0..1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the scheme ``iou`` whose response is a person's or a map's: the identifying
+        columns, the uniform ones, then of the marginal effect on the mean IoU per full range of
+        the descriptor ``effect, effect_error, effect_low, effect_high, effect_p``, ``clusters``
+        and ``errors`` (``cr2``).
+    """
+    return _means(designs, identify, "iou", "cr2", confidence_level)
+
+
+def gee_table(designs: Iterable[Design], identify: tuple[str, ...], confidence_level: float
+              ) -> pd.DataFrame:
+    """Slopes of the log odds of a hit by estimating equations.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of :func:`fractional_table`, of the scheme ``hit`` and the hit rate.
+    """
+    return _means(designs, identify, "hit", "mancl-derouen", confidence_level)
+
+
+def _means(designs: Iterable[Design], identify: tuple[str, ...], scheme: str,
+           covariance: MeanCovariance, confidence_level: float) -> pd.DataFrame:
+    extra = ("effect", "effect_error", "effect_low", "effect_high", "effect_p", "clusters",
+             "errors")
+    rows = []
+    for design in designs:
+        if design.name["scheme"] != scheme or design.name["response"] == "difference":
+            continue
+        if design.missing:
+            nothing = Estimate(note=design.missing)
+            made = LogitMean(nothing, nothing)
+        elif scheme == "hit" and not np.isin(design.y, (0.0, 1.0)).all():
+            nothing = Estimate(n=len(design.y), note=_NO_HIT)
+            made = LogitMean(nothing, nothing)
+        else:
+            made = logit_mean(design.x, design.y, design.clusters, covariance=covariance,
+                              confidence_level=confidence_level)
+        effect = made.marginal
+        rows.append({
+            **design.name, **made.slope.row(design.name["descriptor"]),
+            **dict(zip(extra, [effect.estimate, effect.std_error, effect.conf_low,
+                               effect.conf_high, effect.p_value, made.clusters, covariance],
+                       strict=True))})
+    return estimates_table(rows, identify, extra).astype({"clusters": "int64"})
 
 
 def _mixed(design: Design, confidence_level: float) -> tuple[Estimate, dict[str, float]]:
@@ -154,7 +212,9 @@ def _mixed(design: Design, confidence_level: float) -> tuple[Estimate, dict[str,
         strict=True)}
     left_out = [name for name in _RANDOM if name not in groups]
     notes = [*fitted.meta.get("notes", []),
-             *(f"no random intercept for {name}: it does not repeat" for name in left_out)]
+             *(f"no random intercept for {name}: " + (
+                 "there is but 1" if len(set(frame[name])) == 1 else "it does not repeat")
+               for name in left_out)]
     return Estimate(float(row["estimate"]), float(row["std_error"]), float(row["conf_low"]),
                     float(row["conf_high"]), float(row["statistic"]), float(row["df"]),
                     float(row["p_value"]), n, "; ".join(map(str, notes))), deviations

@@ -7,37 +7,25 @@ normalised and the only regressor (protocol S, Table 2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from saltrust.analysis.inference.clustered import robust_slope
-from saltrust.analysis.inference.estimate import (
-    STARS_LEGEND,
-    Estimate,
-    cell,
-    check_confidence_level,
-    estimates_table,
-)
-from saltrust.analysis.inference.linear import simple_regression
+from saltrust.analysis.inference.estimate import STARS_LEGEND, cell
 from saltrust.analysis.inference.multiplicity import adjust_families
-from saltrust.analysis.options import Execution, Scoring
+from saltrust.analysis.inference.turned_signs import turned_signs
+from saltrust.analysis.options import Execution, Scoring, Testing, former_keywords
 from saltrust.analysis.pixels.overlap import IOU_SLICES
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import (
     SCHEMES,
-    Scheme,
     benchmark_rows,
     check_columns,
     check_scores,
     maps,
     reference_reader,
-    response,
     shared_exclusions,
     who_stands_for_expert,
     why_nothing,
@@ -46,20 +34,29 @@ from saltrust.analysis.scores.scored_maps import score_maps
 from saltrust.analysis.scores.tidy_scores import read_frame, tidy_scores
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.shape.descriptors import describe_masks
-from saltrust.analysis.shape.regression_fits import FITS, Design, logit_table, mixed_table
-from saltrust.analysis.stored.contents import (
-    require_scorable,
-    source,
+from saltrust.analysis.shape.regression_fits import (
+    FITS,
+    fractional_table,
+    gee_table,
+    logit_table,
+    mixed_table,
 )
+from saltrust.analysis.shape.regression_rows import (
+    DESCRIPTORS,
+    EXTRA,
+    IDENTIFY,
+    RESPONSES,
+    Row,
+    complete_rows,
+    join_scores,
+    scheme_rows,
+    slopes_table,
+)
+from saltrust.analysis.stored.contents import require_scorable, source
 from saltrust.cache.identity import of_one_store
-from saltrust.choices import Adjustment, Family, Fit, IouSlice, check_word
+from saltrust.choices import Adjustment, Errors, Family, Fit, check_word
 from saltrust.errors import DataError
 
-FloatArray = npt.NDArray[np.float64]
-
-#: Descriptors of the reference mask, in the order of protocol S.
-DESCRIPTORS = ("n_instances", "area_ratio", "elongation", "irrectangularity")
-RESPONSES = ("saliency", "expert", "difference")
 #: What a family is, and how many regressions it has; 0: all of the table.
 FAMILIES: dict[Family, tuple[str, int]] = {
     "response": ("explainer x model x scheme x response (4 descriptors)", 4),
@@ -69,15 +66,22 @@ FAMILIES: dict[Family, tuple[str, int]] = {
 }
 _TITLES = {"n_instances": "Number of instances", "area_ratio": "Area ratio",
            "elongation": "Elongation", "irrectangularity": "Irrectangularity"}
-IDENTIFY = ("explainer", "model", "scheme", "response", "descriptor")
-EXTRA = ("estimate_raw", "estimate_per_sd", "r_squared")
+#: What the errors of the headline are, for people.
+ERRORS: dict[Errors, str] = {
+    "cr2": "clustered by patient (image where unknown): CR2, t with Satterthwaite's degrees of "
+           "freedom",
+    "classical": "of least squares, rows taken as independent",
+}
+__all__ = ["DESCRIPTORS", "ERRORS", "EXTRA", "FAMILIES", "IDENTIFY", "RESPONSES", "regress",
+           "regressions", "regressions_from_scores", "table2"]
 
 
+@former_keywords("confidence_level")
 @of_one_store
 def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                 execution: Execution = Execution(), benchmark: str | None = None,
                 adjustment: Adjustment = "bonferroni", family: Family = "response",
-                fits: Sequence[Fit] = (), confidence_level: float = 0.95) -> Result:
+                fits: Sequence[Fit] = (), testing: Testing = Testing()) -> Result:
     """Score maps, describe the reference masks, and regress the one on the other.
 
     Rows are images x findings whose reference mask is not empty.  Within a scheme, saliency,
@@ -105,21 +109,23 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
         For multiplicity.
     family : {"response", "scheme", "explainer", "study"}
         Which regressions are adjusted for each other; 4, 12, 24 or all.
-    fits : sequence of {"ols", "cluster", "mixed", "logit"}
+    fits : sequence of {"ols", "cluster", "mixed", "logit", "fractional", "gee"}
         Further models beside least squares: :data:`saltrust.analysis.shape.regression_fits.FITS`.
-    confidence_level : float
-        Of the intervals, which are not adjusted for multiplicity.
+    testing : Testing
+        Whose errors come first, and the level of the intervals, which are not adjusted for
+        multiplicity.
 
     Returns
     -------
     Result
         Table ``estimates``: ``explainer, model, scheme, response, descriptor``, the uniform
-        columns (the slope per full range of the descriptor, with the classical t interval of
-        least squares), then the slope per raw unit (``estimate_raw``) and per standard
-        deviation of the descriptor (``estimate_per_sd``), and ``r_squared``.  Table
-        ``robust``: the same slopes with CR2 errors clustered by patient (by image where the
-        patient is unknown), and the number of ``clusters``.  Tables ``mixed`` and ``logit``
-        (:mod:`saltrust.analysis.shape.regression_fits`) where asked for, adjusted in the same
+        columns (the slope per full range of the descriptor), the slope per raw unit
+        (``estimate_raw``) and per standard deviation of the descriptor (``estimate_per_sd``),
+        ``r_squared``, the number of ``clusters``, and ``errors``: ``cr2``, clustered by patient
+        (by image where the patient is unknown), or ``classical``, as under ``peer``.  Table
+        ``classical``: the same with the errors of least squares, as the paper; ``robust``: with
+        CR2 errors, which will be gone in 0.3.  Tables ``mixed``, ``logit``, ``fractional``
+        and ``gee`` (:mod:`saltrust.analysis.shape.regression_fits`) where asked for, adjusted in the same
         families.
 
     Raises
@@ -144,17 +150,18 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     try:
         result = regress(scored.table, shapes, scoring=scoring, benchmark=benchmark,
                          adjustment=adjustment, family=family, fits=fits,
-                         confidence_level=confidence_level)
+                         testing=testing)
     except DataError as error:
         raise DataError(f"{source(tree)}: {error}") from None
     meta = {name: scored.meta[name] for name in ("resolution", "split", "map", "map_readings")}
     return Result({**meta, **result.meta}, result.tables, result.topic)
 
 
+@former_keywords("confidence_level")
 def regressions_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scoring = Scoring(),
                             benchmark: str | None = None,
                             adjustment: Adjustment = "bonferroni", family: Family = "response",
-                            fits: Sequence[Fit] = (), confidence_level: float = 0.95) -> Result:
+                            fits: Sequence[Fit] = (), testing: Testing = Testing()) -> Result:
     """The regressions of scores and descriptors that stand in one tidy table.
 
     Parameters
@@ -171,10 +178,11 @@ def regressions_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scori
         For multiplicity.
     family : {"response", "scheme", "explainer", "study"}
         Which regressions are adjusted for each other; 4, 12, 24 or all.
-    fits : sequence of {"ols", "cluster", "mixed", "logit"}
+    fits : sequence of {"ols", "cluster", "mixed", "logit", "fractional", "gee"}
         Further models beside least squares: :data:`saltrust.analysis.shape.regression_fits.FITS`.
-    confidence_level : float
-        Of the intervals, which are not adjusted for multiplicity.
+    testing : Testing
+        Whose errors come first, and the level of the intervals, which are not adjusted for
+        multiplicity.
 
     Returns
     -------
@@ -194,16 +202,17 @@ def regressions_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scori
     try:
         result = regress(table, shapes, scoring=scoring, benchmark=benchmark,
                          adjustment=adjustment, family=family, fits=fits,
-                         confidence_level=confidence_level)
+                         testing=testing)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     return Result({"scores": where, **result.meta}, result.tables, result.topic)
 
 
+@former_keywords("confidence_level")
 def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring = Scoring(),
             benchmark: str | None = None, adjustment: Adjustment = "bonferroni",
             family: Family = "response", fits: Sequence[Fit] = (),
-            confidence_level: float = 0.95) -> Result:
+            testing: Testing = Testing()) -> Result:
     """The regressions of a table of scores on a table of descriptors.
 
     Parameters
@@ -219,8 +228,8 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
         The one benchmark reader whose scores are the expert's.
     adjustment : {"bonferroni", "holm", "bh", "none"}
     family : {"response", "scheme", "explainer", "study"}
-    fits : sequence of {"ols", "cluster", "mixed", "logit"}
-    confidence_level : float
+    fits : sequence of {"ols", "cluster", "mixed", "logit", "fractional", "gee"}
+    testing : Testing
 
     Returns
     -------
@@ -233,8 +242,8 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
     UsageError
         If an option or a name is not known.
     """
-    check_confidence_level(confidence_level)
     iou_slice = scoring.sliced()
+    errors, confidence_level = testing.chosen(scoring.definition), testing.level()
     check_word(family, Family, "family")
     check_word(adjustment, Adjustment, "adjustment")
     for fit in fits:
@@ -246,19 +255,22 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
     scores = scores[scores["reader"] == reference]
     shapes = shapes[shapes["reader"] == reference].drop(columns="reader")
     people = benchmark_rows(scores, benchmark)
-    rows: list[_Row] = []
+    rows: list[Row] = []
     excluded: dict[tuple[str, str, str], dict[str, int]] = {}
     for explainer, model in maps(scores):
         stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
         for scheme in SCHEMES:
-            joined = _join(stored, people, shapes, scheme, iou_slice)
-            complete, excluded[explainer, model, scheme] = _complete(joined)
+            joined = join_scores(stored, people, shapes, scheme, iou_slice)
+            complete, excluded[explainer, model, scheme] = complete_rows(joined)
             name = {"explainer": explainer, "model": model, "scheme": scheme}
-            rows += _scheme_rows(name, complete, not people.empty, confidence_level)
-    table, robust = _tables(rows, adjustment, family)
+            rows += scheme_rows(name, complete, not people.empty, confidence_level)
+    slopes = {name: _adjusted(slopes_table(rows, name), adjustment, family)
+              for name in ERRORS}
+    table = slopes[errors]
     designs = [row.design for row in rows]
     further = {name: _adjusted(make(designs, IDENTIFY, confidence_level), adjustment, family)
-               for name, make in (("mixed", mixed_table), ("logit", logit_table))
+               for name, make in (("mixed", mixed_table), ("logit", logit_table),
+                                  ("fractional", fractional_table), ("gee", gee_table))
                if name in fits}
     if table["estimate"].isna().all():
         raise DataError(f"none of the {len(table)} regressions can be computed: "
@@ -272,8 +284,10 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
         "expert": who_stands_for_expert(people), "reference_readers": [reference],
         "benchmark_readers": sorted(people["model"].unique()),
         "confidence_level": confidence_level,
-        "intervals": "not adjusted for multiplicity; estimates: classical t intervals of least "
-                     "squares; robust: CR2 clustered by patient (image where unknown)",
+        "errors": errors,
+        "intervals": f"not adjusted for multiplicity; estimates: {ERRORS[errors]}; "
+                     + (f"classical: {ERRORS['classical']}" if errors == "cr2" else
+                        f"robust: {ERRORS['cr2']}"),
         "multiplicity": {"method": adjustment, "family": FAMILIES[family][0],
                          "factor": FAMILIES[family][1] or len(table),
                          "planned tests without a p-value": "count in the factor"},
@@ -282,7 +296,13 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
         "counts": {"regressions": len(table), "computed": int(table["estimate"].notna().sum())},
         "exclusions": shared_exclusions(excluded),
     }
-    return Result(meta, {"estimates": table, "robust": robust, **further}, "regressions")
+    if "mixed" in further:
+        meta["turned_signs"] = turned_signs(
+            slopes["classical"], further["mixed"], IDENTIFY[::-1],
+            ("by least squares", "with random intercepts for image, patient and finding"))
+    robust = slopes["cr2"].drop(columns=[name for name in EXTRA if name != "clusters"])
+    return Result(meta, {"estimates": table, "classical": slopes["classical"], "robust": robust,
+                         **further}, "regressions")
 
 
 def table2(result: Result) -> pd.DataFrame:
@@ -318,109 +338,6 @@ def table2(result: Result) -> pd.DataFrame:
     constant = [name for name in ("explainer", "model") if len(estimates[name].unique()) == 1]
     return table.drop(columns=constant).rename(
         columns={"difference": "difference (expert - saliency)"})
-
-
-def _join(stored: pd.DataFrame, people: pd.DataFrame, shapes: pd.DataFrame, scheme: Scheme,
-          iou_slice: IouSlice) -> pd.DataFrame:
-    """One row per map: both responses (NaN outside the slice), the descriptors, the cluster."""
-    key = ["image", "finding"]
-    joined = stored[[*key, "cluster", "area_reference"]].assign(
-        saliency=response(stored, scheme, iou_slice))
-    expert = people[key].assign(expert=response(people, scheme, iou_slice))
-    mean = expert.groupby(key, sort=False, as_index=False)["expert"].mean()
-    joined = joined.merge(mean, on=key, how="left", validate="one_to_one")
-    return joined.merge(shapes[[*key, *DESCRIPTORS]], on=key, how="left", validate="one_to_one")
-
-
-def _complete(joined: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Rows that all regressions of a scheme share, and how many others fell out, why.
-
-    What no row has (an expert, a descriptor) is not asked of any.
-    """
-    positive = joined[joined["area_reference"] > 0]
-    counts = {"an empty reference mask": int((joined["area_reference"] == 0).sum()),
-              "no reference annotation": int(joined["area_reference"].isna().sum())}
-    kept = positive
-    asked = {"saliency": ("saliency", "no score of the map in this slice"),
-             "expert": ("expert", "no score of a benchmark reader"),
-             **{name: (name, f"no {name}") for name in DESCRIPTORS}}
-    for column, reason in asked.values():
-        known = kept[column].notna()
-        if positive[column].notna().any() or column == "saliency":
-            counts[reason] = int((~known).sum())
-            kept = kept[known]
-    reasons = {reason: count for reason, count in counts.items() if count}
-    return kept.assign(difference=kept["expert"] - kept["saliency"]), reasons
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One regression: what it is of, its slope with either error, slopes in other units."""
-
-    name: dict[str, str]
-    fit: Estimate
-    robust: Estimate
-    extra: dict[str, float]
-    clusters: int
-    design: Design
-
-
-def _scheme_rows(name: Mapping[str, str], complete: pd.DataFrame, experts: bool,
-                 confidence_level: float) -> Iterator[_Row]:
-    """The 12 regressions of one scheme, response by response."""
-    for whose in RESPONSES:
-        y = complete[whose].to_numpy()
-        for descriptor in DESCRIPTORS:
-            x = complete[descriptor].to_numpy()
-            missing = ""
-            if whose != "saliency" and not experts:
-                missing = "no benchmark reader"
-            elif len(y) and np.isnan(y).all():
-                missing = "no benchmark reader scored a row in this scheme"
-            elif len(x) and np.isnan(x).all():
-                missing = f"no row has {descriptor}"
-            full = {**name, "response": whose, "descriptor": descriptor}
-            if missing:
-                nothing = Estimate(note=missing)
-                design = _design(full, x, y, complete, missing)
-                yield _Row(full, nothing, nothing, dict.fromkeys(EXTRA, np.nan), 0, design)
-            else:
-                yield _fit(full, x, y, complete, confidence_level=confidence_level)
-
-
-def _design(name: dict[str, str], raw: FloatArray, y: FloatArray, complete: pd.DataFrame,
-            missing: str = "") -> Design:
-    # A constant becomes 0 everywhere and is told by its note.
-    x = raw if missing or not len(raw) else (raw - raw.min()) / (float(np.ptp(raw)) or 1.0)
-    return Design(name, x, y, complete["image"].to_numpy(), complete["finding"].to_numpy(),
-                  complete["cluster"].to_numpy(), missing)
-
-
-def _fit(name: dict[str, str], raw: FloatArray, y: FloatArray, complete: pd.DataFrame, *,
-         confidence_level: float) -> _Row:
-    width = float(np.ptp(raw)) if len(raw) else 0.0
-    design = _design(name, raw, y, complete)
-    x, clusters = design.x, design.clusters
-    fit = simple_regression(x, y, confidence_level=confidence_level,
-                            names=(name["descriptor"], "the response"))
-    robust = robust_slope(fit, x, y, clusters, confidence_level=confidence_level)
-    in_raw_units = fit.estimate / width if width else float("nan")
-    spread = float(np.std(raw, ddof=1)) if len(raw) > 1 else float("nan")
-    return _Row(name, fit, robust,
-                dict(zip(EXTRA, (in_raw_units, in_raw_units * spread, fit.r_squared),
-                         strict=True)), len(np.unique(clusters)), design)
-
-
-def _tables(rows: Sequence[_Row], adjustment: Adjustment, family: Family
-            ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables, adjusted for multiplicity within the declared families."""
-    classical = estimates_table(
-        [{**row.name, **row.fit.row(row.name["descriptor"]), **row.extra} for row in rows],
-        IDENTIFY, EXTRA)
-    robust = estimates_table(
-        [{**row.name, **row.robust.row(row.name["descriptor"]), "clusters": row.clusters}
-         for row in rows], IDENTIFY, ("clusters",)).astype({"clusters": "int64"})
-    return (_adjusted(classical, adjustment, family), _adjusted(robust, adjustment, family))
 
 
 def _adjusted(table: pd.DataFrame, adjustment: Adjustment, family: Family) -> pd.DataFrame:

@@ -100,8 +100,8 @@ def grouped(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        ``scoring``, ``execution``, ``comparison``, ``decision``, ``resampling`` where their
-        options are among these, and the others as they are.
+        ``scoring``, ``execution``, ``comparison``, ``decision``, ``resampling``, ``testing``
+        where their options are among these, and the others as they are.
     """
     from saltrust.analysis.options import (
         Decision,
@@ -109,6 +109,7 @@ def grouped(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
         GazeComparison,
         Resampling,
         Scoring,
+        Testing,
     )
 
     rest = dict(options)
@@ -117,7 +118,9 @@ def grouped(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
                              ("execution", Execution, "workers"),
                              ("comparison", GazeComparison, "others"),
                              ("decision", Decision, "alpha"),
-                             ("resampling", Resampling, "resamples")):
+                             ("resampling", Resampling, "resamples"),
+                             # Last: where there are resamples, the level is theirs.
+                             ("testing", Testing, "errors")):
         if sign not in rest:
             continue
         given = {field.name: rest.pop(_FIELDS.get(field.name, field.name))

@@ -16,6 +16,7 @@ from saltrust.cli.options import (
     cubes_argument,
     defined_reading_option,
     definition_options,
+    errors_option,
     map_options,
     operating_point_option,
     pass_options,
@@ -37,8 +38,11 @@ from saltrust.cli.output import output_options
               help="Min-max normalise probabilities per finding before pooling, as the paper.  "
                    "[default: no; yes under --definition peer]")
 @click.option("--interval", type=click.Choice(words(CorrelationInterval)),
-              default=None, help="Of Spearman's correlation.  [default: bonett-wright; fisher "
-                                 "under --definition peer]")
+              default=None,
+              help="Of Spearman's correlation; bonett-wright and fisher take rows as independent.  "
+                   "[default: jackknife over patients; bonett-wright with --errors classical; "
+                   "fisher under --definition peer]")
+@errors_option
 @adjustment_option
 @operating_point_option
 @bootstrap_options

@@ -18,6 +18,7 @@ from saltrust.cli.options import (
     confidence_option,
     defined_reading_option,
     definition_options,
+    errors_option,
     map_options,
     pass_options,
     segmentation_options,
@@ -35,7 +36,8 @@ _log = logging.getLogger(__name__)
 
 
 #: Which table holds a fit.
-_TABLES = {"cluster": "robust", "mixed": "mixed", "logit": "logit"}
+_TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
+           "logit": "logit", "fractional": "fractional", "gee": "gee"}
 
 
 @click.command()
@@ -58,9 +60,11 @@ _TABLES = {"cluster": "robust", "mixed": "mixed", "logit": "logit"}
               default="response", show_default=True,
               help="Regressions that are corrected for each other: 4, 12, 24, or all.")
 @click.option("--fit", "fits", multiple=True, type=click.Choice(words(Fit)),
-              help="Print further models beside least squares; may be repeated.  cluster: errors "
-                   "clustered by patient; mixed: random intercepts for image and finding; logit: "
-                   "log odds of a hit.")
+              help="Print further models; may be repeated.  ols: classical errors, as the paper; "
+                   "cluster: errors clustered by patient; mixed: random intercepts for image, "
+                   "patient and finding; logit: log odds of a hit; fractional: logit of the "
+                   "mean IoU, with its marginal effect; gee: hits by estimating equations.")
+@errors_option
 @confidence_option
 @pass_options
 @output_options

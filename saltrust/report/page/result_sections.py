@@ -335,7 +335,11 @@ def confidence(result: Result, cubes: xr.DataTree, model: str,
 
 def _estimate_note(result: Result, topic: str) -> str:
     note = str(result.meta.get("stars", ""))
-    if "robust" in result.tables:
+    if result.meta.get("errors") == "cr2":
+        note += (". Intervals and p-values allow for several rows of one patient (CR2; of "
+                 "correlations the jackknife over patients); those of independent rows are in "
+                 f"table classical of `saltrust analyze {topic}`")
+    elif "robust" in result.tables:
         note += (". Standard errors that allow for several rows of one patient are in table "
                  f"robust of `saltrust analyze {topic}`")
     return note.removeprefix(". ") + "." if note else ""

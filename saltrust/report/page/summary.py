@@ -12,6 +12,7 @@ from saltrust.analysis.classification.predictions import Discrimination
 from saltrust.analysis.confidence.analysis import WITHIN
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import interval, p_value, significant
+from saltrust.analysis.result.methods import named_signs
 from saltrust.analysis.result.text import confidence_level
 from saltrust.report.figures.estimates import ALPHA
 from saltrust.report.page import result_sections
@@ -209,6 +210,8 @@ def _regressions(analyses: Mapping[str, Result | str], model: str) -> Iterator[s
                  f"{significant(top['estimate'])} "
                  f"{interval(top['conf_low'], top['conf_high'])}, n = {top['n']:.0f})")
     yield text + "."
+    if turned := named_signs(result.meta.get("turned_signs", ())):
+        yield f"Shape and localization: a stronger model turns the sign of slopes: {turned}."
 
 
 def _confidence(analyses: Mapping[str, Result | str], model: str) -> Iterator[str]:
@@ -225,6 +228,9 @@ def _confidence(analyses: Mapping[str, Result | str], model: str) -> Iterator[st
     if parts:
         yield ("Confidence and localization: Spearman correlation of probability and IoU within "
                f"findings: {'; '.join(parts[:MOST_NAMED])}.")
+    if turned := named_signs(result.meta.get("turned_signs", ())):
+        yield ("Confidence and localization: pooling all findings turns the sign of estimates: "
+               f"{turned}.")
 
 
 def _equals(p: float) -> str:

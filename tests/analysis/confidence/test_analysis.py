@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltrust.analysis.confidence.analysis import (
+    EXTRA,
     IDENTIFY,
     POOLED,
     WITHIN,
@@ -22,7 +23,7 @@ from saltrust.analysis.confidence.analysis import (
     table3,
 )
 from saltrust.analysis.inference.correlation import fisher_interval
-from saltrust.analysis.options import Resampling, Scoring
+from saltrust.analysis.options import Resampling, Scoring, Testing
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
 from saltrust.analysis.scores.score_rows import select_scores
 from saltrust.errors import DataError, UsageError
@@ -76,7 +77,8 @@ def joined(scores: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
 
 def test_rows_and_columns() -> None:
     table = estimates(*study(models=("a", "b")))
-    assert list(table.columns) == [*IDENTIFY, *ESTIMATE_COLUMNS, "r_squared"]
+    assert list(table.columns) == [*IDENTIFY, *ESTIMATE_COLUMNS, *EXTRA]
+    assert set(table["errors"]) == {"cr2"}
     # Two models, two schemes, three findings and two pooled rows, two terms.
     assert len(table) == 2 * 2 * 5 * 2
     assert set(table["response"]) == {"saliency"}
@@ -88,7 +90,8 @@ def test_rows_and_columns() -> None:
 @pytest.mark.parametrize("scheme", ["iou", "hit"])
 def test_every_row_agrees_with_statsmodels_and_scipy(scheme: str) -> None:
     scores, predicted = study()
-    table = estimates(scores, predicted)
+    table = relate(scores, predicted).tables["classical"]
+    assert set(table["errors"]) == {"classical"}
     rows = joined(scores, predicted).dropna(subset=[scheme])
     formulas = {finding: (rows[rows["finding"] == finding], f"{scheme} ~ probability")
                 for finding in FINDINGS}
@@ -147,7 +150,11 @@ def test_every_correlation_uses_the_n_of_its_own_row(interval: Any) -> None:
 def test_robust_table_has_the_same_slopes_with_clustered_errors() -> None:
     scores, predicted = study(60)
     result = relate(scores, predicted)
-    slopes = result.tables["estimates"]
+    slopes = result.tables["classical"]
+    headline = result.tables["estimates"]
+    headline = headline[headline["term"] == "probability"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(headline[result.tables["robust"].columns],
+                                  result.tables["robust"])
     slopes = slopes[slopes["term"] == "probability"].reset_index(drop=True)
     robust = result.tables["robust"]
     same = [*IDENTIFY, "term", "estimate", "n", "family"]
@@ -171,6 +178,39 @@ def test_bootstrap_resamples_patients_and_is_seeded() -> None:
                           for result in (first, other))
     assert not np.allclose(one_low, other_low)
     np.testing.assert_allclose(one_low, other_low, atol=0.2)
+
+
+@pytest.mark.parametrize("interval", [None, "bootstrap", "fisher"])
+def test_correlations_are_tested_by_patient(interval: Any) -> None:
+    scores, predicted = study(30)
+    result = relate(scores, predicted, testing=Testing(interval=interval),
+                    resampling=Resampling(200))
+    table, classical = (result.tables[name] for name in ("estimates", "classical"))
+    rho = table["term"] == "spearman"
+    if interval == "fisher":
+        # By name: what takes rows as independent says so.
+        assert set(table.loc[rho, "errors"]) == {"classical"}
+        pd.testing.assert_frame_equal(table[rho], classical[rho])
+        return
+    assert set(table.loc[rho, "errors"]) == {"cr2"}
+    assert (table.loc[rho, "df"] == table.loc[rho, "clusters"] - 1).all()
+    assert not np.isclose(table.loc[rho, "p_value"], classical.loc[rho, "p_value"],
+                          atol=0).any()
+    same = np.isclose(table.loc[rho, "conf_low"], classical.loc[rho, "conf_low"])
+    assert same.all() if interval == "bootstrap" else not same.any()
+
+
+def test_rows_of_one_patient_are_said() -> None:
+    scores, predicted = study(30)
+    result = relate(scores.assign(patient="p"), predicted)
+    assert result.tables["estimates"]["p_value"].isna().all()
+    assert set(result.tables["estimates"]["note"]) == {"1 patient: no clustered error"}
+    assert set(result.tables["classical"]["note"]) == {"rows of 1 patient, taken as independent"}
+
+
+def test_a_sign_that_pooling_turns_is_said() -> None:
+    turned = relate(*study(60)).meta["turned_signs"]
+    assert any("(gradcam, m, iou): -" in phrase for phrase in turned)
 
 
 def test_families_and_factors() -> None:
@@ -218,7 +258,7 @@ def test_peer_definition_is_the_papers() -> None:
     scores, predicted = study(40)
     peer = relate(scores, predicted, scoring=Scoring(definition="peer"))
     spelled = relate(scores, predicted, scoring=Scoring(slice="all"), normalize=True,
-                     interval="fisher")
+                     testing=Testing(errors="classical", interval="fisher"))
     pd.testing.assert_frame_equal(peer.tables["estimates"], spelled.tables["estimates"])
     assert (peer.meta["slice"], peer.meta["spearman_interval"]) == ("all", "fisher")
 

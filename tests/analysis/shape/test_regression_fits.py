@@ -14,6 +14,7 @@ import statsmodels.formula.api as smf
 from scipy import optimize, stats
 
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
+from saltrust.analysis.inference.logit_means import logit_mean
 from saltrust.analysis.scores.score_rows import select_scores
 from saltrust.analysis.shape.regressions import DESCRIPTORS, regress, regressions_from_scores
 from saltrust.errors import DataError, UsageError
@@ -64,6 +65,39 @@ def test_separated_data_get_firths_estimate(x: list[float], y: list[float]) -> N
     assert fitted.estimate == pytest.approx(best.x[1], rel=1e-4)
     assert fitted.note == SEPARATED
     assert math.isfinite(fitted.std_error)
+
+
+def test_means_have_logits_clustered_by_patient() -> None:
+    generator = np.random.default_rng(4)
+    n = 60
+    area = generator.uniform(size=n)
+    scores = pd.DataFrame({
+        "image": [f"i{i}" for i in range(n)], "finding": "Edema", "reader": "r",
+        "patient": [f"p{i // 3}" for i in range(n)], "area_reference": 1.0, "area_predicted": 1.0,
+        "explainer": "grad", "model": "m", "iou": np.clip(area - 0.3, 0, 1),
+        "hit": (generator.random(n) < area).astype(float)})
+    people = scores.assign(explainer="expert", model="e1", hit=1 - scores["hit"])
+    second = people.assign(model="e2", hit=1.0)
+    shapes = scores[["image", "finding", "reader"]].assign(
+        n_instances=1, area_ratio=area, elongation=1 + area**2, irrectangularity=area[::-1])
+    result = regress(pd.concat([scores, people, second]), shapes, fits=("fractional", "gee"))
+    shares, hits = result["fractional"], result["gee"]
+    assert (len(shares), len(hits)) == (8, 8)
+    assert set(shares["scheme"]) == {"iou"}
+    assert (set(shares["errors"]), set(hits["errors"])) == ({"cr2"}, {"mancl-derouen"})
+    row = shares[(shares["descriptor"] == "area_ratio") & (shares["response"] == "saliency")]
+    x = (area - area.min()) / np.ptp(area)
+    expected = logit_mean(x, scores["iou"], scores["patient"])
+    assert row["estimate"].item() == pytest.approx(expected.slope.estimate, rel=1e-9)
+    assert row["effect_p"].item() == pytest.approx(expected.marginal.p_value, rel=1e-9)
+    assert row["p_adjusted"].item() == pytest.approx(4 * row["p_value"].item())
+    mine = hits[(hits["response"] == "saliency") & (hits["descriptor"] == "area_ratio")]
+    assert mine["df"].item() == 18
+    assert mine["p_value"].item() < 0.05
+    assert set(hits.loc[hits["response"] == "expert", "note"]) == {
+        "a mean over several readers is neither hit nor miss: name one benchmark reader"}
+    assert set(shares.loc[shares["descriptor"] == "n_instances", "note"]) == {
+        "the regressor is constant"}
 
 
 def test_logit_that_cannot_be_had_says_why() -> None:

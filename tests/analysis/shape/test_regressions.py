@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltrust.analysis.inference.multiplicity import adjust
-from saltrust.analysis.options import Scoring
+from saltrust.analysis.options import Scoring, Testing
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
 from saltrust.analysis.scores.score_rows import select_scores
 from saltrust.analysis.shape.regressions import (
@@ -30,6 +30,7 @@ from saltrust.errors import DataError, UsageError
 
 FINDINGS = ("Cardiomegaly", "Edema", "Lung Lesion")
 READER = "radiologists"
+CLASSICAL = Testing(errors="classical")
 PEER = Scoring(definition="peer")
 
 
@@ -94,7 +95,7 @@ def test_there_are_24_rows_per_map_in_the_agreed_columns() -> None:
 
 def test_every_row_is_the_regression_of_statsmodels() -> None:
     scores, shapes = study()
-    table = estimates(scores, shapes)
+    table = regress(scores, shapes).tables["classical"]
     wide = scores.pivot_table(index=["image", "finding"], columns="explainer",
                               values=["iou", "hit"], aggfunc="mean").dropna()
     assert len(wide) > 50
@@ -240,7 +241,7 @@ def test_peer_slice_needs_both_masks_and_concerns_the_overlap_alone() -> None:
     people = scores.index[(scores["model"] == "expert1") & (scores["area_reference"] > 0)]
     scores.loc[positive[:5], ["iou", "area_predicted"]] = 0.0
     scores.loc[people[10:12], ["iou", "area_predicted"]] = 0.0
-    default = estimates(scores, shapes, benchmark="expert1")
+    default = estimates(scores, shapes, benchmark="expert1", testing=CLASSICAL)
     peer = regress(scores, shapes, benchmark="expert1", scoring=PEER)
     assert set(default["n"]) == {len(positive)}
     assert set(pick(peer.tables["estimates"], scheme="iou")["n"]) == {len(positive) - 7}
@@ -251,7 +252,8 @@ def test_peer_slice_needs_both_masks_and_concerns_the_overlap_alone() -> None:
     pd.testing.assert_frame_equal(again, default)
     everything = Scoring(slice="all")
     pd.testing.assert_frame_equal(
-        estimates(scores, shapes, benchmark="expert1", scoring=everything), default)
+        estimates(scores, shapes, benchmark="expert1", scoring=everything, testing=CLASSICAL),
+        default)
 
 
 def test_a_constant_descriptor_keeps_its_rows_and_the_others() -> None:
@@ -350,7 +352,15 @@ def test_images_without_a_patient_are_their_own_cluster() -> None:
 def test_robust_table_has_the_same_slopes_with_clustered_errors() -> None:
     scores, shapes = study(40, seed=2)
     result = regress(scores, shapes)
-    table, robust = result.tables["estimates"], result.tables["robust"]
+    table, robust = result.tables["classical"], result.tables["robust"]
+    headline = result.tables["estimates"]
+    assert set(headline["errors"]) == {"cr2"}
+    pd.testing.assert_frame_equal(headline[robust.columns], robust)
+    first = regress(scores, shapes, testing=CLASSICAL)
+    assert first.meta["errors"] == "classical"
+    pd.testing.assert_frame_equal(first.tables["estimates"], table)
+    pd.testing.assert_frame_equal(regress(scores, shapes, scoring=PEER).tables["robust"],
+                                  first.tables["robust"])
     assert list(robust.columns) == [*IDENTIFY, *ESTIMATE_COLUMNS, "clusters"]
     pd.testing.assert_frame_equal(robust[[*IDENTIFY, "estimate", "n", "family"]],
                                   table[[*IDENTIFY, "estimate", "n", "family"]])
@@ -375,7 +385,43 @@ def test_one_patient_has_no_clustered_error() -> None:
     assert robust["estimate"].notna().all()
     assert robust["std_error"].isna().all()
     assert set(robust["note"]) == {"1 patient: no clustered error"}
+    assert result.tables["estimates"]["p_value"].isna().all()
+    assert set(result.tables["classical"]["note"]) == {"rows of 1 patient, taken as independent"}
     strict(result)
+
+
+def test_few_patients_are_said() -> None:
+    scores, shapes = study(6)
+    table = estimates(scores, shapes)
+    few = table[table["df"] < 4]
+    assert len(few)
+    assert few["note"].str.contains("rough below 4").all()
+    assert not table.loc[table["df"] >= 4, "note"].str.contains("rough").any()
+
+
+def test_the_keyword_of_0_1_works_and_warns() -> None:
+    scores, shapes = study(20)
+    with pytest.warns(DeprecationWarning, match="testing=saltrust.Testing"):
+        former = regress(scores, shapes, confidence_level=0.9)  # type: ignore[call-arg]
+    pd.testing.assert_frame_equal(former.tables["estimates"], estimates(
+        scores, shapes, testing=Testing(confidence_level=0.9)))
+
+
+def test_a_sign_that_intercepts_turn_is_said() -> None:
+    scores, shapes = study(40, seed=5)
+    # Findings with ragged masks are localized better, and within them ragged masks worse.
+    base = shapes["finding"].map(dict(zip(FINDINGS, (0.0, 0.4, 0.8), strict=True)))
+    wiggle = np.random.default_rng(0).uniform(0, 0.2, len(shapes))
+    shapes["irrectangularity"] = (base + wiggle).where(shapes["n_instances"] > 0)
+    raised = scores["finding"].map(dict(zip(FINDINGS, (0.1, 0.4, 0.7), strict=True)))
+    lower = shapes.set_index(["image", "finding"])["irrectangularity"] - base.to_numpy()
+    iou = raised - 0.5 * lower.reindex(scores.set_index(["image", "finding"]).index).to_numpy()
+    noise = np.random.default_rng(1).normal(0, 0.02, len(iou))
+    scores["iou"] = (iou + noise).where(scores["iou"].notna())
+    turned = regress(scores, shapes, fits=("mixed",)).meta["turned_signs"]
+    assert any(phrase.startswith("irrectangularity (saliency, iou, m, gradcam): +")
+               for phrase in turned)
+    assert "turned_signs" not in regress(scores, shapes).meta
 
 
 def test_selecting_explainers_and_models() -> None:

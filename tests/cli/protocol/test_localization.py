@@ -58,7 +58,7 @@ def test_tables_say_what_their_cells_are(folder: Path) -> None:
     for name, title, words in (
             ("table1", "Table 1. ", ("percentile bootstrap by patient", "slice positive")),
             ("table2", "Table 2. ", ("adjusted p \\< 0.05", "bonferroni, factor 4")),
-            ("table3", "Table 3. ", ("bonett-wright", "pooled rows 2"))):
+            ("table3", "Table 3. ", ("jackknife", "pooled rows 2"))):
         text = (folder / "tables" / f"{name}.md").read_text()
         assert text.startswith(f"**{title}")
         for word in words:

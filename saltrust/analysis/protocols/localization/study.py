@@ -16,7 +16,7 @@ import xarray as xr
 from saltrust.analysis.classification.calibration import calibration_table
 from saltrust.analysis.confidence.analysis import OPERATING_POINT, relate
 from saltrust.analysis.localization.analysis import localization
-from saltrust.analysis.options import Execution, Resampling, Scoring
+from saltrust.analysis.options import Execution, Resampling, Scoring, Testing
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import EXPERT
 from saltrust.analysis.scores.scored_maps import score_maps
@@ -60,7 +60,7 @@ class StudyOptions:
         Of the p-values of regressions and confidence.
     operating_point : float or path
         Probability above which a model calls a finding, or a file with one per finding.
-    fits : sequence of {"ols", "cluster", "mixed", "logit"}
+    fits : sequence of {"ols", "cluster", "mixed", "logit", "fractional", "gee"}
         Models of the regressions beside least squares.
     """
 
@@ -157,7 +157,7 @@ def _regress(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, O
     return _as_located(located, regress(
         located["scores"], shapes, scoring=Scoring(definition=options.scoring.definition),
         benchmark=options.benchmark, adjustment=options.adjustment, fits=options.fits,
-        confidence_level=options.resampling.confidence_level))
+        testing=Testing(confidence_level=options.resampling.confidence_level)))
 
 
 def _relate(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, Outcome]

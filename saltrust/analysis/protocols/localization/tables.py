@@ -17,6 +17,7 @@ from saltrust.analysis.stored.arrays import group_of, labels_of, values_of
 from saltrust.cache.schema import Label
 
 _CHANGE = "decrease in mIoU - in hit rate (points)"
+_ERRORS = {"cr2": "clustered by patient", "classical": "of rows taken as independent"}
 _METRICS = {"iou": "mIoU", "hit": "hit rate"}
 _SHAPES = {"n_instances": "number of instances", "area_ratio": "area ratio",
            "elongation": "elongation", "irrectangularity": "irrectangularity"}
@@ -95,7 +96,8 @@ def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
         texts["table2"] = (
             "Table 2. Localization regressed on the shape of the finding",
             f"Slope from the smallest to the largest value of the descriptor ({interval}, not "
-            f"adjusted). {meta['stars']}: {family['method']}, factor {family['factor']}, family "
+            f"adjusted; errors {_ERRORS[meta['errors']]}). "
+            f"{meta['stars']}: {family['method']}, factor {family['factor']}, family "
             f"{family['family']}.")
     for name, result, title in (
             ("table3", "confidence", "Table 3. Localization and the model's confidence"),
@@ -106,8 +108,9 @@ def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
             meta = results[result].meta
             family = meta["multiplicity"]
             texts[name] = (
-                title, f"Estimate ({interval}, not adjusted; of the correlation: "
-                f"{meta['spearman_interval']}). {meta['stars']}: {family['method']}, factor "
+                title, f"Estimate ({interval}, not adjusted; errors {_ERRORS[meta['errors']]}; of "
+                f"the correlation: {meta['spearman_interval']}). "
+                f"{meta['stars']}: {family['method']}, factor "
                 f"{family['factor']}, pooled rows {family['factor of pooled rows']}. Slice "
                 f"{meta['slice']}: {meta['slice_meaning']}.")
     return texts
