@@ -42,8 +42,8 @@ MOST_OTHERS = 10_000
 MOST_WORKERS = 1024
 
 KINDS: dict[BootstrapKind, str] = {
-    "auto": "bootstrap-t (10 to 30 patients; Wilson's with their effective number for hits) or "
-            "percentile (more)",
+    "auto": "bootstrap-t (10 to 30 patients) or percentile (more); hits: Wilson with the number "
+            "of rows that patients leave; else",
     "percentile": "percentile", "bca": "bias-corrected and accelerated",
     "bootstrap-t": "bootstrap-t"}
 

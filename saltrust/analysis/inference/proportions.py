@@ -8,11 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
-from saltrust.analysis.inference.bootstrap import (
-    MANY_PATIENTS,
-    MeanInterval,
-    mean_interval,
-)
+from saltrust.analysis.inference.bootstrap import MeanInterval, mean_interval
 from saltrust.analysis.inference.clustered import clustered_mean
 from saltrust.analysis.inference.estimate import check_confidence_level
 from saltrust.analysis.inference.threads import one_blas_thread
@@ -30,9 +26,9 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
     an interval without width however few the rows.  Those columns get Wilson's interval
     instead, its n the number of clusters: when patients do not differ at all, several images
     of one patient cannot be counted as independent evidence.  The note of the column says so.
-    So do, under ``auto``, columns of at most :data:`MANY_PATIENTS` clusters, with the effective
-    number of rows (:func:`clustered_wilson`): shares of few patients are too coarse for
-    bootstrap-t.
+    So do all columns under ``auto``, with the effective number of rows
+    (:func:`clustered_wilson`): shares of few patients are too coarse for bootstrap-t, and near 0
+    and 1 percentiles cover too rarely even with 40.
 
     Parameters
     ----------
@@ -47,7 +43,7 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
     seed : int
         Not negative.
     method : {"auto", "percentile", "bca", "bootstrap-t"}
-        Of the bootstrap; ``auto`` takes Wilson's interval of few clusters.
+        Of the bootstrap; ``auto`` takes Wilson's interval.
 
     Returns
     -------
@@ -80,8 +76,8 @@ def proportion_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = 
                                           confidence_level)
         unit = ("row" if clusters is None else "patient") + ("" if count[k] == 1 else "s")
         notes[k] = f"all {'hits' if mean[k] else 'misses'}: Wilson interval on {count[k]} {unit}"
-    few = (count <= MANY_PATIENTS) & (count > 1) & (mean > 0) & (mean < 1)
-    for k in np.flatnonzero(few) if method == "auto" else ():
+    between = (count > 1) & (mean > 0) & (mean < 1)
+    for k in np.flatnonzero(between) if method == "auto" else ():
         owners: npt.NDArray[Any] = np.arange(len(table)) if clusters is None else np.asarray(
             clusters).ravel()
         known = ~np.isnan(table[:, k])

@@ -12,8 +12,8 @@ import pytest
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.spreadsheets import quote_formulas
 
-FORMULAS = ("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\t0", "\r=1", '"=1', " =1", "'=1",
-            "\uff1d1", "-")
+FORMULAS = ("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\t0", "\r=1", '"=1', " =1",
+            "'=1", "\uff1d1", "-")
 PLAIN = ("Edema", "-1.5", "+3", "1e-5", "-inf", "", "a=b", "No Finding", "(-)", "-1e400")
 
 

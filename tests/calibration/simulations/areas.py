@@ -52,7 +52,7 @@ def cells() -> Iterator[Cell]:
         for term in ("slope", "intercept", "ece_debiased", "brier"):
             asked = (("coverage",) if term in {"brier", "ece_debiased"} else
                      ("type I", "coverage"))
-            design = Design(patients)
+            design = Design(patients, "many" if patients < 200 else "one")
             yield Cell(f"calibration {term}", str(design),
                        lambda g, design=design, term=term: _calibration(g, design, term), asked,
                        patients, 1000)

@@ -24,7 +24,8 @@ def cells() -> Iterator[Cell]:
             yield _cell("paired bootstrap", design, _bootstrap, ("type I", "coverage"), 1000)
             yield _cell("equivalence at the margin", design, _equivalence, ("at most",))
         for share in (0.0, 0.5):
-            yield _cell("randomization", Design(patients), _randomization,
+            yield _cell("randomization", Design(patients, "many" if patients < 200 else "one"),
+                        _randomization,
                         ("type I", "coverage", "error ratio"), 1000, alike=share)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from saltrust.analysis.inference.clustered import robust_slope
+from saltrust.analysis.inference.correlation import spearman
 from saltrust.analysis.inference.linear import simple_regression
 from saltrust.analysis.inference.logistic import logistic_regression
+from saltrust.analysis.inference.rank_jackknife import clustered_spearman
 from tests.calibration.designs import Design, drawn_patients, hits, latent, overlaps
 from tests.calibration.outcome import Cell, Outcome, against
 
@@ -25,8 +29,11 @@ def cells() -> Iterator[Cell]:
                 yield _cell("CR2 slope", Design(patients, images), _slope,
                             ("type I", "coverage"), covariate=covariate)
         for covariate in ("patient", "image"):
-            yield _cell("CR2 logit", Design(patients), _logit, ("type I", "coverage"),
-                        covariate=covariate)
+            design = Design(patients, "many" if patients < 200 else "one")
+            yield _cell("CR2 logit", design, _logit, ("type I", "coverage"), covariate=covariate)
+            yield _cell("rank correlation", design, _spearman, ("type I",), covariate=covariate)
+        yield _cell("rank correlation of related values", design, _spearman, ("coverage",),
+                    covariate="image", slope=0.1)
     yield _cell("CR2 slope, with an effect", Design(40), _slope, ("power",), covariate="image",
                 slope=0.04)
 
@@ -58,3 +65,24 @@ def _logit(generator: np.random.Generator, design: Design, covariate: str) -> Ou
     x = covariates(generator, owner, design.patients, covariate)
     y = hits(latent(generator, owner, levels), 0.6)
     return against(logistic_regression(x, y, clusters=owner).clustered, 0.0)
+
+
+def _spearman(generator: np.random.Generator, design: Design, covariate: str,
+              slope: float = 0.0) -> Outcome:
+    owner, levels = drawn_patients(generator, design)
+    x = covariates(generator, owner, design.patients, covariate)
+    y = overlaps(latent(generator, owner, levels)) + slope * x
+    made = clustered_spearman(spearman(x, y, clusters=owner), x, y, owner)
+    return against(made, _rho(design, slope))
+
+
+@lru_cache
+def _rho(design: Design, slope: float) -> float:
+    """Spearman's rho of a million images with a covariate of their own."""
+    if not slope:
+        return 0.0
+    generator = np.random.default_rng(20_260_103)
+    owner, levels = drawn_patients(generator, Design(200_000, design.images))
+    x = generator.normal(size=len(owner))
+    y = overlaps(latent(generator, owner, levels)) + slope * x
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
