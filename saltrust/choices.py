@@ -52,6 +52,8 @@ MapSource = Literal["all", "saliency", "localizer"]
 
 #: Of a linear mixed model.
 Engine = Literal["auto", "builtin", "pymer4"]
+#: Of the response: a number with normal errors, or a hit (a logit link).
+ResponseFamily = Literal["gaussian", "binomial"]
 DegreesOfFreedom = Literal["satterthwaite", "kenward-roger", "asymptotic"]
 ContrastAdjustment = Literal["tukey", "bonferroni", "holm", "sidak", "dunnett", "single-step",
                              "none"]

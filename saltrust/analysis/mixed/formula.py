@@ -5,11 +5,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Protocol
 
 from saltrust.errors import UsageError
 from saltrust.reading import shown
 
 Term = tuple[str, ...]
+
+
+class NamesColumns(Protocol):
+    """A formula, whoever fits it."""
+
+    @property
+    def text(self) -> str:
+        """As given."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that it names."""
+        ...
+
+
 
 #: Fixed effects with their interactions: all of eight factors are 255.
 MOST_TERMS = 1000

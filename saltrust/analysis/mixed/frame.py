@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.mixed.formula import Formula, Grouping
+from saltrust.analysis.mixed.formula import Formula, Grouping, NamesColumns
 from saltrust.errors import DataError, UsageError, nearest
 
 FloatArray = npt.NDArray[np.float64]
@@ -74,7 +74,7 @@ class ModelFrame:
         return len(self.response)
 
 
-def require_columns(formula: Formula, columns: Collection[str], where: str) -> None:
+def require_columns(formula: NamesColumns, columns: Collection[str], where: str) -> None:
     """Refuse a formula that names a column that the table lacks."""
     for name in formula.columns:
         if name not in columns:

@@ -16,8 +16,10 @@ from saltrust.analysis.inference.estimate import check_confidence_level
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.analysis.mixed.answer import Answer
 from saltrust.analysis.mixed.engines import builtin, pymer4, r
-from saltrust.analysis.mixed.formula import parse
+from saltrust.analysis.mixed.formula import Formula, parse
 from saltrust.analysis.mixed.likelihood.computation import DENSE_LEVELS
+from saltrust.analysis.mixed.lme4.formula import VerbatimFormula, parse_verbatim
+from saltrust.analysis.mixed.lme4.model import fit_verbatim
 from saltrust.analysis.mixed.options import ADJUSTMENTS, Contrasts, Fitting
 from saltrust.analysis.mixed.request import Request, make_request
 from saltrust.analysis.mixed.scores_table import choose_rows, read_scores, require_choosing
@@ -25,7 +27,7 @@ from saltrust.analysis.mixed.tables import tables
 from saltrust.analysis.mixed.verification import differences, largest
 from saltrust.analysis.result import Result
 from saltrust.cache.identity import of_one_store
-from saltrust.errors import DataError
+from saltrust.errors import DataError, UsageError
 from saltrust.reading import reading, shown
 
 _log = logging.getLogger(__name__)
@@ -46,8 +48,10 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
     formula : str
         Such as ``auprc ~ explainer + (1|image)``: fixed effects are joined by ``+``; ``a:b`` is
         an interaction and ``a*b`` short for ``a + b + a:b``; ``factor(x)`` makes a column of
-        numbers categorical; ``0 +`` drops the intercept.  Random intercepts are ``(1|group)``,
-        nested ones ``(1|a/b)``.  Names that are not plain words stand in backticks.
+        numbers categorical; ``0 +`` drops the intercept.  With ``Fitting(engine="pymer4")``
+        lme4 gets more as it is: slopes, ``I()``, ``log()``, ``poly()``, ``offset()``.  Random
+        intercepts are ``(1|group)``, nested ones ``(1|a/b)``.  Names that are not plain words
+        stand in backticks.
     over : str, optional
         Factor whose marginal means are compared.  By default the formula's only categorical
         fixed effect, where it has one; with several no means are made unless one is named.
@@ -62,7 +66,7 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
         (``against_value``).
     fitting : Fitting
         Degrees of freedom (``df``), estimation (``reml``), and the program that computes
-        (``engine``, ``verify``).
+        (``engine``, ``verify``), ``family`` of the response and ``weights``.
     confidence_level : float
         Of every interval, in (0, 1); joint within a family of contrasts.
 
@@ -109,12 +113,13 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
         table = choose_rows(scores, chosen, where) if chosen else scores
     else:
         where = source["scores"] = str(scores)
-        table = read_scores(scores, parse(formula), chosen)
+        table = read_scores(scores, read_formula(formula, fitting), chosen, fitting.weights)
     if chosen:
         source["only"] = chosen
     result, warnings = fit_model(table, formula, over=over, contrasts=contrasts, fitting=fitting,
                                  confidence_level=confidence_level, where=where)
-    hits = _of_hits(table, parse(formula).response)
+    hits = [] if fitting.family == "binomial" else \
+        _of_hits(table, read_formula(formula, fitting))
     for warning in [*warnings, *hits]:
         _log.warning("%s", warning)
     meta = {**source, **result.meta, "notes": [*result.meta["notes"], *hits]}
@@ -161,6 +166,11 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
         If the formula or an option is wrong, or the engine is missing.
     """
     check_confidence_level(confidence_level)
+    parsed = read_formula(formula, fitting)
+    if isinstance(parsed, VerbatimFormula):
+        with reading(where, "check the values of its columns"):
+            return fit_verbatim(table, parsed, over=over, contrasts=contrasts, fitting=fitting,
+                                confidence_level=confidence_level, where=where)
     with reading(where, "check the values of its columns"):
         request = make_request(table, formula, over=over, contrasts=contrasts, fitting=fitting,
                                confidence_level=confidence_level, where=where)
@@ -176,6 +186,29 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
         made["verification"] = differences(by_engine["builtin"], by_engine["pymer4"])
         meta["verification"] = largest(made["verification"])
     return Result(meta, made), [*warnings, *_incomplete(request), *notes]
+
+
+def read_formula(text: str, fitting: Fitting) -> Formula | VerbatimFormula:
+    """The formula, of the kind that the engine takes.
+
+    lme4 gets a binomial model, weights, and what the built-in engine refuses, where it is asked
+    for by name.
+    """
+    if fitting.family == "binomial" or fitting.weights is not None:
+        return parse_verbatim(text)
+    try:
+        return parse(text)
+    except UsageError as error:
+        if fitting.engine == "builtin" or fitting.verify:
+            raise
+        try:
+            verbatim = parse_verbatim(text)
+        except UsageError as other:
+            raise (other if fitting.engine == "pymer4" else error) from None
+        if fitting.engine == "pymer4":
+            return verbatim
+        raise UsageError(f"{error}; or say --engine pymer4, which hands it to lme4 as it is"
+                         ) from None
 
 
 def _threads(request: Request) -> AbstractContextManager[None]:
@@ -246,8 +279,9 @@ def _notes(request: Request, answer: Answer) -> list[str]:
     return notes
 
 
-def _of_hits(table: pd.DataFrame, response: str) -> list[str]:
+def _of_hits(table: pd.DataFrame, formula: Formula | VerbatimFormula) -> list[str]:
     """A warning where a linear model was fitted to a response of 0 and 1."""
+    response = formula.columns[0]
     column = table[response]
     values = pd.to_numeric(column.astype(object) if column.dtype == bool else column,
                            errors="coerce")

@@ -12,6 +12,7 @@ from saltrust.choices import (
     ContrastAdjustment,
     DegreesOfFreedom,
     Engine,
+    ResponseFamily,
     check_word,
 )
 from saltrust.errors import UsageError
@@ -103,6 +104,11 @@ class Fitting:
         ``builtin`` needs NumPy and SciPy alone; ``pymer4`` goes through lme4, lmerTest and
         emmeans in R; ``auto`` takes pymer4 where it and the R packages are present, up to
         20,000 rows, beyond which the built-in engine gives the same much sooner.
+    family : {"gaussian", "binomial"}
+        ``binomial`` is lme4's ``glmer`` with a logit link, for hits; it needs R.
+    weights : str, optional
+        Column of weights of the rows, or of numbers of trials where the response is a share of
+        hits; needs R.
     verify : bool
         Run both engines, return the chosen one's tables, and a table ``verification`` of the
         largest differences.
@@ -122,14 +128,27 @@ class Fitting:
     reml: bool = True
     engine: Engine = "auto"
     verify: bool = False
+    family: ResponseFamily = "gaussian"
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         check_word(self.df, DegreesOfFreedom, "df")
         check_word(self.engine, Engine, "engine")
+        check_word(self.family, ResponseFamily, "family")
+        if self.verify and (self.family == "binomial" or self.weights is not None):
+            raise UsageError("--verify compares two engines, and lme4 alone fits --family binomial "
+                             "and --weights; leave it out")
+        if self.family == "binomial" and self.df == "kenward-roger":
+            raise UsageError("a binomial model has no Kenward-Roger degrees of freedom; leave out "
+                             "--df")
         if self.df == "kenward-roger" and not self.reml:
             raise UsageError("Kenward-Roger's degrees of freedom are defined for REML; drop --ml "
                              "or take --df satterthwaite")
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result, beside the engine that was taken."""
-        return {"estimation": "REML" if self.reml else "maximum likelihood", "df": _DF[self.df]}
+        if self.family == "binomial":
+            return {"family": "binomial, logit link", "df": _DF["asymptotic"],
+                    "estimation": "maximum likelihood (Laplace)", "weights": self.weights}
+        return {"estimation": "REML" if self.reml else "maximum likelihood", "df": _DF[self.df],
+                **({} if self.weights is None else {"weights": self.weights})}

@@ -113,7 +113,7 @@ def make_request(table: pd.DataFrame, formula: str, *, over: str | None, contras
             nearest(over, parsed.fixed) if parsed.fixed else "it has an intercept only"))
     frame = model_frame(table, parsed, categorical=() if over is None else (over,), where=where)
     factor = over if over is not None else _only_factor(parsed, frame, wanted=contrasts.wanted)
-    return Request(parsed, frame, factor, _families(frame, factor, contrasts), contrasts, fitting,
+    return Request(parsed, frame, factor, families_of(frame, factor, contrasts), contrasts, fitting,
                    confidence_level)
 
 
@@ -130,7 +130,9 @@ def _only_factor(formula: Formula, frame: ModelFrame, *, wanted: bool) -> str | 
     return None
 
 
-def _families(frame: ModelFrame, factor: str | None, contrasts: Contrasts) -> tuple[Family, ...]:
+def families_of(frame: ModelFrame, factor: str | None, contrasts: Contrasts,
+                ) -> tuple[Family, ...]:
+    """The families of contrasts of a factor's levels that are asked for."""
     if factor is None:
         return ()
     levels, control = frame.factors[factor].levels, contrasts.control

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from saltrust.analysis.csv_files import read_csv, read_header
-from saltrust.analysis.mixed.formula import Formula
+from saltrust.analysis.mixed.formula import NamesColumns
 from saltrust.analysis.mixed.frame import require_columns
 from saltrust.errors import DataError, UsageError, nearest
 
@@ -17,18 +17,21 @@ from saltrust.errors import DataError, UsageError, nearest
 MISSING = ("", "NA", "NaN", "nan")
 
 
-def read_scores(path: str | Path, formula: Formula,
-                only: Mapping[str, Collection[str]] | None = None) -> pd.DataFrame:
+def read_scores(path: str | Path, formula: NamesColumns,
+                only: Mapping[str, Collection[str]] | None = None,
+                weights: str | None = None) -> pd.DataFrame:
     """Read the columns that a formula needs from a CSV file, as text.
 
     Parameters
     ----------
     path : str or pathlib.Path
         UTF-8, comma-separated, with a header; compressed if the suffix says so.
-    formula : Formula
+    formula : NamesColumns
     only : mapping of str to collection of str, optional
         Only rows in which each of these columns holds one of its values; the empty text stands
         for an empty cell.
+    weights : str, optional
+        A column beside those of the formula.
 
     Returns
     -------
@@ -46,17 +49,21 @@ def read_scores(path: str | Path, formula: Formula,
     header = read_header(path)
     require_columns(formula, header, str(path))
     require_choosing(only, header, str(path))
-    for name in (*formula.columns, *only):
+    wanted = list(dict.fromkeys([*formula.columns, *([weights] if weights else [])]))
+    if weights and weights not in header:
+        raise UsageError(f"--weights {weights!r} is no column of {path}; "
+                         f"{nearest(weights, header)}")
+    for name in (*wanted, *only):
         if header.count(name) > 1:
             raise DataError(f"{path} has the column {name!r} more than once; rename one")
     # Numbers stand for names, which may repeat.  All columns are read, so that a row with too
     # many cells is seen.
-    numbers = [header.index(name) for name in formula.columns]
+    numbers = [header.index(name) for name in wanted]
     choosing = {header.index(name): values for name, values in only.items()}
     table = read_csv(path, header, dtype=dict.fromkeys([*numbers, *choosing], "object"),
                      missing=MISSING)
     table = choose_rows(table, choosing, str(path), dict(enumerate(header)))
-    return table[numbers].set_axis(list(formula.columns), axis="columns")
+    return table[numbers].set_axis(wanted, axis="columns")
 
 
 def require_choosing(only: Collection[str], columns: Collection[str], where: str) -> None:

@@ -113,12 +113,17 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
         If a threshold or a cut-off cannot be read.
     """
     iou_slice = scoring.sliced(under_peer)
-    cubes, passed_over = _with_any_map(cubes)
     rule, limit = threshold_choice(scoring.threshold), cutoff_choice(scoring.cutoff)
     split = split_of(cubes)
     saliency, prediction = dataset_of(cubes, "saliency"), dataset_of(cubes, "prediction")
+    mapped, passed_over = images_with_maps(saliency), dict[str, int]()
+    if mapped is not None and not mapped.all() and _are_annotated(cubes, mapped):
+        cubes = select(cubes, image=np.asarray(labels_of(cubes.to_dataset(), "image"))[mapped])
+        saliency, prediction = dataset_of(cubes, "saliency"), dataset_of(cubes, "prediction")
+        passed_over = {"images without a map": int((~mapped).sum())}
+        mapped = mapped[mapped]
     annotations = read_annotations(cubes, resolution=scoring.resolution,
-                                   mapped=images_with_maps(saliency))
+                                   mapped=mapped)
     references = annotations.readers_with("reference")
     if not references:
         raise DataError("the cubes hold no reference masks of the selected images and findings: "
@@ -175,22 +180,12 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
     return ScoredMaps(table, drawings, references, areas, scan, cut, meta)
 
 
-def _with_any_map(cubes: xr.DataTree) -> tuple[xr.DataTree, dict[str, int]]:
-    """The images of which any map is stored, and how many are left out.
-
-    All where none of these has a mask, so that what is missing is named as it is.
-    """
-    mapped = images_with_maps(dataset_of(cubes, "saliency"))
+def _are_annotated(cubes: xr.DataTree, mapped: npt.NDArray[np.bool_]) -> bool:
+    """Whether any of these images has a mask; else what is missing is named as it is."""
     reference = dataset_of(cubes, "reference")
-    if mapped is None or mapped.all() or reference is None or "annotated" not in reference:
-        return cubes, {}
-    masks = values_of(reference["annotated"], ("image", "finding", "reader"))
-    if not masks[mapped].any():
-        return cubes, {}
-    images = np.asarray(labels_of(cubes.to_dataset(), "image"))[mapped]
-    kept = select(cubes, image=images)
-    kept.attrs = dict(cubes.attrs)  # Nobody chose by image.
-    return kept, {"images without a map": int((~mapped).sum())}
+    if reference is None or "annotated" not in reference:
+        return False
+    return bool(values_of(reference["annotated"], ("image", "finding", "reader"))[mapped].any())
 
 
 def _warn_of_other_readings(rule: Choice, readings: Mapping[str, MapReading]) -> None:

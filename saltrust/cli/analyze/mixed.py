@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saltrust.choices import AllPairs, ContrastAdjustment, DegreesOfFreedom, Engine, words
+from saltrust.choices import (
+    AllPairs,
+    ContrastAdjustment,
+    DegreesOfFreedom,
+    Engine,
+    ResponseFamily,
+    words,
+)
 from saltrust.cli.analyze.command import run, split_off
 from saltrust.cli.options import PathType, confidence_option, seed_option
 from saltrust.cli.output import output_options, say
@@ -44,7 +51,13 @@ if TYPE_CHECKING:
 @click.option("--engine", type=click.Choice(words(Engine)), default="auto",
               show_default=True,
               help="builtin needs no R; pymer4 goes through lme4, lmerTest and emmeans; auto "
-                   "takes pymer4 where all of it is found, up to 20,000 rows.")
+                   "takes pymer4 where all of it is found, up to 20,000 rows.  pymer4 hands "
+                   "formulas to lme4 as they are: slopes, I(), log(), poly(), offset().")
+@click.option("--family", type=click.Choice(words(ResponseFamily)), default="gaussian",
+              show_default=True,
+              help="binomial: hits of 0 and 1, as log-odds with a logit link (glmer; needs R).")
+@click.option("--weights", default=None, metavar="COLUMN",
+              help="Weights of the rows; of shares of hits, their numbers of trials.  Needs R.")
 @click.option("--verify", is_flag=True,
               help="Run both engines and say how far apart they are.")
 @confidence_option
@@ -75,7 +88,8 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
     def compute(path: Path, **rest: Any) -> Result:
         contrasts = Contrasts(**split_off(rest, ("posthoc", "control", "adjustment",
                                                  "against_value", "seed")))
-        fitting = Fitting(reml=not rest.pop("ml"), **split_off(rest, ("df", "engine", "verify")))
+        fitting = Fitting(reml=not rest.pop("ml"), **split_off(
+            rest, ("df", "engine", "verify", "family", "weights")))
         return mixed_model(path, formula, only=only, contrasts=contrasts, fitting=fitting, **rest)
 
     def say_how_far_apart(result: Result) -> None:
