@@ -28,6 +28,7 @@ _FITS = {
                   "patient) with marginal effects",
     "gee": "estimating equations of the hit (independence working correlation, covariance of Mancl "
            "and DeRouen 2001, t with G - p degrees of freedom)",
+    "joint": "least squares on all descriptors together",
 }
 _READINGS = {"raw": "all values", "absolute": "the absolute values",
              "positive": "the positive part"}

@@ -35,6 +35,10 @@ FITS: dict[Fit, str] = {
                   "marginal effect (table fractional)",
     "gee": "log odds of a hit by estimating equations, independence within patients, covariance of "
            "Mancl and DeRouen, t with G - p degrees of freedom (table gee)",
+    "joint": "least squares on all descriptors together, with variance inflation factors (table "
+             "joint)",
+    "diagnostics": "of every least-squares fit Cook's distance, the tests of Breusch and Pagan and "
+                   "of Ramsey (table diagnostics)",
 }
 
 
@@ -50,7 +54,9 @@ class Design:
         Descriptor, min-max normalised, and response.
     image, finding : ndarray of str, shape (n,)
     clusters : ndarray, shape (n,)
-        Patients.
+        Patients, by number.
+    patient : ndarray, shape (n,)
+        Their names, empty where they are not known.
     missing : str
         Why there is nothing to fit, else empty.
     """
@@ -61,6 +67,7 @@ class Design:
     image: npt.NDArray[Any]
     finding: npt.NDArray[Any]
     clusters: npt.NDArray[Any]
+    patient: npt.NDArray[Any]
     missing: str
 
 
