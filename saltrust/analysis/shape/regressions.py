@@ -42,6 +42,7 @@ from saltrust.analysis.shape.regression_fits import (
     gee_table,
     logit_table,
     mixed_table,
+    two_part_table,
 )
 from saltrust.analysis.shape.regression_rows import (
     DESCRIPTORS,
@@ -126,8 +127,8 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
         ``r_squared``, the number of ``clusters``, and ``errors``: ``cr2``, clustered by patient
         (by image where the patient is unknown), or ``classical``, as under ``peer``.  Table
         ``classical``: the same with the errors of least squares, as the paper; ``robust``: with
-        CR2 errors, which will be gone in 0.3.  Tables ``mixed``, ``logit``, ``fractional``
-        ``gee``, ``joint`` and ``diagnostics``
+        CR2 errors, which will be gone in 0.3.  Tables ``mixed``, ``logit``, ``fractional``,
+        ``two_part``, ``gee``, ``joint`` and ``diagnostics``
         (:mod:`saltrust.analysis.shape.regression_fits`) where asked for, adjusted in the same
         families.
 
@@ -273,8 +274,9 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
     designs = [row.design for row in rows]
     further = {name: _adjusted(make(designs, IDENTIFY, confidence_level), adjustment, family)
                for name, make in (("mixed", mixed_table), ("logit", logit_table),
-                                  ("fractional", fractional_table), ("gee", gee_table))
-               if name in fits}
+                                  ("fractional", fractional_table), ("gee", gee_table),
+                                  ("two_part", two_part_table))
+               if name.replace("_", "-") in fits}
     if "joint" in fits:
         further["joint"] = _adjusted(joint_table(designs, IDENTIFY, confidence_level, errors),
                                      adjustment, family)
