@@ -20,7 +20,8 @@ Adjustment = Literal["bonferroni", "holm", "bh", "none"]
 #: Which regressions are adjusted for each other.
 Family = Literal["response", "scheme", "explainer", "study"]
 #: Models of a regression; least squares always.
-Fit = Literal["ols", "cluster", "mixed", "logit", "fractional", "gee"]
+Fit = Literal["ols", "cluster", "mixed", "logit", "fractional", "two-part", "gee", "joint",
+              "diagnostics"]
 #: Of the logit of a mean, clustered by patient.
 MeanCovariance = Literal["cr2", "mancl-derouen"]
 #: Which errors the headline of a regression has: clustered by patient, or of independent rows.

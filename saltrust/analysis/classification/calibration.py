@@ -234,7 +234,8 @@ def _slope(p: FloatArray, label: FloatArray, patients: npt.NDArray[np.object_],
                 "all misses": "only negatives are labelled",
                 "the regressor is constant": "the probability is constant",
                 SEPARATED: "positives and negatives are separated: Firth's penalised likelihood"}
-    return replace(fit, note=meanings.get(fit.note, fit.note))
+    # What is said of few degrees of freedom may follow.
+    return replace(fit, note="; ".join(meanings.get(note, note) for note in fit.note.split("; ")))
 
 
 def _intercept(p: FloatArray, label: FloatArray, patients: npt.NDArray[np.object_],

@@ -127,17 +127,39 @@ def mancl_derouen(design: npt.ArrayLike, variances: npt.ArrayLike, residuals: np
     df = count - x.shape[1]
     if df < 1:
         return RobustError(clusters=count)
-    scaled = v[:, None] * x
-    bread = np.linalg.inv(x.T @ scaled)
-    weights = np.asarray(contrast, dtype=np.float64) @ bread
-    variance = 0.0
-    for c in range(count):
-        rows = codes == c
-        # X'(I - H)^-1 e with H = V X M X' of the cluster is (I - X'V X M)^-1 X'e: p by p.
-        left = np.eye(x.shape[1]) - x[rows].T @ scaled[rows] @ bread
-        if np.linalg.cond(left) > 1 / _SETTLED:
-            return RobustError(clusters=count)
-        variance += float(weights @ np.linalg.solve(left, x[rows].T @ e[rows])) ** 2
-    if variance <= 0:
+    changes = cluster_changes(x, v, e, codes, count, np.asarray(contrast, dtype=np.float64))
+    variance = float(changes @ changes)
+    if not variance > 0:
         return RobustError(clusters=count)
     return RobustError(std_error=float(np.sqrt(variance)), df=float(df), clusters=count)
+
+
+def cluster_changes(design: FloatArray, variances: FloatArray, residuals: FloatArray,
+                    codes: npt.NDArray[np.int64], count: int, contrast: FloatArray) -> FloatArray:
+    """How a sum of coefficients changes, to first order, without each cluster.
+
+    Parameters
+    ----------
+    design : ndarray of float64, shape (n, p)
+    variances, residuals : ndarray of float64, shape (n,)
+    codes : ndarray of int64, shape (n,)
+        Number of the cluster of each row.
+    count : int
+    contrast : ndarray of float64, shape (p,)
+
+    Returns
+    -------
+    ndarray of float64, shape (count,)
+        0 for a cluster without rows; NaN for one that alone settles a coefficient.
+    """
+    scaled = variances[:, None] * design
+    bread = np.linalg.inv(design.T @ scaled)
+    weights = contrast @ bread
+    changes = np.zeros(count)
+    for c in np.unique(codes):
+        rows = codes == c
+        # X'(I - H)^-1 e with H = V X M X' of the cluster is (I - X'V X M)^-1 X'e: p by p.
+        left = np.eye(design.shape[1]) - design[rows].T @ scaled[rows] @ bread
+        changes[c] = (np.nan if np.linalg.cond(left) > 1 / _SETTLED else
+                      weights @ np.linalg.solve(left, design[rows].T @ residuals[rows]))
+    return changes

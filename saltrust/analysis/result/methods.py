@@ -26,8 +26,11 @@ _FITS = {
              "likelihood where a descriptor separates hits from misses)",
     "fractional": "fractional logits of the mean IoU (Papke and Wooldridge 1996; CR2 errors by "
                   "patient) with marginal effects",
+    "two-part": "two-part models of the IoU (a logit of whether it is above 0, a fractional logit "
+                "of what is) with marginal effects",
     "gee": "estimating equations of the hit (independence working correlation, covariance of Mancl "
            "and DeRouen 2001, t with G - p degrees of freedom)",
+    "joint": "least squares on all descriptors together",
 }
 _READINGS = {"raw": "all values", "absolute": "the absolute values",
              "positive": "the positive part"}

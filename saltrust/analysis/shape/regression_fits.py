@@ -17,6 +17,7 @@ import pandas as pd
 from saltrust.analysis.inference.estimate import Estimate, estimates_table
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
 from saltrust.analysis.inference.logit_means import LogitMean, logit_mean
+from saltrust.analysis.inference.two_part import two_part_effect
 from saltrust.choices import Fit, MeanCovariance
 from saltrust.errors import DataError
 
@@ -33,8 +34,14 @@ FITS: dict[Fit, str] = {
              "separated Firth's estimate, of single rows with its profile (table logit)",
     "fractional": "fractional logit of the mean IoU, CR2 errors clustered by patient, with its "
                   "marginal effect (table fractional)",
+    "two-part": "logit of whether the IoU is above 0 and fractional logit of what is, marginal "
+                "effect on the mean IoU, errors clustered by patient (table two_part)",
     "gee": "log odds of a hit by estimating equations, independence within patients, covariance of "
            "Mancl and DeRouen, t with G - p degrees of freedom (table gee)",
+    "joint": "least squares on all descriptors together, with variance inflation factors (table "
+             "joint)",
+    "diagnostics": "of every least-squares fit Cook's distance, the tests of Breusch and Pagan and "
+                   "of Ramsey (table diagnostics)",
 }
 
 
@@ -50,7 +57,9 @@ class Design:
         Descriptor, min-max normalised, and response.
     image, finding : ndarray of str, shape (n,)
     clusters : ndarray, shape (n,)
-        Patients.
+        Patients, by number.
+    patient : ndarray, shape (n,)
+        Their names, empty where they are not known.
     missing : str
         Why there is nothing to fit, else empty.
     """
@@ -61,6 +70,7 @@ class Design:
     image: npt.NDArray[Any]
     finding: npt.NDArray[Any]
     clusters: npt.NDArray[Any]
+    patient: npt.NDArray[Any]
     missing: str
 
 
@@ -139,6 +149,24 @@ def fractional_table(designs: Iterable[Design], identify: tuple[str, ...],
         and ``errors`` (``cr2``).
     """
     return _means(designs, identify, "iou", "cr2", confidence_level)
+
+
+def two_part_table(designs: Iterable[Design], identify: tuple[str, ...], confidence_level: float
+                   ) -> pd.DataFrame:
+    """Marginal effects on the mean IoU of two parts: whether there is any, and how much.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the scheme ``iou`` whose response is a person's or a map's: the identifying
+        columns and the uniform ones, per full range of the descriptor.
+    """
+    rows = [{**design.name, **(Estimate(note=design.missing) if design.missing else two_part_effect(
+        design.x, design.y, design.clusters, confidence_level=confidence_level)).row(
+            design.name["descriptor"])}
+            for design in designs
+            if design.name["scheme"] == "iou" and design.name["response"] != "difference"]
+    return estimates_table(rows, identify)
 
 
 def gee_table(designs: Iterable[Design], identify: tuple[str, ...], confidence_level: float

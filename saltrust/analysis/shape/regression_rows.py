@@ -36,7 +36,7 @@ def join_scores(stored: pd.DataFrame, people: pd.DataFrame, shapes: pd.DataFrame
     """One row per map: both responses (NaN outside the slice), the descriptors, the cluster."""
     key = ["image", "finding"]
     joined = stored[[*key, "cluster", "area_reference"]].assign(
-        saliency=response(stored, scheme, iou_slice))
+        patient=stored.get("patient", ""), saliency=response(stored, scheme, iou_slice))
     expert = people[key].assign(expert=response(people, scheme, iou_slice))
     mean = expert.groupby(key, sort=False, as_index=False)["expert"].mean()
     joined = joined.merge(mean, on=key, how="left", validate="one_to_one")
@@ -104,7 +104,7 @@ def _design(name: dict[str, str], raw: FloatArray, y: FloatArray, complete: pd.D
     # A constant becomes 0 everywhere and is told by its note.
     x = raw if missing or not len(raw) else (raw - raw.min()) / (float(np.ptp(raw)) or 1.0)
     return Design(name, x, y, complete["image"].to_numpy(), complete["finding"].to_numpy(),
-                  complete["cluster"].to_numpy(), missing)
+                  complete["cluster"].to_numpy(), complete["patient"].to_numpy(), missing)
 
 
 def _fit(name: dict[str, str], raw: FloatArray, y: FloatArray, complete: pd.DataFrame, *,

@@ -34,12 +34,15 @@ from saltrust.analysis.scores.scored_maps import score_maps
 from saltrust.analysis.scores.tidy_scores import read_frame, tidy_scores
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.shape.descriptors import describe_masks
+from saltrust.analysis.shape.diagnostics import diagnostics_table
+from saltrust.analysis.shape.joint_model import joint_table
 from saltrust.analysis.shape.regression_fits import (
     FITS,
     fractional_table,
     gee_table,
     logit_table,
     mixed_table,
+    two_part_table,
 )
 from saltrust.analysis.shape.regression_rows import (
     DESCRIPTORS,
@@ -109,7 +112,7 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
         For multiplicity.
     family : {"response", "scheme", "explainer", "study"}
         Which regressions are adjusted for each other; 4, 12, 24 or all.
-    fits : sequence of {"ols", "cluster", "mixed", "logit", "fractional", "gee"}
+    fits : sequence of str
         Further models beside least squares: :data:`saltrust.analysis.shape.regression_fits.FITS`.
     testing : Testing
         Whose errors come first, and the level of the intervals, which are not adjusted for
@@ -124,8 +127,9 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
         ``r_squared``, the number of ``clusters``, and ``errors``: ``cr2``, clustered by patient
         (by image where the patient is unknown), or ``classical``, as under ``peer``.  Table
         ``classical``: the same with the errors of least squares, as the paper; ``robust``: with
-        CR2 errors, which will be gone in 0.3.  Tables ``mixed``, ``logit``, ``fractional``
-        and ``gee`` (:mod:`saltrust.analysis.shape.regression_fits`) where asked for, adjusted in the same
+        CR2 errors, which will be gone in 0.3.  Tables ``mixed``, ``logit``, ``fractional``,
+        ``two_part``, ``gee``, ``joint`` and ``diagnostics``
+        (:mod:`saltrust.analysis.shape.regression_fits`) where asked for, adjusted in the same
         families.
 
     Raises
@@ -178,7 +182,7 @@ def regressions_from_scores(scores: pd.DataFrame | str | Path, *, scoring: Scori
         For multiplicity.
     family : {"response", "scheme", "explainer", "study"}
         Which regressions are adjusted for each other; 4, 12, 24 or all.
-    fits : sequence of {"ols", "cluster", "mixed", "logit", "fractional", "gee"}
+    fits : sequence of str
         Further models beside least squares: :data:`saltrust.analysis.shape.regression_fits.FITS`.
     testing : Testing
         Whose errors come first, and the level of the intervals, which are not adjusted for
@@ -228,7 +232,7 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
         The one benchmark reader whose scores are the expert's.
     adjustment : {"bonferroni", "holm", "bh", "none"}
     family : {"response", "scheme", "explainer", "study"}
-    fits : sequence of {"ols", "cluster", "mixed", "logit", "fractional", "gee"}
+    fits : sequence of str
     testing : Testing
 
     Returns
@@ -270,8 +274,14 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
     designs = [row.design for row in rows]
     further = {name: _adjusted(make(designs, IDENTIFY, confidence_level), adjustment, family)
                for name, make in (("mixed", mixed_table), ("logit", logit_table),
-                                  ("fractional", fractional_table), ("gee", gee_table))
-               if name in fits}
+                                  ("fractional", fractional_table), ("gee", gee_table),
+                                  ("two_part", two_part_table))
+               if name.replace("_", "-") in fits}
+    if "joint" in fits:
+        further["joint"] = _adjusted(joint_table(designs, IDENTIFY, confidence_level, errors),
+                                     adjustment, family)
+    if "diagnostics" in fits:
+        further["diagnostics"] = diagnostics_table(designs, IDENTIFY)
     if table["estimate"].isna().all():
         raise DataError(f"none of the {len(table)} regressions can be computed: "
                         f"{why_nothing(table['note'], excluded)}; add annotated positive images")

@@ -37,7 +37,9 @@ _log = logging.getLogger(__name__)
 
 #: Which table holds a fit.
 _TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
-           "logit": "logit", "fractional": "fractional", "gee": "gee"}
+           "logit": "logit", "fractional": "fractional",
+           "two-part": "two_part", "gee": "gee",
+           "joint": "joint", "diagnostics": "diagnostics"}
 
 
 @click.command()
@@ -63,7 +65,12 @@ _TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
               help="Print further models; may be repeated.  ols: classical errors, as the paper; "
                    "cluster: errors clustered by patient; mixed: random intercepts for image, "
                    "patient and finding; logit: log odds of a hit; fractional: logit of the "
-                   "mean IoU, with its marginal effect; gee: hits by estimating equations.")
+                   "mean IoU, with its marginal effect; two-part: its zeros apart; gee: hits "
+                   "by estimating equations; joint: all descriptors together; diagnostics: as "
+                   "--diagnostics.")
+@click.option("--diagnostics", is_flag=True,
+              help="Print of every regression the largest Cook's distance with its image and "
+                   "patient, and tests of uneven errors and of a wrong form.")
 @errors_option
 @confidence_option
 @pass_options
@@ -78,6 +85,8 @@ def regressions(ctx: click.Context, /, cubes: Path | None, scores: Path | None, 
     """
     from saltrust.analysis.shape import regressions as analysis
 
+    if options.pop("diagnostics") and "diagnostics" not in options["fits"]:
+        options["fits"] = (*options["fits"], "diagnostics")
     if (cubes is None) == (scores is None):
         raise UsageError("give either CUBES or --scores FILE.csv" if cubes is None else
                          "CUBES and --scores exclude each other; leave one of them out")

@@ -80,7 +80,13 @@ def test_means_have_logits_clustered_by_patient() -> None:
     second = people.assign(model="e2", hit=1.0)
     shapes = scores[["image", "finding", "reader"]].assign(
         n_instances=1, area_ratio=area, elongation=1 + area**2, irrectangularity=area[::-1])
-    result = regress(pd.concat([scores, people, second]), shapes, fits=("fractional", "gee"))
+    result = regress(pd.concat([scores, people, second]), shapes,
+                     fits=("fractional", "gee", "two-part"))
+    two = result["two_part"]
+    assert (len(two), set(two["scheme"])) == (8, {"iou"})
+    near = two.loc[(two["descriptor"] == "area_ratio") & (two["response"] == "saliency"), "note"]
+    assert near.item().startswith("whether a share is 0")
+    assert two["estimate"].notna().any()
     shares, hits = result["fractional"], result["gee"]
     assert (len(shares), len(hits)) == (8, 8)
     assert set(shares["scheme"]) == {"iou"}

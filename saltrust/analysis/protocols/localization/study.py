@@ -60,7 +60,7 @@ class StudyOptions:
         Of the p-values of regressions and confidence.
     operating_point : float or path
         Probability above which a model calls a finding, or a file with one per finding.
-    fits : sequence of {"ols", "cluster", "mixed", "logit", "fractional", "gee"}
+    fits : sequence of str
         Models of the regressions beside least squares.
     """
 
