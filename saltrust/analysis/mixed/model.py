@@ -20,6 +20,7 @@ from saltrust.analysis.mixed.formula import parse
 from saltrust.analysis.mixed.frame import INTERCEPT
 from saltrust.analysis.mixed.likelihood.computation import DENSE_LEVELS
 from saltrust.analysis.mixed.options import ADJUSTMENTS, Contrasts, Fitting
+from saltrust.analysis.mixed.random_tests import random_tests
 from saltrust.analysis.mixed.request import Request, make_request
 from saltrust.analysis.mixed.scores_table import choose_rows, read_scores, require_choosing
 from saltrust.analysis.mixed.tables import tables
@@ -75,7 +76,8 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
         Tables ``contrasts`` (``contrast`` written ``A - B``), ``means``, ``fixed_effects``,
         ``anova`` (type III tests), ``random_effects`` (``group, variance, sd, n_groups, effect,
         correlation``) and ``fit`` (``n, log_likelihood, reml, singular, engine, ...``), with
-        the uniform columns of estimates; with several effects of one term
+        the uniform columns of estimates; ``explained_variance`` (R squared, intraclass
+        correlations); with several effects of one term
         ``random_correlations`` too.
 
     Raises
@@ -170,6 +172,8 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
                   "check the values of its columns", verb="fitted"), _threads(request)):
         answer, warnings = _answer(request)
         made = tables(request, answer)
+        if fitting.random_tests:
+            made["random_tests"] = random_tests(request, answer.deviance)
     notes = _notes(request, answer)
     meta = _meta(request, answer, notes)
     if fitting.verify:

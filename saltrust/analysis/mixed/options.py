@@ -106,6 +106,9 @@ class Fitting:
     verify : bool
         Run both engines, return the chosen one's tables, and a table ``verification`` of the
         largest differences.
+    random_tests : bool
+        Refit the model without each random term in turn: table ``random_tests`` of
+        likelihood-ratio tests, as ``ranova`` of lmerTest.
 
     Raises
     ------
@@ -122,6 +125,7 @@ class Fitting:
     reml: bool = True
     engine: Engine = "auto"
     verify: bool = False
+    random_tests: bool = False
 
     def __post_init__(self) -> None:
         check_word(self.df, DegreesOfFreedom, "df")

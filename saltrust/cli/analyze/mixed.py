@@ -22,7 +22,7 @@ if TYPE_CHECKING:
               help="One row per score, with the columns that the formula names.")
 @click.option("--formula", required=True, metavar="FORMULA",
               help="Such as 'auprc ~ explainer + (1|image)'; also a*b, a:b, factor(x), "
-                   "(1|a) + (1|b), (1|a/b), (1|a:b).")
+                   "(1|a) + (1|b), (1|a/b), (1|a:b), (1 + x|a).")
 @click.option("--over", default=None, metavar="FACTOR",
               help="Factor whose marginal means are compared; categorical even where its levels "
                    "are numbers.  [default: the formula's only factor]")
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
               show_default=True,
               help="builtin needs no R; pymer4 goes through lme4, lmerTest and emmeans; auto "
                    "takes pymer4 where all of it is found, up to 20,000 rows.")
+@click.option("--random-tests", is_flag=True,
+              help="Refit without each random term: table random_tests of likelihood ratios.")
 @click.option("--verify", is_flag=True,
               help="Run both engines and say how far apart they are.")
 @confidence_option
@@ -55,7 +57,7 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
           **options: Any) -> None:
     """Do scores differ between explainers, given that they come from the same images?
 
-    A linear mixed model with random intercepts, crossed or nested, by REML: fixed effects,
+    A linear mixed model with random intercepts and slopes, crossed or nested, by REML: fixed effects,
     variance components, marginal means, and their contrasts with adjusted p-values.
 
     \u0008
@@ -75,7 +77,8 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
     def compute(path: Path, **rest: Any) -> Result:
         contrasts = Contrasts(**split_off(rest, ("posthoc", "control", "adjustment",
                                                  "against_value", "seed")))
-        fitting = Fitting(reml=not rest.pop("ml"), **split_off(rest, ("df", "engine", "verify")))
+        fitting = Fitting(reml=not rest.pop("ml"), **split_off(
+            rest, ("df", "engine", "verify", "random_tests")))
         return mixed_model(path, formula, only=only, contrasts=contrasts, fitting=fitting, **rest)
 
     def say_how_far_apart(result: Result) -> None:

@@ -86,6 +86,35 @@ def check_covariances(tables: dict[str, pd.DataFrame], expected: dict[str, Any],
         assert value_here == pytest.approx(value, rel=limit, abs=1e-2 * limit * largest)
 
 
+@pytest.mark.parametrize("name", ["correlated", "uncorrelated", "crossed", "full", "intercepts"])
+def test_explained_variance_is_that_of_nakagawa_and_johnson(
+        name: str, slopes: dict[str, Any], golden_folder: Path) -> None:
+    expected = slopes[name]["r2"]
+    rows = fitted(golden_folder, slopes[name]).tables["explained_variance"]
+    whole = rows[rows["group"] == ""].set_index("quantity")["value"]
+    limit = 100 * MODELS[name]
+    assert whole["r2_marginal"] == pytest.approx(expected["marginal"], rel=limit)
+    assert whole["r2_conditional"] == pytest.approx(expected["conditional"], rel=limit)
+    assert whole["icc"] == pytest.approx(expected["icc"], rel=limit)
+    assert rows.loc[rows["group"] != "", "value"].sum() == pytest.approx(whole["icc"])
+
+
+@pytest.mark.parametrize("name", ["correlated", "uncorrelated", "crossed", "two", "intercepts"])
+def test_likelihood_ratio_tests_of_random_terms_are_ranova(
+        name: str, slopes: dict[str, Any], golden_folder: Path) -> None:
+    expected = slopes[name]["ranova"]
+    rows = fitted(golden_folder, slopes[name], random_tests=True).tables["random_tests"]
+    assert sorted(rows["df"]) == sorted(as_list(expected["df"]))
+    np.testing.assert_allclose(sorted(rows["statistic"]), sorted(as_list(expected["lrt"])),
+                               rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sorted(rows["p_value"]), sorted(as_list(expected["p"])), rtol=1e-3)
+
+
+def as_list(value: Any) -> list[float]:
+    """R writes a vector of one as a number."""
+    return value if isinstance(value, list) else [value]
+
+
 @pytest.mark.parametrize("name", ["correlated", "uncorrelated", "crossed", "nested"])
 def test_kenward_roger_with_slopes_is_that_of_pbkrtest(
         name: str, slopes: dict[str, Any], golden_folder: Path) -> None:
