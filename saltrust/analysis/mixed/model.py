@@ -18,6 +18,7 @@ from saltrust.analysis.mixed.answer import Answer
 from saltrust.analysis.mixed.engines import builtin, pymer4, r
 from saltrust.analysis.mixed.formula import parse
 from saltrust.analysis.mixed.frame import INTERCEPT
+from saltrust.analysis.mixed.influence import influence
 from saltrust.analysis.mixed.likelihood.computation import DENSE_LEVELS
 from saltrust.analysis.mixed.options import ADJUSTMENTS, Contrasts, Fitting
 from saltrust.analysis.mixed.random_tests import random_tests
@@ -174,6 +175,8 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
         made = tables(request, answer)
         if fitting.random_tests:
             made["random_tests"] = random_tests(request, answer.deviance)
+        if fitting.influence is not None:
+            made["influence"] = influence(request, table, fitting.influence)
     notes = _notes(request, answer)
     meta = _meta(request, answer, notes)
     if fitting.verify:

@@ -109,6 +109,9 @@ class Fitting:
     random_tests : bool
         Refit the model without each random term in turn: table ``random_tests`` of
         likelihood-ratio tests, as ``ranova`` of lmerTest.
+    influence : str, optional
+        A column that the formula groups by: table ``influence`` of Cook's distances of leaving
+        each of its groups out, at the variances of all rows.
 
     Raises
     ------
@@ -126,6 +129,7 @@ class Fitting:
     engine: Engine = "auto"
     verify: bool = False
     random_tests: bool = False
+    influence: str | None = None
 
     def __post_init__(self) -> None:
         check_word(self.df, DegreesOfFreedom, "df")

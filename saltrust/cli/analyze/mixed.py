@@ -47,6 +47,9 @@ if TYPE_CHECKING:
                    "takes pymer4 where all of it is found, up to 20,000 rows.")
 @click.option("--random-tests", is_flag=True,
               help="Refit without each random term: table random_tests of likelihood ratios.")
+@click.option("--influence", default=None, metavar="GROUP",
+              help="Leave out each group of this column, which the formula groups by: table "
+                   "influence of Cook's distances.")
 @click.option("--verify", is_flag=True,
               help="Run both engines and say how far apart they are.")
 @confidence_option
@@ -57,8 +60,8 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
           **options: Any) -> None:
     """Do scores differ between explainers, given that they come from the same images?
 
-    A linear mixed model with random intercepts and slopes, crossed or nested, by REML: fixed effects,
-    variance components, marginal means, and their contrasts with adjusted p-values.
+    A linear mixed model with random intercepts and slopes, crossed or nested, by REML: fixed
+    effects, variance components, marginal means, and their contrasts with adjusted p-values.
 
     \u0008
     saltrust analyze mixed --scores scores.csv --formula "auprc ~ explainer + (1|image)"
@@ -78,7 +81,7 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
         contrasts = Contrasts(**split_off(rest, ("posthoc", "control", "adjustment",
                                                  "against_value", "seed")))
         fitting = Fitting(reml=not rest.pop("ml"), **split_off(
-            rest, ("df", "engine", "verify", "random_tests")))
+            rest, ("df", "engine", "verify", "random_tests", "influence")))
         return mixed_model(path, formula, only=only, contrasts=contrasts, fitting=fitting, **rest)
 
     def say_how_far_apart(result: Result) -> None:

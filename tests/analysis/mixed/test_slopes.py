@@ -110,6 +110,33 @@ def test_likelihood_ratio_tests_of_random_terms_are_ranova(
     np.testing.assert_allclose(sorted(rows["p_value"]), sorted(as_list(expected["p"])), rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["correlated", "uncorrelated", "crossed", "three", "intercepts"])
+def test_influence_of_groups_is_that_of_dense_matrices(
+        name: str, slopes: dict[str, Any], golden_folder: Path) -> None:
+    expected = slopes[name]["influence"]
+    rows = fitted(golden_folder, slopes[name], influence=expected["group"]).tables["influence"]
+    assert rows["cooks_distance"].is_monotonic_decreasing
+    distances = rows.set_index("level")["cooks_distance"][
+        [str(level) for level in expected["level"]]]
+    np.testing.assert_allclose(distances, expected["cooks_distance"],
+                               rtol=max(1e-4, 100 * MODELS[name]))
+
+
+def test_influence_is_of_a_grouping_factor_and_says_what_is_undetermined(golden_folder: Path,
+                                                                         ) -> None:
+    table = table_of(golden_folder, "slopes")
+    with pytest.raises(UsageError, match="no grouping factor"):
+        mixed_model(table, "auprc ~ year + (1|image)",
+                    fitting=Fitting(engine="builtin", influence="explainer"))
+    table["rare"] = np.where(table["image"] == table["image"][0], "yes", "no")
+    rows = mixed_model(table, "auprc ~ rare + year + (1|image)",
+                       fitting=Fitting(engine="builtin", influence="image")).tables["influence"]
+    last = rows.iloc[-1]
+    assert last["level"] == table["image"][0]
+    assert np.isnan(last["cooks_distance"])
+    assert "do not determine" in last["note"]
+
+
 def as_list(value: Any) -> list[float]:
     """R writes a vector of one as a number."""
     return value if isinstance(value, list) else [value]
