@@ -1,4 +1,4 @@
-"""Which share of the variance the fixed and the random effects explain.
+"""Which share of the variance the effects explain, and how large contrasts are beside it.
 
 S. Nakagawa and H. Schielzeth (2013), Methods Ecol. Evol. 4, 133-142; with random slopes
 P. C. D. Johnson (2014), Methods Ecol. Evol. 5, 944-946: the variance of a random term is its
@@ -16,6 +16,7 @@ from saltrust.analysis.mixed.answer import Answer
 from saltrust.analysis.mixed.design import fixed_design
 from saltrust.analysis.mixed.formula import Formula
 from saltrust.analysis.mixed.frame import FloatArray, Groups, ModelFrame
+from saltrust.analysis.mixed.request import Request
 
 
 def explained_variance(frame: ModelFrame, formula: Formula, answer: Answer) -> pd.DataFrame:
@@ -42,6 +43,31 @@ def explained_variance(frame: ModelFrame, formula: Formula, answer: Answer) -> p
         *(("icc", group.name, variance / left)
           for group, variance in zip(frame.groups, of_terms, strict=True))]
     return pd.DataFrame(rows, columns=["quantity", "group", "value"])
+
+
+def effect_sizes(request: Request, answer: Answer) -> pd.DataFrame:
+    """Contrasts in standard deviations of a score: Cohen's d of a mixed model.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``contrast, level_a, level_b, d, conf_low, conf_high, sd, family``.  ``sd`` is the total
+        one, of all random effects and the residual (J. Westfall et al. (2014), J. Exp. Psychol.
+        Gen. 143, 2020-2045), and taken as known: the bounds are those of the contrast, joint
+        within its family, over it.
+    """
+    sd = float(np.sqrt(answer.residual_variance + sum(
+        mean_variance(group, matrix) for group, matrix in
+        zip(request.frame.groups, answer.covariances, strict=True))))
+    rows = []
+    for family, estimates in zip(request.families, answer.contrasts, strict=True):
+        for place, (a, b) in enumerate(zip(*family.pairs, strict=True)):
+            one, two = family.levels[a], family.levels[b]
+            rows.append([f"{one} - {two}", one, two, estimates.estimate[place] / sd,
+                         estimates.conf_low[place] / sd, estimates.conf_high[place] / sd, sd,
+                         family.name])
+    return pd.DataFrame(rows, columns=["contrast", "level_a", "level_b", "d", "conf_low",
+                                       "conf_high", "sd", "family"])
 
 
 def mean_variance(group: Groups, covariance: FloatArray) -> float:

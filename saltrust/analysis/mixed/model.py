@@ -21,7 +21,7 @@ from saltrust.analysis.mixed.frame import INTERCEPT
 from saltrust.analysis.mixed.influence import influence
 from saltrust.analysis.mixed.likelihood.computation import DENSE_LEVELS
 from saltrust.analysis.mixed.options import ADJUSTMENTS, Contrasts, Fitting
-from saltrust.analysis.mixed.random_tests import random_tests
+from saltrust.analysis.mixed.random_terms import random_tests, variance_intervals
 from saltrust.analysis.mixed.request import Request, make_request
 from saltrust.analysis.mixed.scores_table import choose_rows, read_scores, require_choosing
 from saltrust.analysis.mixed.tables import tables
@@ -175,6 +175,8 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
         made = tables(request, answer)
         if fitting.random_tests:
             made["random_tests"] = random_tests(request, answer.deviance)
+        if fitting.profile:
+            made["variance_intervals"] = variance_intervals(request)
         if fitting.influence is not None:
             made["influence"] = influence(request, table, fitting.influence)
     notes = _notes(request, answer)

@@ -112,6 +112,9 @@ class Fitting:
     influence : str, optional
         A column that the formula groups by: table ``influence`` of Cook's distances of leaving
         each of its groups out, at the variances of all rows.
+    profile : bool
+        Table ``variance_intervals`` of profile likelihood intervals of the standard deviations,
+        as ``confint(method="profile")`` of lme4.
 
     Raises
     ------
@@ -130,6 +133,7 @@ class Fitting:
     verify: bool = False
     random_tests: bool = False
     influence: str | None = None
+    profile: bool = False
 
     def __post_init__(self) -> None:
         check_word(self.df, DegreesOfFreedom, "df")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from saltrust.analysis.inference.estimate import estimates_table
 from saltrust.analysis.mixed.answer import Answer, Estimates
-from saltrust.analysis.mixed.explained_variance import explained_variance
+from saltrust.analysis.mixed.explained_variance import effect_sizes, explained_variance
 from saltrust.analysis.mixed.frame import FloatArray
 from saltrust.analysis.mixed.likelihood.covariances import elements
 from saltrust.analysis.mixed.request import Request
@@ -25,8 +25,8 @@ def tables(request: Request, answer: Answer) -> dict[str, pd.DataFrame]:
     -------
     dict of str to pandas.DataFrame
         ``contrasts`` (where there are any) and ``means``, ``fixed_effects``, ``anova``,
-        ``random_effects``, ``fit`` and ``explained_variance``; ``random_correlations``
-        where slopes have any.
+        ``random_effects``, ``fit`` and ``explained_variance``; ``effect_sizes``
+        where there are contrasts, ``random_correlations`` where slopes have any.
     """
     made = {
         "contrasts": _contrasts(request, answer),
@@ -37,6 +37,8 @@ def tables(request: Request, answer: Answer) -> dict[str, pd.DataFrame]:
         "fit": _fit(request, answer),
         "explained_variance": explained_variance(request.frame, request.formula, answer),
     }
+    if len(made["contrasts"]):
+        made["effect_sizes"] = effect_sizes(request, answer)
     if any(len(group.effects) > 1 for group in request.frame.groups):
         made["random_correlations"] = _correlations(request, answer)
     # The first table is what people are shown: not an empty one.

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
                    "takes pymer4 where all of it is found, up to 20,000 rows.")
 @click.option("--random-tests", is_flag=True,
               help="Refit without each random term: table random_tests of likelihood ratios.")
+@click.option("--profile", is_flag=True,
+              help="Table variance_intervals: profile likelihood intervals of the standard "
+                   "deviations.")
 @click.option("--influence", default=None, metavar="GROUP",
               help="Leave out each group of this column, which the formula groups by: table "
                    "influence of Cook's distances.")
@@ -81,7 +84,7 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
         contrasts = Contrasts(**split_off(rest, ("posthoc", "control", "adjustment",
                                                  "against_value", "seed")))
         fitting = Fitting(reml=not rest.pop("ml"), **split_off(
-            rest, ("df", "engine", "verify", "random_tests", "influence")))
+            rest, ("df", "engine", "verify", "random_tests", "influence", "profile")))
         return mixed_model(path, formula, only=only, contrasts=contrasts, fitting=fitting, **rest)
 
     def say_how_far_apart(result: Result) -> None:

@@ -99,6 +99,18 @@ def test_explained_variance_is_that_of_nakagawa_and_johnson(
     assert rows.loc[rows["group"] != "", "value"].sum() == pytest.approx(whole["icc"])
 
 
+def test_effect_sizes_are_contrasts_over_the_total_deviation(slopes: dict[str, Any],
+                                                             golden_folder: Path) -> None:
+    expected = slopes["intercepts"]
+    tables = fitted(golden_folder, expected).tables
+    sizes, contrasts = tables["effect_sizes"], tables["contrasts"]
+    total = np.sqrt(sum(expected["vcov"]))
+    np.testing.assert_allclose(sizes["sd"], total, rtol=1e-6)
+    for size, of_contrast in (("d", "estimate"), ("conf_low",) * 2, ("conf_high",) * 2):
+        np.testing.assert_allclose(sizes[size], contrasts[of_contrast] / total, rtol=1e-6)
+    assert sizes["contrast"].tolist() == contrasts["contrast"].tolist()
+
+
 @pytest.mark.parametrize("name", ["correlated", "uncorrelated", "crossed", "two", "intercepts"])
 def test_likelihood_ratio_tests_of_random_terms_are_ranova(
         name: str, slopes: dict[str, Any], golden_folder: Path) -> None:
@@ -135,6 +147,30 @@ def test_influence_is_of_a_grouping_factor_and_says_what_is_undetermined(golden_
     assert last["level"] == table["image"][0]
     assert np.isnan(last["cooks_distance"])
     assert "do not determine" in last["note"]
+
+
+@pytest.mark.parametrize("name", ["uncorrelated", "no_intercept", "intercepts"])
+def test_profile_intervals_are_those_of_lme4(name: str, slopes: dict[str, Any],
+                                             golden_folder: Path) -> None:
+    expected = slopes[name]["profile"]
+    rows = fitted(golden_folder, slopes[name], profile=True).tables["variance_intervals"]
+    # lme4 interpolates its profile.
+    np.testing.assert_allclose(rows["conf_low"], expected["low"], rtol=1e-4)
+    np.testing.assert_allclose(rows["conf_high"], expected["high"], rtol=1e-4)
+
+
+def test_profile_intervals_begin_at_zero_and_leave_out_correlated_effects(
+        golden_folder: Path) -> None:
+    rows = mixed_model(golden_folder / "singular.csv", "auprc ~ explainer + (1|image)",
+                       fitting=Fitting(engine="builtin", profile=True)).tables
+    image = rows["variance_intervals"].iloc[0]
+    assert image["sd"] == image["conf_low"] == 0
+    assert image["conf_high"] > 0.01
+    rows = mixed_model(table_of(golden_folder, "slopes"), "auprc ~ year + (year|image)",
+                       fitting=Fitting(engine="builtin", profile=True)).tables
+    table = rows["variance_intervals"]
+    assert np.isnan(table["conf_low"][:2]).all()
+    assert table["note"][:2].str.contains("not profiled").all()
 
 
 def as_list(value: Any) -> list[float]:

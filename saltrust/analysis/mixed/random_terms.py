@@ -1,8 +1,13 @@
-"""Likelihood-ratio tests of random terms, as ``ranova`` of lmerTest: each left out whole."""
+"""What random terms deserve: likelihood-ratio tests, and intervals of their deviations.
+
+The tests are those of ``ranova`` of lmerTest with each term left out whole, the intervals those of
+``confint(method="profile")`` of lme4.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +16,7 @@ from scipy.special import chdtrc
 from saltrust.analysis.mixed.design import fixed_design
 from saltrust.analysis.mixed.fitted import fit
 from saltrust.analysis.mixed.likelihood.covariances import elements
+from saltrust.analysis.mixed.likelihood.profile_intervals import profile_intervals
 from saltrust.analysis.mixed.likelihood.sufficient import sufficient
 from saltrust.analysis.mixed.request import Request
 
@@ -59,3 +65,32 @@ def _deviance_of(request: Request, left_out: int) -> float:
     squares = float(data.gram[-1, -1]) * data.scale**2
     deviance = degrees * (1 + float(np.log(2 * np.pi * squares / degrees)))
     return deviance + (2 * float(np.log(np.diag(design.triangle)).sum()) if reml else 0.0)
+
+
+_CORRELATED = "not profiled: its effects correlate; write (1 + x||g)"
+
+
+def variance_intervals(request: Request) -> pd.DataFrame:
+    """Profile the standard deviations by maximum likelihood, as lme4 does after REML too.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``group, effect, sd, conf_low, conf_high, note``, in the order of ``random_effects``;
+        ``sd`` is that of maximum likelihood, and of effects that correlate NaN bounds.
+    """
+    fitted = fit(request.frame, request.formula, reml=False)
+    bounds = profile_intervals(fitted.data, fitted.optimum.ratios, request.confidence_level)
+    rows: list[list[Any]] = []
+    for term, (group, matrix) in enumerate(zip(request.frame.groups, fitted.covariances,
+                                               strict=True)):
+        unit = abs(float(fitted.turns[term][0, 0])) if fitted.turns else 1.0
+        low, high = bounds.get(term, (float("nan"),) * 2)
+        rows += [[group.name, effect, float(np.sqrt(matrix[place, place])),
+                  low * fitted.data.scale / unit, high * fitted.data.scale / unit,
+                  "" if term in bounds else _CORRELATED]
+                 for place, effect in enumerate(group.effects)]
+    low, high = bounds[-1]
+    rows.append(["Residual", "", float(np.sqrt(fitted.residual_variance)),
+                 low * fitted.data.scale, high * fitted.data.scale, ""])
+    return pd.DataFrame(rows, columns=["group", "effect", "sd", "conf_low", "conf_high", "note"])
