@@ -44,8 +44,8 @@ class Answer:
         Columns that were estimated, and those that are combinations of them.
     fixed : Estimates
         Of ``names``.
-    variances : ndarray of float64, shape (m,)
-        Of the random intercepts, in the order of the frame's groups.
+    covariances : tuple of ndarray of float64, shape (effects, effects)
+        Of the effects of every random term, in the order of the frame's groups.
     residual_variance : float
     deviance : float
         Minus twice the (restricted) log-likelihood.
@@ -63,7 +63,7 @@ class Answer:
     names: list[str]
     dropped: list[str]
     fixed: Estimates
-    variances: FloatArray
+    covariances: tuple[FloatArray, ...]
     residual_variance: float
     deviance: float
     singular: bool

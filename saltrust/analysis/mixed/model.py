@@ -17,10 +17,13 @@ from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.analysis.mixed.answer import Answer
 from saltrust.analysis.mixed.engines import builtin, pymer4, r
 from saltrust.analysis.mixed.formula import Formula, parse
+from saltrust.analysis.mixed.frame import INTERCEPT
+from saltrust.analysis.mixed.influence import influence
 from saltrust.analysis.mixed.likelihood.computation import DENSE_LEVELS
 from saltrust.analysis.mixed.lme4.formula import VerbatimFormula, parse_verbatim
 from saltrust.analysis.mixed.lme4.model import fit_verbatim
 from saltrust.analysis.mixed.options import ADJUSTMENTS, Contrasts, Fitting
+from saltrust.analysis.mixed.random_terms import random_tests, variance_intervals
 from saltrust.analysis.mixed.request import Request, make_request
 from saltrust.analysis.mixed.scores_table import choose_rows, read_scores, require_choosing
 from saltrust.analysis.mixed.tables import tables
@@ -37,7 +40,7 @@ _log = logging.getLogger(__name__)
 def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | None = None,
                 only: Mapping[str, Any] | None = None, contrasts: Contrasts = Contrasts(),
                 fitting: Fitting = Fitting(), confidence_level: float = 0.95) -> Result:
-    """Fit a linear mixed model with random intercepts and compare the means of a factor.
+    """Fit a linear mixed model and compare the means of a factor.
 
     Parameters
     ----------
@@ -48,10 +51,11 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
     formula : str
         Such as ``auprc ~ explainer + (1|image)``: fixed effects are joined by ``+``; ``a:b`` is
         an interaction and ``a*b`` short for ``a + b + a:b``; ``factor(x)`` makes a column of
-        numbers categorical; ``0 +`` drops the intercept.  With ``Fitting(engine="pymer4")``
-        lme4 gets more as it is: slopes, ``I()``, ``log()``, ``poly()``, ``offset()``.  Random
-        intercepts are ``(1|group)``, nested ones ``(1|a/b)``.  Names that are not plain words
-        stand in backticks.
+        numbers categorical; ``0 +`` drops the intercept.  Random intercepts are ``(1|group)``,
+        nested ones ``(1|a/b)``; ``(1 + x|group)`` has random slopes that correlate with the
+        intercepts, ``(1 + x||group)`` slopes that do not.  Names that are not plain words stand
+        in backticks.  With ``Fitting(engine="pymer4")`` lme4 gets more as it is: ``I()``,
+        ``log()``, ``poly()``, ``offset()``.
     over : str, optional
         Factor whose marginal means are compared.  By default the formula's only categorical
         fixed effect, where it has one; with several no means are made unless one is named.
@@ -74,9 +78,11 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
     -------
     Result
         Tables ``contrasts`` (``contrast`` written ``A - B``), ``means``, ``fixed_effects``,
-        ``anova`` (type III tests), ``random_effects`` (``group, variance, sd, n_groups``) and
-        ``fit`` (``n, log_likelihood, reml, singular, engine, ...``), with the uniform columns
-        of estimates.
+        ``anova`` (type III tests), ``random_effects`` (``group, variance, sd, n_groups, effect,
+        correlation``) and ``fit`` (``n, log_likelihood, reml, singular, engine, ...``), with
+        the uniform columns of estimates; ``explained_variance`` (R squared, intraclass
+        correlations); with several effects of one term
+        ``random_correlations`` too.
 
     Raises
     ------
@@ -178,6 +184,12 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
                   "check the values of its columns", verb="fitted"), _threads(request)):
         answer, warnings = _answer(request)
         made = tables(request, answer)
+        if fitting.random_tests:
+            made["random_tests"] = random_tests(request, answer.deviance)
+        if fitting.profile:
+            made["variance_intervals"] = variance_intervals(request)
+        if fitting.influence is not None:
+            made["influence"] = influence(request, table, fitting.influence)
     notes = _notes(request, answer)
     meta = _meta(request, answer, notes)
     if fitting.verify:
@@ -197,7 +209,10 @@ def read_formula(text: str, fitting: Fitting) -> Formula | VerbatimFormula:
     if fitting.family == "binomial" or fitting.weights is not None:
         return parse_verbatim(text)
     try:
-        return parse(text)
+        parsed = parse(text)
+        slopes = any(group.slopes for group in parsed.groupings)
+        alone = fitting.engine == "pymer4" and not fitting.verify
+        return parse_verbatim(text) if slopes and alone else parsed
     except UsageError as error:
         if fitting.engine == "builtin" or fitting.verify:
             raise
@@ -261,9 +276,15 @@ def _notes(request: Request, answer: Answer) -> list[str]:
     notes = []
     frame = request.frame
     if answer.singular:
-        zero = [group.name for group, variance in zip(frame.groups, answer.variances, strict=True)
+        variances = [(group, matrix) for group, matrix in
+                     zip(frame.groups, answer.covariances, strict=True)]
+        zero = [group.name if effect == INTERCEPT else f"{effect} by {group.name}"
+                for group, matrix in variances
+                for effect, variance in zip(group.effects, np.diag(matrix), strict=True)
                 if variance <= 1e-8 * answer.residual_variance]
-        notes.append(f"singular fit: the variance of {' and '.join(zero)} is estimated as zero")
+        notes.append(f"singular fit: the variance of {' and '.join(zero)} is estimated as zero"
+                     if zero else "singular fit: random effects are estimated as combinations of "
+                     "each other (correlations of 1)")
     if answer.dropped:
         notes.append(f"{len(answer.dropped)} fixed effects are combinations of others and left "
                      f"out: {', '.join(answer.dropped)}")

@@ -112,6 +112,15 @@ class Fitting:
     verify : bool
         Run both engines, return the chosen one's tables, and a table ``verification`` of the
         largest differences.
+    random_tests : bool
+        Refit the model without each random term in turn: table ``random_tests`` of
+        likelihood-ratio tests, as ``ranova`` of lmerTest.
+    influence : str, optional
+        A column that the formula groups by: table ``influence`` of Cook's distances of leaving
+        each of its groups out, at the variances of all rows.
+    profile : bool
+        Table ``variance_intervals`` of profile likelihood intervals of the standard deviations,
+        as ``confint(method="profile")`` of lme4.
 
     Raises
     ------
@@ -130,6 +139,9 @@ class Fitting:
     verify: bool = False
     family: ResponseFamily = "gaussian"
     weights: str | None = None
+    random_tests: bool = False
+    influence: str | None = None
+    profile: bool = False
 
     def __post_init__(self) -> None:
         check_word(self.df, DegreesOfFreedom, "df")

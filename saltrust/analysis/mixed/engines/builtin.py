@@ -45,7 +45,7 @@ def answer(request: Request) -> Answer:
             notes += [note] if note else []
     return Answer(
         engine="builtin", names=fitted.design.names, dropped=fitted.design.dropped, fixed=fixed,
-        variances=fitted.variances, residual_variance=fitted.residual_variance,
+        covariances=fitted.covariances, residual_variance=fitted.residual_variance,
         deviance=fitted.deviance, singular=fitted.singular,
         terms=term_tests(fitted, inference), means=means, contrasts=tuple(contrasts),
         notes=notes)
