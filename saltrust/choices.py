@@ -49,6 +49,8 @@ MapSource = Literal["all", "saliency", "localizer"]
 #: Of a linear mixed model.
 Engine = Literal["auto", "builtin", "pymer4"]
 DegreesOfFreedom = Literal["satterthwaite", "kenward-roger", "asymptotic"]
+#: One residual variance, or one for each level of the compared factor.
+Variance = Literal["equal", "level"]
 ContrastAdjustment = Literal["tukey", "bonferroni", "holm", "sidak", "dunnett", "single-step",
                              "none"]
 #: The comparison of all pairs of levels, by the adjustment that is for it.

@@ -12,6 +12,7 @@ from saltrust.choices import (
     ContrastAdjustment,
     DegreesOfFreedom,
     Engine,
+    Variance,
     check_word,
 )
 from saltrust.errors import UsageError
@@ -106,11 +107,15 @@ class Fitting:
     verify : bool
         Run both engines, return the chosen one's tables, and a table ``verification`` of the
         largest differences.
+    variance : {"equal", "level"}
+        One residual variance, as lme4; or one for each level of the factor whose means are
+        compared, which the built-in engine fits.
 
     Raises
     ------
     UsageError
-        If a word is not known, or Kenward-Roger is asked for without REML.
+        If a word is not known, Kenward-Roger is asked for without REML, or a variance per level
+        together with what is not defined for it.
 
     Examples
     --------
@@ -122,14 +127,24 @@ class Fitting:
     reml: bool = True
     engine: Engine = "auto"
     verify: bool = False
+    variance: Variance = "equal"
 
     def __post_init__(self) -> None:
         check_word(self.df, DegreesOfFreedom, "df")
         check_word(self.engine, Engine, "engine")
+        check_word(self.variance, Variance, "variance")
         if self.df == "kenward-roger" and not self.reml:
             raise UsageError("Kenward-Roger's degrees of freedom are defined for REML; drop --ml "
                              "or take --df satterthwaite")
+        if self.variance == "level":
+            if self.df == "kenward-roger":
+                raise UsageError("Kenward-Roger's degrees of freedom are made for one residual "
+                                 "variance; say --variance equal, or take --df satterthwaite")
+            if self.engine == "pymer4" or self.verify:
+                raise UsageError("lme4 knows no residual variance per level; say --variance "
+                                 "equal, or leave out --engine pymer4 and --verify")
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result, beside the engine that was taken."""
-        return {"estimation": "REML" if self.reml else "maximum likelihood", "df": _DF[self.df]}
+        return {"estimation": "REML" if self.reml else "maximum likelihood", "df": _DF[self.df],
+                **({"residual_variance": "one per level"} if self.variance == "level" else {})}

@@ -22,7 +22,7 @@ def tables(request: Request, answer: Answer) -> dict[str, pd.DataFrame]:
     -------
     dict of str to pandas.DataFrame
         ``contrasts`` (where there are any) and ``means``, ``fixed_effects``, ``anova``,
-        ``random_effects`` and ``fit``.
+        ``random_effects`` and ``fit``; ``residual_sd`` where every level has a variance.
     """
     made = {
         "contrasts": _contrasts(request, answer),
@@ -32,6 +32,9 @@ def tables(request: Request, answer: Answer) -> dict[str, pd.DataFrame]:
         "random_effects": _random_effects(request, answer),
         "fit": _fit(request, answer),
     }
+    if answer.levels is not None:
+        names = request.frame.factors[answer.levels.factor].levels
+        made["residual_sd"] = pd.DataFrame({"level": list(names), "sd": answer.levels.sds})
     # The first table is what people are shown: not an empty one.
     if not len(made["contrasts"]):
         made = {name: made[name] for name in ("fixed_effects", *made)}
@@ -119,7 +122,8 @@ def _random_effects(request: Request, answer: Answer) -> pd.DataFrame:
 
 
 def _fit(request: Request, answer: Answer) -> pd.DataFrame:
-    parameters = len(answer.names) + len(answer.variances) + 1
+    parameters = (len(answer.names) + len(answer.variances)
+                  + (1 if answer.levels is None else len(answer.levels.sds)))
     return pd.DataFrame([{
         "n": request.frame.n, "log_likelihood": -answer.deviance / 2, "reml": request.fitting.reml,
         "singular": answer.singular, "engine": answer.engine, "criterion": answer.deviance,

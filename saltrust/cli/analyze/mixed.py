@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saltrust.choices import AllPairs, ContrastAdjustment, DegreesOfFreedom, Engine, words
+from saltrust.choices import (
+    AllPairs,
+    ContrastAdjustment,
+    DegreesOfFreedom,
+    Engine,
+    Variance,
+    words,
+)
 from saltrust.cli.analyze.command import run, split_off
 from saltrust.cli.options import PathType, confidence_option, seed_option
 from saltrust.cli.output import output_options, say
@@ -39,6 +46,9 @@ if TYPE_CHECKING:
               help="Of p-values and intervals within a family; single-step is multcomp's test.  "
                    "[default: tukey for all pairs, dunnett against a control]")
 @click.option("--ml", is_flag=True, help="Maximum likelihood instead of REML.")
+@click.option("--variance", type=click.Choice(words(Variance)), default="equal",
+              show_default=True,
+              help="One residual variance, as lme4; or one for each level of --over.")
 @click.option("--against-value", type=float, default=0.0, show_default=True, metavar="VALUE",
               help="Constant that the marginal means are tested against.")
 @click.option("--engine", type=click.Choice(words(Engine)), default="auto",
@@ -75,7 +85,8 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
     def compute(path: Path, **rest: Any) -> Result:
         contrasts = Contrasts(**split_off(rest, ("posthoc", "control", "adjustment",
                                                  "against_value", "seed")))
-        fitting = Fitting(reml=not rest.pop("ml"), **split_off(rest, ("df", "engine", "verify")))
+        fitting = Fitting(reml=not rest.pop("ml"), **split_off(
+            rest, ("df", "engine", "verify", "variance")))
         return mixed_model(path, formula, only=only, contrasts=contrasts, fitting=fitting, **rest)
 
     def say_how_far_apart(result: Result) -> None:

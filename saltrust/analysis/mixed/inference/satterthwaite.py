@@ -31,7 +31,7 @@ class Satterthwaite:
         self.unit = fit.residual_variance
         #: Derivatives of the information in theta.
         self.slopes: FloatArray = 2 * theta[:, None, None] * optimum.pieces.form_1[:, :rank, :rank]
-        self.parameter_covariance = 2 * _pseudo_inverse(_hessian(fit, theta))
+        self.parameter_covariance = 2 * pseudo_inverse(_hessian(fit, theta))
 
     @property
     def covariance(self) -> FloatArray:
@@ -106,7 +106,7 @@ def _hessian(fit: MixedFit, theta: FloatArray) -> FloatArray:
     return hessian
 
 
-def _pseudo_inverse(hessian: FloatArray) -> FloatArray:
+def pseudo_inverse(hessian: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh(hessian)
     kept = values > _CURVED * values[-1]
     result: FloatArray = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T

@@ -56,9 +56,7 @@ def fit(data: Sufficient, *, reml: bool = True) -> Profile:
         If the variances cannot be told apart, or the model fits perfectly.
     """
     evaluate = likelihood(data)
-    null = profile(data, evaluate, np.zeros(len(data.groups)), reml=True)
-    _check_identified(data, null)
-    _check_not_perfect(data)
+    check_estimable(data, evaluate)
     # A factor weighs as much as the residual where its ratio is one over its groups' size.
     weight = np.array([1 / counts.mean() for counts in data.counts])
     best: Profile | None = None
@@ -69,7 +67,7 @@ def fit(data: Sufficient, *, reml: bool = True) -> Profile:
     assert best is not None
     if best.quadratic < PERFECT_SHARE * data.gram[-1, -1] or _residual_vanishes(
             data, evaluate, best, weight):
-        raise _perfect(data)
+        raise perfect(data)
     return best
 
 
@@ -85,6 +83,13 @@ def _residual_vanishes(data: Sufficient, evaluate: Likelihood, best: Profile,
         return False
     further = profile(data, evaluate, np.where(large, 1e3, 1.0) * best.ratios, reml=True)
     return further.quadratic < 0.05 * best.quadratic
+
+
+def check_estimable(data: Sufficient, evaluate: Likelihood | None = None) -> None:
+    """Refuse variances that cannot be told apart, and a residual that there is none of."""
+    _check_identified(data, profile(data, evaluate or likelihood(data),
+                                    np.zeros(len(data.groups)), reml=True))
+    _check_not_perfect(data)
 
 
 def _check_identified(data: Sufficient, null: Profile) -> None:
@@ -128,10 +133,11 @@ def _check_not_perfect(data: Sufficient) -> None:
         return  # no residual is left within groups, and none is missed
     pulled = vectors[:, kept].T @ within[:p, p]
     if within[p, p] - pulled @ (pulled / values[kept]) < PERFECT_SHARE * data.gram[p, p]:
-        raise _perfect(data)
+        raise perfect(data)
 
 
-def _perfect(data: Sufficient) -> DataError:
+def perfect(data: Sufficient) -> DataError:
+    """What is raised where random intercepts and fixed effects reproduce the response."""
     groups = ", ".join(f"{group.name} ({group.size} groups)" for group in data.groups)
     return DataError(f"the fixed effects and the means of {groups} reproduce all {data.n} "
                      "responses (a perfect fit): no residual variance is left to estimate "
@@ -156,7 +162,7 @@ def _starts(data: Sufficient, evaluate: Likelihood, weight: FloatArray, *, reml:
         # With no residual left within groups, the likelihood is flat towards infinity: a finite
         # maximum counts, where there is one.
         if falling[0] and not len(minima):
-            raise _perfect(data)
+            raise perfect(data)
         return
     yield np.ones(m)  # where lme4 starts
     if sum(group.size for group in data.groups[1:]) > 500:
@@ -196,7 +202,7 @@ def _newton(data: Sufficient, evaluate: Likelihood, start: FloatArray, weight: F
             break
         place, here = moved
         if (here.ratios > LARGEST * weight).any():
-            raise _perfect(data)
+            raise perfect(data)
         if np.abs(step).max() < 1e-8:  # converging quadratically: the next would be 1e-16
             break
     return here
