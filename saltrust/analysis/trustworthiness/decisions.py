@@ -105,12 +105,12 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
                                 levels=int(complete["level"].nunique()))
     most = max((size for _, size in families), default=0)
     # Each test of the bootstrap gets the resamples that its family asks for.
-    drawn = replace(options, resamples=resamples_for(most, options.resamples))
-    paired = [_paired(wide, level, baseline, drawn, constants.get(baseline))
+    drawn = resamples_for(most, options.resamples)
+    paired = [_paired(wide, level, baseline, options, constants.get(baseline), drawn)
               for level, baseline in contrasts]
-    if 2 * most / (drawn.resamples + 1) >= options.alpha:
+    if 2 * most / (drawn + 1) >= options.alpha:
         _log.warning("%d resamples cannot give a p-value small enough for %d contrasts at alpha "
-                     "%g; say --resamples %d or more", drawn.resamples, most, options.alpha,
+                     "%g; say --resamples %d or more", drawn, most, options.alpha,
                      int(2 * most / options.alpha) + 1)
     holm = {key: _holm(contrasts, [pair[key].p_value for pair in paired], families)
             for key in ("bootstrap", "wilcoxon")}
@@ -123,9 +123,9 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
         rows: list[dict[str, Any]] = [{**named, **mixed[i], "method": METHODS[0]}]
         for method, key in zip(METHODS[1:], ("bootstrap", "wilcoxon"), strict=True):
             row = paired[i][key].row(f"{level} - {baseline}")
-            if (key == "bootstrap" and row["p_value"] <= 2 / (drawn.resamples + 1)
+            if (key == "bootstrap" and row["p_value"] <= 2 / (drawn + 1)
                     and holm[key][i] >= options.alpha):
-                row["note"] = (f"p is as small as {drawn.resamples:,} resamples can show; say "
+                row["note"] = (f"p is as small as {drawn:,} resamples can show; say "
                                "--resamples for more")
             rows.append({**named, **row, "p_adjusted": holm[key][i], "adjustment": "holm",
                          "family": family, "method": method,
@@ -361,7 +361,7 @@ def _against_value(means: pd.DataFrame, wanted: Sequence[Pair], value: float, no
 
 
 def _paired(wide: pd.DataFrame, level: str, baseline: str, options: Decision,
-            constant: float | None) -> dict[str, Estimate]:
+            constant: float | None, resamples: int) -> dict[str, Estimate]:
     """Bootstrap, signed-rank test, effect size and equivalence of the differences per image."""
     nothing = Estimate(note="no scores of one of the two")
     if level not in wide or (constant is None and baseline not in wide):
@@ -375,7 +375,7 @@ def _paired(wide: pd.DataFrame, level: str, baseline: str, options: Decision,
     values = difference.to_numpy(dtype=np.float64)
     drawing: dict[str, Any] = {"resamples": options.resamples, "seed": options.seed,
                                "confidence_level": 1 - options.alpha}
-    return {"bootstrap": bootstrap(values, patients, **drawing),
+    return {"bootstrap": bootstrap(values, patients, **{**drawing, "resamples": resamples}),
             "wilcoxon": signed_rank(values, patients),
             "effect": effect_size(values, patients, **drawing),
             "tost": (Estimate(n=n) if options.margin is None
