@@ -251,8 +251,8 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
                if meta.get("variance") == "level" else "equal variances")
         yield (f"Explainers were compared with their baselines by a linear mixed model ({how}; "
                f"post hoc: {meta['posthoc']}, alpha {meta['alpha']:g}), beside a bootstrap of "
-               f"patients ({meta['resamples']:,} resamples, seed {meta['seed']}) and a signed-rank test "
-               "by patient (Rosner, Glynn and Lee 2006), which is of symmetry about zero.")
+               f"patients ({meta['resamples']:,} resamples, seed {meta['seed']}) and a signed-rank "
+               "test by patient (Rosner, Glynn and Lee 2006), which is of symmetry about zero.")
         if "equivalence_margin" in meta:
             yield (f"Differences within {meta['equivalence_margin']:g} count as none, by two "
                    "one-sided tests with errors clustered by patient (CR2).")
