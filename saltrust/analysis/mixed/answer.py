@@ -8,6 +8,17 @@ from saltrust.analysis.mixed.frame import FloatArray
 
 
 @dataclass(frozen=True)
+class LevelVariances:
+    """Residual standard deviation of every level, and the test that all are equal."""
+
+    factor: str
+    sds: FloatArray
+    statistic: float
+    df: int
+    p_value: float
+
+
+@dataclass(frozen=True)
 class Estimates:
     """Estimates with tests and intervals; every array has shape (m,), NaN where unavailable."""
 
@@ -57,6 +68,8 @@ class Answer:
         Of each family.
     notes : list of str
         What a reader must know of how the answer came about.
+    levels : LevelVariances or None
+        Where every level has a residual variance; ``residual_variance`` is then their mean.
     """
 
     engine: str
@@ -71,3 +84,4 @@ class Answer:
     means: Estimates | None
     contrasts: tuple[Estimates, ...]
     notes: list[str] = field(default_factory=list)
+    levels: LevelVariances | None = None

@@ -27,7 +27,8 @@ def explained_variance(frame: ModelFrame, formula: Formula, answer: Answer) -> p
     pandas.DataFrame
         ``quantity, group, value``: ``r2_marginal`` of the fixed effects, ``r2_conditional`` of
         fixed and random effects, shares of the whole variance; ``icc`` of all random effects,
-        and of each term, shares of what the fixed effects leave.
+        and of each term, shares of what the fixed effects leave.  Where every level has a
+        residual variance, their mean counts; rows with the level as ``group`` follow.
     """
     design = fixed_design(frame, formula)
     predicted = (design.basis @ (design.triangle @ answer.fixed.estimate))[design.cell]
@@ -42,6 +43,13 @@ def explained_variance(frame: ModelFrame, formula: Formula, answer: Answer) -> p
         ("icc", "", random / left),
         *(("icc", group.name, variance / left)
           for group, variance in zip(frame.groups, of_terms, strict=True))]
+    if answer.levels is not None:
+        for level, sd in zip(frame.factors[answer.levels.factor].levels, answer.levels.sds,
+                             strict=True):
+            of_level = random + float(sd) ** 2
+            rows = [*rows, ("r2_marginal", level, fixed / (fixed + of_level)),
+                    ("r2_conditional", level, (fixed + random) / (fixed + of_level)),
+                    ("icc", level, random / of_level)]
     return pd.DataFrame(rows, columns=["quantity", "group", "value"])
 
 
@@ -54,15 +62,18 @@ def effect_sizes(request: Request, answer: Answer) -> pd.DataFrame:
         ``contrast, level_a, level_b, d, conf_low, conf_high, sd, family``.  ``sd`` is the total
         one, of all random effects and the residual (J. Westfall et al. (2014), J. Exp. Psychol.
         Gen. 143, 2020-2045), and taken as known: the bounds are those of the contrast, joint
-        within its family, over it.
+        within its family, over it.  Where every level has a residual variance, it is the mean
+        of the two levels'.
     """
-    sd = float(np.sqrt(answer.residual_variance + sum(
-        mean_variance(group, matrix) for group, matrix in
-        zip(request.frame.groups, answer.covariances, strict=True))))
+    random = sum(mean_variance(group, matrix) for group, matrix in
+                 zip(request.frame.groups, answer.covariances, strict=True))
     rows = []
     for family, estimates in zip(request.families, answer.contrasts, strict=True):
         for place, (a, b) in enumerate(zip(*family.pairs, strict=True)):
             one, two = family.levels[a], family.levels[b]
+            residual = (answer.residual_variance if answer.levels is None
+                        else float(np.mean(answer.levels.sds[[a, b]] ** 2)))
+            sd = float(np.sqrt(random + residual))
             rows.append([f"{one} - {two}", one, two, estimates.estimate[place] / sd,
                          estimates.conf_low[place] / sd, estimates.conf_high[place] / sd, sd,
                          family.name])

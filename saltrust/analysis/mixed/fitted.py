@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from saltrust.analysis.mixed.design import FixedDesign, fixed_design
 from saltrust.analysis.mixed.formula import Formula
@@ -32,6 +31,21 @@ class Inference(Protocol):
     def f_test(self, rows: FloatArray, effects: FloatArray) -> tuple[float, int, float]:
         """F statistic, numerator and denominator df of the test that all effects are zero."""
         ...
+
+
+class Fitted(Protocol):
+    """What tests of fixed effects need of a fit."""
+
+    @property
+    def frame(self) -> ModelFrame: ...
+
+    @property
+    def design(self) -> FixedDesign: ...
+
+    @property
+    def basis_coefficients(self) -> FloatArray: ...
+
+    def in_basis(self, rows: FloatArray) -> FloatArray: ...
 
 
 @dataclass(frozen=True)
@@ -110,9 +124,7 @@ class MixedFit:
         -------
         ndarray of float64, shape (m, p)
         """
-        kept = rows[:, self.design.kept]
-        solved: FloatArray = solve_triangular(self.design.triangle, kept.T, trans="T")
-        return solved.T
+        return self.design.in_basis(rows)
 
 
 def fit(frame: ModelFrame, formula: Formula, *, reml: bool = True) -> MixedFit:

@@ -27,6 +27,7 @@ from saltrust.analysis.mixed.random_terms import random_tests, variance_interval
 from saltrust.analysis.mixed.request import Request, make_request
 from saltrust.analysis.mixed.scores_table import choose_rows, read_scores, require_choosing
 from saltrust.analysis.mixed.tables import tables
+from saltrust.analysis.mixed.unequal.spreads import level_spreads
 from saltrust.analysis.mixed.verification import differences, largest
 from saltrust.analysis.result import Result
 from saltrust.cache.identity import of_one_store
@@ -70,7 +71,8 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
         (``against_value``).
     fitting : Fitting
         Degrees of freedom (``df``), estimation (``reml``), and the program that computes
-        (``engine``, ``verify``), ``family`` of the response and ``weights``.
+        (``engine``, ``verify``), ``family`` of the response and ``weights``, one residual
+        variance or one per level (``variance``).
     confidence_level : float
         Of every interval, in (0, 1); joint within a family of contrasts.
 
@@ -82,7 +84,8 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
         correlation``) and ``fit`` (``n, log_likelihood, reml, singular, engine, ...``), with
         the uniform columns of estimates; ``explained_variance`` (R squared, intraclass
         correlations); with several effects of one term
-        ``random_correlations`` too.
+        ``random_correlations`` too, and ``residual_sd`` (``level, sd``) where every level has
+        a variance.
 
     Raises
     ------
@@ -235,6 +238,8 @@ def _threads(request: Request) -> AbstractContextManager[None]:
 def _answer(request: Request) -> tuple[Answer, list[str]]:
     """The answer of the engine that is wanted, and why it is another's."""
     engine = request.fitting.engine
+    if request.fitting.variance == "level":
+        return builtin.answer(request), []  # lme4 has none of it
     if engine == "pymer4":
         return pymer4.answer(request), []
     if engine == "auto" and not pymer4.missing_reason(request):
@@ -291,6 +296,7 @@ def _notes(request: Request, answer: Answer) -> list[str]:
     notes += [f"the variance of {group.name} rests on {group.size} groups, fewer than the "
               f"{len(answer.names)} fixed effects"
               for group in frame.groups if group.size < len(answer.names)]
+    notes += _spread_notes(request, answer)
     over = request.over
     if over and any(over in term and len(term) > 1 for term in request.formula.terms):
         notes.append(f"{over} interacts with other effects: its means are averages over them")
@@ -310,6 +316,26 @@ def _of_hits(table: pd.DataFrame, formula: Formula | VerbatimFormula) -> list[st
         return []
     return [f"{response} is 0 or 1 in every row and the model is linear: its estimates are "
             "differences of probabilities; --family binomial fits their log-odds"]
+
+
+#: Ratio of standard deviations, and level of the test, at which spreads differ to be said.
+_UNEQUAL, _TEST_LEVEL = 1.5, 0.01
+
+
+def _spread_notes(request: Request, answer: Answer) -> list[str]:
+    """Whether the levels' residual spreads differ: tested where they are fitted, else seen."""
+    levels, over = answer.levels, request.over
+    if levels is not None:
+        return [f"likelihood-ratio test of equal residual variances of {levels.factor}: "
+                f"chi-squared {levels.statistic:.2f} on {levels.df} df, p {levels.p_value:.2g}"]
+    if over is None or len(request.frame.groups) == 0:
+        return []
+    spread = level_spreads(request.frame, over)
+    if spread is None or not (spread.p_value < _TEST_LEVEL and spread.ratio > _UNEQUAL):
+        return []
+    return [f"the spread of the levels of {over} differs ({spread.ratio:.1f}-fold): equal "
+            "variances make tests of loud levels too liberal, those of steady ones too "
+            "cautious; see --variance level"]
 
 
 def _incomplete(request: Request) -> list[str]:

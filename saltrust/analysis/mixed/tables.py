@@ -26,7 +26,8 @@ def tables(request: Request, answer: Answer) -> dict[str, pd.DataFrame]:
     dict of str to pandas.DataFrame
         ``contrasts`` (where there are any) and ``means``, ``fixed_effects``, ``anova``,
         ``random_effects``, ``fit`` and ``explained_variance``; ``effect_sizes``
-        where there are contrasts, ``random_correlations`` where slopes have any.
+        where there are contrasts, ``random_correlations`` where slopes have any;
+        ``residual_sd`` where every level has a variance.
     """
     made = {
         "contrasts": _contrasts(request, answer),
@@ -41,6 +42,9 @@ def tables(request: Request, answer: Answer) -> dict[str, pd.DataFrame]:
         made["effect_sizes"] = effect_sizes(request, answer)
     if any(len(group.effects) > 1 for group in request.frame.groups):
         made["random_correlations"] = _correlations(request, answer)
+    if answer.levels is not None:
+        names = request.frame.factors[answer.levels.factor].levels
+        made["residual_sd"] = pd.DataFrame({"level": list(names), "sd": answer.levels.sds})
     # The first table is what people are shown: not an empty one.
     if not len(made["contrasts"]):
         made = {name: made[name] for name in ("fixed_effects", *made)}
@@ -149,7 +153,8 @@ def _correlation(matrix: FloatArray) -> FloatArray:
 
 
 def _fit(request: Request, answer: Answer) -> pd.DataFrame:
-    parameters = len(answer.names) + len(elements(request.frame.groups)) + 1
+    parameters = (len(answer.names) + len(elements(request.frame.groups))
+                  + (1 if answer.levels is None else len(answer.levels.sds)))
     return pd.DataFrame([{
         "n": request.frame.n, "log_likelihood": -answer.deviance / 2, "reml": request.fitting.reml,
         "singular": answer.singular, "engine": answer.engine, "criterion": answer.deviance,

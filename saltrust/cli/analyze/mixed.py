@@ -13,6 +13,7 @@ from saltrust.choices import (
     DegreesOfFreedom,
     Engine,
     ResponseFamily,
+    Variance,
     words,
 )
 from saltrust.cli.analyze.command import run, split_off
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
               help="Of p-values and intervals within a family; single-step is multcomp's test.  "
                    "[default: tukey for all pairs, dunnett against a control]")
 @click.option("--ml", is_flag=True, help="Maximum likelihood instead of REML.")
+@click.option("--variance", type=click.Choice(words(Variance)), default="equal",
+              show_default=True,
+              help="One residual variance, as lme4; or one for each level of --over.")
 @click.option("--against-value", type=float, default=0.0, show_default=True, metavar="VALUE",
               help="Constant that the marginal means are tested against.")
 @click.option("--engine", type=click.Choice(words(Engine)), default="auto",
@@ -98,7 +102,7 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
                                                  "against_value", "seed")))
         fitting = Fitting(reml=not rest.pop("ml"), **split_off(
             rest, ("df", "engine", "verify", "family", "weights", "random_tests", "influence",
-                   "profile")))
+                   "profile", "variance")))
         return mixed_model(path, formula, only=only, contrasts=contrasts, fitting=fitting, **rest)
 
     def say_how_far_apart(result: Result) -> None:

@@ -35,7 +35,7 @@ class Satterthwaite:
         #: Derivatives of the information in theta.
         self.slopes: FloatArray = np.tensordot(chain.T, optimum.pieces.form_1[:, :rank, :rank],
                                                axes=1)
-        self.parameter_covariance = 2 * _pseudo_inverse(_hessian(fit, chain))
+        self.parameter_covariance = 2 * pseudo_inverse(_hessian(fit, chain))
 
     @property
     def covariance(self) -> FloatArray:
@@ -110,7 +110,7 @@ def _hessian(fit: MixedFit, chain: FloatArray) -> FloatArray:
     return hessian
 
 
-def _pseudo_inverse(hessian: FloatArray) -> FloatArray:
+def pseudo_inverse(hessian: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh(hessian)
     kept = values > _CURVED * values[-1]
     result: FloatArray = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T

@@ -56,9 +56,7 @@ def fit(data: Sufficient, *, reml: bool = True) -> Profile:
         If the variances cannot be told apart, or the model fits perfectly.
     """
     evaluate = likelihood(data)
-    null = profile(data, evaluate, np.zeros(len(data.groups)), reml=True)
-    _check_identified(data, null)
-    _check_not_perfect(data)
+    check_estimable(data, evaluate)
     # A factor weighs as much as the residual where its ratio is one over its groups' size.
     weight = np.array([1 / counts.mean() for counts in data.counts])
     best: Profile | None = None
@@ -85,6 +83,13 @@ def _residual_vanishes(data: Sufficient, evaluate: Likelihood, best: Profile,
         return False
     further = profile(data, evaluate, np.where(large, 1e3, 1.0) * best.ratios, reml=True)
     return further.quadratic < 0.05 * best.quadratic
+
+
+def check_estimable(data: Sufficient, evaluate: Likelihood | None = None) -> None:
+    """Refuse variances that cannot be told apart, and a residual that there is none of."""
+    _check_identified(data, profile(data, evaluate or likelihood(data),
+                                    np.zeros(len(data.groups)), reml=True))
+    _check_not_perfect(data)
 
 
 def _check_identified(data: Sufficient, null: Profile) -> None:
