@@ -77,7 +77,7 @@ def _randomization(generator: np.random.Generator, design: Design, alike: float)
     # Of images that are like the rest, both sides of a pair are.
     pairs = 0.3 + 0.05 * (level[left] + level[right]) / 2 + 0.03 * generator.normal(
         size=len(left))
-    own = 0.3 + 0.05 * level + 0.03 * generator.normal(size=len(owner))
-    made = contrast(pd.DataFrame({"image": names, "ssim": own}),
+    alone = 0.3 + 0.05 * level + 0.03 * generator.normal(size=len(owner))
+    made = contrast(pd.DataFrame({"image": names, "ssim": alone}),
                     ByChance(names, DifferentImages(left, right, pairs, len(left))), patients)
     return against(made, 0.0)
