@@ -143,7 +143,8 @@ def debiased_error(p: FloatArray, label: FloatArray,
     label : ndarray of float64, shape (n,)
         0 or 1.
     patients : array_like, shape (n,), optional
-        Whose rows are alike: the variance of a bin is then that of the sums of patients.
+        Whose rows are alike: the variance of a bin is then that of the sums of patients, and
+        at least that of cases with these probabilities.
 
     Returns
     -------
@@ -171,7 +172,9 @@ def debiased_error(p: FloatArray, label: FloatArray,
     share = np.bincount(places, weights=label, minlength=BINS)[held] / counts
     variance = share * (1 - share) / counts
     if patients is not None:
-        variance = _by_patient(p - label, places, patients, variance)
+        # A bin of few cases, all of them alike, is not known without error.
+        promised = np.bincount(places, weights=p * (1 - p), minlength=BINS)[held] / counts**2
+        variance = np.maximum(_by_patient(p - label, places, patients, variance), promised)
     spread = np.sqrt(variance)
     ratio = np.divide(distance, spread, out=np.zeros(len(counts)), where=spread > 0)
     folded = np.where(spread > 0, spread * np.sqrt(2 / np.pi) * np.exp(-ratio**2 / 2)

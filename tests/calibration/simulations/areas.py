@@ -23,7 +23,7 @@ from saltrust.analysis.options import Resampling
 from tests.calibration.designs import Design, drawn_patients
 from tests.calibration.outcome import Cell, Outcome, against
 
-_DRAW = AucDraw("newcombe", Resampling(resamples=2))
+_DRAW = AucDraw("newcombe", Resampling())
 
 
 def cells() -> Iterator[Cell]:
