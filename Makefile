@@ -3,6 +3,7 @@
 # make test      set up (R too, where it may) and run the tests
 # make faults    commands killed at random, writers beside each other (an hour)
 # make check     lint, types, import contracts
+# make calibration  error rates of every interval and test by simulation (half an hour)
 # make fuzz      10,000 mutilated inputs for every reader, within 10 s and 1 GB each (hours)
 # make evidence  recompute what the README promises (timed, so not part of the tests)
 # make models    table of 26 timm models: the layer that is taken, beside pytorch-grad-cam (slow)
@@ -23,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.
 export RPY2_CFFI_MODE := ABI
 
-.PHONY: install demo test faults fuzz r check lint types contracts counts wheel bench models evidence references clean
+.PHONY: install demo test faults fuzz calibration r check lint types contracts counts wheel bench models evidence references clean
 
 install: $(VENV)/installed
 
@@ -51,6 +52,9 @@ test: install r
 # Each a program: python -m tests.faults.NAME --seed SEED
 FAULTS := kills places damage repairs
 SEED ?= 1
+calibration: install
+	$(BIN)/python -m tests.calibration --page docs/statistics.md
+
 faults: install
 	for name in $(FAULTS); do $(BIN)/python -m tests.faults.$$name --seed $(SEED) || exit 1; done
 
