@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeVar, get_args
 from saltrust.errors import UsageError, nearest
 from saltrust.reading import shown
 
+#: Where a map is cut, by its histogram.
+ThresholdMethod = Literal["otsu", "yen", "isodata", "li"]
 #: saltrust's definitions, or those of the released CheXlocalize code.
 Definition = Literal["default", "peer"]
 #: Size at which maps and masks meet: the radiograph's own, or the grid of the study.

@@ -341,7 +341,7 @@ def _readers(names: list[str]) -> str:
 
 
 def _lower(text: str) -> str:
-    return text if text.startswith("Otsu") else text[:1].lower() + text[1:]
+    return text if text.startswith(("Otsu", "Yen", "Li")) else text[:1].lower() + text[1:]
 
 
 def _correction(name: str) -> str:
