@@ -40,6 +40,8 @@ BootstrapKind = Literal["auto", "percentile", "bca", "bootstrap-t"]
 Images = Literal["all", "positive"]
 #: What a flat or non-finite map counts as.
 Failures = Literal["score", "drop"]
+#: Of scikit-image's ``regionprops``, beside the four descriptors.
+ShapeProperty = Literal["solidity", "feret_diameter_max", "perimeter_crofton", "eccentricity"]
 SsimSetting = Literal["default", "paper", "raw"]
 #: What counts as passing randomization.
 RandomizationRule = Literal["table", "text", "preprint"]

@@ -207,6 +207,10 @@ def _descriptors(meta: Meta) -> Iterator[str]:
     yield (f"The shape of {meta['masks']} masks on {meta['images']} images{_of_split(meta)} was "
            f"measured at {meta['resolution']} size: {_SHAPES[meta['definition']]}; "
            f"{meta['empty_masks']} empty masks have no shape.")
+    if meta.get("properties"):
+        yield (f"Further properties, of the whole mask: "
+               f"{', '.join(f'`{name}`' for name in meta['properties'])} (scikit-image's where "
+               "they have its names).")
 
 
 def _regressions(meta: Meta) -> Iterator[str]:
