@@ -22,8 +22,8 @@ Adjustment = Literal["bonferroni", "holm", "bh", "none"]
 #: Which regressions are adjusted for each other.
 Family = Literal["response", "scheme", "explainer", "study"]
 #: Models of a regression; least squares always.
-Fit = Literal["ols", "cluster", "mixed", "logit", "fractional", "two-part", "gee", "joint",
-              "diagnostics"]
+Fit = Literal["ols", "cluster", "mixed", "logit", "fractional", "two-part", "ordbeta", "gee",
+              "joint", "diagnostics"]
 #: Of the logit of a mean, clustered by patient.
 MeanCovariance = Literal["cr2", "mancl-derouen"]
 #: Which errors the headline of a regression has: clustered by patient, or of independent rows.

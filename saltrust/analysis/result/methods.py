@@ -28,6 +28,8 @@ _FITS = {
                   "patient) with marginal effects",
     "two-part": "two-part models of the IoU (a logit of whether it is above 0, a fractional logit "
                 "of what is) with marginal effects",
+    "ordbeta": "ordered beta regressions of the IoU (Kubinec 2022; errors by patient) with "
+               "marginal effects",
     "gee": "estimating equations of the hit (independence working correlation, covariance of Mancl "
            "and DeRouen 2001, t with G - p degrees of freedom)",
     "joint": "least squares on all descriptors together",

@@ -113,16 +113,12 @@ def _value(name: str, function: Property, pixels: MaskPixels, where: str) -> flo
     try:
         # A copy: masks are held, and a function may write into what it is given.
         value: Any = function(pixels.mask.copy())
+        if isinstance(value, str | bytes) or np.ndim(value):
+            raise UsageError(f"the property {name} must return a number, not "
+                             f"{type(value).__name__}, as it does on {where}")
+        return float(value)
     except SaltrustError:
         raise
     except (Exception, SystemExit) as error:
         raise UsageError(f"the property {name} fails on {where} ({reason_of(error)}); mend it, or "
                          "leave it out") from error
-    refused = UsageError(f"the property {name} must return a number, not {type(value).__name__}, "
-                         f"as it does on {where}")
-    if isinstance(value, str | bytes) or np.ndim(value):
-        raise refused
-    try:
-        return float(value)
-    except Exception:
-        raise refused from None

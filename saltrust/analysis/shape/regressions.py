@@ -42,6 +42,7 @@ from saltrust.analysis.shape.regression_fits import (
     gee_table,
     logit_table,
     mixed_table,
+    ordbeta_table,
     two_part_table,
 )
 from saltrust.analysis.shape.regression_rows import (
@@ -128,7 +129,7 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
         (by image where the patient is unknown), or ``classical``, as under ``peer``.  Table
         ``classical``: the same with the errors of least squares, as the paper; ``robust``: with
         CR2 errors, which will be gone in 0.3.  Tables ``mixed``, ``logit``, ``fractional``,
-        ``two_part``, ``gee``, ``joint`` and ``diagnostics``
+        ``two_part``, ``ordbeta``, ``gee``, ``joint`` and ``diagnostics``
         (:mod:`saltrust.analysis.shape.regression_fits`) where asked for, adjusted in the same
         families.
 
@@ -275,7 +276,8 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
     further = {name: _adjusted(make(designs, IDENTIFY, confidence_level), adjustment, family)
                for name, make in (("mixed", mixed_table), ("logit", logit_table),
                                   ("fractional", fractional_table), ("gee", gee_table),
-                                  ("two_part", two_part_table))
+                                  ("two_part", two_part_table),
+                                  ("ordbeta", ordbeta_table))
                if name.replace("_", "-") in fits}
     if "joint" in fits:
         further["joint"] = _adjusted(joint_table(designs, IDENTIFY, confidence_level, errors),

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 #: Which table holds a fit.
 _TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
            "logit": "logit", "fractional": "fractional",
-           "two-part": "two_part", "gee": "gee",
+           "two-part": "two_part", "ordbeta": "ordbeta", "gee": "gee",
            "joint": "joint", "diagnostics": "diagnostics"}
 
 
@@ -65,9 +65,9 @@ _TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
               help="Print further models; may be repeated.  ols: classical errors, as the paper; "
                    "cluster: errors clustered by patient; mixed: random intercepts for image, "
                    "patient and finding; logit: log odds of a hit; fractional: logit of the "
-                   "mean IoU, with its marginal effect; two-part: its zeros apart; gee: hits "
-                   "by estimating equations; joint: all descriptors together; diagnostics: as "
-                   "--diagnostics.")
+                   "mean IoU, with its marginal effect; two-part: its zeros apart; ordbeta: "
+                   "ordered beta regression; gee: hits by estimating equations; joint: all "
+                   "descriptors together; diagnostics: as --diagnostics.")
 @click.option("--diagnostics", is_flag=True,
               help="Print of every regression the largest Cook's distance with its image and "
                    "patient, and tests of uneven errors and of a wrong form.")
