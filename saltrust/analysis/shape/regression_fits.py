@@ -44,7 +44,7 @@ FITS: dict[Fit, str] = {
     "joint": "least squares on all descriptors together, with variance inflation factors (table "
              "joint)",
     "diagnostics": "of every least-squares fit Cook's distance, the tests of Breusch and Pagan and "
-                   "of Ramsey (table diagnostics)",
+                   "of Ramsey (table diagnostics), and mean residuals (table residuals)",
 }
 
 

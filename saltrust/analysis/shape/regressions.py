@@ -34,7 +34,7 @@ from saltrust.analysis.scores.scored_maps import score_maps
 from saltrust.analysis.scores.tidy_scores import read_frame, tidy_scores
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.shape.descriptors import describe_masks
-from saltrust.analysis.shape.diagnostics import diagnostics_table
+from saltrust.analysis.shape.diagnostics import diagnostics_table, residuals_table
 from saltrust.analysis.shape.joint_model import joint_table
 from saltrust.analysis.shape.regression_fits import (
     FITS,
@@ -129,7 +129,7 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
         (by image where the patient is unknown), or ``classical``, as under ``peer``.  Table
         ``classical``: the same with the errors of least squares, as the paper; ``robust``: with
         CR2 errors, which will be gone in 0.3.  Tables ``mixed``, ``logit``, ``fractional``,
-        ``two_part``, ``ordbeta``, ``gee``, ``joint`` and ``diagnostics``
+        ``two_part``, ``ordbeta``, ``gee``, ``joint``, ``diagnostics`` and ``residuals``
         (:mod:`saltrust.analysis.shape.regression_fits`) where asked for, adjusted in the same
         families.
 
@@ -284,6 +284,7 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
                                      adjustment, family)
     if "diagnostics" in fits:
         further["diagnostics"] = diagnostics_table(designs, IDENTIFY)
+        further["residuals"] = residuals_table(designs, IDENTIFY)
     if table["estimate"].isna().all():
         raise DataError(f"none of the {len(table)} regressions can be computed: "
                         f"{why_nothing(table['note'], excluded)}; add annotated positive images")

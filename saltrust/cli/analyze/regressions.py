@@ -31,6 +31,9 @@ from saltrust.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.figure import Figure
+
+    from saltrust.analysis.result import Result
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +73,8 @@ _TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
                    "descriptors together; diagnostics: as --diagnostics.")
 @click.option("--diagnostics", is_flag=True,
               help="Print of every regression the largest Cook's distance with its image and "
-                   "patient, and tests of uneven errors and of a wrong form.")
+                   "patient, and tests of uneven errors and of a wrong form; -o also draws the "
+                   "residuals (.png and .svg).")
 @errors_option
 @confidence_option
 @pass_options
@@ -93,10 +97,19 @@ def regressions(ctx: click.Context, /, cubes: Path | None, scores: Path | None, 
     if scores is not None:
         _leave_out_what_needs_cubes(ctx, options)
         run(ctx, "regressions", analysis.regressions_from_scores, scores, options,
-            load=_load_scores, shown=_fitted_tables)
+            load=_load_scores, shown=_fitted_tables, draw=_draw)
     elif cubes is not None:
         run(ctx, "regressions", analysis.regressions, cubes, options, load=_load_cubes,
-            shown=_fitted_tables)
+            shown=_fitted_tables, draw=_draw)
+
+
+def _draw(_loaded: Any, result: Result) -> dict[str, Figure]:
+    """The residuals, where diagnostics were asked for."""
+    if "residuals" not in result.tables:
+        return {}
+    from saltrust.report.figures.residuals import residuals
+
+    return {"regressions_residuals": residuals(result)}
 
 
 def _fitted_tables(options: Mapping[str, Any]) -> tuple[str, ...]:
