@@ -105,7 +105,7 @@ def residuals_table(designs: Iterable[Design], identify: tuple[str, ...]) -> pd.
     """
     parts = []
     for design in designs:
-        if design.missing or len(design.y) < 3 or np.ptp(design.x) == 0:
+        if design.missing or len(design.y) < 3 or not np.ptp(design.x) or not np.ptp(design.y):
             continue
         x = np.column_stack([np.ones(len(design.y)), design.x])
         fitted = x @ np.linalg.lstsq(x, design.y, rcond=None)[0]

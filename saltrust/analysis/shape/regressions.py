@@ -79,6 +79,10 @@ ERRORS: dict[Errors, str] = {
 __all__ = ["DESCRIPTORS", "ERRORS", "EXTRA", "FAMILIES", "IDENTIFY", "RESPONSES", "regress",
            "regressions", "regressions_from_scores", "table2"]
 
+#: Tables of further fits, by the words of these.
+_FURTHER = {"mixed": mixed_table, "logit": logit_table, "fractional": fractional_table,
+            "gee": gee_table, "two_part": two_part_table, "ordbeta": ordbeta_table}
+
 
 @former_keywords("confidence_level")
 @of_one_store
@@ -274,11 +278,7 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
     table = slopes[errors]
     designs = [row.design for row in rows]
     further = {name: _adjusted(make(designs, IDENTIFY, confidence_level), adjustment, family)
-               for name, make in (("mixed", mixed_table), ("logit", logit_table),
-                                  ("fractional", fractional_table), ("gee", gee_table),
-                                  ("two_part", two_part_table),
-                                  ("ordbeta", ordbeta_table))
-               if name.replace("_", "-") in fits}
+               for name, make in _FURTHER.items() if name.replace("_", "-") in fits}
     if "joint" in fits:
         further["joint"] = _adjusted(joint_table(designs, IDENTIFY, confidence_level, errors),
                                      adjustment, family)

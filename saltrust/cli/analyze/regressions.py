@@ -91,22 +91,21 @@ def regressions(ctx: click.Context, /, cubes: Path | None, scores: Path | None, 
 
     if options.pop("diagnostics") and "diagnostics" not in options["fits"]:
         options["fits"] = (*options["fits"], "diagnostics")
+    # Their residuals.
+    draw = _draw if "diagnostics" in options["fits"] else None
     if (cubes is None) == (scores is None):
         raise UsageError("give either CUBES or --scores FILE.csv" if cubes is None else
                          "CUBES and --scores exclude each other; leave one of them out")
     if scores is not None:
         _leave_out_what_needs_cubes(ctx, options)
         run(ctx, "regressions", analysis.regressions_from_scores, scores, options,
-            load=_load_scores, shown=_fitted_tables, draw=_draw)
+            load=_load_scores, shown=_fitted_tables, draw=draw)
     elif cubes is not None:
         run(ctx, "regressions", analysis.regressions, cubes, options, load=_load_cubes,
-            shown=_fitted_tables, draw=_draw)
+            shown=_fitted_tables, draw=draw)
 
 
 def _draw(_loaded: Any, result: Result) -> dict[str, Figure]:
-    """The residuals, where diagnostics were asked for."""
-    if "residuals" not in result.tables:
-        return {}
     from saltrust.report.figures.residuals import residuals
 
     return {"regressions_residuals": residuals(result)}

@@ -14,7 +14,7 @@ from saltrust.report.figures.palette import FONT_SIZE, INK, dress, series_colors
 #: Inches of a row of panels.
 _HEIGHT = 1.7
 #: More are told in no legend.
-_MOST_NAMED = 8
+_MOST_NAMED = 16
 
 
 def residuals(result: Result) -> Figure:
