@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeVar, get_args
 from saltrust.errors import UsageError, nearest
 from saltrust.reading import shown
 
+#: Where a map is cut, by its histogram.
+ThresholdMethod = Literal["otsu", "yen", "isodata", "li"]
 #: saltrust's definitions, or those of the released CheXlocalize code.
 Definition = Literal["default", "peer"]
 #: Size at which maps and masks meet: the radiograph's own, or the grid of the study.
@@ -20,8 +22,8 @@ Adjustment = Literal["bonferroni", "holm", "bh", "none"]
 #: Which regressions are adjusted for each other.
 Family = Literal["response", "scheme", "explainer", "study"]
 #: Models of a regression; least squares always.
-Fit = Literal["ols", "cluster", "mixed", "logit", "fractional", "two-part", "gee", "joint",
-              "diagnostics"]
+Fit = Literal["ols", "cluster", "mixed", "logit", "fractional", "two-part", "ordbeta", "gee",
+              "joint", "diagnostics"]
 #: Of the logit of a mean, clustered by patient.
 MeanCovariance = Literal["cr2", "mancl-derouen"]
 #: Which errors the headline of a regression has: clustered by patient, or of independent rows.
@@ -38,6 +40,8 @@ BootstrapKind = Literal["auto", "percentile", "bca", "bootstrap-t"]
 Images = Literal["all", "positive"]
 #: What a flat or non-finite map counts as.
 Failures = Literal["score", "drop"]
+#: Of scikit-image's ``regionprops``, beside the four descriptors.
+ShapeProperty = Literal["solidity", "feret_diameter_max", "perimeter_crofton", "eccentricity"]
 SsimSetting = Literal["default", "paper", "raw"]
 #: What counts as passing randomization.
 RandomizationRule = Literal["table", "text", "preprint"]

@@ -64,10 +64,12 @@ class Scoring:
         Which image-finding pairs have an IoU
         (:data:`saltrust.analysis.pixels.overlap.IOU_SLICES`).  By default ``positive``; under
         ``"peer"`` what the released code takes for the analysis.
-    threshold : "otsu", float or path, optional
+    threshold : {"otsu", "yen", "isodata", "li"}, float or path, optional
         Pixels strictly above it are the segmentation: Otsu's threshold of each map (the
-        default), a share of its range in [0, 1), or a CSV with one per finding
-        (:mod:`saltrust.analysis.scores.segmentation_rules`).
+        default), another of its histogram
+        (:func:`saltrust.analysis.pixels.histogram_thresholds.histogram_threshold`; under
+        ``"peer"`` too, which fills contours with Otsu's only), a share of its range in [0, 1),
+        or a CSV with one per finding (:mod:`saltrust.analysis.scores.segmentation_rules`).
     cutoff : float or path, optional
         The segmentation is empty unless the predicted probability exceeds this.  Hits are not
         touched by it.

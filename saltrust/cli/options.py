@@ -120,10 +120,11 @@ slice_option = _slice_option("both_nonempty")
 confidence_slice_option = _slice_option("all")
 
 segmentation_options = stack(
-    click.option("--threshold", default=None, metavar="otsu|NUMBER|FILE",
-                 help="Where a map is cut: Otsu's threshold of each map, a share of its range such "
-                      "as 0.3, or a CSV with one per finding, as `saltrust analyze thresholds` "
-                      "writes and as released with CheXlocalize.  [default: otsu]"),
+    click.option("--threshold", default=None, metavar="otsu|yen|isodata|li|NUMBER|FILE",
+                 help="Where a map is cut: a threshold of its histogram (Otsu's, Yen's, isodata, "
+                      "Li's), a share of its range such as 0.3, or a CSV with one per finding, as "
+                      "`saltrust analyze thresholds` writes and as released with CheXlocalize.  "
+                      "[default: otsu]"),
     click.option("--cutoff", default=None, metavar="NUMBER|FILE",
                  help="Leave the segmentation empty unless the predicted probability exceeds "
                       "this.  [default: none]"),

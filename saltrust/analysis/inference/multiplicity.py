@@ -5,6 +5,10 @@ run.  A planned test without a p-value (a constant regressor, too few rows) coun
 p = 1: whether it could be run is itself found out from the data, so leaving it out would let
 the data choose the factor; and the factor then is the same in every table of a study.  This is
 ``p.adjust(p, method, n = planned)`` of R.
+
+``multipletests`` of statsmodels 0.15, with p padded by ones to the planned size, gives the same to
+2e-16 (a test), but its import takes 0.5 s of commands that take 2, and a call of Holm's 60 ms
+where this takes 0.02.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Intervals of proportions: Wilson's, also with what patients make of the number of rows."""
+"""Intervals of proportions: Wilson's, also with what patients make of the number of rows.
+
+``proportion_confint`` of statsmodels gives Wilson's interval too, without that of patients (a test
+compares them); its import takes 0.5 s of commands that take 2, and a call thirty times as long.
+"""
 
 from __future__ import annotations
 

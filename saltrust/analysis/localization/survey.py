@@ -16,7 +16,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from saltrust.analysis.inference.bootstrap import mean_interval
-from saltrust.analysis.pixels.segmentation import histogram, otsu_threshold, quantize
+from saltrust.analysis.pixels.segmentation import histogram, otsu_level, quantize
 from saltrust.analysis.stored.arrays import group_of, labels_of
 from saltrust.analysis.stored.maps import require_finite
 from saltrust.analysis.stored.readings import as_read, readings_of
@@ -191,7 +191,7 @@ def otsu_mask(heatmap: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     ndarray of bool, shape (height, width)
     """
     levels = quantize(heatmap, float(heatmap.min()), float(heatmap.max()))
-    return levels > otsu_threshold(histogram(levels))
+    return levels > otsu_level(histogram(levels), "default")
 
 
 def unit_range(heatmap: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saltrust.analysis.pixels import runs
+from saltrust.analysis.pixels.histogram_thresholds import histogram_threshold
 from saltrust.analysis.pixels.upsampling import BilinearMap, Peak
 from saltrust.cache.flatness import is_flat
 from saltrust.choices import Definition
@@ -131,6 +132,29 @@ def otsu_threshold(counts: npt.NDArray[np.int64]) -> int:
     return threshold
 
 
+def otsu_level(counts: npt.NDArray[np.int64], definition: Definition) -> int:
+    """Otsu's threshold: scikit-image's, or OpenCV's (:func:`otsu_threshold`) under ``peer``.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (levels,)
+    definition : {"default", "peer"}
+
+    Returns
+    -------
+    int
+        0 where no split leaves pixels on both sides.
+
+    Examples
+    --------
+    >>> otsu_level(np.array([5, 4, 0, 0, 3, 6]), "default")
+    1
+    """
+    if definition == "peer":
+        return otsu_threshold(counts)
+    return int(histogram_threshold(counts, "otsu")) if np.count_nonzero(counts) > 1 else 0
+
+
 def fill_contours(mask: Mask) -> Mask:
     """Fill the outer contours of a mask, as the released CheXlocalize code draws them.
 
@@ -191,7 +215,7 @@ def segment(heatmap: BilinearMap, definition: Definition = "default") -> Segment
     levels = np.empty((heatmap.height, heatmap.width), dtype=np.uint8)
     for band in heatmap.bands():
         levels[band] = quantize(heatmap.rows(band), low, peak.value)
-    threshold = otsu_threshold(histogram(levels))
+    threshold = otsu_level(histogram(levels), definition)
     mask = levels > threshold
     if definition == "peer":
         mask = fill_contours(mask)

@@ -56,6 +56,8 @@ class Meta(TypedDict, total=False):
     missing: dict[str, Any]
     #: Descriptors without a value, by reason.
     undefined: dict[str, int]
+    #: Further columns of descriptors.
+    properties: list[str]
 
     # Readers ---------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ _FITS = {
                   "patient) with marginal effects",
     "two-part": "two-part models of the IoU (a logit of whether it is above 0, a fractional logit "
                 "of what is) with marginal effects",
+    "ordbeta": "ordered beta regressions of the IoU (Kubinec 2022; errors by patient) with "
+               "marginal effects",
     "gee": "estimating equations of the hit (independence working correlation, covariance of Mancl "
            "and DeRouen 2001, t with G - p degrees of freedom)",
     "joint": "least squares on all descriptors together",
@@ -207,6 +209,10 @@ def _descriptors(meta: Meta) -> Iterator[str]:
     yield (f"The shape of {meta['masks']} masks on {meta['images']} images{_of_split(meta)} was "
            f"measured at {meta['resolution']} size: {_SHAPES[meta['definition']]}; "
            f"{meta['empty_masks']} empty masks have no shape.")
+    if meta.get("properties"):
+        yield (f"Further properties, of the whole mask: "
+               f"{', '.join(f'`{name}`' for name in meta['properties'])} (scikit-image's where "
+               "they have its names).")
 
 
 def _regressions(meta: Meta) -> Iterator[str]:
@@ -344,7 +350,7 @@ def _readers(names: list[str]) -> str:
 
 
 def _lower(text: str) -> str:
-    return text if text.startswith("Otsu") else text[:1].lower() + text[1:]
+    return text if text.startswith(("Otsu", "Yen", "Li")) else text[:1].lower() + text[1:]
 
 
 def _correction(name: str) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from saltrust.analysis.pixels.levels import Levels, count_levels, filled_above
 from saltrust.analysis.pixels.run_masks import RunMask
-from saltrust.analysis.pixels.segmentation import otsu_threshold
+from saltrust.analysis.pixels.segmentation import otsu_level
 from saltrust.analysis.pixels.upsampling import Arithmetic, bilinear_map, is_finite
 from saltrust.cache.flatness import is_flat
 from saltrust.cache.schema import Status
@@ -93,7 +93,7 @@ def count_map(values: npt.NDArray[np.float32], size: tuple[int, int], definition
         return unusable(Status.FLAT, levels, len(masks))
     known = [(r, mask) for r, mask in enumerate(masks) if mask is not None and len(mask.bounds)]
     counts = count_levels(heatmap, low, peak.value, levels, [mask for _, mask in known])
-    threshold = otsu_threshold(levels.of_level(counts.total))
+    threshold = otsu_level(levels.of_level(counts.total), definition)
     inside = np.zeros((len(masks), levels.n), dtype=np.int32)
     shared, covered = np.zeros(len(masks), dtype=np.int32), np.zeros(len(masks), dtype=np.int8)
     above = slice(int(levels.first[threshold + 1]), None)

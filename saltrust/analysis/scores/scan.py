@@ -34,7 +34,7 @@ from saltrust.choices import Definition, MapReading, Resolution
 from saltrust.errors import UsageError
 
 #: Raised when the same cubes would give other numbers, or are kept in another form.
-SCAN_VERSION = 4
+SCAN_VERSION = 5
 TOPIC = "localization"
 #: What names a map.
 MAP = ["image", "finding", "explainer", "model"]

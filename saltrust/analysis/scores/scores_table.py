@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.pixels.histogram_curves import area_under_roc, average_precision
+from saltrust.analysis.pixels.histogram_thresholds import histogram_threshold
 from saltrust.analysis.pixels.levels import bin_above
 from saltrust.analysis.pixels.overlap import iou_array
 from saltrust.analysis.pixels.scoring import Score
@@ -21,9 +22,10 @@ from saltrust.analysis.scores.score_rows import EXPERT
 from saltrust.analysis.scores.segmentation_rules import Choice
 from saltrust.analysis.stored.annotations import Annotations
 from saltrust.cache.schema import Status
-from saltrust.choices import Definition, IouSlice
+from saltrust.choices import Definition, IouSlice, ThresholdMethod
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 IDENTIFY = ("image", "patient", "finding", "explainer", "model", "reader")
 #: Columns of the scores table.
@@ -67,6 +69,7 @@ def segment(scan: xr.Dataset, threshold: Choice, cutoff: Choice) -> xr.Dataset:
     area, shared = (scan[name].values.astype(np.int64) for name in ("area", "shared"))
     level = scan["threshold"].values.astype(np.float64)
     limit = np.full(len(area), np.nan)
+    usable, probability = is_usable(scan), scan["probability"].values
     names = np.stack([scan[name].values for name in ("finding", "explainer", "model")], axis=1)
     kinds, kind = np.unique(names.astype(str), axis=0, return_inverse=True)
     kind = kind.ravel()
@@ -78,10 +81,12 @@ def segment(scan: xr.Dataset, threshold: Choice, cutoff: Choice) -> xr.Dataset:
             area = np.where(of_kind, fixed_area, area)
             shared = np.where(of_kind[:, None], fixed_shared, shared)
             level[of_kind] = 255 * value
+        elif threshold.method != "otsu":
+            _cut_by_histogram(scan, np.flatnonzero(of_kind & usable), threshold.method,
+                              area, shared, level)
         least = cutoff.of(finding, explainer, model)
         if least is not None:
             limit[of_kind] = least
-    usable, probability = is_usable(scan), scan["probability"].values
     level[~usable] = np.nan
     # Probabilities are stored in float32, and so is a cut-off compared.
     below = probability.astype(np.float32) <= limit.astype(np.float32)
@@ -91,6 +96,20 @@ def segment(scan: xr.Dataset, threshold: Choice, cutoff: Choice) -> xr.Dataset:
         "shared": (("map", "reader"), np.where(empty[:, None], 0, shared)),
         "threshold": ("map", level), "below": ("map", below),
         "unknown": ("map", ~np.isnan(limit) & np.isnan(probability))})
+
+
+def _cut_by_histogram(scan: xr.Dataset, rows: npt.NDArray[np.intp], method: ThresholdMethod,
+                      area: IntArray, shared: IntArray, level: FloatArray) -> None:
+    """Put pixels above the threshold of each map's histogram, and the threshold, in its rows."""
+    total, inside, cut = (scan[name].values for name in ("total", "inside", "cut"))
+    # A level begins where nothing has to be exceeded.
+    first = np.flatnonzero(np.isneginf(cut))
+    for row in rows.tolist():
+        counts = np.add.reduceat(total[row], first).astype(np.int64)
+        level[row] = histogram_threshold(counts, method)
+        above_it = slice(int(first[int(level[row]) + 1]), None)
+        area[row] = total[row, above_it].sum(dtype=np.int64)
+        shared[row] = inside[row, :, above_it].sum(axis=1, dtype=np.int64)
 
 
 def is_usable(scan: xr.Dataset) -> npt.NDArray[np.bool_]:

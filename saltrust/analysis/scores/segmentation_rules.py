@@ -1,7 +1,8 @@
 """By which threshold a map becomes a segmentation, and below which probability it stays empty.
 
-Otsu's threshold of each map, one number, or a table with a row per finding, such as a search on a
-validation split leaves (:mod:`saltrust.analysis.localization.thresholds`) or as released with
+A threshold of each map's histogram (Otsu's, or another by name), one number, or a table with a
+row per finding, such as a search on a validation split leaves
+(:mod:`saltrust.analysis.localization.thresholds`) or as released with
 CheXlocalize.
 """
 
@@ -16,10 +17,15 @@ import pandas as pd
 
 from saltrust.analysis.csv_files import read_table
 from saltrust.cache.schema import FINDING_ALIASES
-from saltrust.errors import DataError, UsageError
+from saltrust.choices import ThresholdMethod
+from saltrust.errors import DataError, UsageError, nearest
 from saltrust.reading import check_path, reading, shown
 
-OTSU = "otsu"
+#: How each rule is told, by its word.
+METHODS: dict[ThresholdMethod, str] = {
+    "otsu": "Otsu's threshold of each map", "yen": "Yen's threshold of each map",
+    "isodata": "the isodata threshold (Ridler and Calvard) of each map",
+    "li": "Li's threshold (least cross-entropy) of each map"}
 #: Of a file of thresholds: a thousand findings with a hundred maps each.
 MOST_ROWS = 100_000
 #: Columns of a file of thresholds; explainer and model may be absent or empty: any.  A threshold
@@ -36,19 +42,22 @@ class Choice:
     Attributes
     ----------
     everywhere : float or None
-        Where there is no table; None: Otsu's threshold, or no cut-off.
+        Where there is no table; None: the threshold of ``method``, or no cut-off.
     table : dict of (finding, explainer, model) to (float or None)
         Empty names stand for any.
     description : str
         How to tell people.
     readings : dict of str to str
         What of the maps the numbers of a table were found for, by explainer, where it is known.
+    method : {"otsu", "yen", "isodata", "li"}
+        Of the histogram of a map without a number.
     """
 
     everywhere: float | None = None
     table: dict[Named, float | None] = field(default_factory=dict)
     description: str = ""
     readings: dict[str, str] = field(default_factory=dict)
+    method: ThresholdMethod = "otsu"
 
     def of(self, finding: str, explainer: str, model: str) -> float | None:
         """The number for a map, by the most specific row.
@@ -74,7 +83,12 @@ class Choice:
 
 
 def threshold_choice(threshold: float | str | Path | None) -> Choice:
-    """Read ``"otsu"``, a number in [0, 1), or a file with a column ``threshold``.
+    """Read ``"otsu"`` or another method, a number in [0, 1), or a file of thresholds.
+
+    Parameters
+    ----------
+    threshold : {"otsu", "yen", "isodata", "li"}, float, path or None
+        A file has a column ``threshold``; None is Otsu's threshold.
 
     Raises
     ------
@@ -90,9 +104,13 @@ def threshold_choice(threshold: float | str | Path | None) -> Choice:
     >>> threshold_choice("otsu").of("Edema", "gradcam", "net") is None
     True
     """
-    if threshold is None or threshold == OTSU:
-        return Choice(description="Otsu's threshold of each map")
-    return _choice(threshold, "threshold", "otsu, a number such as 0.3, or a file of thresholds",
+    if threshold is None:
+        threshold = "otsu"
+    for method, description in METHODS.items():
+        if method == threshold:
+            return Choice(description=description, method=method)
+    return _choice(threshold, "threshold", f"{', '.join(METHODS)}, a number such as 0.3, or a "
+                   "file of thresholds",
                    lambda value: 0 <= value < 1, "at least 0 and below 1")
 
 
@@ -130,7 +148,9 @@ def _choice(given: float | str | Path, column: str, wanted: str, valid: Callable
     path = Path(given)  # type: ignore[arg-type]
     check_path(path, called)
     if not path.is_file():
-        raise UsageError(f"{called} {str(given)!r} is neither a number nor a file; give {wanted}")
+        meant = nearest(str(given), METHODS) if column == "threshold" else ""
+        raise UsageError(f"{called} {str(given)!r} is neither a number nor a file; "
+                         f"{meant + ' Else ' if meant.startswith('did') else ''}give {wanted}")
     table = read_rules(path, column)
     wrong = [key for key, number in table.items() if number is not None and not valid(number)]
     if wrong:

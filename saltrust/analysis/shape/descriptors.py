@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +13,21 @@ import xarray as xr
 from tqdm import tqdm
 
 from saltrust.analysis.options import Execution, Scoring
-from saltrust.analysis.pixels.scoring import MaskPixels
 from saltrust.analysis.pixels.shape import ShapeDescriptors, describe_shape
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.kept_rows import IntArray, Topic, Values, keep_rows
 from saltrust.analysis.select import as_cubes
+from saltrust.analysis.shape.mask_properties import (
+    Property,
+    named_properties,
+    property_columns,
+)
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.contents import split_of
 from saltrust.cache.identity import of_one_store
 from saltrust.cache.scores import ScoreStore, score_store
 from saltrust.choices import Definition
-from saltrust.errors import DataError, UsageError
-
-Property = Callable[[npt.NDArray[np.bool_]], float]
+from saltrust.errors import DataError
 
 #: Columns of the table, before those of further properties.
 COLUMNS = ("image", "finding", "reader", *ShapeDescriptors._fields)
@@ -49,7 +51,7 @@ _MEANINGS = {
 
 @of_one_store
 def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
-                properties: Sequence[Property] = (), execution: Execution = Execution()
+                properties: Sequence[Property | str] = (), execution: Execution = Execution()
                 ) -> Result:
     """Number of instances, area ratio, elongation and irrectangularity of every mask.
 
@@ -59,9 +61,11 @@ def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
         The tree that :func:`saltrust.open_cubes` gives, or a part of it.
     scoring : Scoring
         Its resolution and its definition (:func:`saltrust.analysis.pixels.shape.describe_shape`).
-    properties : sequence of callable
-        Further properties: functions of a mask (ndarray of bool, shape (height, width), not
-        empty) that return a number; each gives a column of the function's name.
+    properties : sequence of callable or str
+        Further columns: ``"solidity"``, ``"feret_diameter_max"``, ``"perimeter_crofton"`` and
+        ``"eccentricity"`` of scikit-image, of the whole mask as one region, lengths in pixels;
+        or functions of a mask (ndarray of bool, shape (height, width), not empty) that return a
+        number, each of which gives a column of its name.
     execution : Execution
         Progress, and whether descriptors are kept in the store.
 
@@ -78,7 +82,7 @@ def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     DataError
         If the cubes hold no masks, or none of what was selected is annotated.
     UsageError
-        If an option or a name is not known, or a property does not return a number.
+        If an option or a name is not known, or a property fails or returns no number.
 
     Examples
     --------
@@ -87,7 +91,7 @@ def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     ...     return mask.any(axis=1).sum()
     >>> saltrust.descriptors("study.zarr", properties=[rows_touched])    # doctest: +SKIP
     """
-    names = _names(properties)
+    named = named_properties(properties, COLUMNS)
     tree = as_cubes(cubes)
     annotations = read_annotations(tree, resolution=scoring.resolution)
     if not annotations.annotated.any():
@@ -95,9 +99,9 @@ def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
                         "another split or finding")
     store = score_store(tree, keep=execution.keep)
     table = describe_masks(annotations, scoring.definition, store, progress=execution.progress)
-    if properties:
-        columns = _property_columns(annotations, properties, progress=execution.progress)
-        table = table.assign(**dict(zip(names, columns, strict=True)))
+    if named:
+        columns = property_columns(annotations, named, progress=execution.progress)
+        table = table.assign(**columns)
     shapes = table[["n_instances", "area_ratio", "elongation"]].to_numpy(dtype=np.float64)
     undefined = Counter(reason for shape in shapes.tolist() for reason in _why_undefined(*shape))
     meta = {
@@ -105,6 +109,7 @@ def descriptors(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
         "meaning": _MEANINGS[scoring.definition], "split": split_of(tree), "masks": len(table),
         "empty_masks": int((table["n_instances"] == 0).sum()),
         "images": int(table["image"].nunique()), "undefined": dict(undefined),
+        **({"properties": list(named)} if named else {}),
     }
     return Result(meta, {"descriptors": table}, "descriptors")
 
@@ -164,16 +169,6 @@ def _describe(annotations: Annotations, image: int, finding: int, reader: int,
     return shape._replace(area_ratio=runs.area / (runs.height * runs.width))
 
 
-def _property_columns(annotations: Annotations, properties: Sequence[Property], *, progress: bool
-                      ) -> Iterator[npt.NDArray[np.float64]]:
-    """Values of every further property, in the order of the masks."""
-    at = np.argwhere(annotations.annotated).tolist()
-    values = np.array([[_value(function, annotations.pixels(*place)) for function in properties]
-                       for place in tqdm(at, desc="properties", unit="mask",
-                                         disable=None if progress else True)], dtype=np.float64)
-    yield from values.reshape(len(at), len(properties)).T
-
-
 def _why_undefined(n_instances: float, area_ratio: float, elongation: float) -> list[str]:
     if area_ratio == 0:
         return ["empty mask: no shape"]
@@ -183,28 +178,3 @@ def _why_undefined(n_instances: float, area_ratio: float, elongation: float) -> 
     if n_instances == 0:
         reasons.append("mask without an annotated contour: 0 instances")
     return reasons
-
-
-def _value(function: Property, pixels: MaskPixels) -> float:
-    if pixels.mask is None:
-        return float("nan")
-    value = function(pixels.mask)
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"the property {function.__name__} must return a number, not "
-                         f"{type(value).__name__}") from None
-
-
-def _names(properties: Sequence[Property]) -> list[str]:
-    names: list[str] = []
-    if callable(properties):
-        raise UsageError("properties is a list of functions; write properties=[...]")
-    for function in properties:
-        name = getattr(function, "__name__", "")
-        if not name.isidentifier():
-            raise UsageError("a property needs a name for its column; define it with def")
-        if name in (*COLUMNS, *names):
-            raise UsageError(f"the property {name} has the name of another column; rename it")
-        names.append(name)
-    return names

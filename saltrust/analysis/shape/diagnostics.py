@@ -18,6 +18,10 @@ from saltrust.analysis.shape.regression_fits import Design
 
 COLUMNS = ("n", "cook", "cook_image", "cook_finding", "cook_patient", "breusch_pagan",
            "breusch_pagan_p", "reset", "reset_p", "note")
+#: Of the table of residuals.
+RESIDUAL_COLUMNS = ("fitted", "residual", "sd", "n")
+#: Groups of rows of like fitted values, by quantiles.
+_GROUPS = 15
 #: Below which tests of the residuals have no degrees of freedom left.
 _FEWEST = 6
 
@@ -81,3 +85,36 @@ def _diagnose(design: Design) -> dict[str, Any]:
         return {**made, "note": "fewer than 4 values of the descriptor: no RESET"}
     reset = linear_reset(fitted, power=3, use_f=True)
     return {**made, "reset": float(reset.statistic), "reset_p": float(reset.pvalue)}
+
+
+def residuals_table(designs: Iterable[Design], identify: tuple[str, ...]) -> pd.DataFrame:
+    """Mean residuals of groups of rows with like fitted values, of every least-squares fit.
+
+    Parameters
+    ----------
+    designs : iterable of Design
+    identify : tuple of str
+        Columns that name a regression.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The identifying columns; of at most 15 groups a regression, cut at quantiles of the fitted
+        values: the means of ``fitted`` and ``residual``, the standard deviation ``sd`` of the
+        residuals (NaN of a single row), and ``n``.
+    """
+    parts = []
+    for design in designs:
+        if design.missing or len(design.y) < 3 or not np.ptp(design.x) or not np.ptp(design.y):
+            continue
+        x = np.column_stack([np.ones(len(design.y)), design.x])
+        fitted = x @ np.linalg.lstsq(x, design.y, rcond=None)[0]
+        edges = np.unique(np.quantile(design.x, np.linspace(0, 1, _GROUPS + 1)[1:-1]))
+        grouped = pd.DataFrame({"fitted": fitted, "residual": design.y - fitted}).groupby(
+            np.searchsorted(edges, design.x), sort=True)
+        means = grouped.mean().assign(sd=grouped["residual"].std(ddof=1), n=grouped.size())
+        parts.append(means.reset_index(drop=True).assign(
+            **{name: design.name[name] for name in identify}))
+    columns = [*identify, *RESIDUAL_COLUMNS]
+    return (pd.concat(parts, ignore_index=True)[columns] if parts else
+            pd.DataFrame(columns=columns))

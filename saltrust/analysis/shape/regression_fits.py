@@ -6,7 +6,7 @@ min-max normalised descriptor: random intercepts for image, patient and finding,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 from saltrust.analysis.inference.estimate import Estimate, estimates_table
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
 from saltrust.analysis.inference.logit_means import LogitMean, logit_mean
+from saltrust.analysis.inference.ordered_beta import ordered_beta
 from saltrust.analysis.inference.two_part import two_part_effect
 from saltrust.choices import Fit, MeanCovariance
 from saltrust.errors import DataError
@@ -36,12 +37,14 @@ FITS: dict[Fit, str] = {
                   "marginal effect (table fractional)",
     "two-part": "logit of whether the IoU is above 0 and fractional logit of what is, marginal "
                 "effect on the mean IoU, errors clustered by patient (table two_part)",
+    "ordbeta": "ordered beta regression of the IoU (Kubinec), marginal effect on the mean IoU, "
+               "errors clustered by patient (table ordbeta)",
     "gee": "log odds of a hit by estimating equations, independence within patients, covariance of "
            "Mancl and DeRouen, t with G - p degrees of freedom (table gee)",
     "joint": "least squares on all descriptors together, with variance inflation factors (table "
              "joint)",
     "diagnostics": "of every least-squares fit Cook's distance, the tests of Breusch and Pagan and "
-                   "of Ramsey (table diagnostics)",
+                   "of Ramsey (table diagnostics), and mean residuals (table residuals)",
 }
 
 
@@ -161,9 +164,27 @@ def two_part_table(designs: Iterable[Design], identify: tuple[str, ...], confide
         Rows of the scheme ``iou`` whose response is a person's or a map's: the identifying
         columns and the uniform ones, per full range of the descriptor.
     """
-    rows = [{**design.name, **(Estimate(note=design.missing) if design.missing else two_part_effect(
-        design.x, design.y, design.clusters, confidence_level=confidence_level)).row(
-            design.name["descriptor"])}
+    return _effects(designs, identify, lambda design: two_part_effect(
+        design.x, design.y, design.clusters, confidence_level=confidence_level))
+
+
+def ordbeta_table(designs: Iterable[Design], identify: tuple[str, ...], confidence_level: float
+                  ) -> pd.DataFrame:
+    """Marginal effects on the mean IoU by ordered beta regression.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows and columns of :func:`two_part_table`.
+    """
+    return _effects(designs, identify, lambda design: ordered_beta(
+        design.x, design.y, design.clusters, confidence_level=confidence_level).effect)
+
+
+def _effects(designs: Iterable[Design], identify: tuple[str, ...],
+             effect: Callable[[Design], Estimate]) -> pd.DataFrame:
+    rows = [{**design.name, **(Estimate(note=design.missing) if design.missing else
+                               effect(design)).row(design.name["descriptor"])}
             for design in designs
             if design.name["scheme"] == "iou" and design.name["response"] != "difference"]
     return estimates_table(rows, identify)

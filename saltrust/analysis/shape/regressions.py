@@ -34,7 +34,7 @@ from saltrust.analysis.scores.scored_maps import score_maps
 from saltrust.analysis.scores.tidy_scores import read_frame, tidy_scores
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.shape.descriptors import describe_masks
-from saltrust.analysis.shape.diagnostics import diagnostics_table
+from saltrust.analysis.shape.diagnostics import diagnostics_table, residuals_table
 from saltrust.analysis.shape.joint_model import joint_table
 from saltrust.analysis.shape.regression_fits import (
     FITS,
@@ -42,6 +42,7 @@ from saltrust.analysis.shape.regression_fits import (
     gee_table,
     logit_table,
     mixed_table,
+    ordbeta_table,
     two_part_table,
 )
 from saltrust.analysis.shape.regression_rows import (
@@ -77,6 +78,10 @@ ERRORS: dict[Errors, str] = {
 }
 __all__ = ["DESCRIPTORS", "ERRORS", "EXTRA", "FAMILIES", "IDENTIFY", "RESPONSES", "regress",
            "regressions", "regressions_from_scores", "table2"]
+
+#: Tables of further fits, by the words of these.
+_FURTHER = {"mixed": mixed_table, "logit": logit_table, "fractional": fractional_table,
+            "gee": gee_table, "two_part": two_part_table, "ordbeta": ordbeta_table}
 
 
 @former_keywords("confidence_level")
@@ -128,7 +133,7 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
         (by image where the patient is unknown), or ``classical``, as under ``peer``.  Table
         ``classical``: the same with the errors of least squares, as the paper; ``robust``: with
         CR2 errors, which will be gone in 0.3.  Tables ``mixed``, ``logit``, ``fractional``,
-        ``two_part``, ``gee``, ``joint`` and ``diagnostics``
+        ``two_part``, ``ordbeta``, ``gee``, ``joint``, ``diagnostics`` and ``residuals``
         (:mod:`saltrust.analysis.shape.regression_fits`) where asked for, adjusted in the same
         families.
 
@@ -273,15 +278,13 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
     table = slopes[errors]
     designs = [row.design for row in rows]
     further = {name: _adjusted(make(designs, IDENTIFY, confidence_level), adjustment, family)
-               for name, make in (("mixed", mixed_table), ("logit", logit_table),
-                                  ("fractional", fractional_table), ("gee", gee_table),
-                                  ("two_part", two_part_table))
-               if name.replace("_", "-") in fits}
+               for name, make in _FURTHER.items() if name.replace("_", "-") in fits}
     if "joint" in fits:
         further["joint"] = _adjusted(joint_table(designs, IDENTIFY, confidence_level, errors),
                                      adjustment, family)
     if "diagnostics" in fits:
         further["diagnostics"] = diagnostics_table(designs, IDENTIFY)
+        further["residuals"] = residuals_table(designs, IDENTIFY)
     if table["estimate"].isna().all():
         raise DataError(f"none of the {len(table)} regressions can be computed: "
                         f"{why_nothing(table['note'], excluded)}; add annotated positive images")

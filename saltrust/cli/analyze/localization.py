@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from saltrust.choices import BootstrapKind, words
+from saltrust.choices import BootstrapKind, ShapeProperty, words
 from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
     PathType,
@@ -26,19 +26,35 @@ from saltrust.cli.options import (
 )
 from saltrust.cli.output import output_options
 from saltrust.errors import UsageError
+from saltrust.reading import shown
 
 
 @click.command()
 @cubes_argument
 @selection_options
 @definition_options
+@click.option("--extra", "properties", multiple=True, metavar="NAME|MODULE:FUNCTION",
+              help="A further column of the whole mask; may be repeated.  Of scikit-image: "
+                   f"{', '.join(words(ShapeProperty))} (lengths in pixels); or your own function "
+                   "of a mask, from a module that is installed or lies in this folder.")
 @output_options
 @click.pass_context
 def descriptors(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     """Shape of every annotated mask: instances, area ratio, elongation, irrectangularity."""
     from saltrust.analysis.shape.descriptors import descriptors as compute
 
+    options["properties"] = [_property(name) for name in options["properties"]]
     run(ctx, "descriptors", compute, cubes, options)
+
+
+def _property(name: str) -> Any:
+    """A name, or the function that it names."""
+    if ":" not in name:
+        return name
+    from saltrust.models.user_code import import_attribute, importable_from
+
+    with importable_from(Path.cwd()):
+        return import_attribute(name, f"--extra {shown(name)}")
 
 
 @click.command()

@@ -31,6 +31,9 @@ from saltrust.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.figure import Figure
+
+    from saltrust.analysis.result import Result
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ _log = logging.getLogger(__name__)
 #: Which table holds a fit.
 _TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
            "logit": "logit", "fractional": "fractional",
-           "two-part": "two_part", "gee": "gee",
+           "two-part": "two_part", "ordbeta": "ordbeta", "gee": "gee",
            "joint": "joint", "diagnostics": "diagnostics"}
 
 
@@ -65,12 +68,13 @@ _TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
               help="Print further models; may be repeated.  ols: classical errors, as the paper; "
                    "cluster: errors clustered by patient; mixed: random intercepts for image, "
                    "patient and finding; logit: log odds of a hit; fractional: logit of the "
-                   "mean IoU, with its marginal effect; two-part: its zeros apart; gee: hits "
-                   "by estimating equations; joint: all descriptors together; diagnostics: as "
-                   "--diagnostics.")
+                   "mean IoU, with its marginal effect; two-part: its zeros apart; ordbeta: "
+                   "ordered beta regression; gee: hits by estimating equations; joint: all "
+                   "descriptors together; diagnostics: as --diagnostics.")
 @click.option("--diagnostics", is_flag=True,
               help="Print of every regression the largest Cook's distance with its image and "
-                   "patient, and tests of uneven errors and of a wrong form.")
+                   "patient, and tests of uneven errors and of a wrong form; -o also draws the "
+                   "residuals (.png and .svg).")
 @errors_option
 @confidence_option
 @pass_options
@@ -87,16 +91,24 @@ def regressions(ctx: click.Context, /, cubes: Path | None, scores: Path | None, 
 
     if options.pop("diagnostics") and "diagnostics" not in options["fits"]:
         options["fits"] = (*options["fits"], "diagnostics")
+    # Their residuals.
+    draw = _draw if "diagnostics" in options["fits"] else None
     if (cubes is None) == (scores is None):
         raise UsageError("give either CUBES or --scores FILE.csv" if cubes is None else
                          "CUBES and --scores exclude each other; leave one of them out")
     if scores is not None:
         _leave_out_what_needs_cubes(ctx, options)
         run(ctx, "regressions", analysis.regressions_from_scores, scores, options,
-            load=_load_scores, shown=_fitted_tables)
+            load=_load_scores, shown=_fitted_tables, draw=draw)
     elif cubes is not None:
         run(ctx, "regressions", analysis.regressions, cubes, options, load=_load_cubes,
-            shown=_fitted_tables)
+            shown=_fitted_tables, draw=draw)
+
+
+def _draw(_loaded: Any, result: Result) -> dict[str, Figure]:
+    from saltrust.report.figures.residuals import residuals
+
+    return {"regressions_residuals": residuals(result)}
 
 
 def _fitted_tables(options: Mapping[str, Any]) -> tuple[str, ...]:

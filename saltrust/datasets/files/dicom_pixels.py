@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.special import expit
 
 from saltrust.datasets.files.limits import (
     MOST_DICOM_BYTES,
@@ -150,7 +151,7 @@ def window(values: npt.NDArray[np.float64], center: float, width: float,
     array([0. , 0.5, 1. ])
     """
     if function == "SIGMOID":
-        return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
+        return np.asarray(expit(4 * (values - center) / width))
     if function == "LINEAR_EXACT":
         return np.clip((values - center) / width + 0.5, 0, 1)
     if width <= 1:

@@ -81,12 +81,15 @@ def test_means_have_logits_clustered_by_patient() -> None:
     shapes = scores[["image", "finding", "reader"]].assign(
         n_instances=1, area_ratio=area, elongation=1 + area**2, irrectangularity=area[::-1])
     result = regress(pd.concat([scores, people, second]), shapes,
-                     fits=("fractional", "gee", "two-part"))
+                     fits=("fractional", "gee", "two-part", "ordbeta"))
     two = result["two_part"]
     assert (len(two), set(two["scheme"])) == (8, {"iou"})
     near = two.loc[(two["descriptor"] == "area_ratio") & (two["response"] == "saliency"), "note"]
     assert near.item().startswith("whether a share is 0")
     assert two["estimate"].notna().any()
+    ordered = result["ordbeta"]
+    assert ordered[["response", "descriptor"]].equals(two[["response", "descriptor"]])
+    assert ordered.loc[ordered["descriptor"] == "area_ratio", "estimate"].gt(0).all()
     shares, hits = result["fractional"], result["gee"]
     assert (len(shares), len(hits)) == (8, 8)
     assert set(shares["scheme"]) == {"iou"}
