@@ -13,6 +13,7 @@ import numpy as np
 from saltrust.analysis.mixed.formula import NamesColumns
 from saltrust.analysis.mixed.frame import IntArray, ModelFrame
 from saltrust.errors import DataError, UsageError, nearest
+from saltrust.reading import shown
 
 #: One factor, or several: a sequence, or their names with commas between.
 Factors = str | Sequence[str]
@@ -167,6 +168,9 @@ def named_factors(text: Factors | None, fixed: Sequence[str], formula: str) -> t
     """
     if text is None:
         return ()
+    if not isinstance(text, str | Sequence):
+        raise UsageError(f"{shown(text)} names no factor of {formula!r}; "
+                         f"{nearest(str(text), fixed)}")
     if isinstance(text, str):
         names = [text] if text in fixed else [name.strip() for name in text.split(",")]
     else:

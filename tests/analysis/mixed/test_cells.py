@@ -193,6 +193,7 @@ def test_notes_say_what_was_averaged_and_adjusted(scores: pd.DataFrame) -> None:
     (TWO, "explainer,modle", {}, "'modle' is no fixed effect.*did you mean 'model'"),
     (TWO, "explainer,explainer", {}, "named twice"),
     (TWO, "explainer", {"by": "image"}, "'image' is no fixed effect"),
+    (TWO, "explainer", {"by": 3}, "3 names no factor"),
     (TWO, "explainer", {"by": "explainer"}, "within its own levels"),
     (TWO, "explainer", {"interaction": True}, "of two factors: name them"),
     (TWO, "explainer,model", {"control": "UNET"}, "no level 'UNET'; "),
