@@ -56,6 +56,8 @@ Engine = Literal["auto", "builtin", "pymer4"]
 #: Of the response: a number with normal errors, or a hit (a logit link).
 ResponseFamily = Literal["gaussian", "binomial"]
 DegreesOfFreedom = Literal["satterthwaite", "kenward-roger", "asymptotic"]
+#: One residual variance, or one for each level of the compared factor.
+Variance = Literal["equal", "level"]
 ContrastAdjustment = Literal["tukey", "bonferroni", "holm", "sidak", "dunnett", "single-step",
                              "none"]
 #: The comparison of all pairs of levels, by the adjustment that is for it.

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 import numpy as np
 
 from saltrust.analysis.inference.estimate import check_confidence_level, check_number
-from saltrust.analysis.inference.resampling import check_resampling, check_whole
+from saltrust.analysis.inference.resampling import check_resampling, check_whole, warn_of_few
 from saltrust.choices import (
     BootstrapKind,
     CorrelationInterval,
@@ -25,6 +25,7 @@ from saltrust.choices import (
     MapSource,
     Posthoc,
     Resolution,
+    Variance,
     check_word,
 )
 from saltrust.errors import UsageError
@@ -154,6 +155,7 @@ class Resampling:
     def __post_init__(self) -> None:
         check_word(self.kind, BootstrapKind, "bootstrap")
         check_resampling(self.resamples, self.seed)
+        warn_of_few(self.resamples)
         check_confidence_level(self.confidence_level)
 
     def describe(self) -> dict[str, Any]:
@@ -247,6 +249,10 @@ class Decision:
         only the question can give, nothing is.
     resamples, seed : int
         Of the paired bootstrap.
+    variance : {"level", "equal"}
+        A residual variance per level where every level has ten rows, contrasts decided by errors
+        clustered by patient with single-step max-t; or the model of the paper, with one variance
+        and its own errors.
     """
 
     posthoc: Posthoc = "tukey"
@@ -254,12 +260,15 @@ class Decision:
     margin: float | None = None
     resamples: int = 2000
     seed: int = 0
+    variance: Variance = "level"
 
     def __post_init__(self) -> None:
         check_word(self.posthoc, Posthoc, "posthoc")
+        check_word(self.variance, Variance, "variance")
         check_number(self.alpha, "alpha")
         check_confidence_level(1 - self.alpha)
         check_resampling(self.resamples, self.seed)
+        warn_of_few(self.resamples)
         if self.margin is not None:
             check_number(self.margin, "margin")
             if not self.margin > 0:
@@ -267,7 +276,8 @@ class Decision:
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result."""
-        return {"alpha": self.alpha, "posthoc": self.posthoc, "confidence_level": 1 - self.alpha,
+        return {"alpha": self.alpha, "posthoc": self.posthoc, "variance": self.variance,
+                "confidence_level": 1 - self.alpha,
                 **({} if self.margin is None else {"equivalence_margin": self.margin}),
                 "resamples": self.resamples, "seed": self.seed,
                 "effect_size": "mean difference per image / its standard deviation",

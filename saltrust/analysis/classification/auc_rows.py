@@ -21,7 +21,7 @@ from saltrust.analysis.inference.auc_covariance import (
 )
 from saltrust.analysis.inference.bootstrap import percentile_interval
 from saltrust.analysis.inference.estimate import Estimate
-from saltrust.analysis.inference.jackknife import jackknife_estimate
+from saltrust.analysis.inference.jackknife import jackknife_estimate, share_jackknife
 from saltrust.analysis.inference.resampling import resample_blocks
 from saltrust.analysis.inference.sign_flips import sign_flip_test
 from saltrust.analysis.options import Resampling
@@ -164,9 +164,10 @@ class _Macro:
         """The mean area of a model, or the difference of two, with its interval."""
         if draw.interval != "newcombe":
             return _resampled(value, drawn, null, draw, self.n, self.note, median=not of_pair)
-        made = jackknife_estimate(value, drawn, self.n, null=null,
-                                  bounds=(-1, 1) if of_pair else (0, 1),
-                                  confidence_level=draw.resampling.confidence_level)
+        level = draw.resampling.confidence_level
+        made = (jackknife_estimate(value, drawn, self.n, null=null, bounds=(-1, 1),
+                                   confidence_level=level) if of_pair else
+                share_jackknife(value, drawn, self.n, null=null, confidence_level=level))
         return replace(made, note="; ".join(filter(None, (self.note, made.note))))
 
 

@@ -128,7 +128,8 @@ def expected_error(p: FloatArray, label: FloatArray) -> float:
     return float(np.abs(surplus).sum() / len(p)) if len(p) else float("nan")
 
 
-def debiased_error(p: FloatArray, label: FloatArray) -> float:
+def debiased_error(p: FloatArray, label: FloatArray,
+                   patients: npt.ArrayLike | None = None) -> float:
     r"""The expected calibration error without what sampling alone adds to it.
 
     The distance of a bin is that of two numbers one of which is a share of few cases: even of a
@@ -141,6 +142,9 @@ def debiased_error(p: FloatArray, label: FloatArray) -> float:
         Probabilities.
     label : ndarray of float64, shape (n,)
         0 or 1.
+    patients : array_like, shape (n,), optional
+        Whose rows are alike: the variance of a bin is then that of the sums of patients, and
+        at least that of cases with these probabilities.
 
     Returns
     -------
@@ -166,11 +170,34 @@ def debiased_error(p: FloatArray, label: FloatArray) -> float:
     counts = counts[held]
     distance = np.abs(np.bincount(places, weights=p - label, minlength=BINS)[held]) / counts
     share = np.bincount(places, weights=label, minlength=BINS)[held] / counts
-    spread = np.sqrt(share * (1 - share) / counts)
+    variance = share * (1 - share) / counts
+    if patients is not None:
+        # A bin of few cases, all of them alike, is not known without error.
+        promised = np.bincount(places, weights=p * (1 - p), minlength=BINS)[held] / counts**2
+        variance = np.maximum(_by_patient(p - label, places, patients, variance), promised)
+    spread = np.sqrt(variance)
     ratio = np.divide(distance, spread, out=np.zeros(len(counts)), where=spread > 0)
     folded = np.where(spread > 0, spread * np.sqrt(2 / np.pi) * np.exp(-ratio**2 / 2)
                       + distance * (1 - 2 * ndtr(-ratio)), distance)
     return max(float(counts @ (2 * distance - folded)) / len(p), 0.0)
+
+
+def _by_patient(surplus: FloatArray, places: npt.NDArray[np.int64], patients: npt.ArrayLike,
+                binomial: FloatArray) -> FloatArray:
+    """Variance of the mean surplus of every bin with rows, by patients where it has several."""
+    codes, count = cluster_codes(patients)
+    counts = np.bincount(places, minlength=BINS)
+    mean = np.divide(np.bincount(places, weights=surplus, minlength=BINS), counts,
+                     out=np.zeros(BINS), where=counts > 0)
+    cells = places * count + codes
+    sums = np.bincount(cells, weights=surplus - mean[places], minlength=BINS * count)
+    sums = sums.reshape(BINS, count)
+    present = (np.bincount(cells, minlength=BINS * count).reshape(BINS, count) > 0).sum(axis=1)
+    held = counts > 0
+    several = present[held] > 1
+    clustered = ((sums[held]**2).sum(axis=1) / counts[held]**2
+                 * np.where(several, present[held] / np.maximum(present[held] - 1, 1), 1.0))
+    return np.where(several, clustered, binomial)
 
 
 def reliability(cases: pd.DataFrame, *, confidence_level: float = 0.95) -> pd.DataFrame:
@@ -262,8 +289,9 @@ def _unbiased(p: FloatArray, label: FloatArray, patients: npt.NDArray[np.object_
               confidence_level: float) -> Estimate:
     """The debiased error with an interval of the jackknife over patients, without a test."""
     codes, count = cluster_codes(patients)
-    left_out = [debiased_error(p[codes != c], label[codes != c]) for c in range(count)]
-    made = jackknife_estimate(debiased_error(p, label), left_out, len(p), bounds=(0, 1),
+    left_out = [debiased_error(p[codes != c], label[codes != c], codes[codes != c])
+                for c in range(count)]
+    made = jackknife_estimate(debiased_error(p, label, codes), left_out, len(p), bounds=(0, 1),
                               confidence_level=confidence_level)
     return replace(made, statistic=float("nan"), p_value=float("nan"))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
+from scipy.special import expit, logit, stdtr, stdtrit
 
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
 
@@ -75,3 +77,39 @@ def jackknife_estimate(value: float, left_out: npt.ArrayLike, n: int, *, null: f
         estimate=float(value), std_error=error, conf_low=float(max(bounds[0], value - half)),
         conf_high=float(min(bounds[1], value + half)), statistic=float(statistic), df=df,
         p_value=float(2 * stdtr(df, -abs(statistic))), n=n)
+
+
+def share_jackknife(value: float, left_out: npt.ArrayLike, n: int, *, null: float = 0.5,
+                    confidence_level: float = 0.95) -> Estimate:
+    """:func:`jackknife_estimate` of what lies between 0 and 1, on the scale of its log-odds.
+
+    Near 1, where the error goes with the distance from it, an interval that is symmetric about the
+    value covers too rarely; one that is symmetric in log-odds stays inside and does.
+
+    Parameters
+    ----------
+    value : float
+    left_out : array_like of float, shape (G,)
+        Without each patient.
+    n : int
+        Rows it is made from.
+    null : float
+        Tested value, in (0, 1).
+    confidence_level : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    Estimate
+        The error is on the scale of the value, by the delta method; that of the jackknife where
+        the value, or one without a patient, is 0 or 1.
+    """
+    without = np.asarray(left_out, dtype=np.float64).ravel()
+    plain = jackknife_estimate(value, without, n, null=null, bounds=(0, 1),
+                               confidence_level=confidence_level)
+    if np.isnan(plain.p_value) or not (0 < value < 1 and ((without > 0) & (without < 1)).all()):
+        return plain
+    made = jackknife_estimate(float(logit(value)), logit(without), n, null=float(logit(null)),
+                              confidence_level=confidence_level)
+    return replace(made, estimate=value, std_error=made.std_error * value * (1 - value),
+                   conf_low=float(expit(made.conf_low)), conf_high=float(expit(made.conf_high)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,9 @@ from saltrust.reading import shown
 
 #: Of a bootstrap; the command line has the same.  Twice as many change the third digit.
 MOST_RESAMPLES = 1_000_000
+#: Below, the bounds of a 95% interval are of five resamples or fewer.
+FEW_RESAMPLES = 200
+_log = logging.getLogger(__name__)
 #: What all generators of numbers take.
 MOST_SEED = 2**63 - 1
 #: Elements of one block of weights: few enough to stay in the processor's cache.
@@ -105,6 +109,13 @@ def check_resampling(resamples: int, seed: int) -> None:
     """Refuse a number of resamples or a seed out of range with a UsageError."""
     check_whole(resamples, "resamples", 1, MOST_RESAMPLES)
     check_seed(seed)
+
+
+def warn_of_few(resamples: int) -> None:
+    """Say where p-values and bounds of intervals are of a few resamples only."""
+    if resamples < FEW_RESAMPLES:
+        _log.warning("%d resamples leave bounds of intervals and p-values to chance; say "
+                     "--resamples %d or more", resamples, FEW_RESAMPLES)
 
 
 def check_seed(seed: int) -> None:

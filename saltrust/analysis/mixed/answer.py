@@ -8,6 +8,17 @@ from saltrust.analysis.mixed.frame import FloatArray
 
 
 @dataclass(frozen=True)
+class LevelVariances:
+    """Residual standard deviation of every level, and the test that all are equal."""
+
+    factor: str
+    sds: FloatArray
+    statistic: float
+    df: int
+    p_value: float
+
+
+@dataclass(frozen=True)
 class Estimates:
     """Estimates with tests and intervals; every array has shape (m,), NaN where unavailable."""
 
@@ -44,8 +55,8 @@ class Answer:
         Columns that were estimated, and those that are combinations of them.
     fixed : Estimates
         Of ``names``.
-    variances : ndarray of float64, shape (m,)
-        Of the random intercepts, in the order of the frame's groups.
+    covariances : tuple of ndarray of float64, shape (effects, effects)
+        Of the effects of every random term, in the order of the frame's groups.
     residual_variance : float
     deviance : float
         Minus twice the (restricted) log-likelihood.
@@ -57,13 +68,15 @@ class Answer:
         Of each family.
     notes : list of str
         What a reader must know of how the answer came about.
+    levels : LevelVariances or None
+        Where every level has a residual variance; ``residual_variance`` is then their mean.
     """
 
     engine: str
     names: list[str]
     dropped: list[str]
     fixed: Estimates
-    variances: FloatArray
+    covariances: tuple[FloatArray, ...]
     residual_variance: float
     deviance: float
     singular: bool
@@ -71,3 +84,4 @@ class Answer:
     means: Estimates | None
     contrasts: tuple[Estimates, ...]
     notes: list[str] = field(default_factory=list)
+    levels: LevelVariances | None = None

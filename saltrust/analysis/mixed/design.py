@@ -9,6 +9,7 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import solve_triangular
 
 from saltrust.analysis.mixed.formula import Formula
 from saltrust.analysis.mixed.frame import FloatArray, IntArray, ModelFrame
@@ -161,6 +162,14 @@ class FixedDesign:
         """Names of the columns that are combinations of others."""
         kept = set(self.kept.tolist())
         return [name for index, name in enumerate(self.coding.names()) if index not in kept]
+
+    def in_basis(self, rows: FloatArray) -> FloatArray:
+        """Turn combinations of all columns, shape (m, columns), into those of the basis.
+
+        Columns that were dropped are taken as zero, which is right for estimable rows.
+        """
+        solved: FloatArray = solve_triangular(self.triangle, rows[:, self.kept].T, trans="T")
+        return solved.T
 
     def estimable(self, rows: FloatArray) -> npt.NDArray[np.bool_]:
         """Whether each combination of all columns is determined by the data.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from saltrust.analysis.mixed.design import FixedDesign, fixed_design
 from saltrust.analysis.mixed.formula import Formula
 from saltrust.analysis.mixed.frame import FloatArray, ModelFrame
+from saltrust.analysis.mixed.likelihood import covariances, slopes
 from saltrust.analysis.mixed.likelihood import reml as likelihood_fit
 from saltrust.analysis.mixed.likelihood.profile import Profile
 from saltrust.analysis.mixed.likelihood.sufficient import Sufficient, sufficient
@@ -33,6 +33,21 @@ class Inference(Protocol):
         ...
 
 
+class Fitted(Protocol):
+    """What tests of fixed effects need of a fit."""
+
+    @property
+    def frame(self) -> ModelFrame: ...
+
+    @property
+    def design(self) -> FixedDesign: ...
+
+    @property
+    def basis_coefficients(self) -> FloatArray: ...
+
+    def in_basis(self, rows: FloatArray) -> FloatArray: ...
+
+
 @dataclass(frozen=True)
 class MixedFit:
     """A model fitted by (restricted) maximum likelihood.
@@ -45,6 +60,9 @@ class MixedFit:
     optimum : saltrust.analysis.mixed.likelihood.profile.Profile
         Where the likelihood is largest; on the scale of ``data``.
     reml : bool
+    turns : tuple of ndarray of float64
+        With random slopes: how the effects of ``data``, whose columns are orthonormal, are
+        turned into those of the frame.
     """
 
     frame: ModelFrame
@@ -52,6 +70,7 @@ class MixedFit:
     data: Sufficient
     optimum: Profile
     reml: bool
+    turns: tuple[FloatArray, ...] = ()
 
     @property
     def residual_variance(self) -> float:
@@ -59,15 +78,23 @@ class MixedFit:
         return self.optimum.variance * self.data.scale**2
 
     @property
-    def variances(self) -> FloatArray:
-        """Variances of the random intercepts, in the order of the frame's groups."""
-        result: FloatArray = self.optimum.ratios * self.residual_variance
-        return result
+    def covariances(self) -> tuple[FloatArray, ...]:
+        """Covariance matrix of the effects of every random term, in the frame's order."""
+        made = covariances.matrices(self.data.groups, self.optimum.ratios)
+        if self.turns:
+            made = [slopes.turned_back(matrix, turn)
+                    for matrix, turn in zip(made, self.turns, strict=True)]
+        return tuple(matrix * self.residual_variance for matrix in made)
 
     @property
     def singular(self) -> bool:
-        """Whether a random intercept's variance is zero, as lme4 judges it."""
-        return bool((np.sqrt(self.optimum.ratios) < likelihood_fit.SINGULAR).any())
+        """Whether a covariance matrix is singular, as lme4 judges it."""
+        groups = self.frame.groups
+        theta = covariances.factor(groups, covariances.vector(groups, self.covariances)
+                                   / self.residual_variance)
+        return any(value < likelihood_fit.SINGULAR for element, value in
+                   zip(covariances.elements(groups), theta, strict=True)
+                   if element.row == element.column)
 
     @property
     def deviance(self) -> float:
@@ -97,13 +124,11 @@ class MixedFit:
         -------
         ndarray of float64, shape (m, p)
         """
-        kept = rows[:, self.design.kept]
-        solved: FloatArray = solve_triangular(self.design.triangle, kept.T, trans="T")
-        return solved.T
+        return self.design.in_basis(rows)
 
 
 def fit(frame: ModelFrame, formula: Formula, *, reml: bool = True) -> MixedFit:
-    """Fit a linear mixed model with random intercepts.
+    """Fit a linear mixed model.
 
     Parameters
     ----------
@@ -120,4 +145,7 @@ def fit(frame: ModelFrame, formula: Formula, *, reml: bool = True) -> MixedFit:
     """
     design = fixed_design(frame, formula)
     data = sufficient(frame, design)
-    return MixedFit(frame, design, data, likelihood_fit.fit(data, reml=reml), reml)
+    if all(group.columns is None for group in frame.groups):
+        return MixedFit(frame, design, data, likelihood_fit.fit(data, reml=reml), reml)
+    data, turns = slopes.orthonormal(data)
+    return MixedFit(frame, design, data, slopes.fit(data, reml=reml), reml, turns)

@@ -40,12 +40,13 @@ MOST_CHARACTERS = 20_000
 
 _TOKEN = re.compile(r"\s*(?:`([^`]+)`|([^\W\d][\w.]*)|(\d+)|([~+*:/|()\-]))")
 _HOW = ("write it like 'auprc ~ explainer + (1|image)': names of columns joined by +, * or :, "
-        "and (1|group), (1|a/b) or (1|a:b) for random intercepts")
+        "(1|group), (1|a/b) or (1|a:b) for random intercepts, and (1 + x|group) or (1 + x||group) "
+        "for random slopes")
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """One random intercept.
+    """One random term: an intercept, slopes, or both, which correlate.
 
     Attributes
     ----------
@@ -54,10 +55,16 @@ class Grouping:
         ``(1|a/b)``.
     variables : tuple of str
         Columns whose combinations are the groups.
+    slopes : tuple of str
+        Columns whose effects differ between the groups.
+    intercept : bool
+        Whether the groups differ at zero too.
     """
 
     name: str
     variables: tuple[str, ...]
+    slopes: tuple[str, ...] = ()
+    intercept: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Formula:
     categorical : frozenset of str
         Columns written ``factor(name)``.
     groupings : tuple of Grouping
-        Random intercepts in the order written.
+        Random terms in the order written; ``(1 + x||g)`` is two of them.
     """
 
     text: str
@@ -96,7 +103,8 @@ class Formula:
     @property
     def columns(self) -> tuple[str, ...]:
         """All columns that the model needs, the response first."""
-        grouped = (name for grouping in self.groupings for name in grouping.variables)
+        grouped = (name for grouping in self.groupings
+                   for name in (*grouping.slopes, *grouping.variables))
         return tuple(dict.fromkeys([self.response, *self.fixed, *grouped]))
 
     def label(self, variable: str) -> str:
@@ -119,7 +127,8 @@ def parse(text: str) -> Formula:
         ``response ~ fixed effects + (1|group)``.  Fixed effects are joined by ``+``; ``a:b``
         is an interaction and ``a*b`` short for ``a + b + a:b``; ``factor(x)`` makes a column
         of numbers categorical; ``0 +`` or ``- 1`` drops the intercept.  ``(1|a/b)`` is short
-        for ``(1|a) + (1|a:b)``.  Names that are not plain words stand in backticks.
+        for ``(1|a) + (1|a:b)``; ``(1 + x|g)`` has slopes that correlate with the intercepts,
+        ``(1 + x||g)`` slopes that do not.  Names that are not plain words stand in backticks.
 
     Returns
     -------
@@ -128,7 +137,7 @@ def parse(text: str) -> Formula:
     Raises
     ------
     UsageError
-        If the text is no such formula, has no random intercept, or asks for a random slope.
+        If the text is no such formula, or has no random term.
 
     Examples
     --------
@@ -211,7 +220,8 @@ class _Parser:
                 self._expect("+")
             self._summand(removed=removed)
         if not self.groupings:
-            raise self._error("there is no random intercept")
+            raise self._error("there is no random intercept; the nearest that is accepted is "
+                              f"{shown(self.text + ' + (1|image)', 200)}, with your grouping")
         if twice := self.plain & self.categorical:
             raise self._error(f"{min(twice)} stands both with and without factor()")
         terms = self._ordered_terms()
@@ -219,6 +229,8 @@ class _Parser:
             raise self._error(f"the response {response} is also an effect")
         if any(response in grouping.variables for grouping in self.groupings):
             raise self._error(f"the response {response} is also a grouping factor")
+        if any(response in grouping.slopes for grouping in self.groupings):
+            raise self._error(f"the response {response} is also a random slope")
         if not terms and not self.intercept:
             raise self._error("there is no fixed effect, not even an intercept")
         return Formula(self.text, response, self.intercept, terms, frozenset(self.categorical),
@@ -272,27 +284,80 @@ class _Parser:
         return name
 
     def _random(self) -> None:
-        if self._kind() != "number" or self._peek() != "1" or self._peek(1) != "|":
-            raise self._error("parentheses hold a random intercept (1|group) and nothing else; "
-                              "random slopes are not offered")
-        self.place += 2
+        intercept, slopes = self._random_effects()
+        correlated = not self._take("|")
         path = [self._path_step()]
         while self._take("/"):
             path.append(self._path_step())
         if len(path) + len(self.groupings) > MOST_GROUPINGS:
             raise self._error(f"it has more than {MOST_GROUPINGS} random intercepts")
-        self._expect(")")
+        if not self._take(")"):
+            groups = "/".join(step for step, _ in path)
+            raise self._error(f"')' is missing {self._before()}; the nearest that is accepted is "
+                              f"(1|{groups})")
         name, variables = path[0][0], path[0][1]
-        nested = [Grouping(name, variables)]
+        nested = [(name, variables)]
         for inner, more in path[1:]:
             # lme4 puts the innermost factor first and keeps the outer ones together.
             name = f"{inner}:({name})" if ":" in name else f"{inner}:{name}"
             variables = tuple(dict.fromkeys([*variables, *more]))
-            nested.insert(0, Grouping(name, variables))
-        for grouping in nested:
-            if any(set(grouping.variables) == set(other.variables) for other in self.groupings):
-                raise self._error(f"the grouping {grouping.name} stands twice")
-            self.groupings.append(grouping)
+            nested.insert(0, (name, variables))
+        for name, variables in nested:
+            if correlated:
+                self._add(Grouping(name, variables, slopes, intercept))
+                continue
+            if intercept:
+                self._add(Grouping(name, variables))
+            for slope in slopes:
+                self._add(Grouping(name, variables, (slope,), intercept=False))
+
+    def _random_effects(self) -> tuple[bool, tuple[str, ...]]:
+        """What stands before the bar: whether there is an intercept, and the slopes."""
+        intercept, slopes = True, list[str]()
+        removed = self._take("-")
+        while True:
+            if self._kind() == "number" and self._peek() in {"0", "1"}:
+                intercept = self._peek() == "1" and not removed
+                self.place += 1
+            elif self._kind() == "name" and not removed:
+                slopes.append(self._variable())
+            else:
+                raise self._error(f"a column or 1 is missing {self._before()} in the parentheses, "
+                                  "which hold a random intercept (1|group) or slopes "
+                                  "(1 + x|group)")
+            if self._take("|"):
+                break
+            removed = self._take("-")
+            if not removed and not self._take("+"):
+                example = f"(1 + {slopes[0] if slopes else 'x'}|group)"
+                raise self._error(f"random slopes are of single columns, joined by +, not by "
+                                  f"{self._peek()!r}: the nearest that is accepted is {example}; "
+                                  "make a column of a product or power")
+        if not intercept and not slopes:
+            raise self._error("a random term without intercept and slope has no effect; write "
+                              "(1|group)")
+        return intercept, tuple(dict.fromkeys(slopes))
+
+    def _before(self) -> str:
+        return f"before {self._peek()!r}" if self._peek() else "at the end"
+
+    def _add(self, grouping: Grouping) -> None:
+        """Add a term, which no other of the same groups may share an effect with."""
+        alike = [other for other in self.groupings
+                 if set(other.variables) == set(grouping.variables)]
+        for other in alike:
+            slopes = " + ".join(grouping.slopes or other.slopes)
+            if other.intercept and grouping.intercept:
+                raise self._error(
+                    f"the grouping {grouping.name} stands twice with an intercept"
+                    + (f"; the nearest that are accepted are (1 + {slopes}|{grouping.name}) alone, "
+                       f"or (0 + {slopes}|{grouping.name}) beside (1|{grouping.name})"
+                       if slopes else ""))
+            if both := set(other.slopes) & set(grouping.slopes):
+                raise self._error(f"the slope {min(both)} of {grouping.name} stands twice")
+        name = grouping.name + (f".{len(alike)}" if alike else "")
+        self.groupings.append(Grouping(name, grouping.variables, grouping.slopes,
+                                       grouping.intercept))
 
     def _path_step(self) -> tuple[str, tuple[str, ...]]:
         names = [self._name()]

@@ -54,7 +54,7 @@ class ModelFrame:
     covariates : dict of str to ndarray of float64, shape (n,)
         Numeric fixed effects by column.
     groups : tuple of Groups
-        Grouping factors, the one with most groups first, as lme4 orders them.
+        Random terms, the one with most groups first, as lme4 orders them.
     rows_read : int
         Rows of the table before incomplete ones were dropped.
     missing : dict of str to int
@@ -132,7 +132,8 @@ def model_frame(table: pd.DataFrame, formula: Formula, *, categorical: Collectio
         _refuse_infinite(values, name, where)
     factors = {name: _factor(coded[name], name, where)
                for name in formula.fixed if name in coded}
-    groups = [_groups(group, [coded[name] for name in group.variables], where)
+    groups = [_groups(group, [coded[name] for name in group.variables],
+                      random_effects(group, numbers, coded, formula, where), where)
               for group in formula.groupings]
     return ModelFrame(
         response=numbers[formula.response], factors=factors,
@@ -210,7 +211,29 @@ def _as_text(value: object) -> str:
     return str(value)
 
 
-def _groups(grouping: Grouping, parts: list[Coded], where: str) -> Groups:
+def random_effects(grouping: Grouping, numbers: dict[str, FloatArray], coded: dict[str, Coded],
+                   formula: Formula, where: str) -> dict[str, FloatArray]:
+    """Columns of a random term by name; of an intercept alone there are none."""
+    if not grouping.slopes:
+        return {}
+    columns, full = {}, not grouping.intercept
+    if grouping.intercept:
+        rows = len(numbers[formula.response])
+        columns[INTERCEPT] = np.ones(rows)
+    for name in grouping.slopes:
+        if name in numbers:
+            columns[name] = numbers[name]
+            continue
+        factor = _factor(coded[name], name, where)
+        for code in range(0 if full else 1, len(factor.levels)):
+            columns[formula.label(name) + factor.levels[code]] = (
+                factor.codes == code).astype(np.float64)
+        full = False  # as R: the first factor has a column for every level
+    return columns
+
+
+def _groups(grouping: Grouping, parts: list[Coded], columns: dict[str, FloatArray], where: str,
+            ) -> Groups:
     codes, levels = parts[0]
     size = len(levels)
     for more, more_levels in parts[1:]:
@@ -225,4 +248,12 @@ def _groups(grouping: Grouping, parts: list[Coded], where: str) -> Groups:
         raise DataError(f"the grouping factor {grouping.name} has {size} levels in {size} "
                         f"complete rows of {where}: with one row per group its variance cannot "
                         "be told from the residual's")
-    return Groups(grouping.name, codes, size)
+    if not columns:
+        return Groups(grouping.name, codes, size)
+    if len(columns) > 1 and size * len(columns) >= len(codes):
+        slopes = " + ".join(grouping.slopes)
+        raise DataError(f"the slopes of {slopes} in {grouping.name} are {size * len(columns)} "
+                        f"random effects of {len(codes)} complete rows of {where}, which cannot be "
+                        f"told from the residual; take (1|{grouping.name})")
+    return Groups(grouping.name, codes, size, tuple(columns),
+                  np.column_stack(list(columns.values())))

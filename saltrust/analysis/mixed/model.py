@@ -18,13 +18,17 @@ from saltrust.analysis.mixed.answer import Answer
 from saltrust.analysis.mixed.cells import Factors, cell_notes, describe_cells
 from saltrust.analysis.mixed.engines import builtin, pymer4, r
 from saltrust.analysis.mixed.formula import Formula, parse
+from saltrust.analysis.mixed.frame import INTERCEPT
+from saltrust.analysis.mixed.influence import influence
 from saltrust.analysis.mixed.likelihood.computation import DENSE_LEVELS
 from saltrust.analysis.mixed.lme4.formula import VerbatimFormula, parse_verbatim
 from saltrust.analysis.mixed.lme4.model import fit_verbatim
 from saltrust.analysis.mixed.options import ADJUSTMENTS, Contrasts, Fitting
+from saltrust.analysis.mixed.random_terms import random_tests, variance_intervals
 from saltrust.analysis.mixed.request import Request, make_request
 from saltrust.analysis.mixed.scores_table import choose_rows, read_scores, require_choosing
 from saltrust.analysis.mixed.tables import tables
+from saltrust.analysis.mixed.unequal.spreads import level_spreads
 from saltrust.analysis.mixed.verification import differences, largest
 from saltrust.analysis.result import Result
 from saltrust.cache.identity import of_one_store
@@ -38,7 +42,7 @@ _log = logging.getLogger(__name__)
 def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: Factors | None = None,
                 only: Mapping[str, Any] | None = None, contrasts: Contrasts = Contrasts(),
                 fitting: Fitting = Fitting(), confidence_level: float = 0.95) -> Result:
-    """Fit a linear mixed model with random intercepts and compare the means of a factor.
+    """Fit a linear mixed model and compare the means of a factor.
 
     Parameters
     ----------
@@ -49,10 +53,11 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: Factor
     formula : str
         Such as ``auprc ~ explainer + (1|image)``: fixed effects are joined by ``+``; ``a:b`` is
         an interaction and ``a*b`` short for ``a + b + a:b``; ``factor(x)`` makes a column of
-        numbers categorical; ``0 +`` drops the intercept.  With ``Fitting(engine="pymer4")``
-        lme4 gets more as it is: slopes, ``I()``, ``log()``, ``poly()``, ``offset()``.  Random
-        intercepts are ``(1|group)``, nested ones ``(1|a/b)``.  Names that are not plain words
-        stand in backticks.
+        numbers categorical; ``0 +`` drops the intercept.  Random intercepts are ``(1|group)``,
+        nested ones ``(1|a/b)``; ``(1 + x|group)`` has random slopes that correlate with the
+        intercepts, ``(1 + x||group)`` slopes that do not.  Names that are not plain words stand
+        in backticks.  With ``Fitting(engine="pymer4")`` lme4 gets more as it is: ``I()``,
+        ``log()``, ``poly()``, ``offset()``.
     over : str or sequence of str, optional
         Factor whose marginal means are compared; of several, the means of all combinations of
         their levels (cells).  By default the formula's only categorical fixed effect beside
@@ -69,7 +74,8 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: Factor
         (``against_value``).
     fitting : Fitting
         Degrees of freedom (``df``), estimation (``reml``), and the program that computes
-        (``engine``, ``verify``), ``family`` of the response and ``weights``.
+        (``engine``, ``verify``), ``family`` of the response and ``weights``, one residual
+        variance or one per level (``variance``).
     confidence_level : float
         Of every interval, in (0, 1); joint within a family of contrasts.
 
@@ -77,9 +83,12 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: Factor
     -------
     Result
         Tables ``contrasts`` (``contrast`` written ``A - B``), ``means``, ``fixed_effects``,
-        ``anova`` (type III tests), ``random_effects`` (``group, variance, sd, n_groups``) and
-        ``fit`` (``n, log_likelihood, reml, singular, engine, ...``), with the uniform columns
-        of estimates.
+        ``anova`` (type III tests), ``random_effects`` (``group, variance, sd, n_groups, effect,
+        correlation``) and ``fit`` (``n, log_likelihood, reml, singular, engine, ...``), with
+        the uniform columns of estimates; ``explained_variance`` (R squared, intraclass
+        correlations); with several effects of one term
+        ``random_correlations`` too, and ``residual_sd`` (``level, sd``) where every level has
+        a variance.
 
     Raises
     ------
@@ -181,6 +190,12 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: Factors | None = None,
                   "check the values of its columns", verb="fitted"), _threads(request)):
         answer, warnings = _answer(request)
         made = tables(request, answer)
+        if fitting.random_tests:
+            made["random_tests"] = random_tests(request, answer.deviance)
+        if fitting.profile:
+            made["variance_intervals"] = variance_intervals(request)
+        if fitting.influence is not None:
+            made["influence"] = influence(request, table, fitting.influence)
     notes = _notes(request, answer)
     meta = _meta(request, answer, notes)
     if fitting.verify:
@@ -200,7 +215,10 @@ def read_formula(text: str, fitting: Fitting) -> Formula | VerbatimFormula:
     if fitting.family == "binomial" or fitting.weights is not None:
         return parse_verbatim(text)
     try:
-        return parse(text)
+        parsed = parse(text)
+        slopes = any(group.slopes for group in parsed.groupings)
+        alone = fitting.engine == "pymer4" and not fitting.verify
+        return parse_verbatim(text) if slopes and alone else parsed
     except UsageError as error:
         if fitting.engine == "builtin" or fitting.verify:
             raise
@@ -223,6 +241,8 @@ def _threads(request: Request) -> AbstractContextManager[None]:
 def _answer(request: Request) -> tuple[Answer, list[str]]:
     """The answer of the engine that is wanted, and why it is another's."""
     engine = request.fitting.engine
+    if request.fitting.variance == "level":
+        return builtin.answer(request), []  # lme4 has none of it
     if engine == "pymer4":
         return pymer4.answer(request), []
     if engine == "auto" and not pymer4.missing_reason(request):
@@ -263,15 +283,22 @@ def _notes(request: Request, answer: Answer) -> list[str]:
     notes = []
     frame = request.frame
     if answer.singular:
-        zero = [group.name for group, variance in zip(frame.groups, answer.variances, strict=True)
+        variances = [(group, matrix) for group, matrix in
+                     zip(frame.groups, answer.covariances, strict=True)]
+        zero = [group.name if effect == INTERCEPT else f"{effect} by {group.name}"
+                for group, matrix in variances
+                for effect, variance in zip(group.effects, np.diag(matrix), strict=True)
                 if variance <= 1e-8 * answer.residual_variance]
-        notes.append(f"singular fit: the variance of {' and '.join(zero)} is estimated as zero")
+        notes.append(f"singular fit: the variance of {' and '.join(zero)} is estimated as zero"
+                     if zero else "singular fit: random effects are estimated as combinations of "
+                     "each other (correlations of 1)")
     if answer.dropped:
         notes.append(f"{len(answer.dropped)} fixed effects are combinations of others and left "
                      f"out: {', '.join(answer.dropped)}")
     notes += [f"the variance of {group.name} rests on {group.size} groups, fewer than the "
               f"{len(answer.names)} fixed effects"
               for group in frame.groups if group.size < len(answer.names)]
+    notes += _spread_notes(request, answer)
     if request.cells is not None:
         notes += cell_notes(request.cells, request.formula.terms, list(frame.factors))
     elif len(frame.factors) > 1:
@@ -290,6 +317,26 @@ def _of_hits(table: pd.DataFrame, formula: Formula | VerbatimFormula) -> list[st
         return []
     return [f"{response} is 0 or 1 in every row and the model is linear: its estimates are "
             "differences of probabilities; --family binomial fits their log-odds"]
+
+
+#: Ratio of standard deviations, and level of the test, at which spreads differ to be said.
+_UNEQUAL, _TEST_LEVEL = 1.5, 0.01
+
+
+def _spread_notes(request: Request, answer: Answer) -> list[str]:
+    """Whether the levels' residual spreads differ: tested where they are fitted, else seen."""
+    levels, over = answer.levels, request.over
+    if levels is not None:
+        return [f"likelihood-ratio test of equal residual variances of {levels.factor}: "
+                f"chi-squared {levels.statistic:.2f} on {levels.df} df, p {levels.p_value:.2g}"]
+    if over is None or len(request.frame.groups) == 0:
+        return []
+    spread = level_spreads(request.frame, over)
+    if spread is None or not (spread.p_value < _TEST_LEVEL and spread.ratio > _UNEQUAL):
+        return []
+    return [f"the spread of the levels of {over} differs ({spread.ratio:.1f}-fold): equal "
+            "variances make tests of loud levels too liberal, those of steady ones too "
+            "cautious; see --variance level"]
 
 
 def _incomplete(request: Request) -> list[str]:

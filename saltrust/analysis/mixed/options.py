@@ -14,6 +14,7 @@ from saltrust.choices import (
     DegreesOfFreedom,
     Engine,
     ResponseFamily,
+    Variance,
     check_word,
 )
 from saltrust.errors import UsageError
@@ -132,11 +133,24 @@ class Fitting:
     verify : bool
         Run both engines, return the chosen one's tables, and a table ``verification`` of the
         largest differences.
+    random_tests : bool
+        Refit the model without each random term in turn: table ``random_tests`` of
+        likelihood-ratio tests, as ``ranova`` of lmerTest.
+    influence : str, optional
+        A column that the formula groups by: table ``influence`` of Cook's distances of leaving
+        each of its groups out, at the variances of all rows.
+    profile : bool
+        Table ``variance_intervals`` of profile likelihood intervals of the standard deviations,
+        as ``confint(method="profile")`` of lme4.
+    variance : {"equal", "level"}
+        One residual variance, as lme4; or one for each level of the factor whose means are
+        compared, which the built-in engine fits.
 
     Raises
     ------
     UsageError
-        If a word is not known, or Kenward-Roger is asked for without REML.
+        If a word is not known, Kenward-Roger is asked for without REML, or a variance per level
+        together with what is not defined for it.
 
     Examples
     --------
@@ -150,6 +164,10 @@ class Fitting:
     verify: bool = False
     family: ResponseFamily = "gaussian"
     weights: str | None = None
+    random_tests: bool = False
+    influence: str | None = None
+    profile: bool = False
+    variance: Variance = "equal"
 
     def __post_init__(self) -> None:
         check_word(self.df, DegreesOfFreedom, "df")
@@ -161,9 +179,20 @@ class Fitting:
         if self.family == "binomial" and self.df == "kenward-roger":
             raise UsageError("a binomial model has no Kenward-Roger degrees of freedom; leave out "
                              "--df")
+        check_word(self.variance, Variance, "variance")
         if self.df == "kenward-roger" and not self.reml:
             raise UsageError("Kenward-Roger's degrees of freedom are defined for REML; drop --ml "
                              "or take --df satterthwaite")
+        if self.variance == "level":
+            if self.df == "kenward-roger":
+                raise UsageError("Kenward-Roger's degrees of freedom are made for one residual "
+                                 "variance; say --variance equal, or take --df satterthwaite")
+            if self.engine == "pymer4" or self.verify:
+                raise UsageError("lme4 knows no residual variance per level; say --variance "
+                                 "equal, or leave out --engine pymer4 and --verify")
+            if self.random_tests or self.profile or self.influence is not None:
+                raise UsageError("--random-tests, --profile and --influence are of models with "
+                                 "one residual variance; say --variance equal, or leave them out")
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result, beside the engine that was taken."""
@@ -171,4 +200,5 @@ class Fitting:
             return {"family": "binomial, logit link", "df": _DF["asymptotic"],
                     "estimation": "maximum likelihood (Laplace)", "weights": self.weights}
         return {"estimation": "REML" if self.reml else "maximum likelihood", "df": _DF[self.df],
-                **({} if self.weights is None else {"weights": self.weights})}
+                **({} if self.weights is None else {"weights": self.weights}),
+                **({"residual_variance": "one per level"} if self.variance == "level" else {})}

@@ -11,6 +11,9 @@ import pandas as pd
 from saltrust.analysis.inference.estimate import estimates_table
 from saltrust.analysis.mixed.answer import Answer, Estimates
 from saltrust.analysis.mixed.cells import Cells
+from saltrust.analysis.mixed.explained_variance import effect_sizes, explained_variance
+from saltrust.analysis.mixed.frame import FloatArray
+from saltrust.analysis.mixed.likelihood.covariances import elements
 from saltrust.analysis.mixed.request import Family, Request
 
 _NAN = float("nan")
@@ -25,7 +28,9 @@ def tables(request: Request, answer: Answer) -> dict[str, pd.DataFrame]:
     -------
     dict of str to pandas.DataFrame
         ``contrasts`` (where there are any) and ``means``, ``fixed_effects``, ``anova``,
-        ``random_effects`` and ``fit``.
+        ``random_effects``, ``fit`` and ``explained_variance``; ``effect_sizes``
+        where there are contrasts, ``random_correlations`` where slopes have any;
+        ``residual_sd`` where every level has a variance.
     """
     made = {
         "contrasts": _contrasts(request, answer),
@@ -34,7 +39,15 @@ def tables(request: Request, answer: Answer) -> dict[str, pd.DataFrame]:
         "anova": _terms(answer),
         "random_effects": _random_effects(request, answer),
         "fit": _fit(request, answer),
+        "explained_variance": explained_variance(request.frame, request.formula, answer),
     }
+    if len(made["contrasts"]):
+        made["effect_sizes"] = effect_sizes(request, answer)
+    if any(len(group.effects) > 1 for group in request.frame.groups):
+        made["random_correlations"] = _correlations(request, answer)
+    if answer.levels is not None:
+        names = request.frame.factors[answer.levels.factor].levels
+        made["residual_sd"] = pd.DataFrame({"level": list(names), "sd": answer.levels.sds})
     # The first table is what people are shown: not an empty one.
     if not len(made["contrasts"]):
         made = {name: made[name] for name in ("fixed_effects", *made)}
@@ -109,17 +122,39 @@ def _terms(answer: Answer) -> pd.DataFrame:
 
 
 def _random_effects(request: Request, answer: Answer) -> pd.DataFrame:
-    variances = [*answer.variances.tolist(), answer.residual_variance]
-    return pd.DataFrame({
-        "group": [*(group.name for group in request.frame.groups), "Residual"],
-        "variance": variances,
-        "sd": np.sqrt(variances),
-        "n_groups": [*(group.size for group in request.frame.groups), request.frame.n],
-    })
+    """A row per effect; of slopes, the correlation with the first effect of their term."""
+    rows: list[list[Any]] = []
+    for group, matrix in zip(request.frame.groups, answer.covariances, strict=True):
+        correlations = _correlation(matrix)
+        rows += [[group.name, matrix[place, place], group.size, effect,
+                  correlations[place, 0] if place else _NAN]
+                 for place, effect in enumerate(group.effects)]
+    rows.append(["Residual", answer.residual_variance, request.frame.n, "", _NAN])
+    made = pd.DataFrame(rows, columns=["group", "variance", "n_groups", "effect", "correlation"])
+    made.insert(2, "sd", np.sqrt(made["variance"]))
+    return made
+
+
+def _correlations(request: Request, answer: Answer) -> pd.DataFrame:
+    """Of every two effects of one term."""
+    rows = [[group.name, group.effects[a], group.effects[b], matrix[a, b],
+             _correlation(matrix)[a, b]]
+            for group, matrix in zip(request.frame.groups, answer.covariances, strict=True)
+            for b in range(len(matrix)) for a in range(b)]
+    return pd.DataFrame(rows, columns=["group", "effect_a", "effect_b", "covariance",
+                                       "correlation"])
+
+
+def _correlation(matrix: FloatArray) -> FloatArray:
+    sd = np.sqrt(np.diag(matrix))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result: FloatArray = (matrix / np.outer(sd, sd)).clip(-1.0, 1.0)
+    return result
 
 
 def _fit(request: Request, answer: Answer) -> pd.DataFrame:
-    parameters = len(answer.names) + len(answer.variances) + 1
+    parameters = (len(answer.names) + len(elements(request.frame.groups))
+                  + (1 if answer.levels is None else len(answer.levels.sds)))
     return pd.DataFrame([{
         "n": request.frame.n, "log_likelihood": -answer.deviance / 2, "reml": request.fitting.reml,
         "singular": answer.singular, "engine": answer.engine, "criterion": answer.deviance,

@@ -83,7 +83,9 @@ def _floor(table: pd.DataFrame, column: str) -> FloatArray | float:
         return SMALL_VARIANCE * float(_values(table, column).max())
     if column in _ON_THE_SCALE and "std_error" in table.columns:
         return np.nan_to_num(_values(table, "std_error"))
-    return 1.0 if column == "statistic" else 0.0
+    if column in _ON_THE_SCALE | {"d"} and "d" in table.columns:
+        return 1.0  # in standard deviations
+    return 1.0 if column in {"statistic", "value"} else 0.0
 
 
 def _relative(one: FloatArray, two: FloatArray, floor: FloatArray | float) -> FloatArray:

@@ -282,10 +282,13 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
             yield (f"The low baseline is {meta['low_baseline']:g}; "
                    f"{meta['pairs_of_different_images']} pairs of different images stand beside.")
         yield f"Flat or non-finite maps: {meta['failures']}."
-        yield (f"Explainers were compared with their baselines by a linear mixed model (post hoc: "
-               f"{meta['posthoc']}, alpha {meta['alpha']:g}), beside a bootstrap of patients "
-               f"({meta['resamples']:,} resamples, seed {meta['seed']}) and a signed-rank test by "
-               "patient (Rosner, Glynn and Lee 2006), which is of symmetry about zero.")
+        how = ("a residual variance per explainer where each has ten rows, errors clustered by "
+               "patient (CR2, Satterthwaite), single-step max-t"
+               if meta.get("variance") == "level" else "equal variances")
+        yield (f"Explainers were compared with their baselines by a linear mixed model ({how}; "
+               f"post hoc: {meta['posthoc']}, alpha {meta['alpha']:g}), beside a bootstrap of "
+               f"patients ({meta['resamples']:,} resamples, seed {meta['seed']}) and a signed-rank "
+               "test by patient (Rosner, Glynn and Lee 2006), which is of symmetry about zero.")
         if "equivalence_margin" in meta:
             yield (f"Differences within {meta['equivalence_margin']:g} count as none, by two "
                    "one-sided tests with errors clustered by patient (CR2).")

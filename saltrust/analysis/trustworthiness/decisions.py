@@ -1,14 +1,15 @@
 """Pass, did not pass or uncertain: every explainer against its baselines, in three ways.
 
-The decision is that of a mixed model on the scores per image (protocol A).  Since explainers'
-variances differ several-fold, which that model does not know, a paired bootstrap of patients
-and a signed-rank test by patient with Holm's correction stand beside it, and decisions that
-change with the method are flagged.
+The decision is that of a mixed model on the scores per image (protocol A), with a residual
+variance per level and errors clustered by patient, or with equal variances as in the paper.  A
+paired bootstrap of patients and a signed-rank test by patient with Holm's correction over the
+same family stand beside it, and decisions that change with the method are flagged.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from saltrust.analysis.inference.estimate import Estimate, estimates_table
+from saltrust.analysis.inference.max_t import resamples_for
 from saltrust.analysis.inference.multiplicity import adjust
 from saltrust.analysis.inference.paired_differences import (
     bootstrap,
@@ -28,6 +30,7 @@ from saltrust.analysis.mixed.model import fit_model
 from saltrust.analysis.mixed.options import Contrasts, Fitting
 from saltrust.analysis.options import Decision
 from saltrust.analysis.result import records
+from saltrust.analysis.trustworthiness.contrasts import enough_rows, robust_contrasts
 from saltrust.errors import DataError, UsageError
 
 PASS, FAIL, UNCERTAIN, UNKNOWN = "pass", "did not pass", "uncertain", "not decided"
@@ -97,24 +100,36 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
     complete = scores[scores["value"].notna()]
     wide = _wide(complete)
     mixed = _mixed(complete, contrasts, options, random, constants)
-    paired = [_paired(wide, level, baseline, options, constants.get(baseline))
+    per_level = options.variance == "level" and enough_rows(complete)
+    families = _paired_families(contrasts, options, constants, per_level=per_level,
+                                levels=int(complete["level"].nunique()))
+    most = max((size for _, size in families), default=0)
+    # Each test of the bootstrap gets the resamples that its family asks for.
+    drawn = resamples_for(most, options.resamples)
+    paired = [_paired(wide, level, baseline, options, constants.get(baseline), drawn)
               for level, baseline in contrasts]
-    size = len(contrasts)
-    if 2 * size / (options.resamples + 1) >= options.alpha:
+    if 2 * most / (drawn + 1) >= options.alpha:
         _log.warning("%d resamples cannot give a p-value small enough for %d contrasts at alpha "
-                     "%g; say --resamples %d or more", options.resamples, size, options.alpha,
-                     int(2 * size / options.alpha) + 1)
-    holm = {key: adjust([pair[key].p_value for pair in paired], "holm", size=size)
+                     "%g; say --resamples %d or more", drawn, most, options.alpha,
+                     int(2 * most / options.alpha) + 1)
+    holm = {key: _holm(contrasts, [pair[key].p_value for pair in paired], families)
             for key in ("bootstrap", "wilcoxon")}
+    conditional = _conditional(complete, random)
     decisions, methods = [], []
     for i, (level, baseline) in enumerate(contrasts):
         named = {**identify, "explainer": level, "baseline": baseline}
-        family = f"explainers x baselines ({size} tests)"
+        size = next(size for members, size in families if (level, baseline) in members)
+        family = f"explainers x baselines ({size} {'test' if size == 1 else 'tests'})"
         rows: list[dict[str, Any]] = [{**named, **mixed[i], "method": METHODS[0]}]
         for method, key in zip(METHODS[1:], ("bootstrap", "wilcoxon"), strict=True):
-            rows.append({**named, **paired[i][key].row(f"{level} - {baseline}"),
-                         "p_adjusted": holm[key][i], "adjustment": "holm", "family": family,
-                         "method": method})
+            row = paired[i][key].row(f"{level} - {baseline}")
+            if (key == "bootstrap" and row["p_value"] <= 2 / (drawn + 1)
+                    and holm[key][i] >= options.alpha):
+                row["note"] = (f"p is as small as {drawn:,} resamples can show; say "
+                               "--resamples for more")
+            rows.append({**named, **row, "p_adjusted": holm[key][i], "adjustment": "holm",
+                         "family": family, "method": method,
+                         "note": "; ".join(filter(None, (row["note"], conditional)))})
         for row in rows:
             row["decision"] = judge(row["estimate"], row["p_adjusted"], options.alpha)
         methods += rows
@@ -208,9 +223,17 @@ def _mixed(scores: pd.DataFrame, contrasts: Sequence[Pair], options: Decision,
     """Uniform columns of the mixed model for every contrast; a note where it cannot be had."""
     formula = _formula(scores, random)
     rows: dict[Pair, dict[str, Any]] = {}
-    for wanted in _families(contrasts, options, constants):
+    per_level = options.variance == "level" and enough_rows(scores)
+    few = ("" if per_level or options.variance == "equal"
+           else "a level has fewer than 10 rows: equal variances")
+    for wanted in (_asked(contrasts, options) if per_level
+                   else _families(contrasts, options, constants)):
         try:
-            rows.update(_contrast_rows(scores, wanted, formula, options, constants))
+            made = (robust_contrasts(scores, wanted, formula, alpha=options.alpha,
+                                     seed=options.seed, constants=constants) if per_level
+                    else _contrast_rows(scores, wanted, formula, options, constants))
+            rows.update({pair: {**row, "note": "; ".join(filter(None, (row["note"], few)))}
+                         for pair, row in made.items()})
         except (DataError, UsageError) as error:
             note = str(error).splitlines()[0]
             rows.update({pair: Estimate(n=len(scores), note=note).row(" - ".join(pair))
@@ -249,6 +272,43 @@ def _families(contrasts: Sequence[Pair], options: Decision,
         for baseline in dict.fromkeys(b for _, b in levels)]
     return families + [[pair for pair in contrasts if pair[1] == name]
                        for name in constants if any(b == name for _, b in contrasts)]
+
+
+def _asked(contrasts: Sequence[Pair], options: Decision) -> list[list[Pair]]:
+    """Contrasts that are asked for, together or by baseline."""
+    if options.posthoc == "tukey":
+        return [list(contrasts)]
+    return [[pair for pair in contrasts if pair[1] == baseline]
+            for baseline in dict.fromkeys(b for _, b in contrasts)]
+
+
+def _paired_families(contrasts: Sequence[Pair], options: Decision,
+                     constants: Mapping[str, float], *, per_level: bool, levels: int,
+                     ) -> list[tuple[list[Pair], int]]:
+    """The families of the mixed model with their planned sizes, for the methods beside it."""
+    if per_level:
+        return [(family, len(family)) for family in _asked(contrasts, options)]
+    of_levels = math.comb(levels, 2) if options.posthoc == "tukey" else levels - 1
+    return [(family, len(family) if family[0][1] in constants else max(of_levels, len(family)))
+            for family in _families(contrasts, options, constants)]
+
+
+def _holm(contrasts: Sequence[Pair], p_values: Sequence[float],
+          families: Sequence[tuple[list[Pair], int]]) -> list[float]:
+    """Holm's correction within every family, at its planned size."""
+    adjusted: dict[Pair, float] = {}
+    for members, size in families:
+        chosen = [p for pair, p in zip(contrasts, p_values, strict=True) if pair in members]
+        made = adjust(chosen, "holm", size=max(size, len(chosen))).tolist()
+        adjusted.update(zip([pair for pair in contrasts if pair in members], made, strict=True))
+    return [adjusted[pair] for pair in contrasts]
+
+
+def _conditional(scores: pd.DataFrame, random: str) -> str:
+    """What holds for the models at hand alone, where several are averaged."""
+    several = random and len(set(scores[random])) > 1
+    return (f"conditional on these {random}s, which are averaged; the mixed model's is for others "
+            "too") if several else ""
 
 
 def _contrast_rows(scores: pd.DataFrame, wanted: Sequence[Pair], formula: str,
@@ -301,7 +361,7 @@ def _against_value(means: pd.DataFrame, wanted: Sequence[Pair], value: float, no
 
 
 def _paired(wide: pd.DataFrame, level: str, baseline: str, options: Decision,
-            constant: float | None) -> dict[str, Estimate]:
+            constant: float | None, resamples: int) -> dict[str, Estimate]:
     """Bootstrap, signed-rank test, effect size and equivalence of the differences per image."""
     nothing = Estimate(note="no scores of one of the two")
     if level not in wide or (constant is None and baseline not in wide):
@@ -315,7 +375,7 @@ def _paired(wide: pd.DataFrame, level: str, baseline: str, options: Decision,
     values = difference.to_numpy(dtype=np.float64)
     drawing: dict[str, Any] = {"resamples": options.resamples, "seed": options.seed,
                                "confidence_level": 1 - options.alpha}
-    return {"bootstrap": bootstrap(values, patients, **drawing),
+    return {"bootstrap": bootstrap(values, patients, **{**drawing, "resamples": resamples}),
             "wilcoxon": signed_rank(values, patients),
             "effect": effect_size(values, patients, **drawing),
             "tost": (Estimate(n=n) if options.margin is None

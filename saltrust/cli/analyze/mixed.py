@@ -13,6 +13,7 @@ from saltrust.choices import (
     DegreesOfFreedom,
     Engine,
     ResponseFamily,
+    Variance,
     words,
 )
 from saltrust.cli.analyze.command import run, split_off
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
               help="One row per score, with the columns that the formula names.")
 @click.option("--formula", required=True, metavar="FORMULA",
               help="Such as 'auprc ~ explainer + (1|image)'; also a*b, a:b, factor(x), "
-                   "(1|a) + (1|b), (1|a/b), (1|a:b).")
+                   "(1|a) + (1|b), (1|a/b), (1|a:b), (1 + x|a).")
 @click.option("--over", default=None, metavar="FACTOR",
               help="Factor whose marginal means are compared; categorical even where its levels "
                    "are numbers.  a,b compares all combinations of two factors.  [default: the "
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
               help="Of p-values and intervals within a family; single-step is multcomp's test.  "
                    "[default: tukey for all pairs, dunnett against a control]")
 @click.option("--ml", is_flag=True, help="Maximum likelihood instead of REML.")
+@click.option("--variance", type=click.Choice(words(Variance)), default="equal",
+              show_default=True,
+              help="One residual variance, as lme4; or one for each level of --over.")
 @click.option("--against-value", type=float, default=0.0, show_default=True, metavar="VALUE",
               help="Constant that the marginal means are tested against.")
 @click.option("--engine", type=click.Choice(words(Engine)), default="auto",
@@ -66,6 +70,14 @@ if TYPE_CHECKING:
               help="binomial: hits of 0 and 1, as log-odds with a logit link (glmer; needs R).")
 @click.option("--weights", default=None, metavar="COLUMN",
               help="Weights of the rows; of shares of hits, their numbers of trials.  Needs R.")
+@click.option("--random-tests", is_flag=True,
+              help="Refit without each random term: table random_tests of likelihood ratios.")
+@click.option("--profile", is_flag=True,
+              help="Table variance_intervals: profile likelihood intervals of the standard "
+                   "deviations.")
+@click.option("--influence", default=None, metavar="GROUP",
+              help="Leave out each group of this column, which the formula groups by: table "
+                   "influence of Cook's distances.")
 @click.option("--verify", is_flag=True,
               help="Run both engines and say how far apart they are.")
 @confidence_option
@@ -76,8 +88,8 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
           **options: Any) -> None:
     """Do scores differ between explainers, given that they come from the same images?
 
-    A linear mixed model with random intercepts, crossed or nested, by REML: fixed effects,
-    variance components, marginal means, and their contrasts with adjusted p-values.
+    A linear mixed model with random intercepts and slopes, crossed or nested, by REML: fixed
+    effects, variance components, marginal means, and their contrasts with adjusted p-values.
 
     \u0008
     saltrust analyze mixed --scores scores.csv --formula "auprc ~ explainer + (1|image)"
@@ -97,7 +109,8 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
         contrasts = Contrasts(**split_off(rest, ("posthoc", "control", "adjustment",
                                                  "against_value", "seed", "by", "interaction")))
         fitting = Fitting(reml=not rest.pop("ml"), **split_off(
-            rest, ("df", "engine", "verify", "family", "weights")))
+            rest, ("df", "engine", "verify", "family", "weights", "random_tests", "influence",
+                   "profile", "variance")))
         return mixed_model(path, formula, only=only, contrasts=contrasts, fitting=fitting, **rest)
 
     def say_how_far_apart(result: Result) -> None:

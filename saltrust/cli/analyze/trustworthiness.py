@@ -14,6 +14,7 @@ from saltrust.choices import (
     RandomizationRule,
     SsimSetting,
     UtilityBaseline,
+    Variance,
     words,
 )
 from saltrust.cli.analyze.command import run
@@ -31,8 +32,12 @@ from saltrust.cli.output import output_options
 decision_options = stack(
     click.option("--posthoc", type=click.Choice(words(Posthoc)), default="tukey",
                  show_default=True,
-                 help="Contrasts of the mixed model: all pairs of levels with Tukey's correction, "
-                      "as the paper, or each baseline as control with Dunnett's."),
+                 help="Contrasts that are adjusted together: all of them (with --variance equal "
+                      "Tukey's all pairs of levels, as the paper), or those with each baseline."),
+    click.option("--variance", type=click.Choice(words(Variance)), default="level",
+                 show_default=True,
+                 help="Of the mixed model: one residual variance per explainer with errors "
+                      "clustered by patient, where each has ten rows; or equal, as the paper."),
     click.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), default=0.05,
                  show_default=True, help="Level of significance of the decisions."),
     click.option("--margin", type=click.FloatRange(0, min_open=True), default=None,

@@ -166,6 +166,23 @@ def test_every_contrast_is_a_difference_of_the_means_printed(scores: pd.DataFram
     assert set(crossed["contrasts"]["adjustment"]) == {"sidak"}
 
 
+def test_effect_sizes_and_variances_of_levels_follow(scores: pd.DataFrame) -> None:
+    for over, contrasts in (("explainer", Contrasts(by="model")), (
+            "explainer,model", Contrasts(interaction=True))):
+        made = mixed_model(scores, TWO, over=over, contrasts=contrasts, fitting=BUILTIN)
+        sizes, table = made["effect_sizes"], made["contrasts"]
+        assert sizes["contrast"].tolist() == table["contrast"].tolist()
+        np.testing.assert_allclose(sizes["d"] * sizes["sd"], table["estimate"])
+    unequal = Fitting(engine="builtin", variance="level")
+    made = mixed_model(scores, TWO, over="explainer", contrasts=Contrasts(by="model"),
+                       fitting=unequal)
+    np.testing.assert_allclose(made["effect_sizes"]["d"] * made["effect_sizes"]["sd"],
+                               made["contrasts"]["estimate"])
+    assert made["effect_sizes"]["by_level"].tolist() == made["contrasts"]["by_level"].tolist()
+    with pytest.raises(UsageError, match="--variance level"):
+        mixed_model(scores, TWO, over="explainer,model", fitting=unequal)
+
+
 def test_the_largest_of_correlated_differences(scores: pd.DataFrame) -> None:
     """Single-step lies between no adjustment and Sidak's, and gives the bound of its interval."""
     made = {word: mixed_model(scores, TWO, fitting=BUILTIN, contrasts=Contrasts(

@@ -46,8 +46,8 @@ def test_the_intercept_can_be_dropped(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "reason"), [
     ("y ~ a", "no random intercept"),
-    ("y ~ a + (a|g)", "random slopes"),
-    ("y ~ a + (1+a|g)", "random slopes"),
+    ("y ~ a + (a b|g)", "random slopes"),
+    ("y ~ a + (1+a^2|g)", "no meaning"),
     ("y ~ a + (1|g", "missing at the end"),
     ("y ~ (1|g) + (1|g)", "stands twice"),
     ("y ~ (1|a/b) + (1|b:a)", "stands twice"),

@@ -18,6 +18,8 @@ from saltrust.analysis.trustworthiness.decisions import (
 from saltrust.errors import UsageError
 
 OPTIONS = Decision(resamples=1000, margin=0.05)
+#: The model of the paper, with one variance for all explainers.
+PAPER = Decision(resamples=1000, variance="equal")
 
 
 def scores(shifts: dict[str, float], n: int = 30, seed: int = 0, spread: float = 0.1,
@@ -66,7 +68,7 @@ def test_what_stands_beside_the_mixed_model() -> None:
 
 def test_the_balanced_mixed_model_is_the_two_way_layout() -> None:
     table = scores({"base": 0, "up": 0.05, "same": 0.0})
-    row = run(table, [("up", "base")])["decisions"].iloc[0]
+    row = run(table, [("up", "base")], PAPER)["decisions"].iloc[0]
     wide = table.pivot_table(index="image", columns="level", values="value", sort=False)
     residual = wide.sub(wide.mean(axis=1), axis=0).sub(wide.mean(), axis=1) + wide.values.mean()
     df = (len(wide) - 1) * 2
@@ -89,16 +91,64 @@ def test_the_order_of_a_pair_turns_its_sign() -> None:
 def test_unequal_variances_change_decisions_and_are_flagged() -> None:
     quiet = scores({"base": 0, "steady": 0.02}, spread=0.01, seed=1)
     loud = scores({"wild": 0.0}, spread=0.8, seed=2)
-    tables = run(pd.concat([quiet, loud]), [("steady", "base"), ("wild", "base")])
+    tables = run(pd.concat([quiet, loud]), [("steady", "base"), ("wild", "base")],
+                 Decision(resamples=4000, variance="equal", posthoc="control"))
     row = tables["decisions"].set_index("explainer").loc["steady"]
     assert row["decision"] == "uncertain"
     assert row["bootstrap_decision"] == row["wilcoxon_decision"] == "pass"
     assert row["changes"]
 
 
+def test_a_variance_per_level_sees_small_steady_differences() -> None:
+    quiet = scores({"base": 0, "steady": 0.02}, spread=0.01, seed=1)
+    loud = scores({"wild": 0.0}, spread=0.8, seed=2)
+    tables = run(pd.concat([quiet, loud]), [("steady", "base"), ("wild", "base")])
+    rows = tables["decisions"].set_index("explainer")
+    assert rows["decision"].to_dict() == {"steady": "pass", "wild": "uncertain"}
+    assert not rows["changes"].any()
+    wide = pd.concat([quiet, loud]).pivot_table(index="image", columns="level", values="value")
+    for level in ("steady", "wild"):
+        # One row per image and level: the paired t test, whatever the working model.
+        paired = stats.ttest_rel(wide[level], wide["base"])
+        assert rows.loc[level, "p_value"] == pytest.approx(paired.pvalue, rel=1e-5)
+        assert rows.loc[level, "df"] == pytest.approx(len(wide) - 1, rel=1e-5)
+        assert paired.pvalue <= rows.loc[level, "p_adjusted"] <= 2 * paired.pvalue + 1e-12
+    assert "equal residual variances: chi-squared" in rows.loc["steady", "note"]
+
+
+def test_every_method_has_the_family_of_the_mixed_model() -> None:
+    table = scores({"a": 0, "b": 0.02, "c": 0.1, "d": 0.1}, n=20)
+    pairs = [(level, base) for base in ("c", "d") for level in "ab"]
+    for options, size in ((OPTIONS, 4), (PAPER, 6),
+                          (Decision(resamples=1000, posthoc="control"), 2),
+                          (Decision(resamples=1000, posthoc="control", variance="equal"), 3)):
+        methods = run(table, pairs, options)["methods"]
+        assert methods["family"].str.contains(rf"\({size} ").all()
+
+
+def test_levels_of_few_rows_have_one_variance_and_it_is_said() -> None:
+    rows = run(scores({"a": 0, "b": 0.1, "c": 0.1}, n=9), [("a", "c"), ("b", "c")])["decisions"]
+    assert rows["note"].str.contains("fewer than 10 rows").all()
+    assert (rows["adjustment"] == "tukey").all()
+
+
+def test_few_patients_are_said_to_be_few() -> None:
+    table = scores({"a": 0, "b": 0.1}, n=12, per_patient=4)
+    note = run(table, [("a", "b")])["decisions"]["note"].iloc[0]
+    assert "degrees of freedom: too few patients" in note
+
+
+def test_models_that_are_averaged_are_said_to_be() -> None:
+    methods = run(several_models(3, 0.08), [("a", "b")], random="model")["methods"]
+    notes = methods.set_index("method")["note"]
+    assert notes[["paired bootstrap", "Wilcoxon"]].str.contains("conditional on these models").all()
+    assert "conditional" not in notes["mixed model"]
+
+
 def test_constants_are_tested_by_marginal_means() -> None:
     table = scores({"a": 0.0, "b": 0.3})
-    rows = run(table, [("a", "0.5"), ("b", "0.5")], constants={"0.5": 0.5})["decisions"]
+    rows = run(table, [("a", "0.5"), ("b", "0.5")], options=PAPER,
+               constants={"0.5": 0.5})["decisions"]
     means = table.groupby("level")["value"].mean()
     np.testing.assert_allclose(rows["estimate"], means - 0.5)
     assert rows["decision"].tolist() == ["did not pass", "pass"]
@@ -124,7 +174,7 @@ def several_models(models: int, disagreement: float, seed: int = 0) -> pd.DataFr
 def test_models_as_a_random_factor_are_the_mixed_analysis_of_variance() -> None:
     """Balanced, the contrast's error is sqrt(2 (MS_AB + MS_AC - MS_E) / (b c))."""
     table = several_models(4, 0.08)
-    row = run(table, [("a", "b")], random="model")["decisions"].iloc[0]
+    row = run(table, [("a", "b")], PAPER, random="model")["decisions"].iloc[0]
     cube = table.pivot_table(index="image", columns=["model", "level"], values="value",
                              sort=False).to_numpy().reshape(20, 4, 3)
     images, models, levels = cube.shape
@@ -217,13 +267,13 @@ def test_ten_levels_are_forty_five_pairs() -> None:
         ["grad", "sg", "ig", "sig", "gcam", "xrai", "gbp", "ggcam", "average-mask", "unet"])}
     table = scores(levels, n=20)
     pairs = [(level, base) for base in ("average-mask", "unet") for level in list(levels)[:8]]
-    tables = run(table, pairs)
+    tables = run(table, pairs, PAPER)
     assert tables["decisions"]["family"].str.contains("45").all()
     assert len(tables["decisions"]) == 16
     assert len(tables["methods"]) == 48
 
 
 def test_too_few_resamples_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    run(scores({"a": 0, "b": 1, "c": 2}, n=5), [("a", "c"), ("b", "c")],
-        Decision(resamples=50))
-    assert "resamples" in caplog.text
+    Decision(resamples=50)
+    assert "50 resamples leave" in caplog.text
+    assert "--resamples 200" in caplog.text

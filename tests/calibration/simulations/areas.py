@@ -23,7 +23,7 @@ from saltrust.analysis.options import Resampling
 from tests.calibration.designs import Design, drawn_patients
 from tests.calibration.outcome import Cell, Outcome, against
 
-_DRAW = AucDraw("newcombe", Resampling(resamples=2))
+_DRAW = AucDraw("newcombe", Resampling())
 
 
 def cells() -> Iterator[Cell]:
@@ -94,13 +94,13 @@ def _areas(generator: np.random.Generator, positives: int, negatives: int, image
 def _calibration(generator: np.random.Generator, design: Design, term: str) -> Outcome:
     """A model that is calibrated: labels are drawn with the probabilities, alike by patient."""
     owner, _ = drawn_patients(generator, design)
-    said = expit(1.2 * (np.sqrt(0.5) * generator.normal(size=design.patients)[owner]
+    stated = expit(1.2 * (np.sqrt(0.5) * generator.normal(size=design.patients)[owner]
                         + np.sqrt(0.5) * generator.normal(size=len(owner))))
     # Uniform for every case, and alike within a patient.
     u = norm.cdf(np.sqrt(0.3) * generator.normal(size=design.patients)[owner]
                  + np.sqrt(0.7) * generator.normal(size=len(owner)))
-    cases = pd.DataFrame({"model": "net", "finding": "Edema", "label": u < said,
-                          "probability": said, "patient": [f"p{k}" for k in owner]})
+    cases = pd.DataFrame({"model": "net", "finding": "Edema", "label": u < stated,
+                          "probability": stated, "patient": [f"p{k}" for k in owner]})
     table = calibration_of_cases(cases, resamples=1000 if term == "brier" else 2,
                                  seed=int(generator.integers(2**31)))
     (row,) = table[table["term"] == term].to_dict("records")

@@ -10,9 +10,10 @@ import pandas as pd
 
 from saltrust.analysis.inference.paired_differences import bootstrap, equivalence, signed_rank
 from saltrust.analysis.pixels.map_similarity import DifferentImages
+from saltrust.analysis.trustworthiness.contrasts import robust_contrasts
 from saltrust.analysis.trustworthiness.map_pairs import ByChance
 from saltrust.analysis.trustworthiness.patient_jackknife import contrast
-from tests.calibration.designs import Design, drawn_patients, latent, overlaps
+from tests.calibration.designs import Design, drawn_patients, explainers, latent, overlaps
 from tests.calibration.outcome import Cell, Outcome, against
 
 
@@ -23,6 +24,15 @@ def cells() -> Iterator[Cell]:
             yield _cell("signed ranks", design, _signed_rank, ("at most",))
             yield _cell("paired bootstrap", design, _bootstrap, ("type I", "coverage"), 1000)
             yield _cell("equivalence at the margin", design, _equivalence, ("at most",))
+        if patients < 200:
+            for images in ("one", "many"):
+                design = Design(patients, images)
+                for asked, which in (("familywise", "any pair"), ("at most", "loudest pair"),
+                                     ("at most", "quietest pair")):
+                    yield _cell(f"decisions, {which}", design, _decisions, (asked,),
+                                600 if which == "any pair" else 300, which=which)
+                yield _cell("decisions, mean against a constant", design, _decisions,
+                            ("type I", "coverage"), 600, which="mean")
         for share in (0.0, 0.5):
             yield _cell("randomization", Design(patients, "many" if patients < 200 else "one"),
                         _randomization,
@@ -31,7 +41,8 @@ def cells() -> Iterator[Cell]:
 
 def _cell(name: str, design: Design, draw: Any, asked: tuple[str, ...], replications: int = 2000,
           **options: Any) -> Cell:
-    described = ", ".join([str(design), *(f"{key} {value:g}" for key, value in options.items())])
+    described = ", ".join([str(design), *(f"{key} {value:g}" for key, value in options.items()
+                                         if not isinstance(value, str))])
     return Cell(name, described, lambda generator: draw(generator, design, **options), asked,
                 design.patients, replications)
 
@@ -61,6 +72,29 @@ def _equivalence(generator: np.random.Generator, design: Design) -> Outcome:
     return Outcome(rejected=float(equivalence(values + 0.1, owner, 0.1).p_value <= 0.05))
 
 
+def _decisions(generator: np.random.Generator, design: Design, which: str) -> Outcome:
+    """Nine explainers of equal means whose standard deviations go from .02 to .25."""
+    owner, levels = drawn_patients(generator, design)
+    values = explainers(generator, owner, levels)
+    n, count = values.shape
+    names = [f"e{k}" for k in range(count)]
+    table = pd.DataFrame({
+        "image": np.repeat([f"i{k}" for k in range(n)], count),
+        "patient": np.repeat([f"p{k}" for k in owner], count),
+        "level": names * n, "value": values.ravel()})
+    formula = "value ~ level + (1|image)" + (" + (1|patient)" if design.images != "one" else "")
+    if which == "mean":
+        made = robust_contrasts(table, [(name, "half") for name in names], formula, alpha=0.05,
+                                seed=0, constants={"half": 0.5})
+        return against(made["e8", "half"], 0.0)
+    pairs = [(a, b) for k, a in enumerate(names) for b in names[k + 1:]]
+    made = robust_contrasts(table, pairs, formula, alpha=0.05, seed=0, constants={})
+    if which == "any pair":
+        return Outcome(rejected=float(min(row["p_adjusted"] for row in made.values()) <= 0.05))
+    pair = ("e7", "e8") if which == "loudest pair" else ("e0", "e1")
+    return Outcome(rejected=float(made[pair]["p_value"] <= 0.05))
+
+
 def _randomization(generator: np.random.Generator, design: Design, alike: float) -> Outcome:
     """Similarities of maps and of pairs of images; both depend on what images share."""
     owner, levels = drawn_patients(generator, design)
@@ -77,7 +111,7 @@ def _randomization(generator: np.random.Generator, design: Design, alike: float)
     # Of images that are like the rest, both sides of a pair are.
     pairs = 0.3 + 0.05 * (level[left] + level[right]) / 2 + 0.03 * generator.normal(
         size=len(left))
-    own = 0.3 + 0.05 * level + 0.03 * generator.normal(size=len(owner))
-    made = contrast(pd.DataFrame({"image": names, "ssim": own}),
+    alone = 0.3 + 0.05 * level + 0.03 * generator.normal(size=len(owner))
+    made = contrast(pd.DataFrame({"image": names, "ssim": alone}),
                     ByChance(names, DifferentImages(left, right, pairs, len(left))), patients)
     return against(made, 0.0)

@@ -172,8 +172,8 @@ def _strata(generator: np.random.Generator, design: Design) -> Outcome:
     values, owner = _scores(generator, design)
     table = _table({"grad": values}, owner, area_reference=9.0, area_predicted=9.0)
     # What the model says varies between patients and between their images.
-    said = latent(generator, owner, generator.normal(size=design.patients))
-    table = table.assign(probability=1 / (1 + np.exp(-said)), cluster=owner)
+    stated = latent(generator, owner, generator.normal(size=design.patients))
+    table = table.assign(probability=1 / (1 + np.exp(-stated)), cluster=owner)
     strata = confidence_strata(table, Choice(everywhere=0.5), resamples=2)
     (row,) = strata[(strata["stratum"] == CONTRAST) & (strata["scheme"] == "iou")
                     & (strata["finding"] == "Edema")].to_dict("records")

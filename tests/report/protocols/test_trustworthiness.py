@@ -123,7 +123,7 @@ def test_figures_show_the_tables(
 
 def test_methods_say_how(protocol: ProtocolResult) -> None:
     for phrase in ("Gaussian, sigma 1.5", "pass: significantly below the baseline",
-                   "adjustment: tukey", "low baseline: 0.5", "n - 1"):
+                   "adjustment: single-step", "low baseline: 0.5", "n - 1"):
         assert phrase in protocol.methods()
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from saltrust.analysis.mixed.adjustment.simultaneous import adjust, critical_value, two_sided
-from saltrust.analysis.mixed.answer import Answer, Estimates
-from saltrust.analysis.mixed.fitted import Inference, MixedFit, fit
+from saltrust.analysis.mixed.answer import Answer, Estimates, LevelVariances
+from saltrust.analysis.mixed.fitted import Fitted, Inference, MixedFit, fit
 from saltrust.analysis.mixed.frame import FloatArray
 from saltrust.analysis.mixed.inference.kenward_roger import KenwardRoger
 from saltrust.analysis.mixed.inference.marginal_means import mean_rows
 from saltrust.analysis.mixed.inference.satterthwaite import Asymptotic, Satterthwaite
 from saltrust.analysis.mixed.inference.term_tests import term_tests
 from saltrust.analysis.mixed.request import Family, Request
+from saltrust.analysis.mixed.unequal.fitted import (
+    LevelAsymptotic,
+    LevelSatterthwaite,
+    UnequalFit,
+    fit_levels,
+)
 from saltrust.choices import DegreesOfFreedom
+from saltrust.errors import UsageError
 
 
 def answer(request: Request) -> Answer:
@@ -24,8 +31,7 @@ def answer(request: Request) -> Answer:
     DataError
         If the data cannot give the fit.
     """
-    fitted = fit(request.frame, request.formula, reml=request.fitting.reml)
-    inference = inference_of(fitted, request.fitting.df)
+    fitted, inference, levels = _fit(request)
     code = fitted.design.coding
     columns = np.eye(len(code.names()))
     # Coefficients beside dropped columns are those of a model without these, as in lme4.
@@ -44,10 +50,29 @@ def answer(request: Request) -> Answer:
             notes += [note] if note else []
     return Answer(
         engine="builtin", names=fitted.design.names, dropped=fitted.design.dropped, fixed=fixed,
-        variances=fitted.variances, residual_variance=fitted.residual_variance,
+        covariances=fitted.covariances, residual_variance=fitted.residual_variance,
         deviance=fitted.deviance, singular=fitted.singular,
         terms=term_tests(fitted, inference), means=means, contrasts=tuple(contrasts),
-        notes=notes)
+        notes=notes, levels=levels)
+
+
+def _fit(request: Request) -> tuple[MixedFit | UnequalFit, Inference, LevelVariances | None]:
+    """The fit of equal variances, or of one for each level of the factor that is compared."""
+    fitting = request.fitting
+    if fitting.variance == "equal":
+        fitted = fit(request.frame, request.formula, reml=fitting.reml)
+        return fitted, inference_of(fitted, fitting.df), None
+    if request.over is None:
+        raise UsageError(f"--variance level gives every level of one factor a variance of its "
+                         f"own, and {request.formula.text!r} does not say of which: name it by "
+                         "--over")
+    if any(group.columns is not None for group in request.frame.groups):
+        raise UsageError("--variance level is for random intercepts; leave out the random slopes "
+                         f"of {request.formula.text!r}, or the variances")
+    unequal = fit_levels(request.frame, request.formula, request.over, reml=fitting.reml)
+    inference = (LevelAsymptotic if fitting.df == "asymptotic" else LevelSatterthwaite)(unequal)
+    return unequal, inference, LevelVariances(request.over, unequal.residual_sds,
+                                              *unequal.likelihood_ratio())
 
 
 def inference_of(fitted: MixedFit, method: DegreesOfFreedom) -> Inference:
@@ -57,14 +82,14 @@ def inference_of(fitted: MixedFit, method: DegreesOfFreedom) -> Inference:
     return Satterthwaite(fitted) if method == "satterthwaite" else Asymptotic(fitted)
 
 
-def estimate(fitted: MixedFit, inference: Inference, rows: FloatArray, confidence_level: float, *,
+def estimate(fitted: Fitted, inference: Inference, rows: FloatArray, confidence_level: float, *,
              null: float = 0.0, family: Family | None = None, seed: int = 0,
              check: bool = True) -> tuple[Estimates, str]:
     """Estimate combinations of the fixed effects.
 
     Parameters
     ----------
-    fitted : MixedFit
+    fitted : Fitted
     inference : Inference
     rows : ndarray of float64, shape (m, columns)
         Coefficients of all columns of the model matrix.

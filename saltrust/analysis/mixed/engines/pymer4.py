@@ -97,6 +97,8 @@ def missing_reason(request: Request) -> str:
     """
     if request.frame.n > AUTO_ROWS:
         return f"there are more than {AUTO_ROWS} rows"
+    if any(group.columns is not None for group in request.frame.groups):
+        return "the formula has random slopes"
     return r.missing_reason()
 
 
@@ -113,6 +115,9 @@ def answer(request: Request) -> Answer:
     if reason := r.missing_reason():
         raise UsageError(f"the engine pymer4 cannot be used: {reason}; take --engine builtin, "
                          "which gives the same results without R")
+    if any(group.columns is not None for group in request.frame.groups):
+        raise UsageError(f"the engine pymer4 is not handed the random slopes of "
+                         f"{request.formula.text!r}; take --engine builtin")
     # Data that cannot be fitted get the same words from both engines.
     fit(request.frame, request.formula, reml=request.fitting.reml)
     with r.quiet():
@@ -179,8 +184,8 @@ class _Session:
             family.adjustment == "single-step" for family in request.families) else []
         return Answer(
             engine="pymer4", names=names, dropped=dropped, fixed=fixed,
-            variances=np.array([variance[f"g{number}"]
-                                for number in range(len(request.frame.groups))]),
+            covariances=tuple(np.array([[variance[f"g{number}"]]])
+                              for number in range(len(request.frame.groups))),
             residual_variance=float(variance["Residual"]), deviance=float(fitted["deviance"][0]),
             singular=bool(fitted["singular"][0]), terms=self._terms(), means=means,
             contrasts=tuple(contrasts), notes=notes)

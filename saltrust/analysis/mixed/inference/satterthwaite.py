@@ -5,9 +5,9 @@ Satterthwaite's are computed as by lmerTest:
 A. Kuznetsova, P. B. Brockhoff and R. H. B. Christensen (2017), J. Stat. Softw. 82(13):
 ``df = 2 v^2 / (g' A g)`` for a combination with variance ``v``, where ``g`` is its gradient in
 the variance parameters and ``A`` the asymptotic covariance of these, twice the inverse Hessian
-of the deviance.  The parameters are the relative standard deviations and the logarithm of the
-residual's, for which ``A`` exists at variances of zero too; lmerTest differentiates
-numerically what is exact here.
+of the deviance.  The parameters are the relative standard deviations (of random slopes, the
+elements of the Cholesky factor) and the logarithm of the residual's, for which ``A`` exists at
+variances of zero too; lmerTest differentiates numerically what is exact here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from saltrust.analysis.mixed.fitted import MixedFit
 from saltrust.analysis.mixed.frame import FloatArray
+from saltrust.analysis.mixed.likelihood import covariances
 
 _CURVED = 1e-12  # eigenvalues of the Hessian below this share of the largest are flat
 
@@ -25,13 +26,16 @@ class Satterthwaite:
 
     def __init__(self, fit: MixedFit) -> None:
         optimum = fit.optimum
-        theta = np.sqrt(optimum.ratios)
+        groups = fit.data.groups
+        theta = covariances.factor(groups, optimum.ratios)
+        chain = covariances.jacobian(groups, theta)
         rank = fit.data.rank
         self.inverse = np.asarray(np.linalg.inv(optimum.information), dtype=np.float64)
         self.unit = fit.residual_variance
         #: Derivatives of the information in theta.
-        self.slopes: FloatArray = 2 * theta[:, None, None] * optimum.pieces.form_1[:, :rank, :rank]
-        self.parameter_covariance = 2 * _pseudo_inverse(_hessian(fit, theta))
+        self.slopes: FloatArray = np.tensordot(chain.T, optimum.pieces.form_1[:, :rank, :rank],
+                                               axes=1)
+        self.parameter_covariance = 2 * pseudo_inverse(_hessian(fit, chain))
 
     @property
     def covariance(self) -> FloatArray:
@@ -93,20 +97,20 @@ def _joint_degrees(each: FloatArray) -> float:
     return 2 * expected / (expected - len(each))
 
 
-def _hessian(fit: MixedFit, theta: FloatArray) -> FloatArray:
+def _hessian(fit: MixedFit, chain: FloatArray) -> FloatArray:
     """Second derivatives of the deviance in the parameters, nothing profiled out."""
     optimum = fit.optimum
-    m = len(theta)
+    m = len(chain)
     hessian = np.empty((m + 1, m + 1))
     slope = optimum.log_dets_1 + optimum.quadratic_1 / optimum.variance
     curvature = optimum.log_dets_2 + optimum.quadratic_2 / optimum.variance
-    hessian[:m, :m] = 4 * np.outer(theta, theta) * curvature + np.diag(2 * slope)
-    hessian[:m, m] = hessian[m, :m] = -4 * theta * optimum.quadratic_1 / optimum.variance
+    hessian[:m, :m] = chain.T @ curvature @ chain + covariances.bend(fit.data.groups, slope)
+    hessian[:m, m] = hessian[m, :m] = -2 * chain.T @ optimum.quadratic_1 / optimum.variance
     hessian[m, m] = 4 * optimum.degrees
     return hessian
 
 
-def _pseudo_inverse(hessian: FloatArray) -> FloatArray:
+def pseudo_inverse(hessian: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh(hessian)
     kept = values > _CURVED * values[-1]
     result: FloatArray = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T

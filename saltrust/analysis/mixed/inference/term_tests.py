@@ -17,7 +17,7 @@ from scipy.special import chdtrc, fdtrc
 
 from saltrust.analysis.mixed.answer import TermTest
 from saltrust.analysis.mixed.design import Coding
-from saltrust.analysis.mixed.fitted import Inference, MixedFit
+from saltrust.analysis.mixed.fitted import Fitted, Inference
 from saltrust.analysis.mixed.formula import Term
 from saltrust.analysis.mixed.frame import FloatArray
 
@@ -25,7 +25,7 @@ _LARGEST_GRID = 200_000
 _UNTESTED = "not testable: its effects are combinations of others, or levels have no rows"
 
 
-def term_tests(fit: MixedFit, inference: Inference) -> list[TermTest]:
+def term_tests(fit: Fitted, inference: Inference) -> list[TermTest]:
     """Test every term of the fixed effects.
 
     Returns
@@ -65,7 +65,7 @@ def _untested(code: Coding, term: Term, note: str) -> TermTest:
     return TermTest(_label(code, term), nan, nan, nan, nan, note)
 
 
-def _test(fit: MixedFit, inference: Inference, code: Coding, term: Term, rows: FloatArray,
+def _test(fit: Fitted, inference: Inference, code: Coding, term: Term, rows: FloatArray,
           ) -> TermTest:
     in_basis = fit.in_basis(rows)
     statistic, numerator, denominator = inference.f_test(
@@ -75,7 +75,7 @@ def _test(fit: MixedFit, inference: Inference, code: Coding, term: Term, rows: F
     return TermTest(_label(code, term), statistic, numerator, denominator, float(p_value))
 
 
-def _doolittle(fit: MixedFit) -> FloatArray:
+def _doolittle(fit: Fitted) -> FloatArray:
     """Effects of a single term, each adjusted for those before it."""
     design = fit.design
     owners = design.coding.term_of_column()
@@ -94,7 +94,7 @@ def _containing(code: Coding, term: Term) -> list[int]:
             and covariates == {name for name in other if name not in code.levels}]
 
 
-def _estimable_functions(code: Coding, fit: MixedFit) -> FloatArray | None:
+def _estimable_functions(code: Coding, fit: Fitted) -> FloatArray | None:
     """A row for every column: the hypothesis that it stands for in the test of its term."""
     # Terms are linear in each covariate: zero and one tell everything of it.
     axes: dict[str, npt.NDArray[np.generic]] = {

@@ -65,3 +65,52 @@ def root(matrix: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh(matrix)
     result: FloatArray = vectors * np.sqrt(values.clip(min=0.0))
     return result
+
+
+def factor(groups: Sequence[Groups], ratios: FloatArray) -> FloatArray:
+    """The Cholesky factors of all matrices, as lme4's ``theta`` but row by row."""
+    return vector(groups, [_cholesky(matrix) for matrix in matrices(groups, ratios)])
+
+
+def of_factor(groups: Sequence[Groups], theta: FloatArray) -> FloatArray:
+    """The inverse of :func:`factor`."""
+    lower = [np.tril(part) for part in matrices(groups, theta)]
+    return vector(groups, [part @ part.T for part in lower])
+
+
+def jacobian(groups: Sequence[Groups], theta: FloatArray) -> FloatArray:
+    """Derivatives of the ratios (rows) in the factors' elements (columns)."""
+    lower = [np.tril(part) for part in matrices(groups, theta)]
+    every = elements(groups)
+    made = np.zeros((len(every),) * 2)
+    for k, of in enumerate(every):
+        for j, by in enumerate(every):
+            if of.term == by.term:
+                part = lower[of.term]
+                made[k, j] = ((of.row == by.row) * part[of.column, by.column]
+                              + (of.column == by.row) * part[of.row, by.column])
+    return made
+
+
+def bend(groups: Sequence[Groups], gradient: FloatArray) -> FloatArray:
+    """Second derivatives of the ratios in the factors' elements, weighted by a gradient."""
+    every = elements(groups)
+    slope = {(e.term, *pair): value for e, value in zip(every, gradient, strict=True)
+             for pair in e.pairs}
+    made = np.zeros((len(every),) * 2)
+    for j, one in enumerate(every):
+        for k, two in enumerate(every):
+            if one.term == two.term and one.column == two.column:
+                made[j, k] = slope[one.term, one.row, two.row] * (2 if one.row == two.row else 1)
+    return made
+
+
+def _cholesky(matrix: FloatArray) -> FloatArray:
+    """Lower triangular factor of a matrix that may be singular."""
+    size = len(matrix)
+    lower = np.zeros_like(matrix)
+    for column in range(size):
+        rest = matrix[column:, column] - lower[column:, :column] @ lower[column, :column]
+        if rest[0] > 1e-14 * matrix[column, column]:
+            lower[column:, column] = rest / np.sqrt(rest[0])
+    return lower

@@ -56,9 +56,7 @@ def fit(data: Sufficient, *, reml: bool = True) -> Profile:
         If the variances cannot be told apart, or the model fits perfectly.
     """
     evaluate = likelihood(data)
-    null = profile(data, evaluate, np.zeros(len(data.groups)), reml=True)
-    _check_identified(data, null)
-    _check_not_perfect(data)
+    check_estimable(data, evaluate)
     # A factor weighs as much as the residual where its ratio is one over its groups' size.
     weight = np.array([1 / counts.mean() for counts in data.counts])
     best: Profile | None = None
@@ -69,7 +67,7 @@ def fit(data: Sufficient, *, reml: bool = True) -> Profile:
     assert best is not None
     if best.quadratic < PERFECT_SHARE * data.gram[-1, -1] or _residual_vanishes(
             data, evaluate, best, weight):
-        raise _perfect(data)
+        raise perfect(data)
     return best
 
 
@@ -85,6 +83,13 @@ def _residual_vanishes(data: Sufficient, evaluate: Likelihood, best: Profile,
         return False
     further = profile(data, evaluate, np.where(large, 1e3, 1.0) * best.ratios, reml=True)
     return further.quadratic < 0.05 * best.quadratic
+
+
+def check_estimable(data: Sufficient, evaluate: Likelihood | None = None) -> None:
+    """Refuse variances that cannot be told apart, and a residual that there is none of."""
+    _check_identified(data, profile(data, evaluate or likelihood(data),
+                                    np.zeros(len(data.groups)), reml=True))
+    _check_not_perfect(data)
 
 
 def _check_identified(data: Sufficient, null: Profile) -> None:
@@ -128,10 +133,11 @@ def _check_not_perfect(data: Sufficient) -> None:
         return  # no residual is left within groups, and none is missed
     pulled = vectors[:, kept].T @ within[:p, p]
     if within[p, p] - pulled @ (pulled / values[kept]) < PERFECT_SHARE * data.gram[p, p]:
-        raise _perfect(data)
+        raise perfect(data)
 
 
-def _perfect(data: Sufficient) -> DataError:
+def perfect(data: Sufficient) -> DataError:
+    """What is raised where random intercepts and fixed effects reproduce the response."""
     groups = ", ".join(f"{group.name} ({group.size} groups)" for group in data.groups)
     return DataError(f"the fixed effects and the means of {groups} reproduce all {data.n} "
                      "responses (a perfect fit): no residual variance is left to estimate "
@@ -156,7 +162,7 @@ def _starts(data: Sufficient, evaluate: Likelihood, weight: FloatArray, *, reml:
         # With no residual left within groups, the likelihood is flat towards infinity: a finite
         # maximum counts, where there is one.
         if falling[0] and not len(minima):
-            raise _perfect(data)
+            raise perfect(data)
         return
     yield np.ones(m)  # where lme4 starts
     if sum(group.size for group in data.groups[1:]) > 500:
@@ -189,20 +195,20 @@ def _newton(data: Sufficient, evaluate: Likelihood, start: FloatArray, weight: F
             break
         hessian = here.hessian * np.outer(rate, rate) + np.diag(gradient)
         step = np.zeros_like(place)
-        step[free] = _descent(hessian[np.ix_(free, free)], gradient[free])
+        step[free] = descent(hessian[np.ix_(free, free)], gradient[free])
         step /= max(1.0, float(np.abs(step).max()) / 3.0)
-        moved = _line_search(here, gradient, step, place, floor, at)
+        moved = line_search(here, gradient, step, place, floor, at)
         if moved is None:
             break
         place, here = moved
         if (here.ratios > LARGEST * weight).any():
-            raise _perfect(data)
+            raise perfect(data)
         if np.abs(step).max() < 1e-8:  # converging quadratically: the next would be 1e-16
             break
     return here
 
 
-def _descent(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
+def descent(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
     """Newton's step, with negative curvature turned round."""
     values, vectors = np.linalg.eigh(hessian)
     size = np.maximum(np.abs(values), 1e-8 * max(1.0, float(np.abs(values).max())))
@@ -210,9 +216,9 @@ def _descent(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
     return result
 
 
-def _line_search(here: Profile, gradient: FloatArray, step: FloatArray, place: FloatArray,
-                 floor: FloatArray, at: Callable[[FloatArray], Profile | None],
-                 ) -> tuple[FloatArray, Profile] | None:
+def line_search(here: Profile, gradient: FloatArray, step: FloatArray, place: FloatArray,
+                floor: FloatArray, at: Callable[[FloatArray], Profile | None],
+                ) -> tuple[FloatArray, Profile] | None:
     """Halve the step until the deviance falls enough; None where it does not."""
     rounding = _ROUNDING * max(1.0, abs(here.deviance))
     scale = 1.0

@@ -168,8 +168,7 @@ def _methods(results: Mapping[str, Result], missing: Mapping[str, str], place: s
              "of Arun et al. (2021), Radiol. Artif. Intell. 3(6), e200267; where this differs, "
              "it is said below.", "",
              "A decision marked `*` changes between the mixed model, the bootstrap of patients "
-             "and a signed-rank test by patient with Holm's correction.  The mixed model has one "
-             "variance for all explainers, the other two do not assume that.", ""]
+             "and a signed-rank test by patient with Holm's correction.", ""]
     for name in CRITERIA:
         lines += [f"## {name.capitalize()}", ""]
         if name in missing:

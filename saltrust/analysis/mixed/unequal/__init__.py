@@ -1,0 +1,1 @@
+"""Mixed models whose residual variance differs between the levels of a factor."""
