@@ -8,6 +8,7 @@
 # make evidence  recompute what the README promises (timed, so not part of the tests)
 # make models    table of 26 timm models: the layer that is taken, beside pytorch-grad-cam (slow)
 # make bench     time saltrust against its peers, outputs compared
+# make pymer4-09 pymer4 0.9 in an environment of its own: does it give what the built-in engine gives?
 # make wheel     build the wheel, check it, use it alone in a bare environment
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -24,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.
 export RPY2_CFFI_MODE := ABI
 
-.PHONY: install demo test faults fuzz calibration r check lint types contracts counts wheel bench models evidence references clean
+.PHONY: install demo test faults fuzz calibration r check lint types contracts counts wheel bench models evidence references pymer4-09 clean
 
 install: $(VENV)/installed
 
@@ -100,6 +101,28 @@ evidence: install
 references: install r
 	@Rscript -e 'for (p in c("clubSandwich", "glmmTMB", "nlme", "brglm2", "boot", "pROC", "pwr", "geepack")) loadNamespace(p)' >/dev/null 2>&1 || apt-get install -qq -y --no-install-recommends $(R_REFERENCES) >/dev/null
 	for script in Rscripts/reference_*.R; do Rscript $$script || exit 1; done
+
+# pymer4 0.9 wants other R packages than 0.8. Debian's are unpacked beside it, not installed; Debian
+# lacks `report`, which is loaded and, for what is compared, not called: a stub stands for it. rpy2
+# 3.6 needs R 4.5.
+ENV_09 := build/pymer4-09
+R_PACKAGES_09 := r-cran-broom r-cran-broom.mixed r-cran-parameters r-cran-performance r-cran-insight r-cran-tibble r-cran-boot
+
+pymer4-09: $(ENV_09)/made
+	R_LIBS="$$PWD/$(ENV_09)/R/usr/lib/R/site-library" $(BIN)/python .ci/pymer4_09.py $(ENV_09)/bin/python
+
+$(ENV_09)/made: | install r
+	$(PYTHON) -m venv $(ENV_09)
+	$(ENV_09)/bin/python -m pip install --quiet --no-deps pymer4==0.9.2
+	$(ENV_09)/bin/python -m pip install --quiet 'rpy2>=3.5.17,<3.6' 'pandas<3' polars pyarrow great_tables scikit-learn formulae joblib scipy
+	mkdir -p $(ENV_09)/packages $(ENV_09)/report/R $(ENV_09)/R/usr/lib/R/site-library
+	cd $(ENV_09)/packages && apt-get download $$(apt-get install --simulate --no-install-recommends $(R_PACKAGES_09) | awk '/^Inst/ {print $$2}')
+	for file in $(ENV_09)/packages/*.deb; do dpkg -x $$file $(ENV_09)/R || exit 1; done
+	printf 'Package: report\nVersion: 0.0.0\nTitle: Stub\nDescription: Lets pymer4 0.9 load.\nLicense: MIT\n' > $(ENV_09)/report/DESCRIPTION
+	echo 'export(report)' > $(ENV_09)/report/NAMESPACE
+	echo 'report <- function(...) stop("this is a stub")' > $(ENV_09)/report/R/report.R
+	R CMD INSTALL -l $(ENV_09)/R/usr/lib/R/site-library $(ENV_09)/report
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist saltrust.egg-info saltrust-demo

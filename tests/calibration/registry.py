@@ -60,7 +60,7 @@ REGISTRY: tuple[Row, ...] = (
     Row("regressions", "logit", {"conf_low": ("CR2 logit",), "p_value": ("CR2 logit",)}),
     *(Row("regressions", table, {"conf_low": (name,), "p_value": (name,)}) for table, name in
       (("fractional", "fractional logit"), ("gee", "GEE of hits"), ("joint", "joint model"),
-       ("two_part", "two-part model"))),
+       ("two_part", "two-part model"), ("ordbeta", "ordered beta"))),
     Row("confidence", "strata", {"conf_low": ("mean", "share", "strata"), "p_value": ("strata",)}),
     Row("gaze", "summary", {"conf_low": ("mean",)}, {"p_value": _NONE}),
     *(Row("gaze", table, {"conf_low": ("mean",), "p_value": ("clustered mean",)})

@@ -69,16 +69,18 @@ def effect_sizes(request: Request, answer: Answer) -> pd.DataFrame:
                  zip(request.frame.groups, answer.covariances, strict=True))
     rows = []
     for family, estimates in zip(request.families, answer.contrasts, strict=True):
-        for place, (a, b) in enumerate(zip(*family.pairs, strict=True)):
-            one, two = family.levels[a], family.levels[b]
-            residual = (answer.residual_variance if answer.levels is None
-                        else float(np.mean(answer.levels.sds[[a, b]] ** 2)))
+        within = request.cells.named_group(family.group) if request.cells else {}
+        for place, (one, two) in enumerate(family.names):
+            # A variance per level is of one factor, whose levels are compared.
+            residual = (answer.residual_variance if answer.levels is None else float(np.mean(
+                answer.levels.sds[[family.levels.index(one), family.levels.index(two)]] ** 2)))
             sd = float(np.sqrt(random + residual))
-            rows.append([f"{one} - {two}", one, two, estimates.estimate[place] / sd,
-                         estimates.conf_low[place] / sd, estimates.conf_high[place] / sd, sd,
-                         family.name])
-    return pd.DataFrame(rows, columns=["contrast", "level_a", "level_b", "d", "conf_low",
-                                       "conf_high", "sd", "family"])
+            rows.append([f"{one} - {two}", one, two, *within.values(),
+                         estimates.estimate[place] / sd, estimates.conf_low[place] / sd,
+                         estimates.conf_high[place] / sd, sd, family.name])
+    return pd.DataFrame(rows, columns=[
+        "contrast", "level_a", "level_b", *(request.cells.group_columns if request.cells else []),
+        "d", "conf_low", "conf_high", "sd", "family"])
 
 
 def mean_variance(group: Groups, covariance: FloatArray) -> float:

@@ -26,7 +26,10 @@ class NamesColumns(Protocol):
         """All columns that it names."""
         ...
 
-
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Columns of the fixed effects."""
+        ...
 
 #: Fixed effects with their interactions: all of eight factors are 255.
 MOST_TERMS = 1000

@@ -15,6 +15,7 @@ import scipy
 from saltrust.analysis.inference.estimate import check_confidence_level
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.analysis.mixed.answer import Answer
+from saltrust.analysis.mixed.cells import Factors, cell_notes, describe_cells
 from saltrust.analysis.mixed.engines import builtin, pymer4, r
 from saltrust.analysis.mixed.formula import Formula, parse
 from saltrust.analysis.mixed.frame import INTERCEPT
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 @of_one_store
-def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | None = None,
+def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: Factors | None = None,
                 only: Mapping[str, Any] | None = None, contrasts: Contrasts = Contrasts(),
                 fitting: Fitting = Fitting(), confidence_level: float = 0.95) -> Result:
     """Fit a linear mixed model and compare the means of a factor.
@@ -57,16 +58,18 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
         intercepts, ``(1 + x||group)`` slopes that do not.  Names that are not plain words stand
         in backticks.  With ``Fitting(engine="pymer4")`` lme4 gets more as it is: ``I()``,
         ``log()``, ``poly()``, ``offset()``.
-    over : str, optional
-        Factor whose marginal means are compared.  By default the formula's only categorical
-        fixed effect, where it has one; with several no means are made unless one is named.
-        It is categorical even where its levels look like numbers.  Levels are in order of
-        first appearance, and the first is the reference of the coefficients.
+    over : str or sequence of str, optional
+        Factor whose marginal means are compared; of several, the means of all combinations of
+        their levels (cells).  By default the formula's only categorical fixed effect beside
+        ``Contrasts.by``; where there are several no means are made unless one is named.  It
+        is categorical even where its levels look like numbers.  Levels are in order of first
+        appearance, and the first is the reference of the coefficients.
     only : mapping of str to collection, optional
         Only rows in which each column holds this value, or one of these; the empty text stands
         for a missing one.  Columns of a file are text.
     contrasts : Contrasts
-        Which means are compared (``posthoc``, ``control``), the adjustment within a family
+        Which means are compared (``posthoc``, ``control``), within the levels of which factors
+        (``by``), or which differences (``interaction``), the adjustment within a family
         (``adjustment``, ``seed``), and the constant that each is tested against
         (``against_value``).
     fitting : Fitting
@@ -135,7 +138,7 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: str | 
     return Result(meta, result.tables, "mixed")
 
 
-def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
+def fit_model(table: pd.DataFrame, formula: str, *, over: Factors | None = None,
               contrasts: Contrasts = Contrasts(), fitting: Fitting = Fitting(),
               confidence_level: float = 0.95, where: str = "the table",
               ) -> tuple[Result, list[str]]:
@@ -147,8 +150,8 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: str | None = None,
         One row per score, with the columns that the formula names.
     formula : str
         Such as ``auprc ~ explainer + (1|image)``.
-    over : str, optional
-        Factor whose marginal means are compared; by default the only one.
+    over : str or sequence of str, optional
+        Factors whose marginal means are compared; by default the only one.
     contrasts : Contrasts
         Which means are compared, and how their p-values are adjusted.
     fitting : Fitting
@@ -262,8 +265,7 @@ def _meta(request: Request, answer: Answer, notes: list[str]) -> dict[str, Any]:
         "engine": answer.engine,
         "versions": versions,
         **request.fitting.describe(),
-        "over": request.over,
-        "levels": list(frame.factors[request.over].levels) if request.over else [],
+        **describe_cells(request.cells),
         "adjustments": {family.name: ADJUSTMENTS[family.adjustment]
                         for family in request.families},
         **request.contrasts.describe(),
@@ -297,10 +299,9 @@ def _notes(request: Request, answer: Answer) -> list[str]:
               f"{len(answer.names)} fixed effects"
               for group in frame.groups if group.size < len(answer.names)]
     notes += _spread_notes(request, answer)
-    over = request.over
-    if over and any(over in term and len(term) > 1 for term in request.formula.terms):
-        notes.append(f"{over} interacts with other effects: its means are averages over them")
-    if over is None and len(frame.factors) > 1:
+    if request.cells is not None:
+        notes += cell_notes(request.cells, request.formula.terms, list(frame.factors))
+    elif len(frame.factors) > 1:
         notes.append("no means are compared, since several factors could be: say --over "
                      + " or --over ".join(frame.factors))
     return notes

@@ -7,6 +7,7 @@ from typing import Any
 
 from saltrust.analysis.inference.estimate import check_number
 from saltrust.analysis.inference.resampling import check_seed
+from saltrust.analysis.mixed.cells import Factors
 from saltrust.choices import (
     AllPairs,
     ContrastAdjustment,
@@ -54,11 +55,18 @@ optional
         Constant that the marginal means are tested against.
     seed : int
         Of the sampling that the single-step adjustment of unbalanced pairs needs.
+    by : str or sequence of str, optional
+        Factors within whose levels the means are compared (simple effects); the contrasts of
+        each level are a family of their own, adjusted apart, as in emmeans.
+    interaction : bool
+        Compare differences: ``(A - B) at P - (A - B) at Q``, of two factors.  With ``control``,
+        a level of the first factor, A is every other one and B the control.  The default
+        adjustment is Sidak's, which emmeans takes where Tukey's is asked for.
 
     Raises
     ------
     UsageError
-        If a word is not known.
+        If a word is not known, or the adjustment is not one of the contrasts.
 
     Examples
     --------
@@ -71,6 +79,8 @@ optional
     adjustment: ContrastAdjustment | None = None
     against_value: float = 0.0
     seed: int = 0
+    by: Factors | None = None
+    interaction: bool = False
 
     def __post_init__(self) -> None:
         if self.posthoc is not None:
@@ -79,15 +89,25 @@ optional
             check_word(self.adjustment, ContrastAdjustment, "adjustment")
         check_seed(self.seed)
         check_number(self.against_value, "against_value")
+        if self.interaction and self.posthoc is not None:
+            raise UsageError("--interaction compares differences and --posthoc means; say one of "
+                             "them, and the other in a call of its own")
+        if self.interaction and self.adjustment in ("tukey", "dunnett"):
+            raise UsageError(f"--adjust {self.adjustment} is for comparisons of means; of "
+                             "--interaction take sidak, single-step, holm, bonferroni or none")
 
     @property
     def wanted(self) -> bool:
         """Whether a comparison is asked for, so that a model without means is an error."""
-        return self.posthoc is not None or self.control is not None
+        return bool(self.posthoc is not None or self.control is not None or self.by
+                    or self.interaction)
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result, beside its families."""
-        return {"means_tested_against": self.against_value, "seed": self.seed}
+        by = [self.by] if isinstance(self.by, str) else list(self.by or ())
+        return {"means_tested_against": self.against_value, "seed": self.seed,
+                **({"by": by} if by else {}),
+                **({"interaction": True} if self.interaction else {})}
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,15 @@ import pandas as pd
 
 from saltrust.analysis.inference.estimate import estimates_table
 from saltrust.analysis.mixed.answer import Answer, Estimates
+from saltrust.analysis.mixed.cells import Cells
 from saltrust.analysis.mixed.explained_variance import effect_sizes, explained_variance
 from saltrust.analysis.mixed.frame import FloatArray
 from saltrust.analysis.mixed.likelihood.covariances import elements
-from saltrust.analysis.mixed.request import Request
+from saltrust.analysis.mixed.request import Family, Request
 
 _NAN = float("nan")
+#: What says of which contrast a row is.
+CONTRAST_COLUMNS = ["contrast", "level_a", "level_b"]
 
 
 def tables(request: Request, answer: Answer) -> dict[str, pd.DataFrame]:
@@ -80,14 +83,13 @@ def _fixed_effects(request: Request, answer: Answer) -> pd.DataFrame:
 
 
 def _means(request: Request, answer: Answer) -> pd.DataFrame:
-    identify = ["factor", "level"]
-    if request.over is None or answer.means is None:
+    identify, cells = ["factor", "level"], request.cells
+    if cells is None or answer.means is None:
         return estimates_table([], identify)
-    levels = request.frame.factors[request.over].levels
-    rows = _rows(answer.means, levels,
-                 [{"factor": request.over, "level": level} for level in levels],
-                 _level_counts(request).tolist(), missing=_NO_ROWS)
-    return estimates_table(rows, identify)
+    named = cells.identify()
+    rows = _rows(answer.means, [name["level"] for name in named], named, cells.counts.tolist(),
+                 missing=_NO_ROWS)
+    return estimates_table(rows, [*identify, *cells.group_columns])
 
 
 _NO_VARIANCE = "the adjusted variance is not positive: too few groups for Kenward-Roger"
@@ -95,24 +97,22 @@ _NO_ROWS = "not estimable: some combinations of levels have no rows"
 
 
 def _contrasts(request: Request, answer: Answer) -> pd.DataFrame:
-    identify = ["contrast", "level_a", "level_b"]
     rows: list[dict[str, Any]] = []
+    if request.cells is None:
+        return estimates_table(rows, CONTRAST_COLUMNS)
     for family, estimates in zip(request.families, answer.contrasts, strict=True):
-        counts = _level_counts(request)
-        first, second = family.pairs
-        named = [{"contrast": f"{family.levels[a]} - {family.levels[b]}",
-                  "level_a": family.levels[a], "level_b": family.levels[b]}
-                 for a, b in zip(first, second, strict=True)]
+        named = name_contrasts(request.cells, family)
         rows += _rows(estimates, [name["contrast"] for name in named], named,
-                      (counts[first] + counts[second]).tolist(), adjustment=family.adjustment,
+                      family.count(request.cells.counts).tolist(), adjustment=family.adjustment,
                       family=family.name, missing=_NO_ROWS)
-    return estimates_table(rows, identify)
+    return estimates_table(rows, [*CONTRAST_COLUMNS, *request.cells.group_columns])
 
 
-def _level_counts(request: Request) -> np.ndarray[Any, np.dtype[np.int64]]:
-    assert request.over is not None
-    factor = request.frame.factors[request.over]
-    return np.bincount(factor.codes, minlength=len(factor.levels))
+def name_contrasts(cells: Cells, family: Family) -> list[dict[str, str]]:
+    """Columns that say of which contrast a row is."""
+    within = cells.named_group(family.group)
+    return [{"contrast": f"{a} - {b}", "level_a": a, "level_b": b, **within}
+            for a, b in family.names]
 
 
 def _terms(answer: Answer) -> pd.DataFrame:

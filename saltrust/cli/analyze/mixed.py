@@ -33,14 +33,22 @@ if TYPE_CHECKING:
                    "(1|a) + (1|b), (1|a/b), (1|a:b), (1 + x|a).")
 @click.option("--over", default=None, metavar="FACTOR",
               help="Factor whose marginal means are compared; categorical even where its levels "
-                   "are numbers.  [default: the formula's only factor]")
+                   "are numbers.  a,b compares all combinations of two factors.  [default: the "
+                   "formula's only factor beside --by]")
+@click.option("--by", default=None, metavar="FACTOR",
+              help="Compare within each level of this factor (simple effects); each level's "
+                   "contrasts are adjusted by themselves.")
+@click.option("--interaction", is_flag=True,
+              help="Compare differences, (A - B) at P - (A - B) at Q, of the two factors of "
+                   "--over a,b.")
 @click.option("--where", "chosen", multiple=True, metavar="COLUMN=VALUE[,VALUE...]",
               help="Only rows in which the column holds one of the values, e.g. "
                    "condition=trained,baseline.  Repeatable.")
 @click.option("--posthoc", type=click.Choice(words(AllPairs)), default=None,
               help="Compare all pairs of levels.  [default without --control]")
 @click.option("--control", default=None, metavar="LEVEL",
-              help="Compare every other level with this one.")
+              help="Compare every other level with this one; of --over a,b it is written 'A B', "
+                   "with --interaction it is a level of a.")
 @click.option("--df", type=click.Choice(words(DegreesOfFreedom)), default="satterthwaite",
               show_default=True, help="Degrees of freedom.")
 @click.option("--adjust", "adjustment", type=click.Choice(words(ContrastAdjustment)), default=None,
@@ -99,7 +107,7 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
 
     def compute(path: Path, **rest: Any) -> Result:
         contrasts = Contrasts(**split_off(rest, ("posthoc", "control", "adjustment",
-                                                 "against_value", "seed")))
+                                                 "against_value", "seed", "by", "interaction")))
         fitting = Fitting(reml=not rest.pop("ml"), **split_off(
             rest, ("df", "engine", "verify", "family", "weights", "random_tests", "influence",
                    "profile", "variance")))

@@ -14,6 +14,7 @@ from saltrust.analysis.inference.correlation import spearman
 from saltrust.analysis.inference.linear import simple_regression
 from saltrust.analysis.inference.logistic import logistic_regression
 from saltrust.analysis.inference.logit_means import logit_mean
+from saltrust.analysis.inference.ordered_beta import ordered_beta_effect
 from saltrust.analysis.inference.rank_jackknife import clustered_spearman
 from saltrust.analysis.inference.two_part import two_part_effect
 from saltrust.analysis.shape.joint_model import joint_table
@@ -43,6 +44,10 @@ def cells() -> Iterator[Cell]:
             if patients == 40:
                 yield Cell("two-part model", f"{design}, covariate {covariate}",
                            lambda g, design=design, covariate=covariate: _two_part(
+                               g, design, covariate), ("type I", "coverage"), patients, 500)
+            if patients < 200:
+                yield Cell("ordered beta", f"{design}, covariate {covariate}",
+                           lambda g, design=design, covariate=covariate: _ordered(
                                g, design, covariate), ("type I", "coverage"), patients, 500)
             yield _cell("rank correlation", design, _spearman, ("type I",), covariate=covariate)
         yield _cell("rank correlation of related values", design, _spearman, ("coverage",),
@@ -106,6 +111,12 @@ def _two_part(generator: np.random.Generator, design: Design, covariate: str) ->
     owner, levels = drawn_patients(generator, design)
     x = covariates(generator, owner, design.patients, covariate)
     return against(two_part_effect(x, overlaps(latent(generator, owner, levels)), owner), 0.0)
+
+
+def _ordered(generator: np.random.Generator, design: Design, covariate: str) -> Outcome:
+    owner, levels = drawn_patients(generator, design)
+    x = covariates(generator, owner, design.patients, covariate)
+    return against(ordered_beta_effect(x, overlaps(latent(generator, owner, levels)), owner), 0.0)
 
 
 def _joint(generator: np.random.Generator, design: Design, covariate: str) -> Outcome:

@@ -41,7 +41,7 @@ def adjust(family: Family, t: FloatArray, df: FloatArray, root: FloatArray,
     ----------
     family : Family
     t, df : ndarray of float64, shape (m,)
-        Statistics, in the order of ``family.pairs``; NaN where a contrast is not estimable.
+        Statistics, in the order of ``family.names``; NaN where a contrast is not estimable.
         Such contrasts count into the size of the family.
     root : ndarray of float64, shape (m, r)
         ``root @ root.T`` is the covariance of the contrasts.
@@ -110,7 +110,7 @@ def _as_independent_means(family: Family, root: FloatArray) -> bool:
     group and level are the common case.  The contrasts of the first level with the others,
     which come first, span all of them.
     """
-    if len(root) != len(family.pairs[0]):
+    if family.crossed or len(root) != len(family.pairs[0]):
         return False
     against_first = root[:len(family.levels) - 1]
     covariance = against_first @ against_first.T

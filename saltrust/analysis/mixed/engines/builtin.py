@@ -38,13 +38,12 @@ def answer(request: Request) -> Answer:
     fixed, _ = estimate(fitted, inference, columns[fitted.design.kept], request.confidence_level,
                         check=False)
     means, contrasts, notes = None, [], []
-    if request.over is not None:
-        rows = mean_rows(code, request.frame, request.over)
+    if request.cells is not None:
+        rows = mean_rows(code, request.frame, request.cells.factors)
         means, _ = estimate(fitted, inference, rows, request.confidence_level,
                             null=request.contrasts.against_value)
         for family in request.families:
-            first, second = family.pairs
-            compared, note = estimate(fitted, inference, rows[first] - rows[second],
+            compared, note = estimate(fitted, inference, family.combine(rows),
                                       request.confidence_level, family=family,
                                       seed=request.contrasts.seed)
             contrasts.append(compared)

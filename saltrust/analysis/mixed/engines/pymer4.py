@@ -7,7 +7,8 @@ packages, which Debian lacks, and is not supported.  rpy2 works in the main thre
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 
 from saltrust.analysis.mixed.adjustment.simultaneous import adjust
 from saltrust.analysis.mixed.answer import Answer, Estimates, TermTest
+from saltrust.analysis.mixed.cells import Cells
 from saltrust.analysis.mixed.design import coding
 from saltrust.analysis.mixed.engines import r
 from saltrust.analysis.mixed.fitted import fit
@@ -56,8 +58,8 @@ function(model, ddf) {
 }
 """
 _R_MEANS = """
-function(model, over, df, limit, level, null) {
-  means <- emmeans::emmeans(model, over, lmer.df = df, lmerTest.limit = limit,
+function(model, over, within, df, limit, level, null) {
+  means <- emmeans::emmeans(model, over, at = within, lmer.df = df, lmerTest.limit = limit,
                             pbkrtest.limit = limit)
   rows <- summary(means, infer = c(TRUE, TRUE), level = level, null = null)
   list(means = means, estimate = predict(means), se = rows$SE, df = rows$df,
@@ -70,10 +72,13 @@ function(model, over, df, limit, level, null) {
 _SMALL_P = 1e-6
 
 _R_CONTRASTS = """
-function(means, control, adjust, level, seed) {
+function(means, control, crossed, adjust, level, seed) {
   set.seed(seed)
-  made <- if (control == 0) emmeans::contrast(means, "pairwise") else
-    emmeans::contrast(means, "trt.vs.ctrl", ref = control)
+  kind <- if (control == 0) "pairwise" else "trt.vs.ctrl"
+  made <- if (crossed && control == 0) emmeans::contrast(means, interaction = "pairwise") else
+    if (crossed) emmeans::contrast(means, interaction = c(kind, "pairwise"), ref = control) else
+    if (control == 0) emmeans::contrast(means, kind) else
+    emmeans::contrast(means, kind, ref = control)
   rows <- summary(made, infer = c(TRUE, TRUE), level = level, adjust = adjust)
   list(estimate = rows$estimate, se = rows$SE, df = rows$df,
        statistic = rows[[grep("ratio$", names(rows))]], adjusted = rows$p.value,
@@ -169,9 +174,12 @@ class _Session:
         variance = dict(zip(fitted["group"], fitted["variance"], strict=True))
         names, dropped, fixed = self._fixed()
         means, contrasts = None, []
-        if request.over is not None:
-            means, reference = self._means(request.over)
-            contrasts = [self._contrasts(reference, family) for family in request.families]
+        if request.cells is not None:
+            groups = [self._means(request.cells, group)
+                      for group in range(len(request.cells.groups))]
+            means = _joined([estimates for estimates, _ in groups])
+            contrasts = [self._contrasts(groups[family.group][1], family)
+                         for family in request.families]
         notes = ["single-step p-values of R are Monte Carlo estimates"] if any(
             family.adjustment == "single-step" for family in request.families) else []
         return Answer(
@@ -236,18 +244,21 @@ class _Session:
             tests.append(TermTest(shown[name], statistic, numerator, denominator, p_value))
         return tests
 
-    def _means(self, over: str) -> tuple[Estimates, Any]:
-        request = self.request
-        rows = self._call(_R_MEANS, self.renamed[over], request.fitting.df, request.frame.n + 1,
+    def _means(self, cells: Cells, group: int) -> tuple[Estimates, Any]:
+        request, vector = self.request, self.robjects.StrVector
+        over = vector([self.renamed[name] for name in cells.over])
+        within = self.robjects.ListVector({
+            self.renamed[name]: vector([f"l{code}"])
+            for name, code in zip(cells.by, cells.groups[group], strict=True)})
+        rows = self._call(_R_MEANS, over, within, request.fitting.df, request.frame.n + 1,
                            request.confidence_level, request.contrasts.against_value)
         return replace(_estimates(rows),
                        p_adjusted=np.full(len(rows["p"]), np.nan)), rows["means"]
 
     def _contrasts(self, means: Any, family: Family) -> Estimates:
-        control = 0 if family.control is None else family.levels.index(family.control) + 1
         rows = _by_name(self.robjects.r(_R_CONTRASTS)(
-            means, control, _ADJUST[family.adjustment], self.request.confidence_level,
-            self.request.contrasts.seed))
+            means, family.control_place, bool(family.crossed), _ADJUST[family.adjustment],
+            self.request.confidence_level, self.request.contrasts.seed))
         return _with_small_p(_estimates(rows), family, _array(rows["covariance"]), self.request)
 
 
@@ -256,11 +267,19 @@ def _with_small_p(made: Estimates, family: Family, covariance: FloatArray, reque
     """Adjusted p-values too small for a difference from one, computed from t and df."""
     if not (made.p_adjusted < _SMALL_P).any():
         return made
-    size = len(made.p_value)
-    values, vectors = np.linalg.eigh(covariance.reshape(size, size))
-    exact, _, _ = adjust(family, made.statistic, made.df, vectors * np.sqrt(values.clip(min=0.0)),
+    size, known = len(made.p_value), ~np.isnan(made.statistic)
+    values, vectors = np.linalg.eigh(covariance.reshape(size, size)[np.ix_(known, known)])
+    root = np.zeros((size, len(values)))
+    root[known] = vectors * np.sqrt(values.clip(min=0.0))
+    exact, _, _ = adjust(family, made.statistic, made.df, root,
                          request.confidence_level, seed=request.contrasts.seed)
     return replace(made, p_adjusted=np.where(made.p_adjusted < _SMALL_P, exact, made.p_adjusted))
+
+
+def _joined(parts: Sequence[Estimates]) -> Estimates:
+    """Estimates of several groups, one after another."""
+    return Estimates(*(np.concatenate([getattr(part, field.name) for part in parts])
+                       for field in fields(Estimates)))
 
 
 def _by_name(values: Any) -> dict[str, Any]:
@@ -282,4 +301,6 @@ def _estimates(rows: dict[str, Any]) -> Estimates:
 
 
 def _array(values: Any) -> FloatArray:
-    return np.asarray(list(values), dtype=np.float64)
+    made = np.asarray(list(values), dtype=np.float64)
+    made[np.isnan(made)] = np.nan  # R's NA is a NaN that warns where it is computed with
+    return made

@@ -7,6 +7,9 @@ one or two distinct values are averaged over these, as emmeans does with indicat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,39 +21,43 @@ _LARGEST_GRID = 2_000_000
 _KEPT_VALUES = 2
 
 
-def mean_rows(coding: Coding, frame: ModelFrame, over: str) -> FloatArray:
-    """Combinations of the model-matrix columns that give the marginal means of a factor.
+def mean_rows(coding: Coding, frame: ModelFrame, over: str | Sequence[str]) -> FloatArray:
+    """Combinations of the model-matrix columns that give the marginal means of factors.
 
     Parameters
     ----------
     coding : Coding
     frame : ModelFrame
-    over : str
-        A categorical fixed effect.
+    over : str or sequence of str
+        Categorical fixed effects; the levels of the first vary fastest.
 
     Returns
     -------
-    ndarray of float64, shape (levels, columns)
+    ndarray of float64, shape (cells, columns)
 
     Raises
     ------
     DataError
         If the other factors have too many combinations to average over.
     """
+    over = [over] if isinstance(over, str) else list(over)
     others: dict[str, npt.NDArray[np.generic]] = {
-        name: np.arange(len(levels)) for name, levels in coding.levels.items() if name != over}
+        name: np.arange(len(levels)) for name, levels in coding.levels.items()
+        if name not in over}
     others |= {name: grid_values(values) for name, values in frame.covariates.items()}
     size = int(np.prod([len(values) for values in others.values()], dtype=np.int64))
-    levels = len(coding.levels[over])
-    if size * levels > _LARGEST_GRID:
-        raise DataError(f"the marginal means of {over} average over {size} combinations of "
-                        f"{', '.join(others)}, which are too many; group some of their levels")
+    cells = list(product(*(range(len(coding.levels[name])) for name in reversed(over))))
+    if size * len(cells) > _LARGEST_GRID:
+        raise DataError(f"the marginal means of {' and '.join(over)} average over "
+                        f"{size} combinations of {', '.join(others)}, which "
+                        "are too many; group some of their levels")
     values: dict[str, npt.NDArray[np.generic]] = {
         name: mesh.ravel() for name, mesh in
         zip(others, np.meshgrid(*others.values(), indexing="ij"), strict=True)} if others else {}
     rows = []
-    for level in range(levels):
-        values[over] = np.full(size, level)
+    for codes in cells:
+        values |= {name: np.full(size, code)
+                   for name, code in zip(reversed(over), codes, strict=True)}
         rows.append(coding.matrix(values, size).mean(axis=0))
     return np.vstack(rows)
 

@@ -46,7 +46,7 @@ class VerbatimData:
         return ModelFrame(np.empty(0), factors, {}, (), self.rows_read, self.missing)
 
 
-def verbatim_data(table: pd.DataFrame, formula: VerbatimFormula, *, over: str | None,
+def verbatim_data(table: pd.DataFrame, formula: VerbatimFormula, *, categorical: Collection[str],
                   weights: str | None, where: str) -> VerbatimData:
     """Keep the complete rows and encode them.
 
@@ -54,8 +54,8 @@ def verbatim_data(table: pd.DataFrame, formula: VerbatimFormula, *, over: str | 
     ----------
     table : pandas.DataFrame
     formula : VerbatimFormula
-    over : str, optional
-        Column that is categorical even where its levels are numbers.
+    categorical : collection of str
+        Columns that are categorical even where their levels are numbers.
     weights : str, optional
         Column of weights.
     where : str
@@ -74,7 +74,7 @@ def verbatim_data(table: pd.DataFrame, formula: VerbatimFormula, *, over: str | 
             raise UsageError(f"{'--weights' if name == weights else f'formula {formula.text!r}'} "
                              f"names {name!r}, which is no column of {where}; "
                              f"{nearest(name, map(str, table.columns))}")
-    forced = {*formula.grouping, *formula.categorical, *([over] if over else [])}
+    forced = {*formula.grouping, *formula.categorical, *categorical}
     chosen = table[wanted]
     missing = {str(name): int(count) for name, count in chosen.isna().sum().items() if count}
     kept = chosen[chosen.notna().all(axis="columns")]

@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from saltrust.analysis.mixed.cells import Cells, Factors, chosen_factors, describe_cells
 from saltrust.analysis.mixed.engines import r
 from saltrust.analysis.mixed.lme4.data import VerbatimData, check_binomial, verbatim_data
 from saltrust.analysis.mixed.lme4.formula import VerbatimFormula
 from saltrust.analysis.mixed.lme4.script import DIFFERENCES, FIT, MEANS
-from saltrust.analysis.mixed.lme4.tables import verbatim_tables
+from saltrust.analysis.mixed.lme4.tables import as_floats, verbatim_tables
 from saltrust.analysis.mixed.options import ADJUSTMENTS, Contrasts, Fitting
-from saltrust.analysis.mixed.request import Family, families_of
+from saltrust.analysis.mixed.request import Family, families_of, no_interaction, wanted_cells
 from saltrust.analysis.result import Result
-from saltrust.errors import DataError, UsageError, nearest
+from saltrust.errors import DataError, UsageError
 
 _DDF = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger",
         "asymptotic": "Satterthwaite"}
 _ADJUST = {"dunnett": "dunnettx", "single-step": "mvt"}
+#: Of the errors of means: contrasts that the formula makes zero have rounding only.
+_NO_ERROR = 1e-8
 #: What R says, and the way out.
 _WAYS_OUT = (
     ("levels of each grouping factor must be <", "with one row per group its variance cannot be "
@@ -43,7 +47,7 @@ class VerbatimRequest:
 
     formula: VerbatimFormula
     data: VerbatimData
-    over: str | None
+    cells: Cells | None
     families: tuple[Family, ...]
     contrasts: Contrasts
     fitting: Fitting
@@ -55,7 +59,7 @@ class VerbatimRequest:
         return self.fitting.family == "binomial"
 
 
-def fit_verbatim(table: pd.DataFrame, formula: VerbatimFormula, *, over: str | None,
+def fit_verbatim(table: pd.DataFrame, formula: VerbatimFormula, *, over: Factors | None,
                  contrasts: Contrasts, fitting: Fitting, confidence_level: float, where: str,
                  ) -> tuple[Result, list[str]]:
     """Fit a model by lme4, and compare the means of a factor by emmeans.
@@ -64,7 +68,7 @@ def fit_verbatim(table: pd.DataFrame, formula: VerbatimFormula, *, over: str | N
     ----------
     table : pandas.DataFrame
     formula : VerbatimFormula
-    over : str, optional
+    over : str or sequence of str, optional
     contrasts : Contrasts
     fitting : Fitting
     confidence_level : float
@@ -100,19 +104,14 @@ def fit_verbatim(table: pd.DataFrame, formula: VerbatimFormula, *, over: str | N
                          + (reason or "leave out --engine builtin") + "); without R, `saltrust "
                          "analyze regressions --fit gee` compares hits, and the built-in engine "
                          "fits linear models")
-    if over is not None and over not in formula.fixed:
-        raise UsageError(f"{over!r} is no fixed effect of {formula.text!r}; "
-                         + (nearest(over, formula.fixed) if formula.fixed else
-                            "it has an intercept only"))
-    data = verbatim_data(table, formula, over=over, weights=fitting.weights, where=where)
+    compared, within = chosen_factors(over, contrasts.by, formula.fixed, formula.text)
+    data = verbatim_data(table, formula, categorical=(*compared, *within),
+                         weights=fitting.weights, where=where)
     if fitting.family == "binomial":
         check_binomial(data, formula.responses, where)
     frame = data.frame(formula)
-    factor = over or (next(iter(frame.factors)) if len(frame.factors) == 1 else None)
-    if factor is None and contrasts.wanted:
-        raise UsageError(f"{formula.text!r} does not say which factor's levels to compare: say "
-                         + (" or ".join(f"--over {name}" for name in frame.factors) or "--over"))
-    request = VerbatimRequest(formula, data, factor, families_of(frame, factor, contrasts),
+    cells = wanted_cells(frame, compared, within, contrasts, formula)
+    request = VerbatimRequest(formula, data, cells, families_of(frame, cells, contrasts),
                               contrasts, fitting, confidence_level)
     with r.quiet():
         try:
@@ -124,8 +123,13 @@ def fit_verbatim(table: pd.DataFrame, formula: VerbatimFormula, *, over: str | N
             raise DataError(f"lme4 could not fit {formula.text!r} to {where} ({message[:300]}); "
                             f"{way}") from None
         versions = r.versions()
+    if contrasts.interaction and cells is not None and all(
+            np.nanmax(as_floats(made["se"]), initial=0.0)
+            < _NO_ERROR * np.nanmax(answer["means"]["se"], initial=0.0)
+            for made in answer["contrasts"]):
+        raise no_interaction(formula, cells)
     notes = [_sentence(text) for text in answer["notes"]]
-    if factor is None and len(frame.factors) > 1:
+    if cells is None and len(frame.factors) > 1:
         notes.append("no means are compared, since several factors could be: say --over "
                      + " or --over ".join(frame.factors))
     if request.binomial:
@@ -135,7 +139,7 @@ def fit_verbatim(table: pd.DataFrame, formula: VerbatimFormula, *, over: str | N
     incomplete = data.rows_read - data.n
     meta = {
         "formula": formula.text, "engine": "pymer4", "versions": versions, **fitting.describe(),
-        "over": factor, "levels": list(frame.factors[factor].levels) if factor else [],
+        **describe_cells(cells),
         "adjustments": {family.name: ADJUSTMENTS[family.adjustment]
                         for family in request.families},
         **contrasts.describe(), "confidence_level": confidence_level, "rows": data.rows_read,
@@ -181,16 +185,30 @@ def _ask(request: VerbatimRequest) -> dict[str, Any]:
     answer = {name: fitted.rx2(name) for name in fitted.names}
     z = request.binomial or fitting.df == "asymptotic"
     answer["asymptotic"] = z
-    if request.over is not None:
-        means = robjects.r(MEANS)(
-            answer["model"], formula.renamed(request.over), rows,
-            "asymptotic" if z else fitting.df, data.n + 1, request.contrasts.against_value)
-        answer["means"] = {name: means.rx2(name) for name in means.names}
+    if request.cells is not None:
+        groups = [_means(request, request.cells, codes, answer["model"], rows)
+                  for codes in request.cells.groups]
+        answer["means"] = {name: np.concatenate([as_floats(made.rx2(name)) for made in groups])
+                           for name in ("estimate", "se", "df")}
         answer["contrasts"] = []
         for family in request.families:
-            control = 0 if family.control is None else family.levels.index(family.control) + 1
             made = robjects.r(DIFFERENCES)(
-                means.rx2("means"), control, _ADJUST.get(family.adjustment, family.adjustment),
-                request.confidence_level, request.contrasts.seed)
+                groups[family.group].rx2("means"), family.control_place, bool(family.crossed),
+                _ADJUST.get(family.adjustment, family.adjustment), request.confidence_level,
+                request.contrasts.seed)
             answer["contrasts"].append({name: made.rx2(name) for name in made.names})
     return answer
+
+
+def _means(request: VerbatimRequest, cells: Cells, group: tuple[int, ...], model: Any, rows: Any,
+           ) -> Any:
+    """The means within one level of each factor that stands by."""
+    from rpy2 import robjects
+
+    formula, fitting = request.formula, request.fitting
+    within = robjects.ListVector({formula.renamed(name): robjects.StrVector([f"l{code}"])
+                                  for name, code in zip(cells.by, group, strict=True)})
+    return robjects.r(MEANS)(
+        model, robjects.StrVector([formula.renamed(name) for name in cells.over]), within, rows,
+        "asymptotic" if request.binomial else fitting.df, request.data.n + 1,
+        request.contrasts.against_value)

@@ -59,22 +59,25 @@ function(text, rows, binomial, reml, weighted, ddf) {
 }
 """
 
-#: Marginal means of a factor, on the scale of the linear predictor.
+#: Marginal means of factors, within a level of others, on the scale of the linear predictor.
 MEANS = """
-function(model, over, rows, df, limit, null) {
-  means <- emmeans::emmeans(model, over, data = rows, lmer.df = df, lmerTest.limit = limit,
-                            pbkrtest.limit = limit)
+function(model, over, within, rows, df, limit, null) {
+  means <- emmeans::emmeans(model, over, at = within, data = rows, lmer.df = df,
+                            lmerTest.limit = limit, pbkrtest.limit = limit)
   made <- summary(means, infer = c(TRUE, TRUE), null = null)
   list(means = means, estimate = predict(means), se = made$SE, df = made$df)
 }
 """
 
-#: Contrasts of the means; the covariance is what small adjusted p-values are computed from.
+#: Contrasts of the means, or of differences of two factors.
 DIFFERENCES = """
-function(means, control, adjust, level, seed) {
+function(means, control, crossed, adjust, level, seed) {
   set.seed(seed)
-  made <- if (control == 0) emmeans::contrast(means, "pairwise") else
-    emmeans::contrast(means, "trt.vs.ctrl", ref = control)
+  kind <- if (control == 0) "pairwise" else "trt.vs.ctrl"
+  made <- if (crossed && control == 0) emmeans::contrast(means, interaction = "pairwise") else
+    if (crossed) emmeans::contrast(means, interaction = c(kind, "pairwise"), ref = control) else
+    if (control == 0) emmeans::contrast(means, kind) else
+    emmeans::contrast(means, kind, ref = control)
   rows <- summary(made, infer = c(TRUE, TRUE), level = level, adjust = adjust)
   list(estimate = rows$estimate, se = rows$SE, df = rows$df, adjusted = rows$p.value,
        low = rows[[grep("LCL$|^lower", names(rows))]],

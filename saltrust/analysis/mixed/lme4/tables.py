@@ -12,6 +12,7 @@ from scipy.special import chdtrc, chdtri, fdtrc
 from saltrust.analysis.inference.estimate import estimates_table
 from saltrust.analysis.mixed.adjustment.simultaneous import critical_value, two_sided
 from saltrust.analysis.mixed.frame import FloatArray
+from saltrust.analysis.mixed.tables import CONTRAST_COLUMNS, name_contrasts
 
 if TYPE_CHECKING:
     from saltrust.analysis.mixed.lme4.model import VerbatimRequest
@@ -102,14 +103,15 @@ def _fixed(request: VerbatimRequest, answer: dict[str, Any]) -> pd.DataFrame:
 
 def _means(request: VerbatimRequest, answer: dict[str, Any]) -> pd.DataFrame:
     identify, extra = ["factor", "level"], _ODDS if request.binomial else ()
-    if request.over is None:
+    cells = request.cells
+    if cells is None:
         return estimates_table([], identify, extra)
-    levels = list(request.data.factors[request.over].levels)
+    named = cells.identify()
     values = _tested(request, answer["means"], answer["asymptotic"],
                      request.contrasts.against_value)
-    rows = _rows(request, levels, [{"factor": request.over, "level": level} for level in levels],
-                 values, _counts(request).tolist(), _NO_ROWS)
-    table = estimates_table(rows, identify, extra)
+    rows = _rows(request, [name["level"] for name in named], named, values, cells.counts.tolist(),
+                 _NO_ROWS)
+    table = estimates_table(rows, [*identify, *cells.group_columns], extra)
     if request.binomial:
         # Of a mean, these are odds and not their ratio: the probability says more.
         shares = {name.replace("odds_ratio", "probability"): table[name] / (1 + table[name])
@@ -120,27 +122,21 @@ def _means(request: VerbatimRequest, answer: dict[str, Any]) -> pd.DataFrame:
 
 def _contrasts(request: VerbatimRequest, answer: dict[str, Any]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for family, made in zip(request.families, answer.get("contrasts", ()), strict=True):
-        counts, (first, second) = _counts(request), family.pairs
+    cells, extra = request.cells, _ODDS if request.binomial else ()
+    if cells is None:
+        return estimates_table(rows, CONTRAST_COLUMNS, extra)
+    for family, made in zip(request.families, answer["contrasts"], strict=True):
         values = _tested(request, made, answer["asymptotic"])
-        adjusted, bound = as_floats(made["adjusted"]), len(first) * values["p"]
+        adjusted = as_floats(made["adjusted"])
+        bound = values["p"] if family.adjustment == "none" else np.minimum(
+            family.size * values["p"], _SMALL_P)
         values |= {"low": as_floats(made["low"]), "high": as_floats(made["high"]),
-                   "adjusted": np.where(adjusted < _SMALL_P,
-                                        np.minimum(bound, _SMALL_P), adjusted)}
-        named = [{"contrast": f"{family.levels[a]} - {family.levels[b]}",
-                  "level_a": family.levels[a], "level_b": family.levels[b]}
-                 for a, b in zip(first, second, strict=True)]
+                   "adjusted": np.where(adjusted < _SMALL_P, bound, adjusted)}
+        named = name_contrasts(cells, family)
         rows += _rows(request, [name["contrast"] for name in named], named, values,
-                      (counts[first] + counts[second]).tolist(), _NO_ROWS,
+                      family.count(cells.counts).tolist(), _NO_ROWS,
                       adjustment=family.adjustment, family=family.name)
-    return estimates_table(rows, ["contrast", "level_a", "level_b"],
-                           _ODDS if request.binomial else ())
-
-
-def _counts(request: VerbatimRequest) -> np.ndarray[Any, np.dtype[np.int64]]:
-    assert request.over is not None
-    factor = request.data.factors[request.over]
-    return np.bincount(factor.codes, minlength=len(factor.levels))
+    return estimates_table(rows, [*CONTRAST_COLUMNS, *cells.group_columns], extra)
 
 
 def _terms(request: VerbatimRequest, answer: dict[str, Any]) -> pd.DataFrame:
@@ -192,4 +188,6 @@ def _fit(request: VerbatimRequest, answer: dict[str, Any]) -> pd.DataFrame:
 
 def as_floats(values: Any) -> FloatArray:
     """A vector of R as an array."""
-    return np.asarray(list(values), dtype=np.float64)
+    made = np.asarray(list(values), dtype=np.float64)
+    made[np.isnan(made)] = np.nan  # R's NA is a NaN that warns where it is computed with
+    return made
