@@ -14,7 +14,7 @@ from saltrust.analysis.inference.correlation import spearman
 from saltrust.analysis.inference.linear import simple_regression
 from saltrust.analysis.inference.logistic import logistic_regression
 from saltrust.analysis.inference.logit_means import logit_mean
-from saltrust.analysis.inference.ordered_beta import ordered_beta_effect
+from saltrust.analysis.inference.ordered_beta import ordered_beta
 from saltrust.analysis.inference.rank_jackknife import clustered_spearman
 from saltrust.analysis.inference.two_part import two_part_effect
 from saltrust.analysis.shape.joint_model import joint_table
@@ -116,7 +116,7 @@ def _two_part(generator: np.random.Generator, design: Design, covariate: str) ->
 def _ordered(generator: np.random.Generator, design: Design, covariate: str) -> Outcome:
     owner, levels = drawn_patients(generator, design)
     x = covariates(generator, owner, design.patients, covariate)
-    return against(ordered_beta_effect(x, overlaps(latent(generator, owner, levels)), owner), 0.0)
+    return against(ordered_beta(x, overlaps(latent(generator, owner, levels)), owner).effect, 0.0)
 
 
 def _joint(generator: np.random.Generator, design: Design, covariate: str) -> Outcome:
