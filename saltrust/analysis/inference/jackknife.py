@@ -101,8 +101,8 @@ def share_jackknife(value: float, left_out: npt.ArrayLike, n: int, *, null: floa
     Returns
     -------
     Estimate
-        The error is on the scale of the value, by the delta method; that of the jackknife where
-        the value, or one without a patient, is 0 or 1.
+        The error is that of the jackknife itself; so is all else where the value, or one without
+        a patient, is 0 or 1.
     """
     without = np.asarray(left_out, dtype=np.float64).ravel()
     plain = jackknife_estimate(value, without, n, null=null, bounds=(0, 1),
@@ -111,5 +111,5 @@ def share_jackknife(value: float, left_out: npt.ArrayLike, n: int, *, null: floa
         return plain
     made = jackknife_estimate(float(logit(value)), logit(without), n, null=float(logit(null)),
                               confidence_level=confidence_level)
-    return replace(made, estimate=value, std_error=made.std_error * value * (1 - value),
+    return replace(made, estimate=value, std_error=plain.std_error,
                    conf_low=float(expit(made.conf_low)), conf_high=float(expit(made.conf_high)))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scipy.special import expit, logit
 from scipy.stats import norm, t
 from sklearn.metrics import roc_auc_score
 
@@ -107,8 +108,12 @@ def test_by_default_areas_are_of_patients_and_pairs_are_exchanged() -> None:
     error = np.sqrt((len(left) - 1) ** 2 / len(left)) * np.std(left, ddof=1)
     assert macro["std_error"] == pytest.approx(error)
     assert macro["df"] == len(left) - 1
-    assert macro["conf_high"] - macro["estimate"] == pytest.approx(
-        min(t.ppf(0.975, len(left) - 1) * error, 1 - macro["estimate"]))
+    # Its bounds are symmetric in log-odds.
+    odds = logit(left)
+    half = t.ppf(0.975, len(left) - 1) * (len(odds) - 1) / np.sqrt(len(odds)) * np.std(odds, ddof=1)
+    center = logit(macro["estimate"])
+    assert (macro["conf_low"], macro["conf_high"]) == pytest.approx(
+        (expit(center - half), expit(center + half)))
 
 
 def test_perfect_separation_of_few_patients_has_a_width() -> None:

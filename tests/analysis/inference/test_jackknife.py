@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from saltrust.analysis.inference.jackknife import jackknife_estimate
+from saltrust.analysis.inference.jackknife import jackknife_estimate, share_jackknife
 
 
 def without_each(values: np.ndarray) -> np.ndarray:
@@ -41,3 +41,16 @@ def test_without_an_interval_a_note_says_why(left_out: list[float], why: str) ->
 
 def test_no_estimate() -> None:
     assert np.isnan(jackknife_estimate(np.nan, [0.1, 0.2], 2).estimate)
+
+
+def test_a_share_has_bounds_symmetric_in_log_odds() -> None:
+    left = np.array([0.96, 0.985, 0.97, 0.98, 0.99])
+    made, plain = share_jackknife(0.98, left, 5), jackknife_estimate(0.98, left, 5, null=0.5)
+    odds = [np.log(p / (1 - p)) for p in (made.conf_low, 0.98, made.conf_high)]
+    assert odds[1] - odds[0] == pytest.approx(odds[2] - odds[1])
+    assert 0 < made.conf_low < 0.98 < made.conf_high < 1
+    assert made.std_error == plain.std_error
+    assert made.p_value < 0.05
+    # Where leaving one out makes it perfect there are no log-odds.
+    perfect = share_jackknife(0.98, [0.97, 1.0, 0.98], 3)
+    assert perfect.conf_high == 1
