@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from saltrust.analysis.mixed.model import mixed_model as mixed_model
     from saltrust.analysis.mixed.options import Contrasts as Contrasts
     from saltrust.analysis.mixed.options import Fitting as Fitting
+    from saltrust.analysis.mixed.options import Inspection as Inspection
     from saltrust.analysis.options import Decision as Decision
     from saltrust.analysis.options import Execution as Execution
     from saltrust.analysis.options import GazeComparison as GazeComparison
@@ -89,6 +90,7 @@ _EXPORTS = {
     "GazeComparison": "saltrust.analysis.options",
     "Contrasts": "saltrust.analysis.mixed.options",
     "Fitting": "saltrust.analysis.mixed.options",
+    "Inspection": "saltrust.analysis.mixed.options",
 }
 
 __all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604

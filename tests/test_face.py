@@ -77,7 +77,8 @@ def test_every_parameter_is_documented_where_it_is_met(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Scoring", "Execution", "Resampling", "Decision",
-                                  "GazeComparison", "Contrasts", "Fitting", "Testing"])
+                                  "GazeComparison", "Contrasts", "Fitting", "Inspection",
+                                  "Testing"])
 def test_groups_of_options_are_frozen_and_small(name: str) -> None:
     kind = getattr(saltrust, name)
     value = kind()

@@ -17,8 +17,9 @@ MEAN_IOU = {
     ("Edema", "grad", "net"): 0.1005155589464474,
     ("Cardiomegaly", "gradcam", "both"): 0.06480558325024925,
     ("Edema", "gradcam", "both"): 0.1394850763271816,
-    ("Cardiomegaly", "expert", "expert-1"): 0.9442783898247884,
-    ("Pleural Effusion", "expert", "expert-2"): 0.291990870422243,
+    # Of experts on the images that have maps, which the others of the store have not.
+    ("Cardiomegaly", "expert", "expert-1"): 0.8981481481481481,
+    ("Pleural Effusion", "expert", "expert-2"): 0.029411764705882353,
 }
 
 

@@ -160,7 +160,7 @@ def clustered_wilson(values: npt.ArrayLike, clusters: npt.ArrayLike,
     --------
     >>> low, high = clustered_wilson([1, 0, 1, 1, 0, 1], [1, 1, 2, 2, 3, 3])
     >>> round(low, 3), round(high, 3)
-    (0.225, 0.931)
+    (0.112, 0.969)
     """
     check_confidence_level(confidence_level)
     rows = np.asarray(values, dtype=np.float64)

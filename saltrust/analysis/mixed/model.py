@@ -190,12 +190,12 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: Factors | None = None,
                   "check the values of its columns", verb="fitted"), _threads(request)):
         answer, warnings = _answer(request)
         made = tables(request, answer)
-        if fitting.random_tests:
+        if fitting.inspection.random_tests:
             made["random_tests"] = random_tests(request, answer.deviance)
-        if fitting.profile:
+        if fitting.inspection.profile:
             made["variance_intervals"] = variance_intervals(request)
-        if fitting.influence is not None:
-            made["influence"] = influence(request, table, fitting.influence)
+        if fitting.inspection.influence is not None:
+            made["influence"] = influence(request, table, fitting.inspection.influence)
     notes = _notes(request, answer)
     meta = _meta(request, answer, notes)
     if fitting.verify:

@@ -18,6 +18,7 @@ from saltrust.choices import (
     check_word,
 )
 from saltrust.errors import UsageError
+from saltrust.reading import shown
 
 _DF: dict[DegreesOfFreedom, str] = {
     "satterthwaite": "Satterthwaite, as lmerTest",
@@ -111,6 +112,40 @@ optional
 
 
 @dataclass(frozen=True)
+class Inspection:
+    """What is looked at beside a fitted mixed model, as it costs further fits.
+
+    Attributes
+    ----------
+    random_tests : bool
+        Refit the model without each random term in turn: table ``random_tests`` of
+        likelihood-ratio tests, as ``ranova`` of lmerTest.
+    influence : str, optional
+        A column that the formula groups by: table ``influence`` of Cook's distances of leaving
+        each of its groups out, at the variances of all rows.
+    profile : bool
+        Table ``variance_intervals`` of profile likelihood intervals of the standard deviations,
+        as ``confint(method="profile")`` of lme4.
+
+    Examples
+    --------
+    >>> Inspection(profile=True).asked
+    ['--profile']
+    """
+
+    random_tests: bool = False
+    influence: str | None = None
+    profile: bool = False
+
+    @property
+    def asked(self) -> list[str]:
+        """The options of the command line that ask for it."""
+        return [option for option, wanted in (
+            ("--random-tests", self.random_tests), ("--profile", self.profile),
+            ("--influence", self.influence is not None)) if wanted]
+
+
+@dataclass(frozen=True)
 class Fitting:
     """How a mixed model is fitted.
 
@@ -133,15 +168,8 @@ class Fitting:
     verify : bool
         Run both engines, return the chosen one's tables, and a table ``verification`` of the
         largest differences.
-    random_tests : bool
-        Refit the model without each random term in turn: table ``random_tests`` of
-        likelihood-ratio tests, as ``ranova`` of lmerTest.
-    influence : str, optional
-        A column that the formula groups by: table ``influence`` of Cook's distances of leaving
-        each of its groups out, at the variances of all rows.
-    profile : bool
-        Table ``variance_intervals`` of profile likelihood intervals of the standard deviations,
-        as ``confint(method="profile")`` of lme4.
+    inspection : Inspection
+        What is looked at beside the fit.
     variance : {"equal", "level"}
         One residual variance, as lme4; or one for each level of the factor whose means are
         compared, which the built-in engine fits.
@@ -164,9 +192,7 @@ class Fitting:
     verify: bool = False
     family: ResponseFamily = "gaussian"
     weights: str | None = None
-    random_tests: bool = False
-    influence: str | None = None
-    profile: bool = False
+    inspection: Inspection = Inspection()
     variance: Variance = "equal"
 
     def __post_init__(self) -> None:
@@ -180,6 +206,9 @@ class Fitting:
             raise UsageError("a binomial model has no Kenward-Roger degrees of freedom; leave out "
                              "--df")
         check_word(self.variance, Variance, "variance")
+        if not isinstance(self.inspection, Inspection):
+            raise UsageError(f"inspection = {shown(self.inspection)} must be an Inspection, such "
+                             "as Inspection(profile=True)")
         if self.df == "kenward-roger" and not self.reml:
             raise UsageError("Kenward-Roger's degrees of freedom are defined for REML; drop --ml "
                              "or take --df satterthwaite")
@@ -190,7 +219,7 @@ class Fitting:
             if self.engine == "pymer4" or self.verify:
                 raise UsageError("lme4 knows no residual variance per level; say --variance "
                                  "equal, or leave out --engine pymer4 and --verify")
-            if self.random_tests or self.profile or self.influence is not None:
+            if self.inspection.asked:
                 raise UsageError("--random-tests, --profile and --influence are of models with "
                                  "one residual variance; say --variance equal, or leave them out")
 

@@ -204,6 +204,8 @@ class Meta(TypedDict, total=False):
     versions: str
     #: "REML" or "ML".
     estimation: str
+    #: Residual variance of the mixed models of decisions: one, or one for each explainer.
+    variance: str
     #: Of the degrees of freedom.
     df: str
     #: Factor whose levels are compared.

@@ -69,7 +69,7 @@ def inflation_factors(x: FloatArray) -> FloatArray:
     --------
     >>> x = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 1.0], [3.0, 4.0]])
     >>> inflation_factors(x).round(4).tolist()
-    [1.8462, 1.8462]
+    [2.1429, 2.1429]
     """
     return np.asarray(np.diag(np.linalg.inv(np.atleast_2d(np.corrcoef(x, rowvar=False)))))
 

@@ -95,7 +95,7 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
     saltrust analyze mixed --scores scores.csv --formula "auprc ~ explainer + (1|image)"
     """
     from saltrust.analysis.mixed.model import mixed_model
-    from saltrust.analysis.mixed.options import Contrasts, Fitting
+    from saltrust.analysis.mixed.options import Contrasts, Fitting, Inspection
 
     only: dict[str, list[str]] = {}
     for text in chosen:
@@ -108,9 +108,9 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
     def compute(path: Path, **rest: Any) -> Result:
         contrasts = Contrasts(**split_off(rest, ("posthoc", "control", "adjustment",
                                                  "against_value", "seed", "by", "interaction")))
-        fitting = Fitting(reml=not rest.pop("ml"), **split_off(
-            rest, ("df", "engine", "verify", "family", "weights", "random_tests", "influence",
-                   "profile", "variance")))
+        inspection = Inspection(**split_off(rest, ("random_tests", "influence", "profile")))
+        fitting = Fitting(reml=not rest.pop("ml"), inspection=inspection, **split_off(
+            rest, ("df", "engine", "verify", "family", "weights", "variance")))
         return mixed_model(path, formula, only=only, contrasts=contrasts, fitting=fitting, **rest)
 
     def say_how_far_apart(result: Result) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from saltrust.analysis.mixed.model import mixed_model
-from saltrust.analysis.mixed.options import Fitting
+from saltrust.analysis.mixed.options import Fitting, Inspection
 from saltrust.analysis.result import Result
 from saltrust.errors import DataError, UsageError
 
@@ -19,6 +19,11 @@ from saltrust.errors import DataError, UsageError
 MODELS = {"correlated": 2e-6, "uncorrelated": 2e-6, "no_intercept": 2e-6, "crossed": 2e-6,
           "two": 2e-4, "three": 2e-4, "full": 2e-4, "nested": 1e-5, "years": 2e-3,
           "singular": 2e-4, "intercepts": 2e-6}
+
+
+def inspected(**asked: Any) -> Fitting:
+    """The built-in engine, and what is looked at beside the fit."""
+    return Fitting(engine="builtin", inspection=Inspection(**asked))
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +120,8 @@ def test_effect_sizes_are_contrasts_over_the_total_deviation(slopes: dict[str, A
 def test_likelihood_ratio_tests_of_random_terms_are_ranova(
         name: str, slopes: dict[str, Any], golden_folder: Path) -> None:
     expected = slopes[name]["ranova"]
-    rows = fitted(golden_folder, slopes[name], random_tests=True).tables["random_tests"]
+    rows = fitted(golden_folder, slopes[name],
+                  inspection=Inspection(random_tests=True)).tables["random_tests"]
     assert sorted(rows["df"]) == sorted(as_list(expected["df"]))
     np.testing.assert_allclose(sorted(rows["statistic"]), sorted(as_list(expected["lrt"])),
                                rtol=1e-4, atol=1e-5)
@@ -126,7 +132,8 @@ def test_likelihood_ratio_tests_of_random_terms_are_ranova(
 def test_influence_of_groups_is_that_of_dense_matrices(
         name: str, slopes: dict[str, Any], golden_folder: Path) -> None:
     expected = slopes[name]["influence"]
-    rows = fitted(golden_folder, slopes[name], influence=expected["group"]).tables["influence"]
+    rows = fitted(golden_folder, slopes[name],
+                  inspection=Inspection(influence=expected["group"])).tables["influence"]
     assert rows["cooks_distance"].is_monotonic_decreasing
     distances = rows.set_index("level")["cooks_distance"][
         [str(level) for level in expected["level"]]]
@@ -139,10 +146,10 @@ def test_influence_is_of_a_grouping_factor_and_says_what_is_undetermined(golden_
     table = table_of(golden_folder, "slopes")
     with pytest.raises(UsageError, match="no grouping factor"):
         mixed_model(table, "auprc ~ year + (1|image)",
-                    fitting=Fitting(engine="builtin", influence="explainer"))
+                    fitting=inspected(influence="explainer"))
     table["rare"] = np.where(table["image"] == table["image"][0], "yes", "no")
     rows = mixed_model(table, "auprc ~ rare + year + (1|image)",
-                       fitting=Fitting(engine="builtin", influence="image")).tables["influence"]
+                       fitting=inspected(influence="image")).tables["influence"]
     last = rows.iloc[-1]
     assert last["level"] == table["image"][0]
     assert np.isnan(last["cooks_distance"])
@@ -153,7 +160,8 @@ def test_influence_is_of_a_grouping_factor_and_says_what_is_undetermined(golden_
 def test_profile_intervals_are_those_of_lme4(name: str, slopes: dict[str, Any],
                                              golden_folder: Path) -> None:
     expected = slopes[name]["profile"]
-    rows = fitted(golden_folder, slopes[name], profile=True).tables["variance_intervals"]
+    rows = fitted(golden_folder, slopes[name],
+                  inspection=Inspection(profile=True)).tables["variance_intervals"]
     # lme4 interpolates its profile.
     np.testing.assert_allclose(rows["conf_low"], expected["low"], rtol=1e-4)
     np.testing.assert_allclose(rows["conf_high"], expected["high"], rtol=1e-4)
@@ -162,12 +170,12 @@ def test_profile_intervals_are_those_of_lme4(name: str, slopes: dict[str, Any],
 def test_profile_intervals_begin_at_zero_and_leave_out_correlated_effects(
         golden_folder: Path) -> None:
     rows = mixed_model(golden_folder / "singular.csv", "auprc ~ explainer + (1|image)",
-                       fitting=Fitting(engine="builtin", profile=True)).tables
+                       fitting=inspected(profile=True)).tables
     image = rows["variance_intervals"].iloc[0]
     assert image["sd"] == image["conf_low"] == 0
     assert image["conf_high"] > 0.01
     rows = mixed_model(table_of(golden_folder, "slopes"), "auprc ~ year + (year|image)",
-                       fitting=Fitting(engine="builtin", profile=True)).tables
+                       fitting=inspected(profile=True)).tables
     table = rows["variance_intervals"]
     assert np.isnan(table["conf_low"][:2]).all()
     assert table["note"][:2].str.contains("not profiled").all()

@@ -89,10 +89,8 @@ def fit_verbatim(table: pd.DataFrame, formula: VerbatimFormula, *, over: Factors
     UsageError
         If R or one of its packages is missing, or an option does not fit the formula.
     """
-    beyond = [option for option, asked in (
-        ("--random-tests", fitting.random_tests), ("--profile", fitting.profile),
-        ("--influence", fitting.influence is not None),
-        ("--variance level", fitting.variance == "level")) if asked]
+    beyond = [*fitting.inspection.asked,
+              *(["--variance level"] if fitting.variance == "level" else [])]
     if beyond:
         raise UsageError(f"the built-in engine alone makes {' and '.join(beyond)}, and does not "
                          "fit this model; leave them out, or name a formula that it fits")
