@@ -48,7 +48,7 @@ def cells() -> Iterator[Cell]:
             if patients < 200:
                 yield Cell("ordered beta", f"{design}, covariate {covariate}",
                            lambda g, design=design, covariate=covariate: _ordered(
-                               g, design, covariate), ("type I", "coverage"), patients, 500)
+                               g, design, covariate), ("type I", "coverage"), patients)
             yield _cell("rank correlation", design, _spearman, ("type I",), covariate=covariate)
         yield _cell("rank correlation of related values", design, _spearman, ("coverage",),
                     covariate="image", slope=0.1)
