@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from saltrust.analysis.inference.estimate import check_confidence_level
+from saltrust.analysis.inference.jackknife import jackknife_estimate
 from saltrust.analysis.inference.resampling import cluster_codes, resample_blocks, resample_weights
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.choices import BootstrapKind, words
@@ -120,6 +121,58 @@ def resampled_means(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None
     return means if np.ndim(values) == 2 else means[:, 0]
 
 
+def left_out_means(values: npt.ArrayLike, clusters: npt.ArrayLike
+                   ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Means of every column without each cluster, for functions of several means.
+
+    Parameters
+    ----------
+    values : array_like of float, shape (n, k)
+        NaN where a row does not belong to the column.
+    clusters : array_like, shape (n,)
+        Patients.
+
+    Returns
+    -------
+    means : ndarray of float64, shape (clusters, k)
+        That of all rows for a cluster without rows in the column; NaN where no row is left.
+    present : ndarray of bool, shape (clusters, k)
+        Whether a cluster has rows in the column.
+    """
+    sums, counts = _cluster_sums(_columns(values), clusters)
+    return _ratio(sums.sum(axis=0) - sums, counts.sum(axis=0) - counts), counts > 0
+
+
+def interval_of_function(value: float, drawn: FloatArray, left_out: FloatArray,
+                         confidence_level: float) -> tuple[float, float]:
+    """Interval of a function of means, such as a difference or a percentage decrease.
+
+    Percentiles of the function in every resample; of up to :data:`MANY_PATIENTS` patients, for
+    which these are too short, t about the value with the error of the jackknife.
+
+    Parameters
+    ----------
+    value : float
+    drawn : ndarray of float64, shape (resamples,)
+        The function in every resample; what is not finite is left out.
+    left_out : ndarray of float64, shape (patients,)
+        The function without each patient that has a part in it.
+    confidence_level : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    low, high : float
+        NaN where fewer than two resamples are finite.
+    """
+    low, high, _ = percentile_interval(drawn, confidence_level)
+    if np.isnan(low) or len(left_out) > MANY_PATIENTS:
+        return float(low), float(high)
+    made = jackknife_estimate(value, left_out, len(left_out), confidence_level=confidence_level)
+    return ((float(low), float(high)) if np.isnan(made.conf_low)
+            else (made.conf_low, made.conf_high))
+
+
 @one_blas_thread()
 def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *,
                   resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0,
@@ -209,7 +262,8 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
             low[k] = high[k] = np.nan
             notes[-1] = too_few(int(present[k]))
         elif method == "bootstrap-t" or (method == "auto" and present[k] <= MANY_PATIENTS):
-            low[k], high[k] = _studentized(sums[:, k], counts[:, k], resamples, seed, alpha)
+            bounds = _studentized(sums[:, k], counts[:, k], resamples, seed, alpha)
+            low[k], high[k] = bounds or (low[k], high[k])
     shape = np.shape(values)[1:]
     return MeanInterval(
         mean=mean.reshape(shape), std_error=error.reshape(shape), conf_low=low.reshape(shape),
@@ -310,8 +364,11 @@ def too_few(patients: int) -> str:
 
 
 def _studentized(sums: FloatArray, counts: FloatArray, resamples: int, seed: int, alpha: float
-                 ) -> tuple[float, float]:
-    """Bootstrap-t of one column, with the error of a ratio of sums over clusters."""
+                 ) -> tuple[float, float] | None:
+    """Bootstrap-t of one column, with the error of a ratio of sums over clusters.
+
+    None where patients do not differ, so that there is no error to take anything over.
+    """
     parts = np.stack([sums, counts, sums**2, sums * counts, counts**2], axis=1)
     size = np.count_nonzero(counts)
 
@@ -327,7 +384,7 @@ def _studentized(sums: FloatArray, counts: FloatArray, resamples: int, seed: int
     # A resample of equal patients has no error to compare with.
     usable = errors > 1e-12 * error
     if usable.sum() < 2:
-        return float("nan"), float("nan")
+        return None
     low, high = np.quantile((drawn[usable] - mean) / errors[usable], [alpha, 1 - alpha])
     return float((mean - high * error)[0]), float((mean - low * error)[0])
 

@@ -14,8 +14,9 @@ from scipy import stats
 
 from saltrust.analysis.inference.bootstrap import (
     FEWEST_PATIENTS,
+    interval_of_function,
+    left_out_means,
     mean_interval,
-    percentile_interval,
     resampled_means,
 )
 from saltrust.analysis.inference.clustered import clustered_mean
@@ -158,14 +159,20 @@ def effect_size(values: FloatArray, patients: npt.NDArray[Any], *, resamples: in
     spread = float(np.std(values, ddof=1))
     if spread == 0:
         return Estimate(n=len(values), note="all differences are equal")
-    moments = resampled_means(np.column_stack([values, values**2]), patients,
-                              resamples=resamples, seed=seed, fewest=FEWEST_PATIENTS)
-    variance = np.maximum(moments[:, 1] - moments[:, 0] ** 2, 0) * len(values) / (len(values) - 1)
-    drawn = np.divide(moments[:, 0], np.sqrt(variance), out=np.full(len(moments), np.nan),
-                      where=variance > 0)
-    low, high, _ = percentile_interval(drawn, confidence_level)
-    return Estimate(estimate=float(values.mean()) / spread, conf_low=float(low),
-                    conf_high=float(high), n=len(values))
+    both = np.column_stack([values, values**2])
+    drawn, left_out = (_over_deviation(moments, len(values)) for moments in (
+        resampled_means(both, patients, resamples=resamples, seed=seed, fewest=FEWEST_PATIENTS),
+        left_out_means(both, patients)[0]))
+    effect = float(values.mean()) / spread
+    low, high = interval_of_function(effect, drawn, left_out, confidence_level)
+    return Estimate(estimate=effect, conf_low=low, conf_high=high, n=len(values))
+
+
+def _over_deviation(moments: FloatArray, n: int) -> FloatArray:
+    """Means over standard deviations, from first and second moments; NaN where nothing varies."""
+    variance = np.maximum(moments[:, 1] - moments[:, 0] ** 2, 0) * n / (n - 1)
+    return np.divide(moments[:, 0], np.sqrt(variance), out=np.full(len(moments), np.nan),
+                     where=variance > 0)
 
 
 def equivalence(values: FloatArray, patients: npt.NDArray[Any], margin: float) -> Estimate:

@@ -17,7 +17,8 @@ import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import (
     FEWEST_PATIENTS,
-    percentile_interval,
+    interval_of_function,
+    left_out_means,
     resampled_means,
 )
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
@@ -117,7 +118,8 @@ def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
     enough = resamples_for(len(asked), resamples)
     for name, differences in _contrasts(table, asked, SCHEMES, enough, seed):
         for one in differences:
-            estimate = bootstrap_estimate(one.value, one.drawn, one.n, width)
+            estimate = bootstrap_estimate(one.value, one.drawn, one.n, width,
+                                          left_out=one.left_out)
             finite = one.drawn[np.isfinite(one.drawn)]
             beyond = max(np.count_nonzero(finite >= margin), np.count_nonzero(finite <= -margin))
             # Where there is no test of a difference, there is none of its absence.
@@ -182,7 +184,8 @@ def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, S
     asked = list(contrasts)
     for name, differences in _contrasts(scores, asked, metrics, resamples, seed):
         for one in differences:
-            estimate = bootstrap_estimate(one.value, one.drawn, one.n, confidence_level)
+            estimate = bootstrap_estimate(one.value, one.drawn, one.n, confidence_level,
+                                          left_out=one.left_out)
             rows.append({"finding": one.finding, **name, **estimate.row("difference"),
                          **_effect(one, confidence_level)})
     table = estimates_table(rows, _IDENTIFY, _EFFECT)
@@ -206,25 +209,28 @@ def contrast_name(one: Series, two: Series, *, models: bool = False) -> str:
 
 @dataclass(frozen=True)
 class _Difference:
-    """Mean difference of one finding, and what it becomes in every resample.
+    """Mean difference of one finding, what it becomes in every resample and without each patient.
 
     Attributes
     ----------
     value : float
         NaN where no image has both.
     drawn : ndarray, shape (resamples,)
+    left_out : ndarray, shape (patients,)
     n : int
     effect : float
         Mean over standard deviation of the differences; NaN where they do not vary.
-    effects : ndarray, shape (resamples,)
+    effects, effects_left_out : ndarray, shapes (resamples,) and (patients,)
     """
 
     finding: str
     value: float
     drawn: FloatArray
+    left_out: FloatArray
     n: int
     effect: float = float("nan")
     effects: FloatArray = field(default_factory=lambda: np.full(0, np.nan))
+    effects_left_out: FloatArray = field(default_factory=lambda: np.full(0, np.nan))
 
 
 def _contrasts(scores: pd.DataFrame, contrasts: Sequence[tuple[Series, Series]],
@@ -233,9 +239,11 @@ def _contrasts(scores: pd.DataFrame, contrasts: Sequence[tuple[Series, Series]],
     """Name and differences of every metric and contrast that some finding has."""
     clusters = unit_clusters(checked(scores))
     for name, shared, differences in _paired(scores, contrasts, metrics):
-        moments = resampled_means(np.hstack([differences, differences**2]), clusters,
-                                  resamples=resamples, seed=seed, fewest=FEWEST_PATIENTS)
-        yield name, list(_by_finding(shared, differences, moments))
+        both = np.hstack([differences, differences**2])
+        moments = resampled_means(both, clusters, resamples=resamples, seed=seed,
+                                  fewest=FEWEST_PATIENTS)
+        yield name, list(_by_finding(shared, differences, moments,
+                                     *left_out_means(both, clusters)))
 
 
 def _paired(scores: pd.DataFrame, contrasts: Sequence[tuple[Series, Series]],
@@ -307,8 +315,8 @@ def _with_tests(table: pd.DataFrame,
     return filled
 
 
-def _by_finding(findings: list[str], differences: FloatArray, moments: FloatArray
-                ) -> Iterator[_Difference]:
+def _by_finding(findings: list[str], differences: FloatArray, moments: FloatArray,
+                left_out: FloatArray, present: npt.NDArray[np.bool_]) -> Iterator[_Difference]:
     """Differences per finding, then of the means over findings.
 
     Parameters
@@ -317,6 +325,8 @@ def _by_finding(findings: list[str], differences: FloatArray, moments: FloatArra
     differences : ndarray, shape (units, findings)
     moments : ndarray, shape (resamples, 2 * findings)
         Resampled means of the differences, then of their squares.
+    left_out, present : ndarray, shape (patients, 2 * findings)
+        The same without each patient, and whether the patient has any.
     """
     known = ~np.isnan(differences)
     n = known.sum(axis=0)
@@ -325,14 +335,17 @@ def _by_finding(findings: list[str], differences: FloatArray, moments: FloatArra
                                out=np.full(len(n), np.nan), where=n > 0)
                      for part in (differences, differences**2))
     for k, finding in enumerate(findings):
-        yield _Difference(finding, float(means[k]), drawn[:, k], int(n[k]),
+        without = left_out[present[:, k]]
+        yield _Difference(finding, float(means[k]), drawn[:, k], without[:, k], int(n[k]),
                           float(_standardized(means[k], second[k], int(n[k]))),
-                          _standardized(drawn[:, k], squares[:, k], int(n[k])))
+                          _standardized(drawn[:, k], squares[:, k], int(n[k])),
+                          _standardized(without[:, k], without[:, len(findings) + k], int(n[k])))
     with_images = np.flatnonzero(n > 0)
     if len(findings) > 1:
         mean = float(means[with_images].mean()) if len(with_images) else float("nan")
         average = drawn[:, with_images].mean(axis=1) if len(with_images) else drawn[:, 0]
-        yield _Difference(AVERAGE, mean, average, int(n.sum()))
+        without = left_out[present[:, with_images].any(axis=1)][:, with_images]
+        yield _Difference(AVERAGE, mean, average, without.mean(axis=1), int(n.sum()))
 
 
 def _standardized(mean: Any, second: Any, n: int) -> FloatArray:
@@ -347,8 +360,9 @@ def _standardized(mean: Any, second: Any, n: int) -> FloatArray:
 def _effect(difference: _Difference, confidence_level: float) -> dict[str, float]:
     if np.isnan(difference.effect):
         return dict.fromkeys(_EFFECT, float("nan"))
-    low, high, _ = percentile_interval(difference.effects, confidence_level)
-    return dict(zip(_EFFECT, (difference.effect, float(low), float(high)), strict=True))
+    low, high = interval_of_function(difference.effect, difference.effects,
+                                     difference.effects_left_out, confidence_level)
+    return dict(zip(_EFFECT, (difference.effect, low, high), strict=True))
 
 
 def _adjusted(rows: list[dict[str, Any]], extra: Sequence[str]) -> pd.DataFrame:
@@ -359,8 +373,8 @@ def _adjusted(rows: list[dict[str, Any]], extra: Sequence[str]) -> pd.DataFrame:
 
 
 def bootstrap_estimate(value: float, drawn: FloatArray, n: int, confidence_level: float,
-                       *, against: float = 0.0) -> Estimate:
-    """An estimate with percentile interval and p-value from its resampled values.
+                       *, left_out: FloatArray, against: float = 0.0) -> Estimate:
+    """An estimate with interval and p-value from its resampled values.
 
     Parameters
     ----------
@@ -371,6 +385,9 @@ def bootstrap_estimate(value: float, drawn: FloatArray, n: int, confidence_level
     n : int
         Rows it is made from.
     confidence_level : float
+    left_out : ndarray, shape (patients,)
+        Its values without each patient
+        (:func:`saltrust.analysis.inference.bootstrap.interval_of_function`).
     against : float
         Tested value.
     """
@@ -382,14 +399,13 @@ def bootstrap_estimate(value: float, drawn: FloatArray, n: int, confidence_level
     if len(finite) < 2:
         return Estimate(estimate=value, n=n, note=f"fewer than {FEWEST_PATIENTS} patients: no "
                                                   "bootstrap interval")
-    low, high, _ = percentile_interval(finite, confidence_level)
+    low, high = interval_of_function(value, finite, left_out, confidence_level)
     error = float(np.std(finite, ddof=1))
     if error == 0:
-        return Estimate(estimate=value, std_error=0.0, conf_low=float(low),
-                        conf_high=float(high), n=n,
+        return Estimate(estimate=value, std_error=0.0, conf_low=low, conf_high=high, n=n,
                         note="all resamples are equal: the interval has no width, no test")
     below, above = (1 + np.count_nonzero(finite <= against),
                     1 + np.count_nonzero(finite >= against))
     p_value = min(1.0, 2 * min(below, above) / (len(finite) + 1))
-    return Estimate(estimate=value, std_error=error, conf_low=float(low), conf_high=float(high),
+    return Estimate(estimate=value, std_error=error, conf_low=low, conf_high=high,
                     p_value=p_value, n=n)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import (
     FEWEST_PATIENTS,
+    left_out_means,
     mean_interval,
     resampled_means,
 )
@@ -163,38 +164,45 @@ def share_of_agreement(scores: pd.DataFrame, pairs: pd.DataFrame, *, resamples: 
             drawn = np.stack([resampled_means(part, clusters, resamples=resamples, seed=seed,
                                               fewest=FEWEST_PATIENTS)
                               for part in both])
+            left, present = left_out_means(np.hstack(list(both)), clusters)
+            left_out = np.stack(np.split(left, 2, axis=1))
             rows += [{"finding": finding, "explainer": explainer, "model": model,
                       "metric": metric, "saliency": means[0], "readers": means[1],
-                      **_share(means, resampled, n, confidence_level).row("percentage")}
-                     for finding, means, resampled, n in _columns(findings, both, drawn)]
+                      **_share(means, resampled, without, n, confidence_level).row("percentage")}
+                     for finding, means, resampled, without, n in
+                     _columns(findings, both, drawn, left_out, present[:, :len(findings)])]
     return _typed(estimates_table(rows, identify))
 
 
-def _columns(findings: list[str], both: FloatArray, drawn: FloatArray
-             ) -> list[tuple[str, FloatArray, FloatArray, int]]:
-    """Name, two means, two rows of resampled means and n per finding and averaged."""
+def _columns(findings: list[str], both: FloatArray, drawn: FloatArray, left_out: FloatArray,
+             present: npt.NDArray[np.bool_]
+             ) -> list[tuple[str, FloatArray, FloatArray, FloatArray, int]]:
+    """Name, two means, these resampled and without each patient, and n per finding and averaged."""
     known = ~np.isnan(both[0])
     n = known.sum(axis=0)
     sums = np.where(known, both, 0.0).sum(axis=1)
     means = np.divide(sums, n, out=np.full(sums.shape, np.nan), where=n > 0)
-    columns = [(finding, means[:, k], drawn[..., k], int(n[k]))
+    columns = [(finding, means[:, k], drawn[..., k], left_out[:, present[:, k], k], int(n[k]))
                for k, finding in enumerate(findings)]
     with_images = np.flatnonzero(n > 0)
     if len(with_images):
         columns.append((AVERAGE, means[:, with_images].mean(axis=1),
-                        drawn[..., with_images].mean(axis=2), int(n.sum())))
+                        drawn[..., with_images].mean(axis=2),
+                        left_out[:, present.any(axis=1)][..., with_images].mean(axis=2),
+                        int(n.sum())))
     return columns
 
 
-def _share(means: FloatArray, drawn: FloatArray, n: int, confidence_level: float) -> Estimate:
+def _share(means: FloatArray, drawn: FloatArray, left_out: FloatArray, n: int,
+           confidence_level: float) -> Estimate:
     if n == 0:
         return Estimate(note="no image that both the readers and the map were scored on")
     if means[1] == 0:
         return Estimate(n=n, note="the readers' mean is 0")
-    ratio = 100 * np.divide(drawn[0], drawn[1], out=np.full(drawn.shape[1], np.nan),
-                            where=drawn[1] > 0)
+    ratio, without = (100 * np.divide(part[0], part[1], out=np.full(part.shape[1], np.nan),
+                                      where=part[1] > 0) for part in (drawn, left_out))
     return bootstrap_estimate(float(100 * means[0] / means[1]), ratio, n, confidence_level,
-                              against=100)
+                              left_out=without, against=100)
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

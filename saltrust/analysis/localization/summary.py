@@ -16,8 +16,9 @@ import pandas as pd
 
 from saltrust.analysis.inference.bootstrap import (
     FEWEST_PATIENTS,
+    interval_of_function,
+    left_out_means,
     mean_interval,
-    percentile_interval,
     resampled_means,
 )
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
@@ -179,61 +180,71 @@ def decrease(scores: pd.DataFrame, *, paired: bool | Collection[Scheme] = True,
 
 @dataclass(frozen=True)
 class _Fall:
-    """A percentage decrease with its resampled values."""
+    """A percentage decrease with its values in resamples and without each patient."""
 
     expert: float
     saliency: float
     value: float
     replicates: FloatArray
+    left_out: FloatArray
+    #: Whether each patient has a part in it.
+    present: npt.NDArray[np.bool_]
     n: int
     note: str
-    #: Resampled means of expert and map, shape (2, resamples); empty for a difference.
-    means: FloatArray
+    #: Means of expert and map in resamples and without each patient, shape (2, ...); empty for a
+    #: difference.
+    means: tuple[FloatArray, FloatArray]
 
     @classmethod
-    def between(cls, means: FloatArray, resampled: FloatArray, n: int, nothing: str) -> _Fall:
-        """From the means of expert and map, shape (2,), and resampled, (2, resamples)."""
+    def between(cls, means: FloatArray, resampled: FloatArray, left_out: FloatArray,
+                present: npt.NDArray[np.bool_], n: int, nothing: str) -> _Fall:
+        """From the means of expert and map, shape (2,), resampled and without each patient."""
         expert, saliency = means.tolist()
         note = ""
         if n == 0:
             note = nothing
         elif expert == 0:
             note = "the expert's mean is 0"
-        return cls(expert, saliency, float(_percent(*means)), _percent(*resampled), n, note,
-                   resampled)
+        return cls(expert, saliency, float(_percent(*means)), _percent(*resampled),
+                   _percent(*left_out), present, n, note, (resampled, left_out))
 
     def minus(self, other: _Fall) -> _Fall:
         """Difference of two decreases, resample by resample."""
         return _Fall(np.nan, np.nan, self.value - other.value,
-                     self.replicates - other.replicates, min(self.n, other.n),
-                     self.note or other.note, np.empty((2, 0)))
+                     self.replicates - other.replicates, self.left_out - other.left_out,
+                     self.present | other.present, min(self.n, other.n), self.note or other.note,
+                     (np.empty((2, 0)), np.empty((2, 0))))
 
     def bounds(self, confidence_level: float) -> dict[str, float]:
-        """Percentile intervals of the two means; NaN where all resamples are equal."""
-        low, high, _ = percentile_interval(self.means.T, confidence_level)
-        width = high > low
-        values = np.where(width, [low, high], np.nan).T.ravel()
-        return dict(zip(_BOUNDS, values.tolist(), strict=True))
+        """Intervals of the two means; NaN where all resamples are equal."""
+        bounds: list[float] = []
+        for mean, drawn, left_out in zip((self.expert, self.saliency), *self.means, strict=True):
+            low, high = interval_of_function(mean, drawn, left_out[self.present],
+                                             confidence_level)
+            bounds += (low, high) if high > low else (np.nan, np.nan)
+        return dict(zip(_BOUNDS, bounds, strict=True))
 
     def estimate(self, confidence_level: float) -> Estimate:
         """The decrease with its interval."""
         if np.isnan(self.value):
             return Estimate(n=self.n, note=self.note)
-        low, high, used = percentile_interval(self.replicates, confidence_level)
+        low, high = interval_of_function(self.value, self.replicates,
+                                         self.left_out[self.present], confidence_level)
         drawn = self.replicates[np.isfinite(self.replicates)]
+        used = len(drawn)
         notes = [self.note] if self.note else []
         if used < 2:
             notes.append(f"fewer than {FEWEST_PATIENTS} patients: no bootstrap interval")
         elif used < len(self.replicates):
-            notes.append(f"{len(self.replicates) - int(used)} resamples without a decrease left "
+            notes.append(f"{len(self.replicates) - used} resamples without a decrease left "
                          "out of the interval")
         error = float(np.std(drawn, ddof=1)) if used >= 2 else np.nan
-        if used >= 2 and np.all(drawn == drawn[0]) and np.all(self.means[1] == self.saliency):
+        if used >= 2 and np.all(drawn == drawn[0]) and np.all(self.means[0][1] == self.saliency):
             # Every map misses, or every one hits: no width is no certainty.
             return Estimate(estimate=self.value, n=self.n,
                             note="; ".join([*notes, "all resamples are equal: no interval"]))
-        return Estimate(estimate=self.value, std_error=error, conf_low=float(low),
-                        conf_high=float(high), n=self.n, note="; ".join(notes))
+        return Estimate(estimate=self.value, std_error=error, conf_low=low, conf_high=high,
+                        n=self.n, note="; ".join(notes))
 
 
 def _percent(expert: Any, saliency: Any) -> Any:
@@ -267,16 +278,22 @@ def _falls(scores: pd.DataFrame, paired: Collection[Scheme], resamples: int, see
         drawn = np.stack([resampled_means(part, clusters, resamples=resamples, seed=seed,
                                           fewest=FEWEST_PATIENTS)
                           for part in both])
+        of_means, present = left_out_means(np.hstack(list(both)), clusters)
+        left_out = np.stack(np.split(of_means, 2, axis=1))
+        of_expert, of_map = np.split(present, 2, axis=1)
+        present = of_expert | of_map
         for explainer, model in dict.fromkeys(columns[k][1:] for k in chosen):
             of_series = [i for i, k in enumerate(chosen) if columns[k][1:] == (explainer, model)]
             findings = [columns[chosen[i]][0] for i in of_series]
-            of_map = _by_finding(findings, both[..., of_series], drawn[..., of_series], nothing)
+            by_finding = _by_finding(findings, both[..., of_series], drawn[..., of_series],
+                                 (left_out[..., of_series], present[:, of_series]), nothing)
             falls.update({(metric, (finding, explainer, model)): fall
-                          for finding, fall in of_map.items()})
+                          for finding, fall in by_finding.items()})
     return falls
 
 
-def _by_finding(findings: list[str], both: FloatArray, drawn: FloatArray, nothing: str
+def _by_finding(findings: list[str], both: FloatArray, drawn: FloatArray,
+                without: tuple[FloatArray, npt.NDArray[np.bool_]], nothing: str
                 ) -> dict[str, _Fall]:
     """Decrease of each finding, and of the means over those that have one.
 
@@ -287,6 +304,8 @@ def _by_finding(findings: list[str], both: FloatArray, drawn: FloatArray, nothin
         Scores of expert and map.
     drawn : ndarray, shape (2, resamples, finding)
         Their resampled means.
+    without : ndarray, shape (2, patients, finding), and of bool, shape (patients, finding)
+        Their means without each patient, and who has a part in them.
     nothing : str
         What to say where there are no scores.
     """
@@ -294,16 +313,21 @@ def _by_finding(findings: list[str], both: FloatArray, drawn: FloatArray, nothin
     totals = np.where(np.isnan(both), 0.0, both).sum(axis=1)
     means = np.divide(totals, present, out=np.full(present.shape, np.nan), where=present > 0)
     n = present.min(axis=0)
-    falls = {finding: _Fall.between(means[:, k], drawn[..., k], int(n[k]), nothing)
+    left_out, present = without
+    falls = {finding: _Fall.between(means[:, k], drawn[..., k], left_out[..., k], present[:, k],
+                                    int(n[k]), nothing)
              for k, finding in enumerate(findings)}
     known = np.flatnonzero(n > 0)
     if len(known):
         falls[AVERAGE] = _Fall.between(means[:, known].mean(axis=1),
-                                       drawn[..., known].mean(axis=2), int(n[known].sum()),
+                                       drawn[..., known].mean(axis=2),
+                                       left_out[..., known].mean(axis=2),
+                                       present[:, known].any(axis=1), int(n[known].sum()),
                                        nothing)
     else:
-        falls[AVERAGE] = _Fall.between(np.full(2, np.nan), np.full(drawn.shape[:2], np.nan), 0,
-                                       nothing)
+        falls[AVERAGE] = _Fall.between(np.full(2, np.nan), np.full(drawn.shape[:2], np.nan),
+                                       np.full(left_out.shape[:2], np.nan),
+                                       np.zeros(len(present), dtype=bool), 0, nothing)
     return falls
 
 

@@ -12,6 +12,8 @@ from saltrust.analysis.inference import resampling
 from saltrust.analysis.inference.bootstrap import (
     FEWEST_PATIENTS,
     MANY_PATIENTS,
+    interval_of_function,
+    left_out_means,
     mean_interval,
     percentile_interval,
     resample_weights,
@@ -289,3 +291,33 @@ def test_bootstrap_t_covers_where_percentiles_do_not() -> None:
             hits[method] += bool(made.conf_low <= truth <= made.conf_high)
     assert 0.92 * 300 <= hits["auto"] <= 0.985 * 300
     assert hits["percentile"] < hits["auto"] - 5
+
+
+def test_means_without_each_patient_are_those_of_the_other_rows() -> None:
+    values = np.array([[1.0, np.nan], [2.0, 5.0], [4.0, np.nan], [3.0, 7.0]])
+    means, present = left_out_means(values, ["a", "b", "a", "c"])
+    np.testing.assert_allclose(means, [[2.5, 6], [8 / 3, 7], [7 / 3, 5]])
+    np.testing.assert_array_equal(present, [[True, False], [True, True], [True, True]])
+    alone, _ = left_out_means(values[:2, 1:], ["a", "b"])
+    assert np.isnan(alone[1, 0])
+
+
+def test_a_mean_of_few_patients_has_the_t_interval_of_one_sample() -> None:
+    values = np.random.default_rng(1).exponential(size=31)
+    for n in (10, 30, 31):
+        chosen = values[:n]
+        drawn = resampled_means(chosen, np.arange(n), resamples=300)
+        left_out, _ = left_out_means(chosen[:, None], np.arange(n))
+        made = interval_of_function(chosen.mean(), drawn, left_out[:, 0], 0.95)
+        expected = (scipy.stats.ttest_1samp(chosen, 0).confidence_interval() if n <= 30
+                    else np.quantile(drawn, [0.025, 0.975]))
+        np.testing.assert_allclose(made, tuple(expected))
+    nothing = interval_of_function(1.0, np.full(5, np.nan), left_out[:12, 0], 0.95)
+    assert np.isnan(nothing).all()
+
+
+def test_patients_that_do_not_differ_leave_an_interval_without_width_and_no_nan() -> None:
+    values, owner = np.tile([0.0, 1.0], 12), np.repeat(np.arange(12), 2)
+    for method in ("auto", "bootstrap-t", "percentile"):
+        made = mean_interval(values, owner, method=method, resamples=50)
+        assert (made.conf_low, made.conf_high) == (0.5, 0.5)
