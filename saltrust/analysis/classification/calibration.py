@@ -13,12 +13,17 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 from scipy.optimize import brentq
-from scipy.special import expit, ndtr, stdtr, stdtrit
+from scipy.special import expit, ndtr
 
 from saltrust.analysis.inference.auc import roc_auc
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.inference.clustered_glm import glm_cr2
-from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
+from saltrust.analysis.inference.estimate import (
+    Estimate,
+    check_confidence_level,
+    estimates_table,
+    t_estimate,
+)
 from saltrust.analysis.inference.jackknife import jackknife_estimate
 from saltrust.analysis.inference.logistic import SEPARATED, logistic_regression
 from saltrust.analysis.inference.proportions import clustered_wilson
@@ -279,10 +284,7 @@ def _intercept(p: FloatArray, label: FloatArray, patients: npt.NDArray[np.object
     robust = glm_cr2(np.ones((n, 1)), fitted * (1 - fitted), label - fitted, patients)
     if np.isnan(robust.std_error):
         return Estimate(estimate=shift, n=n, note="no clustered error: fewer than 2 patients")
-    half = float(stdtrit(robust.df, (1 + confidence_level) / 2)) * robust.std_error
-    statistic = shift / robust.std_error
-    return Estimate(shift, robust.std_error, shift - half, shift + half, statistic, robust.df,
-                    float(2 * stdtr(robust.df, -abs(statistic))), n)
+    return t_estimate(shift, robust.std_error, robust.df, n, confidence_level=confidence_level)
 
 
 def _unbiased(p: FloatArray, label: FloatArray, patients: npt.NDArray[np.object_],

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
-from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, t_estimate
 from saltrust.analysis.inference.linear import LeastSquares, indicators, least_squares
 from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.inference.threads import one_blas_thread
@@ -154,10 +154,10 @@ def clustered_mean(values: npt.ArrayLike, clusters: npt.ArrayLike, *, null: floa
     robust = RobustError() if squares is None else cr2(
         design, squares, np.asarray(clusters)[known], confidence_level=confidence_level)
     if math.isnan(robust.std_error):
-        return Estimate(estimate=mean, n=n, note="rows of 1 patient: no test")
-    statistic = (mean - null) / robust.std_error
-    return Estimate(mean, robust.std_error, robust.conf_low, robust.conf_high, statistic,
-                    robust.df, float(2 * stdtr(robust.df, -abs(statistic))), n)
+        return Estimate(estimate=mean, n=n, note="rows of 1 patient: no test"
+                        if robust.clusters == 1 else "no variation between patients: no test")
+    return t_estimate(mean, robust.std_error, robust.df, n, null=null,
+                      confidence_level=confidence_level)
 
 
 def few_degrees(df: float) -> str:

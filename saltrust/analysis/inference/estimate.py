@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr, stdtrit
 
 from saltrust.analysis.result import ESTIMATE_COLUMNS
 from saltrust.errors import UsageError
@@ -63,6 +64,36 @@ class Estimate:
             "df": self.df, "p_value": self.p_value, "p_adjusted": _NAN, "adjustment": "none",
             "family": "", "n": self.n, "note": self.note,
         }
+
+
+def t_estimate(value: float, std_error: float, df: float, n: int, *, null: float = 0.0,
+               confidence_level: float = 0.95, note: str = "") -> Estimate:
+    """An estimate with its two-sided t test and interval.
+
+    Parameters
+    ----------
+    value, std_error : float
+        The error above 0.
+    df : float
+        Degrees of freedom, above 0; infinite for the normal distribution.
+    n : int
+        Rows it is made from.
+    null : float
+        Tested value.
+    confidence_level : float
+        Between 0 and 1.
+    note : str
+
+    Examples
+    --------
+    >>> made = t_estimate(2.0, 0.5, 10, 12)
+    >>> round(made.conf_low, 3), round(made.p_value, 4)
+    (0.886, 0.0025)
+    """
+    half = float(stdtrit(df, (1 + confidence_level) / 2)) * std_error
+    statistic = (value - null) / std_error
+    return Estimate(value, std_error, value - half, value + half, statistic, df,
+                    float(2 * stdtr(df, -abs(statistic))), n, note)
 
 
 def check_confidence_level(confidence_level: float) -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit, stdtr, stdtrit
+from scipy.special import expit, logit
 
-from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, t_estimate
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -70,13 +70,10 @@ def jackknife_estimate(value: float, left_out: npt.ArrayLike, n: int, *, null: f
     if error < 1e-12 * max(abs(value), 1.0):
         return Estimate(estimate=float(value), std_error=0.0, n=n,
                         note="no variation between patients: no interval")
-    df = float(count - 1)
-    half = float(stdtrit(df, (1 + confidence_level) / 2)) * error
-    statistic = (value - null) / error
-    return Estimate(
-        estimate=float(value), std_error=error, conf_low=float(max(bounds[0], value - half)),
-        conf_high=float(min(bounds[1], value + half)), statistic=float(statistic), df=df,
-        p_value=float(2 * stdtr(df, -abs(statistic))), n=n)
+    made = t_estimate(float(value), error, float(count - 1), n, null=null,
+                      confidence_level=confidence_level)
+    return replace(made, conf_low=max(bounds[0], made.conf_low),
+                   conf_high=min(bounds[1], made.conf_high))
 
 
 def share_jackknife(value: float, left_out: npt.ArrayLike, n: int, *, null: float = 0.5,

@@ -6,14 +6,13 @@ and with a note.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg
-from scipy.special import stdtr, stdtrit
 
-from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, t_estimate
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.errors import DataError
 
@@ -155,14 +154,9 @@ def simple_regression(x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: f
     if fit.residual_sum == 0:
         return Estimate(estimate=slope, std_error=0.0, df=float(fit.df), n=n, r_squared=1.0,
                         note="perfect fit: no test")
-    error = float(fit.std_errors[-1])
-    statistic = slope / error
-    half = float(stdtrit(fit.df, (1 + confidence_level) / 2)) * error
-    return Estimate(
-        estimate=slope, std_error=error, conf_low=slope - half, conf_high=slope + half,
-        statistic=statistic, df=float(fit.df),
-        p_value=float(2 * stdtr(fit.df, -abs(statistic))), n=n,
-        r_squared=1 - fit.residual_sum / _variation(y, intercepts))
+    made = t_estimate(slope, float(fit.std_errors[-1]), float(fit.df), n,
+                      confidence_level=confidence_level)
+    return replace(made, r_squared=1 - fit.residual_sum / _variation(y, intercepts))
 
 
 def _variation(values: FloatArray, intercepts: FloatArray) -> float:

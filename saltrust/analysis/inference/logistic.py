@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, ndtr, ndtri, stdtr, stdtrit
+from scipy.special import expit, ndtr, ndtri
 
 from saltrust.analysis.inference.clustered import RobustError, few_degrees
 from saltrust.analysis.inference.clustered_glm import glm_cr2
-from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, t_estimate
 from saltrust.analysis.inference.firth import profile
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.errors import DataError
@@ -129,12 +129,9 @@ def _clustered(slope: Estimate, robust: RobustError, null: float, confidence_lev
         why = "1 patient" if robust.clusters == 1 else "no variation between patients"
         return Estimate(estimate=slope.estimate, n=slope.n, note="; ".join(filter(None, (
             slope.note, f"{why}: no clustered error"))))
-    half = float(stdtrit(robust.df, (1 + confidence_level) / 2)) * robust.std_error
-    statistic = (slope.estimate - null) / robust.std_error
-    return Estimate(slope.estimate, robust.std_error, slope.estimate - half,
-                    slope.estimate + half, statistic, robust.df,
-                    float(2 * stdtr(robust.df, -abs(statistic))), slope.n,
-                    "; ".join(filter(None, (slope.note, few_degrees(robust.df)))))
+    return t_estimate(slope.estimate, robust.std_error, robust.df, slope.n, null=null,
+                      confidence_level=confidence_level,
+                      note="; ".join(filter(None, (slope.note, few_degrees(robust.df)))))
 
 
 def _separated(x: FloatArray, y: FloatArray) -> bool:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, stdtr, stdtrit
+from scipy.special import expit
 
 from saltrust.analysis.inference.clustered import RobustError, few_degrees
 from saltrust.analysis.inference.clustered_glm import glm_cr2, mancl_derouen
-from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, t_estimate
 from saltrust.analysis.inference.logistic import newton_logit
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.choices import MeanCovariance, check_word
@@ -124,7 +124,5 @@ def _tested(value: float, robust: RobustError, n: int, confidence_level: float) 
     if not robust.df > 0 or np.isnan(robust.std_error):
         few = f"{robust.clusters} patient{'s' * (robust.clusters != 1)}"
         return Estimate(estimate=value, n=n, note=f"{few}: no clustered error")
-    half = float(stdtrit(robust.df, (1 + confidence_level) / 2)) * robust.std_error
-    statistic = value / robust.std_error
-    return Estimate(value, robust.std_error, value - half, value + half, statistic, robust.df,
-                    float(2 * stdtr(robust.df, -abs(statistic))), n, few_degrees(robust.df))
+    return t_estimate(value, robust.std_error, robust.df, n, confidence_level=confidence_level,
+                      note=few_degrees(robust.df))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import digamma, expit, gammaln, log_expit, logit, stdtr, stdtrit
+from scipy.special import digamma, expit, gammaln, log_expit, logit
 
 from saltrust.analysis.inference.clustered import few_degrees
-from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, t_estimate
 from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.errors import DataError
@@ -265,6 +265,5 @@ def _tested(effect: float, changes: FloatArray, degrees: int, n: int, confidence
         few = (f"{len(changes)} patient{'s' * (len(changes) != 1)}" if df < 1 else
                "one patient alone settles it")
         return Estimate(estimate=effect, n=n, note=f"{few}: no clustered error")
-    half = float(stdtrit(df, (1 + confidence_level) / 2)) * error
-    return Estimate(effect, error, effect - half, effect + half, effect / error, df,
-                    float(2 * stdtr(df, -abs(effect / error))), n, few_degrees(df))
+    return t_estimate(effect, error, df, n, confidence_level=confidence_level,
+                      note=few_degrees(df))

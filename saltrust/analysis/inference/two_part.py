@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, stdtr, stdtrit
+from scipy.special import expit
 
 from saltrust.analysis.inference.clustered import few_degrees
 from saltrust.analysis.inference.clustered_glm import cluster_changes
-from saltrust.analysis.inference.estimate import Estimate, check_confidence_level
+from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, t_estimate
 from saltrust.analysis.inference.logistic import newton_logit
 from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.inference.threads import one_blas_thread
@@ -83,6 +83,5 @@ def two_part_effect(x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike,
     if df < 1 or not error > 0:
         few = f"{count} patient{'s' * (count != 1)}" if df < 1 else "one patient alone settles it"
         return Estimate(estimate=effect, n=n, note=f"{few}: no clustered error")
-    half = float(stdtrit(df, (1 + confidence_level) / 2)) * error
-    return Estimate(effect, error, effect - half, effect + half, effect / error, df,
-                    float(2 * stdtr(df, -abs(effect / error))), n, few_degrees(df))
+    return t_estimate(effect, error, df, n, confidence_level=confidence_level,
+                      note=few_degrees(df))

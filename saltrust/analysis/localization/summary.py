@@ -286,7 +286,7 @@ def _falls(scores: pd.DataFrame, paired: Collection[Scheme], resamples: int, see
             of_series = [i for i, k in enumerate(chosen) if columns[k][1:] == (explainer, model)]
             findings = [columns[chosen[i]][0] for i in of_series]
             by_finding = _by_finding(findings, both[..., of_series], drawn[..., of_series],
-                                 (left_out[..., of_series], present[:, of_series]), nothing)
+                                     (left_out[..., of_series], present[:, of_series]), nothing)
             falls.update({(metric, (finding, explainer, model)): fall
                           for finding, fall in by_finding.items()})
     return falls
@@ -322,8 +322,8 @@ def _by_finding(findings: list[str], both: FloatArray, drawn: FloatArray,
         falls[AVERAGE] = _Fall.between(means[:, known].mean(axis=1),
                                        drawn[..., known].mean(axis=2),
                                        left_out[..., known].mean(axis=2),
-                                       present[:, known].any(axis=1), int(n[known].sum()),
-                                       nothing)
+                                       np.asarray(present[:, known].any(axis=1)),
+                                       int(n[known].sum()), nothing)
     else:
         falls[AVERAGE] = _Fall.between(np.full(2, np.nan), np.full(drawn.shape[:2], np.nan),
                                        np.full(left_out.shape[:2], np.nan),

@@ -9,10 +9,9 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import stdtr, stdtrit
 
 from saltrust.analysis.inference.clustered import cr2, few_degrees
-from saltrust.analysis.inference.estimate import Estimate, estimates_table
+from saltrust.analysis.inference.estimate import Estimate, estimates_table, t_estimate
 from saltrust.analysis.inference.linear import LeastSquares, least_squares
 from saltrust.analysis.shape.regression_fits import Design
 from saltrust.choices import Errors
@@ -109,7 +108,5 @@ def _slope(squares: LeastSquares, x: FloatArray, column: int, design: Design,
         if np.isnan(error):
             why = "1 patient" if robust.clusters == 1 else "no variation between patients"
             return Estimate(estimate=slope, n=n, note=f"{why}: no clustered error")
-    half = float(stdtrit(df, (1 + confidence_level) / 2)) * error
-    return Estimate(slope, error, slope - half, slope + half, slope / error, df,
-                    float(2 * stdtr(df, -abs(slope / error))), n,
-                    few_degrees(df) if errors == "cr2" else "")
+    return t_estimate(slope, error, df, n, confidence_level=confidence_level,
+                      note=few_degrees(df) if errors == "cr2" else "")
