@@ -17,9 +17,9 @@ from saltrust.analysis.inference.clustered import RobustError, few_degrees
 from saltrust.analysis.inference.clustered_glm import glm_cr2, mancl_derouen
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, t_estimate
 from saltrust.analysis.inference.logistic import newton_logit
+from saltrust.analysis.inference.shares import checked_shares
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.choices import MeanCovariance, check_word
-from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -81,12 +81,7 @@ def logit_mean(x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
     """
     check_confidence_level(confidence_level)
     check_word(covariance, MeanCovariance, "covariance")
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if x.ndim != 1 or x.shape != y.shape or not np.isfinite([x, y]).all():
-        raise DataError("a regression needs one finite regressor per response; leave incomplete "
-                        "rows out")
-    if ((y < 0) | (y > 1)).any():
-        raise DataError("the logit of a mean needs responses in 0..1")
+    x, y, _, _ = checked_shares(x, y, clusters, "the logit of a mean")
     n = len(y)
     nothing = Estimate(n=n, note=_why_not(x, y))
     if nothing.note:

@@ -16,9 +16,8 @@ from scipy.special import digamma, expit, gammaln, log_expit, logit
 
 from saltrust.analysis.inference.clustered import few_degrees
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, t_estimate
-from saltrust.analysis.inference.resampling import cluster_codes
+from saltrust.analysis.inference.shares import checked_shares
 from saltrust.analysis.inference.threads import one_blas_thread
-from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -190,13 +189,7 @@ def ordered_beta(x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
     R. Kubinec (2022), Polit. Anal. 31, 519-536.
     """
     check_confidence_level(confidence_level)
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    codes, count = cluster_codes(clusters)
-    if x.ndim != 1 or not x.shape == y.shape == codes.shape or not np.isfinite([x, y]).all():
-        raise DataError("a regression needs one finite regressor and one patient per response; "
-                        "leave incomplete rows out")
-    if ((y < 0) | (y > 1)).any():
-        raise DataError("an ordered beta regression needs responses in 0..1")
+    x, y, codes, count = checked_shares(x, y, clusters, "an ordered beta regression")
     inner = y[(y > 0) & (y < 1)]
     if len(inner) < 3 or np.ptp(inner) == 0 or np.ptp(x) == 0:
         return _without(len(y), "the regressor is constant" if len(x) and np.ptp(x) == 0 else

@@ -14,9 +14,8 @@ from saltrust.analysis.inference.clustered import few_degrees
 from saltrust.analysis.inference.clustered_glm import cluster_changes
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, t_estimate
 from saltrust.analysis.inference.logistic import newton_logit
-from saltrust.analysis.inference.resampling import cluster_codes
+from saltrust.analysis.inference.shares import checked_shares
 from saltrust.analysis.inference.threads import one_blas_thread
-from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -50,13 +49,7 @@ def two_part_effect(x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike,
         If a number is not finite or y lies outside 0..1.
     """
     check_confidence_level(confidence_level)
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    codes, count = cluster_codes(clusters)
-    if x.ndim != 1 or not x.shape == y.shape == codes.shape or not np.isfinite([x, y]).all():
-        raise DataError("a regression needs one finite regressor and one patient per response; "
-                        "leave incomplete rows out")
-    if ((y < 0) | (y > 1)).any():
-        raise DataError("a two-part model needs responses in 0..1")
+    x, y, codes, count = checked_shares(x, y, clusters, "a two-part model")
     n, some = len(y), y > 0
     if some.all() or not some.any():
         return Estimate(n=n, note="no share is 0" if some.any() else "every share is 0")

@@ -71,24 +71,6 @@ function(model, over, within, df, limit, level, null) {
 # R's tails of the studentized range and of Dunnett's approximation are differences from one.
 _SMALL_P = 1e-6
 
-_R_CONTRASTS = """
-function(means, control, crossed, adjust, level, seed) {
-  set.seed(seed)
-  kind <- if (control == 0) "pairwise" else "trt.vs.ctrl"
-  made <- if (crossed && control == 0) emmeans::contrast(means, interaction = "pairwise") else
-    if (crossed) emmeans::contrast(means, interaction = c(kind, "pairwise"), ref = control) else
-    if (control == 0) emmeans::contrast(means, kind) else
-    emmeans::contrast(means, kind, ref = control)
-  rows <- summary(made, infer = c(TRUE, TRUE), level = level, adjust = adjust)
-  list(estimate = rows$estimate, se = rows$SE, df = rows$df,
-       statistic = rows[[grep("ratio$", names(rows))]], adjusted = rows$p.value,
-       p = summary(made, infer = c(FALSE, TRUE), adjust = "none")$p.value,
-       covariance = as.matrix(vcov(made)),
-       low = rows[[grep("LCL$|^lower", names(rows))]],
-       high = rows[[grep("UCL$|^upper", names(rows))]])
-}
-"""
-
 
 def missing_reason(request: Request) -> str:
     """Why ``auto`` does not take this engine: a phrase, empty where it does.
@@ -256,7 +238,7 @@ class _Session:
                        p_adjusted=np.full(len(rows["p"]), np.nan)), rows["means"]
 
     def _contrasts(self, means: Any, family: Family) -> Estimates:
-        rows = _by_name(self.robjects.r(_R_CONTRASTS)(
+        rows = _by_name(self.robjects.r(r.CONTRASTS)(
             means, family.control_place, bool(family.crossed), _ADJUST[family.adjustment],
             self.request.confidence_level, self.request.contrasts.seed))
         return _with_small_p(_estimates(rows), family, _array(rows["covariance"]), self.request)

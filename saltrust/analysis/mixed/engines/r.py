@@ -17,6 +17,25 @@ import pandas as pd
 
 R_PACKAGES = ("lme4", "lmerTest", "emmeans", "pbkrtest")
 
+#: Contrasts of marginal means, or of differences of two factors.
+CONTRASTS = """
+function(means, control, crossed, adjust, level, seed) {
+  set.seed(seed)
+  kind <- if (control == 0) "pairwise" else "trt.vs.ctrl"
+  made <- if (crossed && control == 0) emmeans::contrast(means, interaction = "pairwise") else
+    if (crossed) emmeans::contrast(means, interaction = c(kind, "pairwise"), ref = control) else
+    if (control == 0) emmeans::contrast(means, kind) else
+    emmeans::contrast(means, kind, ref = control)
+  rows <- summary(made, infer = c(TRUE, TRUE), level = level, adjust = adjust)
+  list(estimate = rows$estimate, se = rows$SE, df = rows$df,
+       statistic = rows[[grep("ratio$", names(rows))]], adjusted = rows$p.value,
+       p = summary(made, infer = c(FALSE, TRUE), adjust = "none")$p.value,
+       covariance = as.matrix(vcov(made)),
+       low = rows[[grep("LCL$|^lower", names(rows))]],
+       high = rows[[grep("UCL$|^upper", names(rows))]])
+}
+"""
+
 
 def versions() -> dict[str, str]:
     """Versions of what computes."""

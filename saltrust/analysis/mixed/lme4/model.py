@@ -12,7 +12,7 @@ from saltrust.analysis.mixed.cells import Cells, Factors, chosen_factors, descri
 from saltrust.analysis.mixed.engines import r
 from saltrust.analysis.mixed.lme4.data import VerbatimData, check_binomial, verbatim_data
 from saltrust.analysis.mixed.lme4.formula import VerbatimFormula
-from saltrust.analysis.mixed.lme4.script import DIFFERENCES, FIT, MEANS
+from saltrust.analysis.mixed.lme4.script import FIT, MEANS
 from saltrust.analysis.mixed.lme4.tables import as_floats, verbatim_tables
 from saltrust.analysis.mixed.options import ADJUSTMENTS, Contrasts, Fitting
 from saltrust.analysis.mixed.request import Family, families_of, no_interaction, wanted_cells
@@ -190,7 +190,7 @@ def _ask(request: VerbatimRequest) -> dict[str, Any]:
                            for name in ("estimate", "se", "df")}
         answer["contrasts"] = []
         for family in request.families:
-            made = robjects.r(DIFFERENCES)(
+            made = robjects.r(r.CONTRASTS)(
                 groups[family.group].rx2("means"), family.control_place, bool(family.crossed),
                 _ADJUST.get(family.adjustment, family.adjustment), request.confidence_level,
                 request.contrasts.seed)

@@ -68,19 +68,3 @@ function(model, over, within, rows, df, limit, null) {
   list(means = means, estimate = predict(means), se = made$SE, df = made$df)
 }
 """
-
-#: Contrasts of the means, or of differences of two factors.
-DIFFERENCES = """
-function(means, control, crossed, adjust, level, seed) {
-  set.seed(seed)
-  kind <- if (control == 0) "pairwise" else "trt.vs.ctrl"
-  made <- if (crossed && control == 0) emmeans::contrast(means, interaction = "pairwise") else
-    if (crossed) emmeans::contrast(means, interaction = c(kind, "pairwise"), ref = control) else
-    if (control == 0) emmeans::contrast(means, kind) else
-    emmeans::contrast(means, kind, ref = control)
-  rows <- summary(made, infer = c(TRUE, TRUE), level = level, adjust = adjust)
-  list(estimate = rows$estimate, se = rows$SE, df = rows$df, adjusted = rows$p.value,
-       low = rows[[grep("LCL$|^lower", names(rows))]],
-       high = rows[[grep("UCL$|^upper", names(rows))]])
-}
-"""
