@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from saltrust.analysis.inference.bootstrap import (
-    mean_interval,
-)
+from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.inference.clustered import robust_slope
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.inference.linear import simple_regression
