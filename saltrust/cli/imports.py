@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from saltrust.choices import MapReading, words
+from saltrust.choices import MapReading, OnError, words
 from saltrust.cli.options import (
     PathType,
     command_line,
+    on_error_option,
     overwrite_option,
     refuse_both,
     resume_option,
@@ -146,8 +147,10 @@ def _fractions(text: str) -> tuple[float, ...]:
               metavar="CUBES", help="Store to write.")
 @overwrite_option
 @resume_option
+@on_error_option
 @click.pass_context
-def study(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume: bool) -> None:
+def study(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume: bool,
+          on_error: OnError) -> None:
     """Store the radiographs, labels and masks of a study file, without any model.
 
     Enough for `saltrust analyze descriptors` and for comparing readers; needs no torch.
@@ -159,7 +162,7 @@ def study(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume
     refuse_both(overwrite=overwrite, resume=resume)
     declared = read_study(study)
     path = import_collection(
-        open_collection(declared), output, grid=declared.size,
+        open_collection(declared, on_error), output, grid=declared.size,
         attributes={"study": declared.as_dict(), "command_line": command_line(ctx)},
-        overwrite=overwrite, resume=resume, progress=shows_progress(ctx))
+        overwrite=overwrite, resume=resume, on_error=on_error, progress=shows_progress(ctx))
     say(str(path))

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from saltrust.choices import OnError
 from saltrust.cli.options import (
     device_option,
+    on_error_option,
     overwrite_option,
     refuse_both,
     replicates_option,
@@ -42,9 +44,11 @@ Trainer = Callable[..., Path]
 @device_option
 @resume_option
 @overwrite_option
+@on_error_option
 @click.pass_context
 def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str | None,
-          replicates: int | None, device: str | None, resume: bool, overwrite: bool) -> None:
+          replicates: int | None, device: str | None, resume: bool, overwrite: bool,
+          on_error: OnError) -> None:
     """Train the models that a study file declares.
 
     Each model leaves a run folder: weights (safetensors), a card (JSON) with the test AUC, the
@@ -59,9 +63,9 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
     declared = read_study(study, replicates=replicates)
     if preset is not None:
         declared = declared.with_preset(preset)
-    collection = open_collection(declared)
+    collection = open_collection(declared, on_error)
     _check_folders(declared, models, overwrite=overwrite, resume=resume)
-    trainers = _trainers(collection, declared, models, overwrite=overwrite,
+    trainers = _trainers(collection, declared, models, overwrite=overwrite, on_error=on_error,
                          progress=shows_progress(ctx))
     names = [entry.name for entry, _ in trainers]
     if not names:
@@ -104,7 +108,7 @@ def _check_folders(study: Study, models: tuple[str, ...], *, overwrite: bool,
 
 
 def _trainers(collection: Collection, study: Study, models: tuple[str, ...], *, overwrite: bool,
-              progress: bool) -> list[tuple[TrainedEntry, Trainer]]:
+              on_error: OnError, progress: bool) -> list[tuple[TrainedEntry, Trainer]]:
     """What can be trained, in the order of the study file, and what trains it.
 
     Of those that were asked for, localizers are tried: their annotations may not do, and hours
@@ -115,7 +119,8 @@ def _trainers(collection: Collection, study: Study, models: tuple[str, ...], *, 
     from saltrust.training.tasks.guided import train_guided
 
     # Decoded once, for all models; annotations likewise, for all localizers.
-    images = functools.cache(lambda: read_images(collection, study.size, progress=progress))
+    images = functools.cache(lambda: read_images(collection, study.size, on_error=on_error,
+                                                   progress=progress))
     trainers: dict[str, Any] = {
         "classifier": functools.partial(train_classifier, images=images),
         "guided": functools.partial(train_guided, images=images),
@@ -125,7 +130,7 @@ def _trainers(collection: Collection, study: Study, models: tuple[str, ...], *, 
         from saltrust.training.tasks.localizer import check_localizers, train_localizer
 
         annotated = functools.cache(
-            lambda: read_annotations(collection, images(), progress=progress))
+            lambda: read_annotations(collection, images(), on_error=on_error, progress=progress))
         localizer = functools.partial(train_localizer, annotated=annotated)
         check_localizers(collection, study, [
             spec for spec in study.localizers if not models or spec.name in models],

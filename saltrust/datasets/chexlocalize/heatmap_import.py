@@ -13,8 +13,9 @@ import numpy.typing as npt
 import xarray as xr
 from tqdm import tqdm
 
+from saltrust.cache.radiographs import write_radiographs
 from saltrust.cache.readings import READING
-from saltrust.cache.reference import write_annotations, write_radiographs
+from saltrust.cache.reference import write_annotations
 from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter, create_store
 from saltrust.choices import MapReading, check_word
@@ -104,7 +105,7 @@ def import_chexlocalize(
     with writer:
         write_annotations(writer, collection, progress=progress)
         radiographs = [image for image in writer.labels("image")
-                       if image in collection.files.radiographs]
+                       if image in collection.files]
         if radiographs:
             write_radiographs(writer, collection, radiographs, progress=progress)
         if explainers:
@@ -222,4 +223,4 @@ def _log_missing(collection: ChexlocalizeCollection,
     if present < expected:
         without = shape[0] - len(by_image)
         _log.warning("%s has %d of %d heatmaps (%d of %d images have none); the others are marked "
-                     "missing", collection.files.directory, present, expected, without, shape[0])
+                     "missing", collection.directory, present, expected, without, shape[0])
