@@ -173,27 +173,47 @@ def forget_changed(writer: StoreWriter, collection: Collection, *,
                             progress=progress)
     if not changed:
         return []
-    at = np.array(changed)
+    forget(writer, changed, RadiographStatus.MISSING)
+    images = [names[position] for position in changed]
+    _log.warning("%d radiographs have another content than when they were stored (first: %s); "
+                 "their maps are computed again", len(images), images[0])
+    return images
+
+
+def forget(writer: StoreWriter, positions: Sequence[int], status: RadiographStatus,
+           remark: str = "") -> None:
+    """Mark as missing all that is stored of some images but their labels.
+
+    Parameters
+    ----------
+    writer : StoreWriter
+    positions : sequence of int
+    status : RadiographStatus
+        What becomes of their radiographs.
+    remark : str
+        Why.
+    """
+    at = np.array(positions)
     with writer.writing():
         for group in _GROUPS_OF_MAPS:
             if group in writer.root:
-                status = np.asarray(writer.array(f"{group}/status")[:])
-                status[at] = Status.MISSING
-                writer.array(f"{group}/status")[:] = status
+                of_maps = np.asarray(writer.array(f"{group}/status")[:])
+                of_maps[at] = Status.MISSING
+                writer.array(f"{group}/status")[:] = of_maps
         if "prediction" in writer.root:
             # Of a store without maps these say what is done.
             probability = np.asarray(writer.array("prediction/probability")[:])
             probability[at] = np.nan
             writer.array("prediction/probability")[:] = probability
-        _set(writer, "reference/stored", dict.fromkeys(changed, 0))
-        _set(writer, "radiograph/status", dict.fromkeys(changed, int(RadiographStatus.MISSING)))
-        # Last but one: a job that is killed before finds the file changed again.
-        _set(writer, "radiograph/stored", dict.fromkeys(changed, 0))
-        _set(writer, "radiograph/source", dict.fromkeys(changed, ""))
-    images = [names[position] for position in changed]
-    _log.warning("%d radiographs have another content than when they were stored (first: %s); "
-                 "their maps are computed again", len(images), images[0])
-    return images
+        _set(writer, "reference/stored", dict.fromkeys(positions, 0))
+        if has_status(writer):
+            _set(writer, "radiograph/remark", dict.fromkeys(positions, remark))
+            _set(writer, "radiograph/status", dict.fromkeys(positions, int(status)))
+        if "radiograph" in writer.root:
+            # Last but one: a job that is killed before finds the file changed again.
+            _set(writer, "radiograph/stored", dict.fromkeys(positions, 0))
+        if has_status(writer):
+            _set(writer, "radiograph/source", dict.fromkeys(positions, ""))
 
 
 def changed_files(collection: Collection, names: Sequence[str], sources: npt.NDArray[np.object_],

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from saltrust.cache import rle
 from saltrust.cache.bad_files import BadFiles
 from saltrust.cache.collection import Annotation, Collection, gaze_source, with_radiograph
+from saltrust.cache.fewer_images import as_begun
 from saltrust.cache.grid import mask_to_grid
 from saltrust.cache.layout import CODES_PER_CHUNK
 from saltrust.cache.radiographs import labels_of, settle_classes, write_radiographs
@@ -65,6 +66,8 @@ def import_collection(collection: Collection, output: str | Path, *, grid: tuple
         If something cannot be read, with ``"skip"`` if nothing can, or no image of a finding;
         what is stored stays, unfinished.
     """
+    if resume:
+        collection = as_begun(collection, output)
     bad_annotations = BadFiles(on_error)
     n_points, n_boxes = instance_counts(collection, bad_annotations)
     groups = ["reference", *(["radiograph"] if collection.has_radiographs else [])]

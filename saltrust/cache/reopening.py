@@ -11,9 +11,17 @@ import numpy.typing as npt
 
 from saltrust.cache.bad_files import BadFiles
 from saltrust.cache.collection import Collection
+from saltrust.cache.fewer_images import TAKEN_OUT, ReducedCollection
 from saltrust.cache.guarded import open_stored
-from saltrust.cache.radiographs import changed_files, decode, forget_changed
+from saltrust.cache.radiographs import (
+    changed_files,
+    decode,
+    forget,
+    forget_changed,
+    has_status,
+)
 from saltrust.cache.repair import reopen
+from saltrust.cache.schema import RadiographStatus
 from saltrust.cache.writing import StoreWriter
 from saltrust.errors import NothingToDo
 
@@ -52,10 +60,29 @@ def opened_again(open_store: Callable[[], StoreWriter], collection: Collection,
         writer = open_store()
     try:
         forget_changed(writer, collection, progress=progress)
+        _forget_taken_out(writer, collection)
     except BaseException:
         writer.owner.release()
         raise
     return writer
+
+
+def _forget_taken_out(writer: StoreWriter, collection: Collection) -> None:
+    """Mark images that the data set lacks now, and unmark those that it has again."""
+    names = writer.labels("image")
+    before: set[int] = set()
+    if has_status(writer):
+        remarks = np.asarray(writer.array("radiograph/remark")[:]).tolist()
+        before = {at for at, remark in enumerate(remarks) if remark == TAKEN_OUT}
+    gone: set[int] = set()
+    if isinstance(collection, ReducedCollection):
+        gone = {at for at, name in enumerate(names) if name in collection.taken_out}
+        # What the data set says of the others is in no fingerprint that could be compared.
+        writer.write("reference/stored", slice(None), 0)
+    if gone - before:
+        forget(writer, sorted(gone - before), RadiographStatus.LEFT_OUT, TAKEN_OUT)
+    if before - gone:
+        forget(writer, sorted(before - gone), RadiographStatus.MISSING)
 
 
 def _can_be_had(path: Path, collection: Collection, images: Sequence[str], *,

@@ -15,6 +15,7 @@ import torch
 
 from saltrust.cache.bad_files import BadFiles
 from saltrust.cache.collection import Collection
+from saltrust.cache.fewer_images import as_begun
 from saltrust.cache.reference import fixation_count, instance_counts, write_annotations
 from saltrust.cache.reopening import opened_again
 from saltrust.cache.writing import StoreWriter, create_store
@@ -115,6 +116,8 @@ def generate(
         If models or data do not fit, radiographs cannot be decoded (all of them are named), or
         the disk is full; what was finished stays in ``<output>.partial``.
     """
+    if resume:
+        collection = as_begun(collection, output)
     device = choose_device(overrides.device or study.generate.device)
     plan = make_plan(collection, study, device,
                      overrides.precision or study.generate.precision)
