@@ -187,3 +187,24 @@ def test_a_doubtful_radiograph_is_explained_and_marked(
     assert values(path, "radiograph/status").tolist() == [1, 1, 0, 1, 1, 0, 2, 1, 0, 1, 1]
     assert str(open_cubes(path)["radiograph/remark"].values[6]) == "its window misses it"
     assert (values(path, "saliency/status")[6] == Status.OK).all()
+
+
+def test_images_that_are_taken_out_leave_the_others_as_they_are(
+        films: Any, everything: Study, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    everything = dataclasses.replace(everything, randomization=RandomizationSpec())
+    cut(films.files[BAD])
+    with pytest.raises(DataError, match=r"image-006\.png is truncated"):
+        generate(films, everything, tmp_path / "out.zarr", progress=False)
+    before = values(partial_path(tmp_path / "out.zarr"), "saliency/heatmap")
+    rest = films.index["image"].values != BAD
+    films.index, films.fingerprint = films.index.isel(image=np.flatnonzero(rest)), "one less"
+    films.files.pop(BAD)
+    path = generate(films, everything, tmp_path / "out.zarr", resume=True, progress=False)
+    assert "1 images are not in the data set any more (first: image-006)" in caplog.text
+    status = values(path, "saliency/status")[..., 0]
+    assert (status[[0, 1, 3, 4, 7, 9, 10]] == Status.OK).all()
+    assert (status[6] == Status.MISSING).all()
+    assert values(path, "radiograph/status")[6] == RadiographStatus.LEFT_OUT
+    known = ~np.isnan(before)
+    np.testing.assert_array_equal(values(path, "saliency/heatmap")[known], before[known])
+    assert verify(path).faults == ()
