@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -68,10 +68,34 @@ class BadFiles:
                 raise DataError(f"none of {total} {what} can be read: {listed}; the first: {first}")
             return f"{text}: {listed}; the first: {first}"
         if len(self.reasons) == 1:
-            raise DataError(first)
+            raise DataError(f"{first}, or say --on-error skip, which leaves it out")
         raise DataError(f"{len(self.reasons)} of {total} {what} cannot be read: {listed}; replace "
                         "them and repeat the command with --resume, or leave them out with "
                         f"--on-error skip; the first: {first}")
+
+
+def settle_all(*settlements: Callable[[], str]) -> list[str]:
+    """Settle what cannot be read of several kinds, so that no kind hides another.
+
+    Returns
+    -------
+    list of str
+        What is left out of each, where anything is.
+
+    Raises
+    ------
+    DataError
+        With the sentences of all that end the job.
+    """
+    left_out, errors = [], []
+    for settle in settlements:
+        try:
+            left_out.append(settle())
+        except DataError as error:
+            errors.append(str(error))
+    if errors:
+        raise DataError("; and ".join(errors))
+    return [sentence for sentence in left_out if sentence]
 
 
 def names_of(images: Mapping[str, str], labels: Mapping[str, str] | None = None) -> str:

@@ -157,7 +157,9 @@ class PartialSource(Protocol):
 
 def radiograph_files(collection: Collection) -> Mapping[str, Path]:
     """Files of the radiographs by image; empty where radiographs are no files."""
-    return collection.files if isinstance(collection, FileSource) else {}
+    files = collection.files if isinstance(collection, FileSource) else {}
+    # The name is so common that another's data set may mean something else by it.
+    return files if isinstance(files, Mapping) else {}
 
 
 def with_radiograph(collection: Collection) -> npt.NDArray[np.bool_]:
@@ -167,8 +169,8 @@ def with_radiograph(collection: Collection) -> npt.NDArray[np.bool_]:
         return np.zeros(len(names), dtype=bool)
     if isinstance(collection, PartialSource):
         return np.array([collection.has_radiograph(name) for name in names], dtype=bool)
-    if isinstance(collection, FileSource):
-        files = collection.files
+    files = radiograph_files(collection)
+    if files:
         return np.array([name in files for name in names], dtype=bool)
     return np.ones(len(names), dtype=bool)
 

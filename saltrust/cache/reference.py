@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from saltrust.cache import rle
-from saltrust.cache.bad_files import BadFiles
+from saltrust.cache.bad_files import BadFiles, settle_all
 from saltrust.cache.collection import Annotation, Collection, gaze_source, with_radiograph
 from saltrust.cache.fewer_images import as_begun
 from saltrust.cache.grid import mask_to_grid
@@ -90,10 +90,10 @@ def import_collection(collection: Collection, output: str | Path, *, grid: tuple
         if collection.has_radiographs:
             write_radiographs(writer, collection, images, bad=bad, progress=progress)
             settle_classes(collection, bad, images)
-        for sentence in (bad.settle(len(images), "radiographs", labels_of(collection, bad)),
-                         bad_annotations.settle(len(names), "annotations of images")):
-            if sentence:
-                _log.warning("%s", sentence)
+        for sentence in settle_all(
+                lambda: bad.settle(len(images), "radiographs", labels_of(collection, bad)),
+                lambda: bad_annotations.settle(len(names), "annotations of images")):
+            _log.warning("%s", sentence)
         return writer.finish()
 
 
@@ -107,7 +107,8 @@ def instance_counts(collection: Collection, bad: BadFiles | None = None) -> tupl
     ----------
     collection : Collection
     bad : BadFiles, optional
-        Takes up annotations that cannot be read.
+        Takes up annotations that cannot be read, for the caller to settle; without it they are an
+        error here.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def instance_counts(collection: Collection, bad: BadFiles | None = None) -> tupl
             for annotation in collection.annotations(image).values():
                 n_points = max(n_points, len(annotation.points))
                 n_boxes = max(n_boxes, len(annotation.boxes))
-    if asked.on_error == "stop":
+    if bad is None:
         asked.settle(collection.index.sizes["image"], "annotations of images")
     return n_points, n_boxes
 

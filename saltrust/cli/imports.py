@@ -37,9 +37,10 @@ def import_() -> None:
               help="What of the heatmaps is segmented and ranked where --map is auto.")
 @overwrite_option
 @resume_option
+@on_error_option
 @click.pass_context
 def chexlocalize(ctx: click.Context, /, directory: Path, output: Path, reading: MapReading,
-                 overwrite: bool, resume: bool) -> None:
+                 overwrite: bool, resume: bool, on_error: OnError) -> None:
     """Read the released CheXlocalize layout: heatmap pickles, masks, polygons, labels, images.
 
     Pickles are opened with an allow-list that rebuilds tensors and plain values only; one that
@@ -49,7 +50,8 @@ def chexlocalize(ctx: click.Context, /, directory: Path, output: Path, reading: 
 
     refuse_both(overwrite=overwrite, resume=resume)
     path = import_chexlocalize(directory, output, reading=reading, overwrite=overwrite,
-                               resume=resume, progress=shows_progress(ctx))
+                               resume=resume, on_error=on_error,
+                               progress=shows_progress(ctx))
     say(str(path))
 
 
@@ -65,6 +67,7 @@ _challenge_options = stack(
                  metavar="CUBES", help="Store to write."),
     overwrite_option,
     resume_option,
+    on_error_option,
 )
 
 

@@ -198,8 +198,8 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
 
 
 def import_egd_cxr(directory: str | Path, output: str | Path, *, size: int = 320,
-                   overwrite: bool = False, resume: bool = False, progress: bool = False,
-                   **options: Any) -> Path:
+                   overwrite: bool = False, resume: bool = False, on_error: OnError = "stop",
+                   progress: bool = False, **options: Any) -> Path:
     """Turn Eye Gaze Data for Chest X-rays into cubes.
 
     Parameters
@@ -211,14 +211,17 @@ def import_egd_cxr(directory: str | Path, output: str | Path, *, size: int = 320
     size : int
         Height and width of the grid in pixels.
     overwrite, resume, progress : bool
+    on_error : {'stop', 'skip'}
+        As in :func:`saltrust.cache.reference.import_collection`.
 
     Returns
     -------
     pathlib.Path
         The finished store.
     """
-    return import_collection(egd_cxr(directory, **options), output, grid=(size, size),
-                             overwrite=overwrite, resume=resume, progress=progress)
+    return import_collection(egd_cxr(directory, on_error=on_error, **options), output,
+                             grid=(size, size), overwrite=overwrite, resume=resume,
+                             on_error=on_error, progress=progress)
 
 
 def _radiographs(directory: str | Path, cases: Mapping[str, Case]) -> dict[str, Path]:
