@@ -6,7 +6,6 @@ Biometrics 31, 423-447), so that they are the same whatever engine has estimated
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,7 +147,7 @@ def _grouped(made: Prediction) -> pd.DataFrame:
 
 def _quantiles(values: FloatArray, group: str, effect: str) -> pd.DataFrame:
     count = min(len(values), _QUANTILES)
-    shares: Sequence[float] = (np.arange(count) + 0.5) / count
+    shares = (np.arange(count) + 0.5) / count
     return pd.DataFrame({"group": group, "effect": effect, "normal": ndtri(shares),
                          "quantile": np.quantile(values, shares, method="hazen"),
                          "n": len(values)})

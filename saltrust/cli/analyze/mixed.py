@@ -123,7 +123,7 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
         if "verification" in result.meta:
             say(result.meta["verification"], err=True)
 
-    def draw(_path: Path, result: Result) -> dict[str, Figure]:
+    def draw(_loaded: Any, result: Result) -> dict[str, Figure]:
         from saltrust.report.figures.mixed import mixed_model
 
         drawn = len(result["means"]) or "residuals" in result
