@@ -15,6 +15,7 @@ import scipy
 from saltrust.analysis.inference.estimate import check_confidence_level
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.analysis.mixed.answer import Answer
+from saltrust.analysis.mixed.apa import apa_sentences
 from saltrust.analysis.mixed.cells import Factors, cell_notes, describe_cells
 from saltrust.analysis.mixed.engines import builtin, pymer4, r
 from saltrust.analysis.mixed.formula import Formula, parse
@@ -26,6 +27,7 @@ from saltrust.analysis.mixed.lme4.model import fit_verbatim
 from saltrust.analysis.mixed.options import ADJUSTMENTS, Contrasts, Fitting
 from saltrust.analysis.mixed.random_terms import random_tests, variance_intervals
 from saltrust.analysis.mixed.request import Request, make_request
+from saltrust.analysis.mixed.residuals import residual_tables
 from saltrust.analysis.mixed.scores_table import choose_rows, read_scores, require_choosing
 from saltrust.analysis.mixed.tables import tables
 from saltrust.analysis.mixed.unequal.spreads import level_spreads
@@ -86,9 +88,9 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: Factor
         ``anova`` (type III tests), ``random_effects`` (``group, variance, sd, n_groups, effect,
         correlation``) and ``fit`` (``n, log_likelihood, reml, singular, engine, ...``), with
         the uniform columns of estimates; ``explained_variance`` (R squared, intraclass
-        correlations); with several effects of one term
-        ``random_correlations`` too, and ``residual_sd`` (``level, sd``) where every level has
-        a variance.
+        correlations) and ``apa`` (a sentence on every term and contrast); with several effects
+        of one term ``random_correlations`` too, and ``residual_sd`` (``level, sd``) where every
+        level has a variance.
 
     Raises
     ------
@@ -135,7 +137,8 @@ def mixed_model(scores: pd.DataFrame | str | Path, formula: str, *, over: Factor
     for warning in [*warnings, *hits]:
         _log.warning("%s", warning)
     meta = {**source, **result.meta, "notes": [*result.meta["notes"], *hits]}
-    return Result(meta, result.tables, "mixed")
+    sentences = {"apa": apa_sentences(result.tables, confidence_level)}
+    return Result(meta, {**result.tables, **sentences}, "mixed")
 
 
 def fit_model(table: pd.DataFrame, formula: str, *, over: Factors | None = None,
@@ -196,6 +199,8 @@ def fit_model(table: pd.DataFrame, formula: str, *, over: Factors | None = None,
             made["variance_intervals"] = variance_intervals(request)
         if fitting.inspection.influence is not None:
             made["influence"] = influence(request, table, fitting.inspection.influence)
+        if fitting.inspection.residuals:
+            made |= residual_tables(request, answer)
     notes = _notes(request, answer)
     meta = _meta(request, answer, notes)
     if fitting.verify:

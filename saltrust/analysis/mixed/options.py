@@ -126,6 +126,9 @@ class Inspection:
     profile : bool
         Table ``variance_intervals`` of profile likelihood intervals of the standard deviations,
         as ``confint(method="profile")`` of lme4.
+    residuals : bool
+        Tables ``residuals`` and ``residual_quantiles`` of the residuals and the predicted random
+        effects, and their panels in the figure.
 
     Examples
     --------
@@ -136,13 +139,15 @@ class Inspection:
     random_tests: bool = False
     influence: str | None = None
     profile: bool = False
+    residuals: bool = False
 
     @property
     def asked(self) -> list[str]:
         """The options of the command line that ask for it."""
         return [option for option, wanted in (
             ("--random-tests", self.random_tests), ("--profile", self.profile),
-            ("--influence", self.influence is not None)) if wanted]
+            ("--influence", self.influence is not None),
+            ("--residuals", self.residuals)) if wanted]
 
 
 @dataclass(frozen=True)
@@ -219,9 +224,10 @@ class Fitting:
             if self.engine == "pymer4" or self.verify:
                 raise UsageError("lme4 knows no residual variance per level; say --variance "
                                  "equal, or leave out --engine pymer4 and --verify")
-            if self.inspection.asked:
-                raise UsageError("--random-tests, --profile and --influence are of models with "
-                                 "one residual variance; say --variance equal, or leave them out")
+            beyond = [option for option in self.inspection.asked if option != "--residuals"]
+            if beyond:
+                raise UsageError(f"{' and '.join(beyond)} is made for models with one residual "
+                                 "variance; say --variance equal, or leave it out")
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result, beside the engine that was taken."""

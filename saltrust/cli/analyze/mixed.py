@@ -22,6 +22,8 @@ from saltrust.cli.output import output_options, say
 from saltrust.errors import UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from saltrust.analysis.result import Result
 
 
@@ -78,6 +80,9 @@ if TYPE_CHECKING:
 @click.option("--influence", default=None, metavar="GROUP",
               help="Leave out each group of this column, which the formula groups by: table "
                    "influence of Cook's distances.")
+@click.option("--residuals", is_flag=True,
+              help="Tables of the residuals and of their quantiles beside the normal's, and with "
+                   "-o panels of both.")
 @click.option("--verify", is_flag=True,
               help="Run both engines and say how far apart they are.")
 @confidence_option
@@ -108,7 +113,8 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
     def compute(path: Path, **rest: Any) -> Result:
         contrasts = Contrasts(**split_off(rest, ("posthoc", "control", "adjustment",
                                                  "against_value", "seed", "by", "interaction")))
-        inspection = Inspection(**split_off(rest, ("random_tests", "influence", "profile")))
+        inspection = Inspection(**split_off(rest, (
+            "random_tests", "influence", "profile", "residuals")))
         fitting = Fitting(reml=not rest.pop("ml"), inspection=inspection, **split_off(
             rest, ("df", "engine", "verify", "family", "weights", "variance")))
         return mixed_model(path, formula, only=only, contrasts=contrasts, fitting=fitting, **rest)
@@ -117,5 +123,11 @@ def mixed(ctx: click.Context, /, scores: Path, formula: str, chosen: tuple[str, 
         if "verification" in result.meta:
             say(result.meta["verification"], err=True)
 
+    def draw(_loaded: Any, result: Result) -> dict[str, Figure]:
+        from saltrust.report.figures.mixed import mixed_model
+
+        drawn = len(result["means"]) or "residuals" in result
+        return {"mixed": mixed_model(result)} if drawn else {}
+
     run(ctx, "mixed", compute, scores, options, load=lambda path, _options: path,
-        save=say_how_far_apart)
+        draw=draw, save=say_how_far_apart)

@@ -200,7 +200,7 @@ def coefficients(estimates: pd.DataFrame, *, level: float = 0.95) -> Figure:
         Line2D([], [], color=colors[name], marker="o", linewidth=1.6, markersize=5,
                label="expert - saliency" if name == "difference" else name)
         for name in responses]
-    _legend(figure, [*handles, *_marker_key(level)])
+    _legend(figure, [*handles, *marker_key(level)])
     return figure
 
 
@@ -235,6 +235,24 @@ def _intervals(axes: Axes, rows: pd.DataFrame, lines: tuple[str, Sequence[str]],
 
 
 def _interval(axes: Axes, row: pd.Series, at: float, color: str) -> None:
+    p = row["p_adjusted"] if pd.notna(row["p_adjusted"]) else row["p_value"]
+    draw_interval(axes, row, at, color, filled=bool(pd.notna(p) and float(p) < ALPHA))
+
+
+def draw_interval(axes: Axes, row: pd.Series, at: float, color: str, *, filled: bool) -> None:
+    """Draw an estimate with its interval on a horizontal line.
+
+    Parameters
+    ----------
+    axes : Axes
+    row : pandas.Series
+        ``estimate, conf_low, conf_high``; NaN is written out.
+    at : float
+        Height of the line.
+    color : str
+    filled : bool
+        Whether the marker is.
+    """
     if pd.isna(row["estimate"]):
         axes.annotate("not estimable", (0, at), fontsize=FONT_SIZE - 2, color="#777777",
                       va="center", xytext=(4, 0), textcoords="offset points")
@@ -242,13 +260,12 @@ def _interval(axes: Axes, row: pd.Series, at: float, color: str) -> None:
     if pd.notna(row["conf_low"]) and pd.notna(row["conf_high"]):
         axes.hlines(at, float(row["conf_low"]), float(row["conf_high"]), color=color,
                     linewidth=1.6)
-    p = row["p_adjusted"] if pd.notna(row["p_adjusted"]) else row["p_value"]
-    filled = pd.notna(p) and float(p) < ALPHA
     axes.plot([float(row["estimate"])], [at], marker="o", markersize=5.5, color=color,
               markerfacecolor=color if filled else "white", markeredgewidth=1.4)
 
 
-def _marker_key(level: float) -> list[Artist]:
+def marker_key(level: float) -> list[Artist]:
+    """What filled and empty markers and lines mean, for a legend."""
     return [
         Line2D([], [], color=INK, marker="o", linestyle="none", markersize=5,
                label=f"adjusted p < {ALPHA:g}"),
@@ -291,7 +308,7 @@ def correlations(estimates: pd.DataFrame, *, level: float = 0.95) -> Figure:
     handles: list[Artist] = [
         Line2D([], [], color=colors[name], marker="o", linewidth=1.6, markersize=5, label=name)
         for name in names]
-    _legend(figure, [*handles, *_marker_key(level)])
+    _legend(figure, [*handles, *marker_key(level)])
     return figure
 
 
