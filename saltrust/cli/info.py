@@ -166,7 +166,8 @@ def _radiographs(content: dict[str, Any]) -> list[str]:
     files = content["left_out"]
     if files:
         endings = ", ".join(f"{count} {ending}" for ending, count in files["endings"].items())
-        lines.append(f"left out    {files['files']} files: {endings} (first: {files['first']})")
+        lines.append(f"left out    {files['files']} file{'s' if files['files'] > 1 else ''}: "
+                     f"{endings} (first: {files['first']})")
     return lines
 
 
