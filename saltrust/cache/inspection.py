@@ -126,9 +126,10 @@ def _left_out(cubes: xr.DataTree) -> dict[str, Any]:
     data = cubes.attrs.get("data")
     left_out = data.get("left_out") if isinstance(data, dict) else None
     # What a store of somebody else says under this name is passed over.
-    known = isinstance(left_out, dict) and isinstance(left_out.get("files"), int) and isinstance(
-        left_out.get("endings"), dict) and "first" in left_out
-    return dict(left_out) if known else {}
+    if isinstance(left_out, dict) and "first" in left_out and isinstance(
+            left_out.get("files"), int) and isinstance(left_out.get("endings"), dict):
+        return left_out
+    return {}
 
 
 def _findings(cubes: xr.DataTree) -> dict[str, dict[str, int]]:
