@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -71,10 +72,11 @@ def decode(collection: Collection, image: str, grid: tuple[int, int], bad: BadFi
 def file_digest(collection: Collection, image: str) -> str:
     """SHA-256 of the file of a radiograph; blank where it is of no file, or that is not there."""
     path = radiograph_files(collection).get(image)
-    if path is None or not path.is_file():
-        return ""
     try:
-        with path.open("rb") as file:
+        # Pipes and the like would be waited for.
+        if path is None or not Path(path).is_file():
+            return ""
+        with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         # Whoever decodes it says what is wrong.
@@ -205,6 +207,10 @@ def forget(writer: StoreWriter, positions: Sequence[int], status: RadiographStat
             probability = np.asarray(writer.array("prediction/probability")[:])
             probability[at] = np.nan
             writer.array("prediction/probability")[:] = probability
+        if "reference/mask" in writer.root:
+            # Written again only where there is a pixel.
+            for position in positions:
+                writer.array("reference/mask")[position] = False
         _set(writer, "reference/stored", dict.fromkeys(positions, 0))
         if has_status(writer):
             _set(writer, "radiograph/remark", dict.fromkeys(positions, remark))

@@ -16,7 +16,7 @@ from saltrust.cache.bad_files import BadFiles, settle_all
 from saltrust.cache.collection import Annotation, Collection, gaze_source, with_radiograph
 from saltrust.cache.fewer_images import as_begun
 from saltrust.cache.grid import mask_to_grid
-from saltrust.cache.layout import CODES_PER_CHUNK
+from saltrust.cache.layout import CODES_PER_CHUNK, IMAGES_PER_CHUNK
 from saltrust.cache.radiographs import labels_of, settle_classes, write_radiographs
 from saltrust.cache.reopening import opened_again
 from saltrust.cache.writing import StoreWriter, create_store
@@ -140,15 +140,16 @@ def write_annotations(writer: StoreWriter, collection: Collection, *,
                       bad: BadFiles | None = None, progress: bool = False) -> None:
     """Write labels, every annotation and gaze of the collection; done images are passed over.
 
-    Images are written in blocks of one chunk of run-length codes; ``reference/stored`` is set
-    after the block, so that an interrupted run can be resumed.
+    Images are written in blocks of one chunk, of run-length codes where anybody annotated;
+    ``reference/stored`` is set after the block, so that an interrupted run can be resumed.
 
     Parameters
     ----------
     writer : StoreWriter
     collection : Collection
     bad : BadFiles, optional
-        Takes up what cannot be read: with ``'skip'`` such images count as not annotated.
+        Takes up what cannot be read, for the caller to settle; such images count as not
+        annotated.  Without it they are an error here, once all of them are known.
     progress : bool
 
     Raises
@@ -157,18 +158,24 @@ def write_annotations(writer: StoreWriter, collection: Collection, *,
         If a mask does not fit the native size of its image, or there are so many findings and
         readers that one image would take gigabytes.
     """
+    asked = bad or BadFiles()
     images = [str(image) for image in collection.index["image"].values]
     _check_memory(writer)
     _write_labels(writer, collection)
     stored = np.asarray(writer.array("reference/stored")[:])
+    # Looked up once: a release has thousands of blocks.
+    names = writer.labels("finding"), writer.labels("reader")
+    step = CODES_PER_CHUNK if names[1] else IMAGES_PER_CHUNK
     bar = tqdm(total=len(images), desc="annotations", unit="image",
                disable=None if progress else True)
     with bar:
-        for start in range(0, len(images), CODES_PER_CHUNK):
-            block = slice(start, min(start + CODES_PER_CHUNK, len(images)))
+        for start in range(0, len(images), step):
+            block = slice(start, min(start + step, len(images)))
             if not stored[block].all():
-                _write_block(writer, collection, images[block], block, bad or BadFiles())
+                _write_block(writer, collection, images[block], block, names, asked)
             bar.update(block.stop - block.start)
+    if bad is None:
+        asked.settle(len(images), "annotations of images")
 
 
 def _write_labels(writer: StoreWriter, collection: Collection) -> None:
@@ -198,15 +205,15 @@ def _check_memory(writer: StoreWriter) -> None:
 
 
 def _write_block(writer: StoreWriter, collection: Collection, images: Sequence[str],
-                 block: slice, bad: BadFiles) -> None:
-    findings, readers = writer.labels("finding"), writer.labels("reader")
+                 block: slice, names: tuple[Sequence[str], Sequence[str]], bad: BadFiles) -> None:
+    findings, readers = names
     finding_at = {name: i for i, name in enumerate(findings)}
     reader_at = {name: i for i, name in enumerate(readers)}
     shape = (len(images), len(findings), len(readers))
     annotated = np.zeros(shape, dtype=bool)
     codes = np.full(shape, "", dtype=np.dtypes.StringDType())
     polygons = np.full(shape, -1, dtype=np.int32)
-    lists = _empty_lists(writer, shape)
+    lists = _empty_lists(writer, shape) if readers else {}
     grid = writer.array("reference/mask").shape[-2:] if readers else (0, 0)
     for i, image in enumerate(images):
         with bad.collecting(image):
@@ -223,7 +230,7 @@ def _write_block(writer: StoreWriter, collection: Collection, images: Sequence[s
                 codes[i][at] = annotation.mask_rle
                 polygons[i][at] = annotation.n_polygons
                 _fill_lists(lists, (i, *at), annotation)
-            if readers:
+            if readers and grids.any():
                 writer.write("reference/mask", block.start + i, grids)
     if readers:
         writer.write("reference/mask_rle", block, codes)
@@ -239,14 +246,17 @@ def _write_block(writer: StoreWriter, collection: Collection, images: Sequence[s
 def _on_grid(collection: Collection, image: str, position: int,
              annotations: Mapping[tuple[str, str], Annotation], grid: tuple[int, int],
              ) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.bool_]]]:
-    """Masks of one image on the grid, by finding and reader."""
+    """Masks of one image on the grid, by finding and reader, where they have any pixel."""
     height, width = native_size(collection, image, position)
     for (finding, reader), annotation in annotations.items():
         try:
-            mask = rle.decode(annotation.mask_rle, height, width)
+            # Most of what a release annotates is that there is nothing.
+            drawn = rle.area(annotation.mask_rle, height, width) > 0
         except DataError as error:
             raise DataError(f"{image}, {finding}, reader {reader}: {error}") from None
-        yield (finding, reader), mask_to_grid(mask, grid)
+        if drawn:
+            mask = rle.decode(annotation.mask_rle, height, width)
+            yield (finding, reader), mask_to_grid(mask, grid)
 
 
 def _write_gaze(writer: StoreWriter, collection: Collection, images: Sequence[str],

@@ -78,6 +78,8 @@ def _forget_taken_out(writer: StoreWriter, collection: Collection) -> None:
     if isinstance(collection, ReducedCollection):
         gone = {at for at, name in enumerate(names) if name in collection.taken_out}
         # What the data set says of the others is in no fingerprint that could be compared.
+        if "reference/mask" in writer.root:
+            writer.write("reference/mask", slice(None), False)
         writer.write("reference/stored", slice(None), 0)
     if gone - before:
         forget(writer, sorted(gone - before), RadiographStatus.LEFT_OUT, TAKEN_OUT)

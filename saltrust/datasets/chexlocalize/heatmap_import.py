@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from saltrust.cache.bad_files import BadFiles
 from saltrust.cache.radiographs import labels_of, write_radiographs
 from saltrust.cache.readings import READING
 from saltrust.cache.reference import write_annotations
+from saltrust.cache.reopening import opened_again
 from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter, create_store
 from saltrust.choices import MapReading, OnError, check_word
@@ -96,8 +98,8 @@ def import_chexlocalize(
         first = read_heatmap(collection.heatmaps[0]).pixels.shape
         grid = (first[0], first[1])
     explainers = sorted({item.explainer for item in collection.heatmaps})
-    writer = create_store(
-        output, index=collection.index, grid=grid, groups=_groups(collection),
+    create = functools.partial(
+        create_store, output, index=collection.index, grid=grid, groups=_groups(collection),
         models=_models() if explainers else None,
         explainers=_explainers(explainers, reading) if explainers else None,
         n_points=max(map(longest_points, collection.readers), default=0),
@@ -107,10 +109,10 @@ def import_chexlocalize(
         attributes={"data": {**collection.description, "labels": _LABEL_RULE},
                     "data_fingerprint": collection.fingerprint},
         overwrite=overwrite, resume=resume)
-    with writer:
+    radiographs = [name for name in map(str, collection.index["image"].values)
+                   if name in collection.files]
+    with opened_again(create, collection, output, radiographs, progress=progress) as writer:
         write_annotations(writer, collection, progress=progress)
-        radiographs = [image for image in writer.labels("image")
-                       if image in collection.files]
         if radiographs:
             bad = BadFiles(on_error)
             write_radiographs(writer, collection, radiographs, bad=bad, progress=progress)
