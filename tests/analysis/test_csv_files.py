@@ -65,7 +65,9 @@ def test_a_large_table_that_is_no_bomb_is_read(tmp_path: Path,
     (b'a,b\n"' + b"x" * (5 * 2**20) + b'",1\n', "line of more than 4,194,304 bytes"),
     (b"a,a\n1,2\n", "column 'a' more than once"),
     (b"a,b\n1,2,3\n", "more cells than the header"),
-    (b"", "is empty"), (b"\xff\xfea", "not UTF-8"), (b"\xff\xfea\x00", "NUL"),
+    (b"", "is empty"), (b"\xff\xfea", "not UTF-16"), (b"a\x00,b\n1,2\n", "NUL"),
+    (b"a,b\nM\xfcller,1\n", r"not UTF-8 text \(line 2, byte 1\).*Windows-1252.*'Müller,1'"),
+    (b"PK\x03\x04xx", "an Excel workbook"), (b"\x1f\x8b\x08", "packed by gzip"),
     (b'a,b\n"1', "cannot be read as CSV"),
 ])
 def test_what_is_no_table_of_scores(content: bytes, words: str, tmp_path: Path) -> None:

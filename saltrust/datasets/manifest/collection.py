@@ -44,6 +44,7 @@ an annotated negative.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,9 +61,17 @@ from saltrust.datasets.collection_index import (
     fingerprint,
     require_unique,
 )
-from saltrust.datasets.files.csv_tables import CsvTable, parse_label, parse_split, read_csv
+from saltrust.datasets.files.csv_tables import (
+    CsvTable,
+    parse_count,
+    parse_label,
+    parse_split,
+    read_csv,
+    stated,
+)
 from saltrust.datasets.files.heatmap_files import gaze_heatmap
 from saltrust.datasets.files.limits import check_pixels, of_file, of_image
+from saltrust.datasets.files.patient_ids import distinct_patients
 from saltrust.datasets.files.radiograph_files import (
     RADIOGRAPH_SUFFIXES,
     native_size,
@@ -72,21 +81,25 @@ from saltrust.datasets.files.radiograph_files import (
 from saltrust.datasets.manifest.annotations import (
     AnnotationColumns,
     annotation_columns,
-    check_mask_file,
+    blank_or_stated,
+    check_codes,
     gaze_columns,
-    mask_file,
     read_annotation,
     reader_role,
 )
+from saltrust.datasets.manifest.columns import RESERVED, with_our_names
 from saltrust.datasets.manifest.covariates import covariate_values
+from saltrust.datasets.manifest.file_names import (
+    check_mask_file,
+    listed_name,
+    mask_file,
+    missing_hint,
+)
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError
-from saltrust.reading import check_path, shown
+from saltrust.reading import check_path, existing_path, shown
 
-#: Of a height or width; a number of more is no size.
-_MOST_DIGITS = 10
-RESERVED_COLUMNS = ("image", "path", "patient", "study", "view", "split", "height", "width",
-                    "gaze")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -191,29 +204,36 @@ def manifest(
         not valid (row and column are named), image names repeat, files are missing (counted, the
         first named), or a mask has another size than its radiograph (both are named).
     """
-    table = read_csv(path)
+    given = with_our_names(read_csv(path), findings, covariates)
+    table = given.table
     if "image" not in table.columns and "path" not in table.columns:
-        raise DataError(f"{table.path} has neither a column 'path' nor 'image'; add the paths of "
-                        "the radiographs as 'path'")
-    label_columns = [column for column in table.columns
-                     if column and column not in (*RESERVED_COLUMNS, *covariates)
-                     and ":" not in column]
-    facts = covariate_values(table, covariates, reserved=RESERVED_COLUMNS, findings=findings)
+        raise DataError(f"{table.path} has neither a column 'path' nor 'image' (its columns are "
+                        f"{', '.join(map(repr, filter(None, table.columns)))[:200]}); add the "
+                        "paths of the radiographs as 'path'")
+    label_columns = given.label_columns(covariates)
+    facts = covariate_values(table, covariates, reserved=RESERVED, findings=findings,
+                             demographics=given.demographics)
+    if given.demographics and not findings:
+        _log.warning("%s: %s tell of people and are taken for covariates, not findings", table.path,
+                     ", ".join(map(repr, given.demographics.values())))
     chosen = choose_findings(findings, label_columns, table.path)
     if not chosen:
         raise DataError(f"{table.path} has no finding columns; add one per finding with 1, 0, -1 "
                         "or blank")
-    columns = annotation_columns(table.columns, chosen, table.path, label_columns)
+    columns = annotation_columns(table.columns, chosen, table.path, label_columns,
+                                 named=bool(findings))
     rows = [row for _, row in table.rows()]
     images, files = _images_and_files(table, rows)
     labels = np.array([[parse_label(row[column], table.path, number, column)
                         for column in chosen.values()] for number, row in table.rows()])
     paths = [files[image] for image in images] if files else []
-    patients = _patients(rows, images, paths)
+    patients = _patients(table, rows, images, paths)
     splits = _splits(table, patients, labels, split_fractions, seed)
     sizes = _native_sizes(table, paths) if columns or "height" in table.columns else None
+    drawn: dict[str, int] = {}
     if columns and sizes is not None:
         _check_mask_files(table, columns, images, sizes)
+        drawn = check_codes(table, columns, images, sizes)
     looking = gaze_columns(table.columns)
     gazes = _gaze_files(table, looking, images)
     return ManifestCollection(
@@ -232,6 +252,7 @@ def manifest(
             "kind": "manifest", "source": str(table.path), "seed": seed, "images": len(images),
             "patients": len(set(patients)),
             "split": "given" if "split" in table.columns else "random by patient",
+            **drawn, **({"columns_read_as": given.read_as} if given.read_as else {}),
         },
         has_radiographs=bool(files), table=table, files=files, columns=columns,
         rows={image: position for position, image in enumerate(images)}, gazes=gazes,
@@ -247,7 +268,7 @@ def _images_and_files(table: CsvTable, rows: Sequence[Mapping[str, str]],
         if "path" in table.columns and not cell:
             raise DataError(f"{table.path}, row {number}: path is blank; name the radiograph or "
                             "leave the row out")
-        plain = Path(cell)
+        plain = listed_name(table.path.parent, cell)
         if plain.suffix.lower() in RADIOGRAPH_SUFFIXES:
             plain = plain.with_suffix("")
         image = row.get("image", "") or plain.as_posix()
@@ -255,22 +276,21 @@ def _images_and_files(table: CsvTable, rows: Sequence[Mapping[str, str]],
             raise DataError(f"{table.path}, row {number}: image is blank; name it")
         check_path(cell or image, f"{table.path}, row {number}: the path", DataError)
         images.append(image)
-        paths.append(table.path.parent / cell)
+        paths.append(existing_path(table.path.parent, cell))
     require_unique(images, [f"{table.path} row {number}" for number in table.numbers])
     if "path" not in table.columns:
         return images, {}
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise DataError(f"{len(missing)} of {len(paths)} radiographs that {table.path} names do "
-                        f"not exist, the first is {missing[0]}; paths start at the folder of the "
-                        "CSV")
+                        f"not exist, the first is {missing[0]}; {missing_hint(missing[0])}")
     return images, dict(zip(images, paths, strict=True))
 
 
-def _patients(rows: Sequence[Mapping[str, str]], images: Sequence[str], paths: Sequence[Path],
-              ) -> list[str]:
-    if rows and "patient" in rows[0]:
-        return [row["patient"] or image for row, image in zip(rows, images, strict=True)]
+def _patients(table: CsvTable, rows: Sequence[Mapping[str, str]], images: Sequence[str],
+              paths: Sequence[Path]) -> list[str]:
+    if "patient" in table.columns:
+        return distinct_patients([row["patient"] for row in rows], images, str(table.path))
     return stated_patients(images, paths) if paths else list(images)
 
 
@@ -285,27 +305,34 @@ def _splits(table: CsvTable, patients: Sequence[str], labels: Any,
 
 def _native_sizes(table: CsvTable, paths: Sequence[Path]) -> list[tuple[int, int]]:
     """Native size of every image, from the headers of the files or the columns."""
-    stated: list[tuple[int, int]] = []
+    listed: list[tuple[int, int] | None] = [None] * len(table.numbers)
     if "height" in table.columns or "width" in table.columns or not paths:
         for column in ("height", "width"):
             table.require(column)
-        for number, row in table.rows():
-            if not all(row[name].isdecimal() and len(row[name]) < _MOST_DIGITS
-                       for name in ("height", "width")) or "0" in (row["height"], row["width"]):
-                raise DataError(f"{table.path}, row {number}: height {shown(row['height'])} and "
-                                f"width {shown(row['width'])} must be whole numbers of pixels")
-            check_pixels(int(row["height"]), int(row["width"]), f"{table.path}, row {number},")
-            stated.append((int(row["height"]), int(row["width"])))
+        listed = [_listed_size(table, number, row, optional=bool(paths))
+                  for number, row in table.rows()]
     if not paths:
-        return stated
+        return [size for size in listed if size is not None]
     sizes = [native_size(path) for path in paths]
-    for number, path, listed, size in zip(table.numbers, paths, stated or sizes, sizes,
-                                          strict=True):
-        if listed != size:
-            raise DataError(f"{table.path}, row {number}: height and width say {listed[0]} x "
-                            f"{listed[1]} but {path} has {size[0]} x {size[1]} pixels; correct "
+    for number, path, size, other in zip(table.numbers, paths, sizes, listed, strict=True):
+        if other is not None and other != size:
+            raise DataError(f"{table.path}, row {number}: height and width say {other[0]} x "
+                            f"{other[1]} but {path} has {size[0]} x {size[1]} pixels; correct "
                             "the row")
     return sizes
+
+
+def _listed_size(table: CsvTable, number: int, row: Mapping[str, str], *, optional: bool,
+                 ) -> tuple[int, int] | None:
+    """What a row states; None where it states nothing and need not."""
+    if optional and not stated(row["height"]) and not stated(row["width"]):
+        return None
+    height, width = parse_count(row["height"]), parse_count(row["width"])
+    if height is None or width is None:
+        raise DataError(f"{table.path}, row {number}: height {shown(row['height'])} and width "
+                        f"{shown(row['width'])} must be whole numbers of pixels")
+    check_pixels(height, width, f"{table.path}, row {number},")
+    return height, width
 
 
 def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
@@ -314,7 +341,7 @@ def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
     missing: list[Path] = []
     for (number, row), image, size in zip(table.rows(), images, sizes, strict=True):
         for name in names:
-            path = mask_file(row[name], table.path.parent)
+            path = mask_file(blank_or_stated(row[name]), table.path.parent)
             if path is None:
                 continue
             check_path(path, f"{table.path}, row {number}: the mask", DataError)
@@ -327,14 +354,14 @@ def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
                 raise DataError(f"{table.path}, row {number}: {error}") from None
     if missing:
         raise DataError(f"{len(missing)} masks that {table.path} names do not exist, the first "
-                        f"is {missing[0]}; paths start at the folder of the CSV")
+                        f"is {missing[0]}; {missing_hint(missing[0])}")
 
 
 def _gaze_files(table: CsvTable, columns: Mapping[str, str], images: Sequence[str],
                 ) -> dict[str, dict[str, Path]]:
     """Existing heatmap file of every image and reader whose cell is not blank."""
-    files = {image: {reader: table.path.parent / row[column]
-                     for reader, column in columns.items() if row[column]}
+    files = {image: {reader: existing_path(table.path.parent, row[column])
+                     for reader, column in columns.items() if stated(row[column])}
              for image, (_, row) in zip(images, table.rows(), strict=True)}
     for of_one in files.values():
         for path in of_one.values():
@@ -343,10 +370,9 @@ def _gaze_files(table: CsvTable, columns: Mapping[str, str], images: Sequence[st
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise DataError(f"{len(missing)} of {len(paths)} gaze heatmaps that {table.path} names do "
-                        f"not exist, the first is {missing[0]}; paths start at the folder of the "
-                        "CSV")
+                        f"not exist, the first is {missing[0]}; {missing_hint(missing[0])}")
     return files
 
 
 def _text(rows: Sequence[Mapping[str, str]], column: str) -> list[str] | None:
-    return [row[column] for row in rows] if rows and column in rows[0] else None
+    return [stated(row[column]) for row in rows] if rows and column in rows[0] else None
