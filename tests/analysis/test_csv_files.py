@@ -78,6 +78,20 @@ def test_what_is_no_table_of_scores(content: bytes, words: str, tmp_path: Path) 
     assert "a.csv" in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(("sign", "decimal"), [(",", "."), (";", ","), ("\t", "."), (";", ".")])
+def test_numbers_are_the_same_in_every_dialect(encoding: str, sign: str, decimal: str,
+                                               tmp_path: Path) -> None:
+    rows = [["finding", "Größe", "threshold"], ["Ödem, stark", "1.5", "0.25"], ["Mass", "", "0.5"]]
+    lines = [sign.join(f'"{cell}"' if sign in cell else cell.replace(".", decimal) for cell in row)
+             for row in rows]
+    (tmp_path / "a.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    table = read_table(tmp_path / "a.csv", dtype={"threshold": str})
+    assert table["Größe"].tolist()[0] == 1.5
+    assert table["threshold"].tolist() == ["0.25", "0.5"]
+    assert table["finding"].tolist() == ["Ödem, stark", "Mass"]
+
+
 def test_columns_as_many_as_there_may_be(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(",".join(f"c{k}" for k in range(10_000)) + "\n")

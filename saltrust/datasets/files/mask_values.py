@@ -29,7 +29,7 @@ _LARGEST = 0.95
 #: Part of the foreground from which a second value or colour is a class.
 _CLASS_PART = 0.1
 #: Levels by which JPEG moves a flat region.
-_ROUNDING = 4
+_ROUNDING = 8
 
 
 def foreground(values: npt.NDArray[np.integer], path: Path) -> npt.NDArray[np.bool_]:
@@ -53,7 +53,7 @@ def foreground(values: npt.NDArray[np.integer], path: Path) -> npt.NDArray[np.bo
 
     Examples
     --------
-    >>> foreground(np.array([[0, 3, 120, 255, 250]]), Path("m.png")).astype(int)
+    >>> foreground(np.array([[0, 3, 120, 255, 251]]), Path("m.png")).astype(int)
     array([[0, 0, 0, 1, 1]])
     """
     counts = np.bincount(values.ravel())

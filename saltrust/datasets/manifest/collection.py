@@ -1,6 +1,7 @@
 """A CSV manifest of radiographs, labels and annotations as a collection.
 
-One row per image, UTF-8, comma-separated.  Columns, all but ``image`` or ``path`` optional:
+One row per image, written as :mod:`saltrust.table_dialect` knows it.  Columns, all but ``image`` or
+``path`` optional, some of them also by other names (:mod:`saltrust.datasets.manifest.columns`):
 
 ``image``
     Name of the image; without it, ``path`` without its file ending.  Names are unique.
@@ -8,27 +9,30 @@ One row per image, UTF-8, comma-separated.  Columns, all but ``image`` or ``path
     PNG, JPEG or DICOM file, relative to the CSV.  Without this column the collection has
     labels and annotations only.
 ``patient``, ``study``, ``view``
-    Text.  Without ``patient``, the PatientID of DICOM files, else every image is its own.
+    Text.  Without ``patient``, the PatientID of DICOM files, else every image is its own; ids that
+    are nobody's stand for as many patients
+    (:func:`saltrust.datasets.files.patient_ids.distinct_patients`).
 ``split``
     ``train``, ``val``, ``test`` or ``none``.  Without this column: drawn at random by patient.
 ``height``, ``width``
     Native size in pixels; needed for annotations where there is no ``path``.
 *covariate*
-    Columns that the study names under ``covariates``, such as ``age`` or ``site``: numbers, or
-    text; see :mod:`saltrust.datasets.manifest.covariates`.
+    Columns that the study names under ``covariates``, such as ``site``, and ``age``, ``sex`` and
+    their like unless they are findings of the study: numbers, or text; see
+    :mod:`saltrust.datasets.manifest.covariates`.
 *finding*
     Every other column is a finding: 1 positive, 0 negative, -1 uncertain, blank not stated.
     Where the study names its findings, columns it does not name are ignored.
 ``mask:FINDING`` or ``mask:FINDING:READER``
-    Path of a PNG (black or transparent is background), or a COCO run-length code: compressed
-    counts, or ``{"size": [height, width], "counts": ...}``.
+    Path of a PNG (one value beside black, :mod:`saltrust.datasets.files.mask_values`), or a COCO
+    run-length code: compressed counts, or ``{"size": [height, width], "counts": ...}``.
 ``kaggle_rle:FINDING[:READER]``
-    ``start length ...``, starts counted from 1 down the columns.
+    ``start length ...``, starts counted from 1 down the columns, in order.
 ``siim_rle:FINDING[:READER]``
     The same with relative starts, as in SIIM-ACR Pneumothorax.
 ``boxes:FINDING[:READER]``
-    ``x y width height; x y width height`` in native pixels; without a mask column the mask is
-    the boxes filled.
+    ``x y width height; x y width height`` in native pixels, cut to the image, each once; without
+    a mask column the mask is the boxes filled.
 ``points:FINDING[:READER]``
     ``x y; x y``: most representative points, beside a mask or boxes.
 ``gaze`` or ``gaze:READER``
