@@ -61,6 +61,13 @@ def test_cells_say_the_same_however_they_are_written(tmp_path: Path) -> None:
     assert table.cells == [["007", "1.5", "-1"]]
 
 
+def test_an_index_that_was_made_a_column_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("index,a\n0,x\n1,y\n")
+    assert read_csv(tmp_path / "a.csv").columns == ["a"]
+    (tmp_path / "a.csv").write_text("index,a\n1,x\n0,y\n")
+    assert read_csv(tmp_path / "a.csv").columns == ["index", "a"]
+
+
 def test_blank_lines_above_the_header_count_as_rows(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\n\na,b\n1,2\n")
     table = read_csv(tmp_path / "a.csv")

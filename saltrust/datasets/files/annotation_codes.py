@@ -177,7 +177,8 @@ def coco_counts(code: str | dict[str, Any], height: int, width: int) -> str:
         size = coco_size(code)
         if size != (height, width):
             raise DataError(f"the COCO code is of a mask of {size[0]} x {size[1]} pixels, the "
-                            f"radiograph has {height} x {width}")
+                            f"radiograph has {height} x {width}"
+                            + "; its height and width are exchanged" * (size == (width, height)))
         counts = code["counts"]
     else:
         counts = code

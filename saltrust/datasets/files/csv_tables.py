@@ -41,6 +41,8 @@ _INDEX_COLUMN = re.compile(r"Unnamed: \d+(_level_\d+|\.\d+)?")
 _TRUTH = {"true": int(Label.POSITIVE), "false": int(Label.NEGATIVE)}
 #: A number of more digits is no size.
 _COUNT = re.compile(r"0*(\d{1,9})(?:[.,]0*)?", re.ASCII)
+#: Of an index that was made a column; other columns may have these names too.
+_INDEX_NAMES = frozenset({"index", "level_0"})
 #: Characters without width: byte order marks and joiners that copying leaves behind.
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 
@@ -139,7 +141,8 @@ def _cell(text: str, dialect: TableDialect) -> str:
 
 def _without_index(path: Path, rows: list[list[str]]) -> list[str]:
     """The header, the index columns that pandas calls ``Unnamed: 0`` left out of all rows."""
-    indices = [at for at, name in enumerate(rows[0]) if _INDEX_COLUMN.fullmatch(name)]
+    indices = [at for at, name in enumerate(rows[0]) if _INDEX_COLUMN.fullmatch(name)
+               or (name.lower() in _INDEX_NAMES and _counts_up(rows, at))]
     if indices:
         _log.warning("%s: the column %s is an index that pandas wrote; it is left out", path,
                      ", ".join(repr(rows[0][at]) for at in indices))
@@ -147,6 +150,11 @@ def _without_index(path: Path, rows: list[list[str]]) -> list[str]:
             for at in reversed(indices):
                 del row[at]
     return rows[0]
+
+
+def _counts_up(rows: list[list[str]], at: int) -> bool:
+    """Whether the cells of a column are 0, 1, 2, ..., as a table's own numbers are."""
+    return all(row[at] in {str(k), f"{k}.0"} for k, row in enumerate(filter(any, rows[1:])))
 
 
 def _check_size(path: Path, size: TableSize) -> None:

@@ -32,7 +32,7 @@ RESERVED: dict[str, tuple[str, ...]] = {
 }
 #: What is known of people and is never a finding, unless the study says so.
 DEMOGRAPHICS: dict[str, tuple[str, ...]] = {
-    "age": ("age", "patientage", "ageyears", "ageinyears"),
+    "age": ("age", "patientage", "ageyears", "ageinyears", "ageatstudy", "ageatexam"),
     "sex": ("sex", "gender", "patientsex", "patientgender"),
     "race": ("race", "patientrace"),
     "ethnicity": ("ethnicity", "patientethnicity"),

@@ -129,7 +129,7 @@ def test_coco_codes_in_all_their_forms(mask: Mask) -> None:
 
 
 @pytest.mark.parametrize(("code", "words"), [
-    ('{"size": [3, 4], "counts": "<"}', "3 x 4 .* 3 x 3"), ('{"size": [3, 3]}', "size"),
+    ('{"size": [3, 4], "counts": "<"}', "3 x 4 .* 3 x 3$"), ('{"size": [3, 3]}', "size"),
     ('{"size": "x", "counts": "9"}', "size"), ("{not json", "JSON"),
     ('{"size": [3, 3], "counts": [1, 2]}', "add up"),
     ('{"size": [3, 3], "counts": [10, -1]}', "add up"),
@@ -138,6 +138,11 @@ def test_coco_codes_in_all_their_forms(mask: Mask) -> None:
 def test_coco_codes_that_are_none(code: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         coco_counts(code, 3, 3)
+
+
+def test_a_coco_code_on_its_side_is_named() -> None:
+    with pytest.raises(DataError, match=r"4 x 3 .* has 3 x 4; its height and width are exchanged"):
+        coco_counts('{"size": [4, 3], "counts": [12]}', 3, 4)
 
 
 def test_polygons_agree_with_opencv_away_from_edges() -> None:
