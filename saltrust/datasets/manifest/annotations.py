@@ -178,6 +178,9 @@ def check_codes(table: CsvTable, columns: Sequence[AnnotationColumns], images: S
     names = [(kind, name) for item in columns for kind, name in item.names.items()
              if kind in {"boxes", "kaggle_rle", "siim_rle"}]
     for (number, row), image, size in zip(table.rows(), images, sizes, strict=True):
+        if 0 in size:
+            # Of a radiograph that cannot be read and is left out.
+            continue
         for kind, name in names:
             cell = blank_or_stated(row[name])
             if not cell or cell.lower() in EMPTY_CELLS:
