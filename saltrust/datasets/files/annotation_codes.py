@@ -35,7 +35,7 @@ Point = tuple[float, float]
 _PIXELS_PER_CORNER = 512
 
 #: The ways out where a code is of the other kind than its column.
-RELATIVE_HINT = "in a manifest its column is called siim_rle:FINDING"
+RELATIVE_HINT = "that of SIIM-ACR, whose column in a manifest is called siim_rle:FINDING"
 ABSOLUTE_HINT = "in a manifest their column is called kaggle_rle:FINDING"
 
 #: Cells that state "looked, and there is nothing": Kaggle's, and a word for people.
@@ -136,8 +136,8 @@ def _kaggle_runs(code: str, size: int, *, relative: bool,
         meant = int(numbers.sum()) <= size
         raise DataError("the runs of the run-length code are not in order or overlap, as those "
                         "counted from the first pixel never do"
-                        + (f"; it looks like the relative kind: {RELATIVE_HINT}" if meant else
-                           "; encode the mask again"))
+                        + (f"; it looks like the relative kind, {RELATIVE_HINT}; if it is not, put "
+                           "its runs in order" if meant else "; encode the mask again"))
     return starts, ends
 
 

@@ -62,6 +62,9 @@ def missing_hint(missing: Path) -> str:
     if _DRIVE.search(str(missing)):
         return ("paths on a drive of Windows are not known here; let them start at the folder of "
                 "the CSV")
+    # A folder of the path may be what lacks.
+    missing = next((path for path in (*reversed(missing.parents), missing) if not path.exists()),
+                   missing)
     names = []
     if missing.parent.is_dir():
         names = [path.name for path in itertools.islice(missing.parent.iterdir(), _MOST_BESIDE)]

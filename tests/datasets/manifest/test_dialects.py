@@ -129,10 +129,11 @@ def test_the_plain_one_says_what_it_says(folder: Path) -> None:
 
 @pytest.mark.parametrize(("name", "cell", "words"), [
     ("a.PNG", "a.png", "did you mean 'a.PNG'"), ("radiograph.png", "radiograf.png", "did you"),
-    ("a.png", "C:\\data\\a.png", "drive of Windows"), ("a.png", "zzzzzz.png", "paths start at"),
+    ("Img/a.png", "IMG/a.png", "did you mean 'Img'"), ("a.png", "C:\\data\\a.png", "drive of Windows"), ("a.png", "zzzzzz.png", "paths start at"),
 ])
 def test_what_is_meant_by_a_path_that_is_none(name: str, cell: str, words: str,
                                               tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     Image.fromarray(np.zeros(SHAPE, np.uint8)).save(tmp_path / name)
     (tmp_path / "m.csv").write_text(f"path,Edema\n{cell},1\n")
     with pytest.raises(DataError, match=words):
