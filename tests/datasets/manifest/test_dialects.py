@@ -129,7 +129,8 @@ def test_the_plain_one_says_what_it_says(folder: Path) -> None:
 
 @pytest.mark.parametrize(("name", "cell", "words"), [
     ("a.PNG", "a.png", "did you mean 'a.PNG'"), ("radiograph.png", "radiograf.png", "did you"),
-    ("Img/a.png", "IMG/a.png", "did you mean 'Img'"), ("a.png", "C:\\data\\a.png", "drive of Windows"), ("a.png", "zzzzzz.png", "paths start at"),
+    ("Img/a.png", "IMG/a.png", "did you mean 'Img'"),
+    ("a.png", "C:\\data\\a.png", "drive of Windows"), ("a.png", "zzzzzz.png", "paths start at"),
 ])
 def test_what_is_meant_by_a_path_that_is_none(name: str, cell: str, words: str,
                                               tmp_path: Path) -> None:
