@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from saltrust.choices import MapReading, words
 from saltrust.errors import UsageError, nearest
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
-from saltrust.reading import check_path, reading, shown
+from saltrust.reading import WINDOWS_PLACE, check_path, existing_path, reading, shown
 from saltrust.typed_table import bounded, build
 
 UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
@@ -303,7 +303,15 @@ class Study:
         """A path of the study file, made absolute from its folder."""
         with reading(f"path {shown(relative)} of the study file", "correct it", UsageError):
             check_path(relative, "path of the study file")
-            return (self.folder / Path(relative).expanduser()).resolve()
+            place = existing_path(self.folder, str(Path(relative).expanduser()))
+            if WINDOWS_PLACE.match(relative) and not place.exists():
+                raise UsageError(f"path {shown(relative)} of the study file is of Windows, where a "
+                                 "drive has a letter; write it as it is called on this machine")
+            if not relative.isprintable() and not place.exists():
+                raise UsageError(f"path {shown(relative)} of the study file holds what cannot be "
+                                 "printed: backslashes mean something between double quotes; write "
+                                 "it with /, or between single quotes")
+            return place.resolve()
 
     def data_path(self, key: str) -> Path | None:
         """A path that ``[data]`` names under a key, made absolute; None where it names none."""
