@@ -265,6 +265,9 @@ class Study:
         where they are the same.
     runs : str
         Folder for trained models, relative to ``folder``.
+    training_data : DataSpec
+        What models are trained on where that is another release than the one of ``data``; its
+        kind is empty where it is not.
     stated : tuple of str
         Keys that ``[train]`` of the file states, even if with their default.
     """
@@ -275,6 +278,7 @@ class Study:
         320, 16, 4096, help="height and width the models see: 320, or [height, width]")
     runs: str = bounded("runs", help="folder of trained models")
     data: DataSpec = field(default_factory=DataSpec)
+    training_data: DataSpec = field(default_factory=lambda: DataSpec(kind=""))
     train: TrainSpec = field(default_factory=TrainSpec)
     generate: GenerateSpec = field(default_factory=GenerateSpec)
     randomization: RandomizationSpec = field(default_factory=RandomizationSpec)
@@ -313,6 +317,13 @@ class Study:
     def run_folder(self, model: TrainedEntry) -> Path:
         """Where ``saltrust train`` leaves a model: checkpoint, card and metrics."""
         return self.path(self.runs) / model.name
+
+    @property
+    def for_training(self) -> Study:
+        """The same study with the data that its models are trained on as its data."""
+        if not self.training_data.kind:
+            return self
+        return dataclasses.replace(self, data=self.training_data)
 
     @property
     def trained(self) -> tuple[TrainedEntry, ...]:
@@ -356,23 +367,50 @@ class Study:
         >>> spec.epochs, spec.patience, spec.learning_rate
         (2, 9, 7e-05)
         """
-        wide = self.train.preset
-        if wide and PRESETS[wide].kind != entry.kind:
-            wide = ""
-        preset = entry.preset or wide or DEFAULT_PRESETS.get(entry.kind, "")
+        preset = self._preset_of(entry)
         published = PRESETS[preset] if preset else None
         if published and published.kind != entry.kind:
             fitting = [name for name, item in PRESETS.items() if item.kind == entry.kind]
             raise UsageError(f"preset {preset!r} of {entry.name!r} is for another kind of model; "
                              f"take one of {', '.join(fitting)}")
-        plain = TrainSpec()
-        stated = {item.name: getattr(self.train, item.name) for item in dataclasses.fields(plain)
-                  if item.name in self.stated
-                  or getattr(self.train, item.name) != getattr(plain, item.name)}
         of_entry = build(TrainSpec, entry.train, f"model {entry.name!r}", "train")
         return dataclasses.replace(
-            plain, **{**(published.settings if published else {}), **stated,
-                      **{key: getattr(of_entry, key) for key in entry.train}, "preset": preset})
+            TrainSpec(), **{**(published.settings if published else {}), **self._stated(),
+                            **{key: getattr(of_entry, key) for key in entry.train},
+                            "preset": preset})
+
+    def overridden(self, entry: TrainedEntry) -> dict[str, tuple[Any, Any]]:
+        """Settings of an entry's preset in whose place ``[train]`` states something else.
+
+        Returns
+        -------
+        dict of str to (object, object)
+            By key: what ``[train]`` states, which counts, and what the preset says.
+
+        Examples
+        --------
+        >>> net = ModelSpec("net", preset="arun-densenet", train={"epochs": 2})
+        >>> Study(train=TrainSpec(epochs=9, patience=9), models=(net,)).overridden(net)
+        {'patience': (9, 5)}
+        """
+        preset = self._preset_of(entry)
+        published = PRESETS[preset].settings if preset else {}
+        return {key: (value, published[key]) for key, value in self._stated().items()
+                if key in published and key not in entry.train and value != published[key]}
+
+    def _preset_of(self, entry: TrainedEntry) -> str:
+        """The preset that an entry is trained with; empty: none."""
+        wide = self.train.preset
+        if wide and PRESETS[wide].kind != entry.kind:
+            wide = ""
+        return entry.preset or wide or DEFAULT_PRESETS.get(entry.kind, "")
+
+    def _stated(self) -> dict[str, Any]:
+        """What ``[train]`` states."""
+        plain = TrainSpec()
+        return {item.name: getattr(self.train, item.name) for item in dataclasses.fields(plain)
+                if item.name in self.stated
+                or getattr(self.train, item.name) != getattr(plain, item.name)}
 
     def members(self, ensemble: EnsembleSpec) -> tuple[ModelSpec, ...]:
         """The models an ensemble is the mean of: those it names, then its checkpoints, sorted.
@@ -408,6 +446,8 @@ class Study:
         """The study as plain values, without the folder: what provenance records."""
         content = dataclasses.asdict(self)
         del content["folder"], content["stated"]
+        if not self.training_data.kind:
+            del content["training_data"]
         return content
 
     def fingerprint(self) -> str:

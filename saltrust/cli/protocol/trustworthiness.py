@@ -15,7 +15,7 @@ from saltrust.cli.analyze.trustworthiness import (
     rule_option,
 )
 from saltrust.cli.options import (
-    cubes_argument,
+    cubes_or_study_argument,
     map_options,
     reading_option,
     selection_options,
@@ -25,7 +25,7 @@ from saltrust.cli.protocol.command import folder_options, run
 
 
 @click.command()
-@cubes_argument
+@cubes_or_study_argument
 @selection_options
 @map_options
 @reading_option
@@ -35,7 +35,7 @@ from saltrust.cli.protocol.command import folder_options, run
 @decision_options
 @folder_options
 @click.pass_context
-def trustworthiness(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+def trustworthiness(ctx: click.Context, /, source: Path, **options: Any) -> None:
     """Utility, randomization, repeatability, reproducibility (Arun et al.) at once.
 
     A criterion that the cubes cannot give is left out, and why is said.
@@ -55,4 +55,4 @@ def trustworthiness(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
         similarity = Similarity(**split_off(rest, ("images", "ssim", "pairs", "against_value")))
         return {"similarity": similarity, "progress": shows_progress(ctx), **grouped(ctx, rest)}
 
-    run(protocol_trustworthiness, cubes, options, group)
+    run(protocol_trustworthiness, source, options, group)
