@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saltrust.cli.output import say, write_files
-from saltrust.cli.training import train_models
+from saltrust.cli.training import Launch, train_models
 from saltrust.errors import UsageError
 from saltrust.files import Advice, write_text
 
@@ -83,7 +83,8 @@ def _train_and_generate(study_file: Path, cubes_path: Path, *, progress: bool,
 
     study = read_study(study_file)
     collection = open_collection(study)
-    train_models(collection, study, overwrite=True, progress=progress, tell=partial(say, err=True))
+    train_models(collection, study, (), Launch(overwrite=True), progress=progress,
+                 tell=partial(say, err=True))
     generate(collection, study, cubes_path, overwrite=True, progress=progress,
              command_line=command_line)
 

@@ -17,7 +17,7 @@ from saltrust.cli.options import (
 )
 from saltrust.cli.output import say
 from saltrust.cli.threads import wait_passively
-from saltrust.cli.training import open_training_data, train_models
+from saltrust.cli.training import Launch, open_training_data, train_models
 from saltrust.errors import NothingToDo
 from saltrust.presets import PRESETS
 
@@ -50,9 +50,8 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
     declared = read_study(study, replicates=replicates)
     if preset is not None:
         declared = declared.with_preset(preset)
-    progress = shows_progress(ctx)
-    outcome = train_models(open_training_data(declared), declared, models, device=device,
-                           overwrite=overwrite, resume=resume, progress=progress)
+    outcome = train_models(open_training_data(declared), declared, models,
+                           Launch(device, overwrite, resume), progress=shows_progress(ctx))
     if not outcome.trained:
         raise NothingToDo("; ".join(map(str, outcome.finished)))
     for done in outcome.finished:

@@ -19,6 +19,24 @@ if TYPE_CHECKING:
 Trainer = Callable[..., Path]
 
 
+@dataclass(frozen=True)
+class Launch:
+    """How training is begun.
+
+    Attributes
+    ----------
+    device : str, optional
+        In place of that of the study.
+    overwrite, resume : bool
+        Train anew; go on with what was interrupted, and leave what is finished.  Both: go on, and
+        begin anew only what was begun from something else.
+    """
+
+    device: str | None = None
+    overwrite: bool = False
+    resume: bool = False
+
+
 @dataclass
 class Outcome:
     """What became of the entries of a study.
@@ -68,15 +86,20 @@ def open_training_data(study: Study, explained: Collection | None = None) -> Col
 
 def _patients(collection: Collection, splits: Names[str]) -> set[str]:
     index = collection.index
-    if not {"patient", "split"} <= set(index.coords):
+    if "patient" not in index.coords or not splits_of(collection):
         return set()
-    return {patient for patient, split in zip(index["patient"].values.astype(str).tolist(),
-                                              index["split"].values.astype(str).tolist(),
-                                              strict=True) if patient and split in splits}
+    return {str(patient) for patient, split in zip(
+        index["patient"].values.tolist(), splits_of(collection), strict=True)
+        if patient and split in splits}
 
 
-def train_models(collection: Collection, study: Study, names: Names[str] = (), *,
-                 device: str | None = None, overwrite: bool = False, resume: bool = False,
+def splits_of(collection: Collection) -> list[str]:
+    """The split of every image; empty where the data set states none."""
+    index = collection.index
+    return list(map(str, index["split"].values.tolist())) if "split" in index.coords else []
+
+
+def train_models(collection: Collection, study: Study, names: Names[str], launch: Launch, *,
                  progress: bool = True, tell: Callable[[str], object] = say) -> Outcome:
     """Train the models of a study, or those of them that are named, in its order.
 
@@ -87,11 +110,7 @@ def train_models(collection: Collection, study: Study, names: Names[str] = (), *
     study : Study
     names : collection of str
         Empty: all.
-    device : str, optional
-        In place of that of the study.
-    overwrite, resume : bool
-        Train anew; go on with what was interrupted, and leave what is finished.  Both: go on, and
-        train anew only what was begun from something else.
+    launch : Launch
     progress : bool
     tell : callable
         Told of every model that has been trained.
@@ -103,7 +122,8 @@ def train_models(collection: Collection, study: Study, names: Names[str] = (), *
     DataError
         As the trainers do.
     """
-    _check_folders(study, names, overwrite=overwrite, resume=resume)
+    overwrite, resume = launch.overwrite, launch.resume
+    _check_folders(study, names, launch)
     trainers = _trainers(collection, study, names, overwrite=overwrite and not resume,
                          progress=progress)
     known = [entry.name for entry, _ in trainers]
@@ -118,7 +138,7 @@ def train_models(collection: Collection, study: Study, names: Names[str] = (), *
         if names and entry.name not in names:
             continue
         run = functools.partial(trainer, collection, study, entry, progress=progress,
-                                device=device or study.generate.device)
+                                device=launch.device or study.generate.device)
         try:
             folder = resumed_or_anew(run, overwrite=overwrite) if resume else run(
                 overwrite=overwrite)
@@ -162,13 +182,14 @@ def resumed_or_anew(job: Callable[..., Path], *, overwrite: bool) -> Path:
     return job(overwrite=True)
 
 
-def _check_folders(study: Study, names: Names[str], *, overwrite: bool, resume: bool) -> None:
+def _check_folders(study: Study, names: Names[str], launch: Launch) -> None:
     """Refuse a folder of the last model now, and not when all others are trained."""
     from saltrust.training.runs.run_folder import check_run_folder
 
     for entry in study.trained:
         if not names or entry.name in names:
-            check_run_folder(study.run_folder(entry), overwrite=overwrite, resume=resume)
+            check_run_folder(study.run_folder(entry), overwrite=launch.overwrite,
+                             resume=launch.resume)
 
 
 def _trainers(collection: Collection, study: Study, names: Names[str], *, overwrite: bool,

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any
 from saltrust.cli.output import say
 from saltrust.cli.signals import goes_on_when_repeated
 from saltrust.cli.threads import wait_passively
-from saltrust.cli.training import open_training_data, resumed_or_anew, train_models
+from saltrust.cli.training import (
+    Launch,
+    open_training_data,
+    resumed_or_anew,
+    splits_of,
+    train_models,
+)
 from saltrust.errors import NothingToDo, UsageError
 from saltrust.files import Advice, write_text
 from saltrust.printable import printable_json
@@ -49,9 +55,8 @@ class Request:
         Name of the command.
     options : mapping
         Of its tables.
-    device : str, optional
-    overwrite : bool
-        Whether what was made from something else may be replaced.
+    launch : Launch
+        ``overwrite``: whether what was made from something else may be replaced.
     progress : bool
     command_line : str
     """
@@ -60,8 +65,7 @@ class Request:
     folder: Path
     protocol: str
     options: Mapping[str, Any]
-    device: str | None
-    overwrite: bool
+    launch: Launch
     progress: bool
     command_line: str
 
@@ -119,7 +123,7 @@ def make_cubes(request: Request, *, tunes: bool) -> list[Path]:
         paths = [request.folder / name for name, _ in stores]
         for path, (_, part) in zip(paths, stores, strict=True):
             _generate(request, part, explained, path)
-    if not request.overwrite and _tables_of(record, request.folder) == _identities(paths):
+    if not request.launch.overwrite and _tables_of(record, request.folder) == _identities(paths):
         raise NothingToDo(f"{request.folder} holds {request.protocol} of this study already, "
                           "tables and all; say --overwrite to make the tables again")
     return paths
@@ -151,13 +155,13 @@ def _begin(request: Request, study: Study) -> dict[str, Any]:
     before = _read_record(request.folder)
     if before is None:
         folder = request.folder
-        if folder.exists() and any(folder.iterdir()) and not request.overwrite:
+        if folder.exists() and any(folder.iterdir()) and not request.launch.overwrite:
             raise UsageError(f"{folder} exists and is not empty; say --overwrite to "
                              "replace its files, or choose another folder")
         _write_record(request.folder, asked)
         return asked
     differing = _differences(before, asked)
-    if differing and not request.overwrite:
+    if differing and not request.launch.overwrite:
         more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
         raise UsageError(f"{request.folder} was begun with something else: "
                          f"{'; '.join(differing[:4])}{more}; choose another folder, restore what "
@@ -245,8 +249,7 @@ def _train(request: Request, study: Study, explained: Collection) -> None:
     """Train every entry without a checkpoint that no finished run is there for."""
     entries = [entry for entry in study.trained if not getattr(entry, "checkpoint", "")]
     collection = open_training_data(study, explained)
-    split = collection.index["split"].values.astype(str).tolist() if (
-        "split" in collection.index.coords) else []
+    split = splits_of(collection)
     if not split.count("train"):
         # Trained elsewhere, on data that this study does not name.
         entries = [entry for entry in entries if not _is_trained(study, entry)]
@@ -256,8 +259,8 @@ def _train(request: Request, study: Study, explained: Collection) -> None:
         say(f"training {len(waiting)} of {_count(len(study.trained), 'model')} "
             f"({', '.join(waiting)}) on {_count(split.count('train'), 'image')}, "
             f"{split.count('val'):,} to validate", err=True)
-    train_models(collection, study, [entry.name for entry in entries], device=request.device,
-                 overwrite=request.overwrite, resume=True, progress=request.progress,
+    train_models(collection, study, [entry.name for entry in entries],
+                 dataclasses.replace(request.launch, resume=True), progress=request.progress,
                  tell=partial(say, err=True))
 
 
@@ -274,9 +277,9 @@ def _is_trained(study: Study, entry: TrainedEntry) -> bool:
 
 def _validation(study: Study, explained: Collection) -> Study | None:
     """The study whose cubes are tuned on; None, and a word on why, where there are none."""
-    index = explained.index
-    names = [] if "split" not in index.coords else index["image"].values[
-        index["split"].values.astype(str) == "val"].astype(str).tolist()
+    images = explained.index["image"].values.tolist()
+    names = [str(name) for name, split in zip(images, splits_of(explained), strict=False)
+             if split == "val"]
     if study.generate.split in ("val", "none", "train"):
         why = f"[generate] explains the images of split {study.generate.split!r}"
     elif not names:
@@ -298,8 +301,7 @@ def _generate(request: Request, study: Study, collection: Collection, path: Path
     from saltrust.generate.job import Overrides, generate
 
     index, split = collection.index, study.generate.split
-    n_images = index.sizes["image"] if split == "all" or "split" not in index.coords else int(
-        (index["split"].values.astype(str) == split).sum())
+    n_images = index.sizes["image"] if split == "all" else splits_of(collection).count(split)
     if not path.exists():
         say(f"generating {path}: {_count(n_images, 'image')} of split {split!r}, "
             f"{_count(index.sizes['finding'], 'finding')}, "
@@ -307,9 +309,9 @@ def _generate(request: Request, study: Study, collection: Collection, path: Path
             f"{_count(len(study.models) + len(study.ensembles), 'model')}, "
             f"{_count(len(study.localizers), 'localizer')}", err=True)
     job = partial(generate, collection, study, path, progress=request.progress,
-                  overrides=Overrides(request.device), command_line=request.command_line)
+                  overrides=Overrides(request.launch.device), command_line=request.command_line)
     try:
-        resumed_or_anew(job, overwrite=request.overwrite)
+        resumed_or_anew(job, overwrite=request.launch.overwrite)
     except NothingToDo:
         return
 

@@ -16,7 +16,6 @@ from saltrust.cli.options import (
     PathType,
     command_line,
     device_option,
-    overwrite_option,
     shows_progress,
     spreadsheet_option,
     stack,
@@ -30,6 +29,7 @@ from saltrust.cli.protocol.chain import (
     record_tables,
 )
 from saltrust.cli.signals import goes_on_when_repeated
+from saltrust.cli.training import Launch
 from saltrust.errors import UsageError
 from saltrust.files import Advice, stems, whole_files
 
@@ -51,8 +51,11 @@ _SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
 
 folder_options = stack(
     click.option("-o", "--output", "folder", required=True, metavar="DIR",
-                 type=PathType(path_type=Path, file_okay=False), help="Folder to write."),
-    overwrite_option,
+                 type=PathType(path_type=Path, file_okay=False),
+                 help="Folder to write; with a study file, also of its cubes."),
+    click.option("--overwrite", is_flag=True,
+                 help="Replace existing files; with a study file, also models and cubes that were "
+                      "begun from something else. What is the same is kept."),
     device_option,
     spreadsheet_option,
 )
@@ -60,7 +63,10 @@ folder_options = stack(
 
 @click.group()
 def protocol() -> None:
-    """Run a published protocol as a whole: tables, figures and a methods paragraph."""
+    """Run a published protocol as a whole, from a study file or from cubes.
+
+    Tables, figures and a methods paragraph; of a study file, its models and cubes before.
+    """
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,9 @@ def run(compute: Compute, source: Path, options: dict[str, Any], group: Group, *
 def _run_chain(ctx: click.Context, compute: Compute, source: Path, options: dict[str, Any],
                output: Output, group: Group, tune: Tune | None) -> None:
     """Make the cubes of a study, and the tables of these."""
-    stores = make_cubes(Request(source, output.folder, str(ctx.info_name), dict(options),
-                                output.device, output.overwrite, shows_progress(ctx),
-                                command_line(ctx)),
+    launch = Launch(output.device, output.overwrite)
+    stores = make_cubes(Request(source, output.folder, str(ctx.info_name), dict(options), launch,
+                                shows_progress(ctx), command_line(ctx)),
                         tunes=tune is not None and options["cutoff"] is None)
     from saltrust.cache.store import open_cubes
 

@@ -48,6 +48,11 @@ def guided_training(ctx: click.Context, /, source: Path, **options: Any) -> None
     """Classifiers guided by gaze against their baseline (Watanabe et al.): Tables 1 to 4.
 
     \u0008
+    STUDY.toml         models are trained and DIR/study.zarr generated first; started again, the
+                       same command goes on where it was
+    CUBES              tables and figures only
+
+    \u0008
     DIR/methods.md     every definition and choice, ready for a methods section
     DIR/tables/        table1 to table4, also as the paper made them, and gaze as .md, .tex,
                        .csv, .json

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from saltrust.analysis.result import Result
 
 #: Options that the search for cut-offs shares with the protocol.
-_SEARCH = ("definition", "resolution", "map", "workers", "scheduler", "keep")
+_SEARCH = ("definition", "resolution", "map", "level", "workers", "scheduler", "keep")
 
 
 @click.command()
@@ -55,6 +55,12 @@ _SEARCH = ("definition", "resolution", "map", "workers", "scheduler", "keep")
 @click.pass_context
 def localization(ctx: click.Context, /, source: Path, **options: Any) -> None:
     """Localization against experts (Saporta et al.): Tables 1, 2, 3, figures, methods.
+
+    \u0008
+    STUDY.toml         models are trained and DIR/study.zarr generated first; started again, the
+                       same command goes on where it was; cut-offs are tuned on val, in
+                       DIR/val.zarr and DIR/thresholds.csv, where --cutoff states none
+    CUBES              tables and figures only
 
     \u0008
     DIR/methods.md     every definition and choice, ready for a methods section

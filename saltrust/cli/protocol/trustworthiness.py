@@ -41,6 +41,11 @@ def trustworthiness(ctx: click.Context, /, source: Path, **options: Any) -> None
     A criterion that the cubes cannot give is left out, and why is said.
 
     \u0008
+    STUDY.toml         models are trained and DIR/study.zarr generated first; started again, the
+                       same command goes on where it was
+    CUBES              tables and figures only
+
+    \u0008
     DIR/methods.md     every definition and choice, ready for a methods section
     DIR/tables/        decisions and each criterion as .md, .tex, .csv, .json
     DIR/figures/       box plots, SSIM along the stages, examples as .png and .svg
