@@ -10,17 +10,16 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from saltrust.choices import MapReading, words
 from saltrust.errors import UsageError, nearest
-from saltrust.presets import DEFAULT_PRESETS, PRESETS
+from saltrust.presets import PRESETS
 from saltrust.reading import check_path, reading, shown
-from saltrust.typed_table import bounded, build
+from saltrust.training_settings import TrainedEntry, TrainSpec, overridden, settle
+from saltrust.typed_table import bounded
 
-UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
 DEVICES = ("auto", "cuda", "mps", "cpu")
-PRECISIONS = ("float32", "tf32", "bf16", "float16")
 HEATMAP_PRECISIONS = ("float32", "tf32", "bf16")
 INPUT_PRESETS = ("imagenet", "torchxrayvision", "gray")
 OUTPUT_KINDS = ("logits", "probabilities", "softmax")
@@ -54,37 +53,6 @@ class DataSpec:
     splits: str = bounded("", help="CSV of ids and their split")
     classes: str = bounded("", help="stage_2_detailed_class_info.csv, to leave out what is "
                                     "neither normal nor pneumonia")
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """``[train]``: how every model of the study is trained; of one model, in its ``train``."""
-
-    preset: str = bounded("", choices=("", *PRESETS),
-                          help="published settings, for all entries they are made for")
-    epochs: int = bounded(3, 1, 10_000, help="most passes over the training images")
-    batch_size: int = bounded(16, 1, 65_536)
-    learning_rate: float = bounded(1e-4, 1e-12, 10.0)
-    weight_decay: float = bounded(0.0, 0.0, 10.0)
-    patience: int = bounded(4, 1, 10_000, help="epochs without a better validation score")
-    plateau_factor: float = bounded(1.0, 1e-6, 1.0,
-                                    help="of the learning rate, where the validation loss stays; "
-                                         "1: a fixed rate")
-    plateau_patience: int = bounded(3, 0, 10_000,
-                                    help="the rate drops after more epochs than this without a "
-                                         "lower validation loss")
-    validations_per_epoch: int = bounded(1, 1, 10_000, help="evenly spaced")
-    keep: int = bounded(0, 0, 10_000,
-                        help="best checkpoints of each epoch that are kept beside the best of "
-                             "all, for an ensemble")
-    selection_findings: tuple[str, ...] = bounded(
-        (), help="the mean AUC of these decides what is best; empty: of all")
-    balanced: bool = bounded(False, help="as many training images with a finding as without")
-    precision: str = bounded("float32", choices=PRECISIONS,
-                             help="of the arithmetic; tf32 and float16 on CUDA only")
-    uncertain: str = bounded("ignore", choices=UNCERTAIN_POLICIES,
-                             help="what an uncertain label counts as")
-    augment: bool = bounded(False, help="random shifts, small rotations and contrast")
 
 
 @dataclass(frozen=True)
@@ -163,21 +131,6 @@ class ModelSpec:
     def kind(self) -> str:
         """How it is trained: with the losses of ``guidance``, or as any classifier."""
         return "classifier" if self.guidance.loss == "none" else "guided"
-
-
-class TrainedEntry(Protocol):
-    """What every entry of a study that can be trained says; ``kind`` is a preset's."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def preset(self) -> str: ...
-    @property
-    def train(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -367,17 +320,7 @@ class Study:
         >>> spec.epochs, spec.patience, spec.learning_rate
         (2, 9, 7e-05)
         """
-        preset = self._preset_of(entry)
-        published = PRESETS[preset] if preset else None
-        if published and published.kind != entry.kind:
-            fitting = [name for name, item in PRESETS.items() if item.kind == entry.kind]
-            raise UsageError(f"preset {preset!r} of {entry.name!r} is for another kind of model; "
-                             f"take one of {', '.join(fitting)}")
-        of_entry = build(TrainSpec, entry.train, f"model {entry.name!r}", "train")
-        return dataclasses.replace(
-            TrainSpec(), **{**(published.settings if published else {}), **self._stated(),
-                            **{key: getattr(of_entry, key) for key in entry.train},
-                            "preset": preset})
+        return settle(self.train, self.stated, entry)
 
     def overridden(self, entry: TrainedEntry) -> dict[str, tuple[Any, Any]]:
         """Settings of an entry's preset in whose place ``[train]`` states something else.
@@ -393,24 +336,7 @@ class Study:
         >>> Study(train=TrainSpec(epochs=9, patience=9), models=(net,)).overridden(net)
         {'patience': (9, 5)}
         """
-        preset = self._preset_of(entry)
-        published = PRESETS[preset].settings if preset else {}
-        return {key: (value, published[key]) for key, value in self._stated().items()
-                if key in published and key not in entry.train and value != published[key]}
-
-    def _preset_of(self, entry: TrainedEntry) -> str:
-        """The preset that an entry is trained with; empty: none."""
-        wide = self.train.preset
-        if wide and PRESETS[wide].kind != entry.kind:
-            wide = ""
-        return entry.preset or wide or DEFAULT_PRESETS.get(entry.kind, "")
-
-    def _stated(self) -> dict[str, Any]:
-        """What ``[train]`` states."""
-        plain = TrainSpec()
-        return {item.name: getattr(self.train, item.name) for item in dataclasses.fields(plain)
-                if item.name in self.stated
-                or getattr(self.train, item.name) != getattr(plain, item.name)}
+        return overridden(self.train, self.stated, entry)
 
     def members(self, ensemble: EnsembleSpec) -> tuple[ModelSpec, ...]:
         """The models an ensemble is the mean of: those it names, then its checkpoints, sorted.

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
-from saltrust.study import LocalizerSpec, ModelSpec, Study, TrainSpec
+from saltrust.study import LocalizerSpec, ModelSpec, Study
+from saltrust.training_settings import TrainSpec
 
 FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 

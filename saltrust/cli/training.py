@@ -14,7 +14,8 @@ from saltrust.errors import DataError, NothingToDo, SaltrustError, UsageError, n
 
 if TYPE_CHECKING:
     from saltrust.cache.collection import Collection
-    from saltrust.study import Study, TrainedEntry
+    from saltrust.study import Study
+    from saltrust.training_settings import TrainedEntry
 
 Trainer = Callable[..., Path]
 

@@ -27,7 +27,7 @@ from saltrust.models.device import choose_device, limit_threads
 from saltrust.models.weights import fit_weights
 from saltrust.presets import PRESETS
 from saltrust.reading import reading
-from saltrust.study import Study, TrainedEntry
+from saltrust.study import Study
 from saltrust.training.data.images import check_splits
 from saltrust.training.loop import fit
 from saltrust.training.precision import allow_tensor_cores, check_precision
@@ -44,6 +44,7 @@ from saltrust.training.runs.run_folder import (
 from saltrust.training.runs.seeding import derive_seeds, seed_torch
 from saltrust.training.state import TrainingState
 from saltrust.training.task import Task
+from saltrust.training_settings import TrainedEntry
 
 #: Builds the network of a run (from torch's global generator, which is seeded), completes its
 #: card, and returns what reads the images and makes the task.

@@ -24,7 +24,7 @@ STAY_SMALL = {
     "saltrust.cli.analyze.group": "the group that commands are added to",
     **dict.fromkeys((
         "saltrust.cli.demo", "saltrust.cli.generate", "saltrust.cli.train",
-        "saltrust.cli.protocol.trustworthiness", "saltrust.cli.report",
+        "saltrust.cli.report",
     ), "a command, which the command line adds to its group"),
 }
 

@@ -33,7 +33,8 @@ from saltrust.printable import printable_json
 if TYPE_CHECKING:
     from saltrust.analysis.result import Result
     from saltrust.cache.collection import Collection
-    from saltrust.study import Study, TrainedEntry
+    from saltrust.study import Study
+    from saltrust.training_settings import TrainedEntry
 
 RECORD, CUBES, VALIDATION, THRESHOLDS = "chain.json", "study.zarr", "val.zarr", "thresholds.csv"
 
