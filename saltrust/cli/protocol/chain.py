@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ _FREE_OPTIONS = ("workers", "scheduler", "keep")
 _FREE_KEYS = ("generate.device", "runs")
 #: Bytes that tell what a file is.
 _HEAD = 4096
+
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -142,7 +146,10 @@ def keep_thresholds(folder: Path, tuned: Result) -> Path:
 def record_tables(folder: Path, stores: Sequence[Path]) -> None:
     """Note that tables of these stores have been written, last of all."""
     record = _read_record(folder) or {}
-    _write_record(folder, {**record, "tables_of": _identities(stores)})
+    files = sorted(path.relative_to(folder).as_posix() for room in ("figures", "results", "tables")
+                   for path in (folder / room).glob("*"))
+    _write_record(folder, {**record, "tables_of": _identities(stores),
+                           "files": ["methods.md", *files]})
 
 
 def _begin(request: Request, study: Study) -> dict[str, Any]:
@@ -227,7 +234,8 @@ def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
 def _tables_of(record: Mapping[str, Any], folder: Path) -> Any:
     """Of which stores there are tables; None where one may have been lost."""
-    whole = (folder / "methods.md").is_file() and (folder / "tables").is_dir()
+    files = record.get("files")
+    whole = isinstance(files, list) and all((folder / str(name)).is_file() for name in files)
     return record.get("tables_of") if whole else None
 
 
@@ -257,12 +265,12 @@ def _train(request: Request, study: Study, explained: Collection) -> None:
     if not entries:
         return
     if waiting := [entry.name for entry in entries if not _is_trained(study, entry)]:
-        say(f"training {len(waiting)} of {_count(len(study.trained), 'model')} "
-            f"({', '.join(waiting)}) on {_count(split.count('train'), 'image')}, "
-            f"{split.count('val'):,} to validate", err=True)
+        _announce(request, f"training {len(waiting)} of {_count(len(study.trained), 'model')} "
+                  f"({', '.join(waiting)}) on {_count(split.count('train'), 'image')}, "
+                  f"{split.count('val'):,} to validate")
     train_models(collection, study, [entry.name for entry in entries],
                  dataclasses.replace(request.launch, resume=True), progress=request.progress,
-                 tell=partial(say, err=True))
+                 tell=partial(_announce, request))
 
 
 def _is_trained(study: Study, entry: TrainedEntry) -> bool:
@@ -294,7 +302,7 @@ def _validation(study: Study, explained: Collection) -> Study | None:
         generate = dataclasses.replace(study.generate, split="val")
         return dataclasses.replace(study, generate=generate, localizers=(),
                                    randomization=type(study.randomization)())
-    say(f"Note: no cut-off is tuned, since {why}; --cutoff states one", err=True)
+    _log.warning("no cut-off is tuned, since %s; --cutoff states one", why)
     return None
 
 
@@ -304,17 +312,23 @@ def _generate(request: Request, study: Study, collection: Collection, path: Path
     index, split = collection.index, study.generate.split
     n_images = index.sizes["image"] if split == "all" else splits_of(collection).count(split)
     if not path.exists():
-        say(f"generating {path}: {_count(n_images, 'image')} of split {split!r}, "
-            f"{_count(index.sizes['finding'], 'finding')}, "
-            f"{_count(len(study.explainers), 'explainer')}, "
-            f"{_count(len(study.models) + len(study.ensembles), 'model')}, "
-            f"{_count(len(study.localizers), 'localizer')}", err=True)
+        parts = ((index.sizes["finding"], "finding"), (len(study.explainers), "explainer"),
+                 (len(study.models) + len(study.ensembles), "model"),
+                 (len(study.localizers), "localizer"))
+        _announce(request, f"generating {path}: {_count(n_images, 'image')} of split {split!r}, "
+                           f"{', '.join(_count(*part) for part in parts if part[0])}")
     job = partial(generate, collection, study, path, progress=request.progress,
                   overrides=Overrides(request.launch.device), command_line=request.command_line)
     try:
         resumed_or_anew(job, overwrite=request.launch.overwrite)
     except NothingToDo:
         return
+
+
+def _announce(request: Request, text: str) -> None:
+    """Say what is begun or done, unless all is to be quiet."""
+    if request.progress:
+        say(text, err=True)
 
 
 def _count(number: int, what: str) -> str:

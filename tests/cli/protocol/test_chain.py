@@ -96,12 +96,18 @@ def test_interrupted_in_each_step_it_goes_on_by_the_same_command(
             done = command(study, folder)
         assert done.exit_code == 128 + number, done.stderr
         assert done.stderr.splitlines()[-1] == f"Error: interrupted: {kept}; {again}"
-    done = command(study, folder)
+    done = command(study, folder, quiet=False)
     assert done.exit_code == 0, done.stderr
     assert done.stdout.strip() == str(folder / "methods.md")
     assert len(saltrust.open_cubes(folder / "study.zarr").attrs["starts"]) == 2
     assert "training" not in done.stderr
     assert "generating" not in done.stderr
+    # A table that is lost is made again, and nothing else.
+    assert command(study, folder).stderr.startswith(f"Note: {folder} holds localization of this")
+    (folder / "tables/table1.tex").unlink()
+    assert command(study, folder).stdout.strip() == str(folder / "methods.md")
+    assert (folder / "tables/table1.tex").exists()
+    assert len(saltrust.open_cubes(folder / "study.zarr").attrs["starts"]) == 2
 
 
 def _strike(patch: pytest.MonkeyPatch, place: str, call: int, number: int) -> None:
@@ -168,7 +174,7 @@ def test_without_validation_images_no_cut_off_is_tuned(
     write: Callable[..., Path], command: Callable[..., Result], tmp_path: Path,
 ) -> None:
     folder = tmp_path / "out"
-    done = command(write(generate={"split": "val"}), folder, "--threshold", "0.5")
+    done = command(write(generate={"split": "val"}), folder, "--threshold", "0.5", quiet=False)
     assert done.exit_code == 0, done.stderr
     assert "no cut-off is tuned, since [generate] explains the images of split 'val'" in done.stderr
     assert not (folder / "thresholds.csv").exists()
