@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from saltrust.choices import OnError
 from saltrust.cli.options import (
     device_option,
+    on_error_option,
     overwrite_option,
     refuse_both,
     replicates_option,
@@ -34,9 +36,11 @@ from saltrust.presets import PRESETS
 @device_option
 @resume_option
 @overwrite_option
+@on_error_option
 @click.pass_context
 def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str | None,
-          replicates: int | None, device: str | None, resume: bool, overwrite: bool) -> None:
+          replicates: int | None, device: str | None, resume: bool, overwrite: bool,
+          on_error: OnError) -> None:
     """Train the models that a study file declares.
 
     Each model leaves a run folder: weights (safetensors), a card (JSON) with the test AUC, the
@@ -50,8 +54,9 @@ def train(ctx: click.Context, study: Path, models: tuple[str, ...], preset: str 
     declared = read_study(study, replicates=replicates)
     if preset is not None:
         declared = declared.with_preset(preset)
-    outcome = train_models(open_training_data(declared), declared, models,
-                           Launch(device, overwrite, resume), progress=shows_progress(ctx))
+    outcome = train_models(open_training_data(declared, on_error), declared, models,
+                           Launch(device, overwrite, resume, on_error),
+                           progress=shows_progress(ctx))
     if not outcome.trained:
         raise NothingToDo("; ".join(map(str, outcome.finished)))
     for done in outcome.finished:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saltrust.choices import OnError
 from saltrust.cli.output import say
 from saltrust.errors import DataError, NothingToDo, SaltrustError, UsageError, nearest
 
@@ -31,11 +32,14 @@ class Launch:
     overwrite, resume : bool
         Train anew; go on with what was interrupted, and leave what is finished.  Both: go on, and
         begin anew only what was begun from something else.
+    on_error : {'stop', 'skip'}
+        What becomes of the job at files that cannot be read.
     """
 
     device: str | None = None
     overwrite: bool = False
     resume: bool = False
+    on_error: OnError = "stop"
 
 
 @dataclass
@@ -54,12 +58,14 @@ class Outcome:
     finished: list[NothingToDo] = field(default_factory=list)
 
 
-def open_training_data(study: Study, explained: Collection | None = None) -> Collection:
+def open_training_data(study: Study, on_error: OnError, explained: Collection | None = None
+                       ) -> Collection:
     """Open the data set that the models of a study are trained on.
 
     Parameters
     ----------
     study : Study
+    on_error : {'stop', 'skip'}
     explained : Collection, optional
         That of ``[data]``, where it is open already.
 
@@ -71,10 +77,10 @@ def open_training_data(study: Study, explained: Collection | None = None) -> Col
     """
     from saltrust.datasets.registry import open_collection
 
-    explained = explained or open_collection(study)
+    explained = explained or open_collection(study, on_error)
     if not study.training_data.kind:
         return explained
-    collection = open_collection(study.for_training)
+    collection = open_collection(study.for_training, on_error)
     of_training = _patients(collection, ("train",))
     leaking = sorted(of_training & _patients(explained, ("val", "test")))
     if leaking:
@@ -126,7 +132,7 @@ def train_models(collection: Collection, study: Study, names: Names[str], launch
     overwrite, resume = launch.overwrite, launch.resume
     _check_folders(study, names, launch)
     trainers = _trainers(collection, study, names, overwrite=overwrite and not resume,
-                         progress=progress)
+                         on_error=launch.on_error, progress=progress)
     known = [entry.name for entry, _ in trainers]
     if not known:
         raise UsageError(f"study {study.name!r} declares no [[models]]; add one with a name and "
@@ -194,7 +200,7 @@ def _check_folders(study: Study, names: Names[str], launch: Launch) -> None:
 
 
 def _trainers(collection: Collection, study: Study, names: Names[str], *, overwrite: bool,
-              progress: bool) -> list[tuple[TrainedEntry, Trainer]]:
+              on_error: OnError, progress: bool) -> list[tuple[TrainedEntry, Trainer]]:
     """What can be trained, in the order of the study file, and what trains it.
 
     Of those that were asked for, localizers are tried: their annotations may not do, and hours
@@ -205,7 +211,8 @@ def _trainers(collection: Collection, study: Study, names: Names[str], *, overwr
     from saltrust.training.tasks.guided import train_guided
 
     # Decoded once, for all models; annotations likewise, for all localizers.
-    images = functools.cache(lambda: read_images(collection, study.size, progress=progress))
+    images = functools.cache(lambda: read_images(collection, study.size, on_error=on_error,
+                                                 progress=progress))
     trainers: dict[str, Any] = {
         "classifier": functools.partial(train_classifier, images=images),
         "guided": functools.partial(train_guided, images=images),
@@ -215,7 +222,7 @@ def _trainers(collection: Collection, study: Study, names: Names[str], *, overwr
         from saltrust.training.tasks.localizer import check_localizers, train_localizer
 
         annotated = functools.cache(
-            lambda: read_annotations(collection, images(), progress=progress))
+            lambda: read_annotations(collection, images(), on_error=on_error, progress=progress))
         localizer = functools.partial(train_localizer, annotated=annotated)
         check_localizers(collection, study, [
             spec for spec in study.localizers if not names or spec.name in names],

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from saltrust.analysis.result import plain
-from saltrust.cache.collection import Collection
+from saltrust.cache.collection import Collection, with_radiograph
 from saltrust.errors import DataError, NothingToDo
 from saltrust.interrupts import delay_interrupts
 from saltrust.models.checkpoint import (
@@ -162,7 +162,7 @@ def _report_lack_of_memory(run: Run) -> Iterator[None]:
 
 
 def _card(collection: Collection, study: Study, entry: TrainedEntry, run: Run) -> dict[str, Any]:
-    split = collection.index["split"].values.astype(str)
+    split = collection.index["split"].values.astype(str)[with_radiograph(collection)]
     overridden = study.overridden(entry)
     return {
         "name": entry.name,

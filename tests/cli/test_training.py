@@ -65,7 +65,7 @@ def test_patients_who_train_are_not_tested_on(study: Path) -> None:
     (study.parent / "train.csv").write_text(text.replace("p3,train", "p11,train"))
     with pytest.raises(DataError, match=r"patient 'p11' has images in split train of "
                                         r"\[training_data\] and in val or test of \[data\]"):
-        open_training_data(read_study(study))
+        open_training_data(read_study(study), "stop")
 
 
 def test_without_a_second_release_there_is_one(study: Path) -> None:
@@ -73,7 +73,7 @@ def test_without_a_second_release_there_is_one(study: Path) -> None:
     plain = read_study(study)
     assert plain.for_training is plain
     assert "training_data" not in plain.as_dict()
-    assert open_training_data(plain).index.sizes["image"] == 4
+    assert open_training_data(plain, "stop").index.sizes["image"] == 4
 
 
 @pytest.mark.parametrize(("text", "words"), [

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saltrust.cli.generation import generate_cubes
 from saltrust.cli.output import say
 from saltrust.cli.signals import goes_on_when_repeated
 from saltrust.cli.threads import wait_passively
@@ -119,7 +120,7 @@ def make_cubes(request: Request, *, tunes: bool) -> list[Path]:
     study = read_study(request.study_file)
     record = _begin(request, study)
     with goes_on_when_repeated(f"what is finished stays in {request.folder}"):
-        explained = _open(study)
+        explained = _open(request, study)
         _train(request, study, explained)
         stores = [(CUBES, study)]
         if tunes and (validation := _validation(study, explained)) is not None:
@@ -248,16 +249,16 @@ def _identities(stores: Sequence[Path]) -> dict[str, str]:
             **{path.name: str(root_attributes(path).get("run_id")) for path in stores}}
 
 
-def _open(study: Study) -> Collection:
+def _open(request: Request, study: Study) -> Collection:
     from saltrust.datasets.registry import open_collection
 
-    return open_collection(study)
+    return open_collection(study, request.launch.on_error)
 
 
 def _train(request: Request, study: Study, explained: Collection) -> None:
     """Train every entry without a checkpoint that no finished run is there for."""
     entries = [entry for entry in study.trained if not getattr(entry, "checkpoint", "")]
-    collection = open_training_data(study, explained)
+    collection = open_training_data(study, request.launch.on_error, explained)
     split = splits_of(collection)
     if not split.count("train"):
         # Trained elsewhere, on data that this study does not name.
@@ -307,7 +308,7 @@ def _validation(study: Study, explained: Collection) -> Study | None:
 
 
 def _generate(request: Request, study: Study, collection: Collection, path: Path) -> None:
-    from saltrust.generate.job import Overrides, generate
+    from saltrust.generate.job import Overrides
 
     index, split = collection.index, study.generate.split
     n_images = index.sizes["image"] if split == "all" else splits_of(collection).count(split)
@@ -317,8 +318,9 @@ def _generate(request: Request, study: Study, collection: Collection, path: Path
                  (len(study.localizers), "localizer"))
         _announce(request, f"generating {path}: {_count(n_images, 'image')} of split {split!r}, "
                            f"{', '.join(_count(*part) for part in parts if part[0])}")
-    job = partial(generate, collection, study, path, progress=request.progress,
-                  overrides=Overrides(request.launch.device), command_line=request.command_line)
+    job = partial(generate_cubes, collection, study, path, progress=request.progress,
+                  overrides=Overrides(request.launch.device, on_error=request.launch.on_error),
+                  command_line=request.command_line)
     try:
         resumed_or_anew(job, overwrite=request.launch.overwrite)
     except NothingToDo:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from saltrust.choices import OnError
 from saltrust.cli.analyze.command import selected
 from saltrust.cli.options import (
     PathType,
     command_line,
     device_option,
+    on_error_option,
     shows_progress,
     spreadsheet_option,
     stack,
@@ -57,6 +59,7 @@ folder_options = stack(
                  help="Replace existing files; with a study file, also models and cubes that were "
                       "begun from something else. What is the same is kept."),
     device_option,
+    on_error_option,
     spreadsheet_option,
 )
 
@@ -79,12 +82,15 @@ class Output:
     overwrite, spreadsheet_safe : bool
     device : str or None
         Of the models of a study file.
+    on_error : {'stop', 'skip'}
+        Of the files of a study.
     """
 
     folder: Path
     overwrite: bool
     spreadsheet_safe: bool
     device: str | None
+    on_error: OnError
 
     def holds_something(self) -> bool:
         """Whether there are files in the folder already."""
@@ -111,13 +117,13 @@ def run(compute: Compute, source: Path, options: dict[str, Any], group: Group, *
     """
     ctx = click.get_current_context()
     output = Output(**{name: options.pop(name) for name in (
-        "folder", "overwrite", "spreadsheet_safe", "device")})
+        "folder", "overwrite", "spreadsheet_safe", "device", "on_error")})
     if is_study_file(source):
         _run_chain(ctx, compute, source, options, output, group, tune)
         return
-    if output.device is not None:
-        raise UsageError("--device says where the models of a study file are trained and "
-                         "explained; leave it out where cubes are given")
+    if output.device is not None or output.on_error != "stop":
+        raise UsageError("--device and --on-error say how the models of a study file are trained "
+                         "and explained; leave them out where cubes are given")
     from saltrust.cache.store import open_cubes
 
     tree = open_cubes(source)
@@ -131,7 +137,7 @@ def run(compute: Compute, source: Path, options: dict[str, Any], group: Group, *
 def _run_chain(ctx: click.Context, compute: Compute, source: Path, options: dict[str, Any],
                output: Output, group: Group, tune: Tune | None) -> None:
     """Make the cubes of a study, and the tables of these."""
-    launch = Launch(output.device, output.overwrite)
+    launch = Launch(output.device, output.overwrite, on_error=output.on_error)
     stores = make_cubes(Request(source, output.folder, str(ctx.info_name), dict(options), launch,
                                 shows_progress(ctx), command_line(ctx)),
                         tunes=tune is not None and options["cutoff"] is None)

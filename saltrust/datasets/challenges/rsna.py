@@ -11,6 +11,7 @@ from saltrust.cache import rle
 from saltrust.cache.collection import Annotation
 from saltrust.cache.reference import import_collection
 from saltrust.cache.schema import Label
+from saltrust.choices import OnError
 from saltrust.datasets.challenges.collection import (
     NATIVE_SIZE,
     ChallengeCollection,
@@ -91,6 +92,7 @@ def import_rsna(
     size: int = 320,
     overwrite: bool = False,
     resume: bool = False,
+    on_error: OnError = "stop",
     progress: bool = False,
 ) -> Path:
     """Turn the boxes of RSNA Pneumonia Detection, and its radiographs, into cubes.
@@ -104,6 +106,8 @@ def import_rsna(
     size : int
         Height and width of the grid in pixels.
     overwrite, resume, progress : bool
+    on_error : {'stop', 'skip'}
+        As in :func:`saltrust.cache.reference.import_collection`.
 
     Returns
     -------
@@ -112,7 +116,7 @@ def import_rsna(
     """
     return import_collection(rsna(labels_csv, splits=splits, classes=classes, images=images),
                              output, grid=(size, size), overwrite=overwrite, resume=resume,
-                             progress=progress)
+                             on_error=on_error, progress=progress)
 
 
 def _labels_and_boxes(table: CsvTable

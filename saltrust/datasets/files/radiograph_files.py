@@ -21,9 +21,9 @@ from saltrust.errors import DataError
 _log = logging.getLogger(__name__)
 
 #: File name endings taken for radiographs when a folder is searched.
-RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".bmp", ".tif", ".tiff")
 
-_FORMATS = ("PNG", "JPEG")
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 
 
 @of_file()
@@ -189,14 +189,21 @@ def _open(path: Path) -> Image.Image:
         return Image.open(path, formats=_FORMATS)
 
 
+def _patient(path: Path) -> str:
+    try:
+        return dicom_pixels.patient_id(path) if dicom_pixels.is_dicom(path) else ""
+    except DataError:
+        # Whoever decodes it says what is wrong, of all such files at once.
+        return ""
+
+
 def stated_patients(images: Sequence[str], paths: Sequence[Path]) -> list[str]:
     """Patient of every image: PatientID of a DICOM header, else the image's own name.
 
     Where all of several DICOM files state the same PatientID, it is a mark of
     anonymisation, and every image counts as its own patient; the log says so.
     """
-    stated = [dicom_pixels.patient_id(path) if dicom_pixels.is_dicom(path) else ""
-              for path in paths]
+    stated = [_patient(path) for path in paths]
     known = set(stated) - {""}
     if len(known) == 1 and stated.count(next(iter(known))) > 1:
         _log.warning("all DICOM files state the PatientID %r, so every image counts as its own "

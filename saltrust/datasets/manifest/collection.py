@@ -54,6 +54,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from saltrust.cache.collection import Annotation, Fixations, Radiograph
+from saltrust.choices import OnError
 from saltrust.datasets.collection_index import (
     choose_findings,
     collection_index,
@@ -61,11 +62,11 @@ from saltrust.datasets.collection_index import (
     require_unique,
 )
 from saltrust.datasets.files.csv_tables import CsvTable, parse_label, parse_split, read_csv
+from saltrust.datasets.files.headers import UNKNOWN_SIZE, native_sizes, require_files
 from saltrust.datasets.files.heatmap_files import gaze_heatmap
 from saltrust.datasets.files.limits import check_pixels, of_file, of_image
 from saltrust.datasets.files.radiograph_files import (
     RADIOGRAPH_SUFFIXES,
-    native_size,
     read_radiograph,
     stated_patients,
 )
@@ -162,6 +163,7 @@ def manifest(
     covariates: Sequence[str] = (),
     split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
+    on_error: OnError = "stop",
 ) -> ManifestCollection:
     """Take a CSV manifest as a collection; the columns are described above.
 
@@ -178,6 +180,9 @@ def manifest(
         Train, val and test by patient, where there is no column ``split``.
     seed : int
         Of the random split.
+    on_error : {'stop', 'skip'}
+        Whether radiographs that do not exist or whose headers cannot be read are an error; with
+        ``'skip'`` they are met when they are decoded.
 
     Returns
     -------
@@ -206,12 +211,16 @@ def manifest(
     columns = annotation_columns(table.columns, chosen, table.path, label_columns)
     rows = [row for _, row in table.rows()]
     images, files = _images_and_files(table, rows)
+    if on_error == "stop":
+        require_files(list(files.values()), f"radiographs that {table.path} names",
+                      "paths start at the folder of the CSV")
     labels = np.array([[parse_label(row[column], table.path, number, column)
                         for column in chosen.values()] for number, row in table.rows()])
     paths = [files[image] for image in images] if files else []
     patients = _patients(rows, images, paths)
     splits = _splits(table, patients, labels, split_fractions, seed)
-    sizes = _native_sizes(table, paths) if columns or "height" in table.columns else None
+    sizes = (_native_sizes(table, files, on_error)
+             if columns or "height" in table.columns else None)
     if columns and sizes is not None:
         _check_mask_files(table, columns, images, sizes)
     looking = gaze_columns(table.columns)
@@ -226,8 +235,8 @@ def manifest(
         fingerprint=fingerprint(
             {"columns": table.columns, "cells": table.cells, "findings": list(chosen),
              "splits": splits},
-            {**files, **{f"gaze {image} {reader}": path for image, of_image in gazes.items()
-                         for reader, path in of_image.items()}}),
+            {f"gaze {image} {reader}": path for image, of_image in gazes.items()
+             for reader, path in of_image.items()}),
         description={
             "kind": "manifest", "source": str(table.path), "seed": seed, "images": len(images),
             "patients": len(set(patients)),
@@ -259,11 +268,6 @@ def _images_and_files(table: CsvTable, rows: Sequence[Mapping[str, str]],
     require_unique(images, [f"{table.path} row {number}" for number in table.numbers])
     if "path" not in table.columns:
         return images, {}
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(f"{len(missing)} of {len(paths)} radiographs that {table.path} names do "
-                        f"not exist, the first is {missing[0]}; paths start at the folder of the "
-                        "CSV")
     return images, dict(zip(images, paths, strict=True))
 
 
@@ -283,8 +287,10 @@ def _splits(table: CsvTable, patients: Sequence[str], labels: Any,
     return splits
 
 
-def _native_sizes(table: CsvTable, paths: Sequence[Path]) -> list[tuple[int, int]]:
+def _native_sizes(table: CsvTable, files: Mapping[str, Path], on_error: OnError,
+                  ) -> list[tuple[int, int]]:
     """Native size of every image, from the headers of the files or the columns."""
+    paths = list(files.values())
     stated: list[tuple[int, int]] = []
     if "height" in table.columns or "width" in table.columns or not paths:
         for column in ("height", "width"):
@@ -298,14 +304,14 @@ def _native_sizes(table: CsvTable, paths: Sequence[Path]) -> list[tuple[int, int
             stated.append((int(row["height"]), int(row["width"])))
     if not paths:
         return stated
-    sizes = [native_size(path) for path in paths]
+    sizes = list(native_sizes(files, on_error).values())
     for number, path, listed, size in zip(table.numbers, paths, stated or sizes, sizes,
                                           strict=True):
-        if listed != size:
+        if size not in (listed, UNKNOWN_SIZE):
             raise DataError(f"{table.path}, row {number}: height and width say {listed[0]} x "
                             f"{listed[1]} but {path} has {size[0]} x {size[1]} pixels; correct "
                             "the row")
-    return sizes
+    return stated or sizes
 
 
 def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
@@ -320,6 +326,8 @@ def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
             check_path(path, f"{table.path}, row {number}: the mask", DataError)
             if not path.is_file():
                 missing.append(path)
+                continue
+            if size == UNKNOWN_SIZE:
                 continue
             try:
                 check_mask_file(path, row.get("path") or image, size)

@@ -31,6 +31,7 @@ from saltrust.training.data.augmentation import augment
 from saltrust.training.data.images import LabeledImages, read_images
 from saltrust.training.data.targets import label_loss
 from saltrust.training.evaluation import evaluate_auc, predict
+from saltrust.training.runs.resuming import note_images
 from saltrust.training.runs.run import Run
 from saltrust.training.session import train_entry
 from saltrust.training.task import BatchLoss, Validation
@@ -105,6 +106,7 @@ def train(
         def make_task() -> ClassifierTask:
             read = (images() if images is not None
                     else read_images(collection, study.size, progress=progress))
+            note_images(read, run)
             check_labels(read, selected)
             return ClassifierTask(run.name, network.to(run.device), run.device, read, run.spec,
                                   Preprocessing.from_dict(run.card["preprocessing"]), selected)

@@ -42,6 +42,7 @@ from saltrust.training.data.images import check_splits, read_images
 from saltrust.training.data.localizer_data import Batch, LocalizerData, select_data, warn_of_data
 from saltrust.training.evaluation import evaluate_auc
 from saltrust.training.loop import cut_batches
+from saltrust.training.runs.resuming import note_images
 from saltrust.training.runs.run import Run
 from saltrust.training.session import train_entry
 from saltrust.training.task import BatchLoss, Validation
@@ -125,6 +126,7 @@ def train_localizer(
             drawn = annotated() if annotated else read_annotations(
                 collection, read_images(collection, study.size, progress=progress),
                 progress=progress)
+            note_images(drawn.images, run)
             data = select_data(drawn, findings, complete=isinstance(network, Detector),
                                name=localizer.name)
             warn_of_data(data, localizer.name)

@@ -206,5 +206,5 @@ def test_a_device_is_for_a_study_file(command: Callable[..., Result], tmp_path: 
     simulate_cubes(tmp_path / "c.zarr", patients=8, parts=(), grid=16)
     done = command(tmp_path / "c.zarr", tmp_path / "out", "--device", "cpu")
     assert done.exit_code == 2
-    assert "leave it out where cubes are given" in done.stderr
+    assert "leave them out where cubes are given" in done.stderr
     assert not (tmp_path / "out").exists()

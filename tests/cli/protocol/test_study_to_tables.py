@@ -87,7 +87,14 @@ def test_siim_acr_by_one_command(run: Run, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("one_figure")
 def test_eye_gaze_data_by_one_command(run: Run, tmp_path: Path) -> None:
     study, folder = released_phantoms.guided_training(tmp_path), tmp_path / "out"
-    done = run("-q", "protocol", "guided-training", study, "-o", folder, "--resamples", "200")
+    bad = sorted((tmp_path / "mimic-cxr").rglob("*.dcm"))[0]
+    bad.write_bytes(bad.read_bytes()[:700])
+    command = ("-q", "protocol", "guided-training", study, "-o", folder, "--resamples", "200")
+    refused = run(*command)
+    assert refused.exit_code == 1
+    assert bad.name in refused.stderr
+    assert not (tmp_path / "runs").exists()
+    done = run(*command, "--on-error", "skip")
     assert done.exit_code == 0, done.stderr
     assert done.stdout.strip() == str(folder / "methods.md")
     table = json.loads((folder / "tables/table4.json").read_text())

@@ -331,3 +331,17 @@ def test_the_released_sample(shared_data: Path, tmp_path: Path) -> None:
         expected = {key: (a.mask_rle, a.n_polygons) for key, a in data.annotations(name).items()}
         assert {key: (a.mask_rle, a.n_polygons)
                 for key, a in filled.annotations(name).items()} == expected
+
+
+def test_radiographs_of_any_ending_and_what_is_none(
+        layout: Any, caplog: pytest.LogCaptureFixture) -> None:
+    layout.segmentations({ONE: {"Edema": square(2, 3)}})
+    place = layout.radiograph(ONE, SHAPE)
+    place = place.rename(place.with_suffix(".JPG"))
+    place.with_name("view1_frontal.txt").write_text("a report")
+    data = chexlocalize(layout.root)
+    assert list(data.files) == [ONE]
+    assert "1 file: 1 .txt" in caplog.text
+    place.write_bytes(b"<html>")
+    refuse(layout.root, "view1_frontal.JPG", "--on-error skip")
+    assert chexlocalize(layout.root, on_error="skip").index["native_height"].values.tolist() == [20]

@@ -118,8 +118,8 @@ def test_missing_files_folders_and_other_formats(tmp_path: Path) -> None:
     refuse(tmp_path / "text.png", "not a PNG, JPEG or DICOM")
     (tmp_path / "empty.png").write_bytes(b"")
     refuse(tmp_path / "empty.png", "not a PNG, JPEG or DICOM")
-    Image.fromarray(GRAY).save(tmp_path / "x.bmp")
-    refuse(tmp_path / "x.bmp", "not a PNG, JPEG or DICOM")
+    Image.fromarray(GRAY).save(tmp_path / "x.gif")
+    refuse(tmp_path / "x.gif", "not a PNG, JPEG or DICOM")
     with pytest.raises(DataError, match=r"text\.png"):
         native_size(tmp_path / "text.png")
 
