@@ -182,16 +182,19 @@ def _check_names(study: Study, path: Path) -> None:
         if "\0" in model.name or len(model.name.encode()) > MOST_NAME_BYTES:
             raise UsageError(f"{path}: model name {shown(model.name)} must do as a folder name; "
                              "shorten it and leave out what cannot be printed")
-    fractions = study.data.split_fractions
-    if fractions and (len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9):
-        raise UsageError(f"{path}: split_fractions of [data] must be three numbers (train, val, "
-                         f"test) that add up to 1, not {list(fractions)}")
+    for table, data in (("data", study.data), ("training_data", study.training_data)):
+        fractions = data.split_fractions
+        if fractions and (len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9):
+            raise UsageError(f"{path}: split_fractions of [{table}] must be three numbers (train, "
+                             f"val, test) that add up to 1, not {list(fractions)}")
 
 
 def _check_paths(study: Study, path: Path) -> None:
     """Refuse paths that no file system has, before hours of work ask for them."""
-    stated = {"runs": study.runs, **{f"{key} of [data]": getattr(study.data, key) for key in
-                                     ("path", "images", "heatmaps", "splits", "classes")}}
+    stated = {"runs": study.runs,
+              **{f"{key} of [{table}]": getattr(data, key)
+                 for table, data in (("data", study.data), ("training_data", study.training_data))
+                 for key in ("path", "images", "heatmaps", "splits", "classes")}}
     entries: tuple[ModelSpec | LocalizerSpec, ...] = (*study.models, *study.localizers)
     for entry in entries:
         stated |= {f"checkpoint of {entry.name!r}": entry.checkpoint,

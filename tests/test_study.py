@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from saltrust.cli.demo import STUDY
 from saltrust.errors import SaltrustError, UsageError
 from saltrust.presets import PRESETS
-from saltrust.study import ExplainerSpec, TrainSpec
+from saltrust.study import ExplainerSpec
 from saltrust.study_file import read_study
+from saltrust.training_settings import TrainSpec
 
 
 def write(folder: Path, text: str) -> Path:
