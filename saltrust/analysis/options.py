@@ -15,6 +15,7 @@ from saltrust.analysis.inference.estimate import check_confidence_level, check_n
 from saltrust.analysis.inference.resampling import check_resampling, check_whole, warn_of_few
 from saltrust.choices import (
     BootstrapKind,
+    CaseLevel,
     CorrelationInterval,
     Definition,
     Errors,
@@ -73,6 +74,9 @@ class Scoring:
     cutoff : float or path, optional
         The segmentation is empty unless the predicted probability exceeds this.  Hits are not
         touched by it.
+    level : {"image", "study"}
+        Whose probability a map has, for cut-offs and confidence: that of its image, or the
+        largest of the views of its examination, as protocol S.
     map : {"auto", "raw", "absolute", "positive"}
         What of every map is scored, its segmentation, peak and ranking alike: by default what
         its explainer declares (:mod:`saltrust.analysis.stored.readings`), and under ``"peer"``
@@ -85,12 +89,14 @@ class Scoring:
     threshold: Cut = None
     cutoff: Cut = None
     map: MapChoice = "auto"
+    level: CaseLevel = "image"
 
     def __post_init__(self) -> None:
         if self.resolution is not None:
             check_word(self.resolution, Resolution, "resolution")
         check_word(self.definition, Definition, "definition")
         check_word(self.map, MapChoice, "map")
+        check_word(self.level, CaseLevel, "level")
         if self.slice is not None:
             check_word(self.slice, IouSlice, "slice")
         for name in ("threshold", "cutoff"):

@@ -11,6 +11,7 @@ import click
 
 from saltrust.choices import (
     Adjustment,
+    CaseLevel,
     Definition,
     Errors,
     Format,
@@ -137,6 +138,11 @@ segmentation_options = stack(
                  help="Leave the segmentation empty unless the predicted probability exceeds "
                       "this.  [default: none]"),
 )
+
+level_option = click.option(
+    "--level", type=click.Choice(words(CaseLevel)), default="image", show_default=True,
+    help="study: the probability of a map is the largest of the views of its examination, for "
+         "cut-offs, confidence and areas under ROC curves.")
 
 pass_options = stack(
     click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True,

@@ -67,8 +67,10 @@ REGISTRY: tuple[Row, ...] = (
       for table in ("specificity", "comparisons", "against_baseline")),
     *(Row("localization", table, {"conf_low": ("mean", "share")}, {"p_value": _NONE})
       for table in ("summary", "expert", "hit_baselines", "agreement")),
-    *(Row("localization", table, {"conf_low": ("decrease",)}, {"p_value": _NONE})
-      for table in ("decrease", "decrease_change", "decrease_shared")),
+    *(Row("localization", table, {"conf_low": ("decrease",), "p_value": (tested,)})
+      for table, tested in (("decrease", "expert against map"),
+                            ("decrease_change", "change of the decrease"),
+                            ("decrease_shared", "expert against map"))),
     Row("localization", "agreement_share", {"conf_low": ("decrease",),
                                             "p_value": ("paired bootstrap",)}),
     *(Row("localization", table, {"conf_low": ("difference of maps",),

@@ -15,6 +15,7 @@ import xarray as xr
 from scipy.optimize import brentq
 from scipy.special import expit, ndtr
 
+from saltrust.analysis.classification.cases import case_table
 from saltrust.analysis.inference.auc import roc_auc
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.inference.clustered_glm import glm_cr2
@@ -30,7 +31,7 @@ from saltrust.analysis.inference.proportions import clustered_wilson
 from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.stored.images import images_of
 from saltrust.cache.schema import Label
-from saltrust.choices import BootstrapKind
+from saltrust.choices import BootstrapKind, CaseLevel
 from saltrust.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -42,8 +43,8 @@ _NEAREST = 1e-6
 
 
 def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
-                      confidence_level: float = 0.95, resamples: int = 1000, seed: int = 0,
-                      ) -> pd.DataFrame:
+                      level: CaseLevel = "image", confidence_level: float = 0.95,
+                      resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Brier score, calibration slope, expected calibration error and AUC.
 
     Parameters
@@ -52,6 +53,8 @@ def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
         For the labels and the patients.
     probabilities : pandas.DataFrame
         Columns ``image, finding, model, probability``.
+    level : {"image", "study"}
+        What a case is (:func:`saltrust.analysis.classification.cases.case_table`).
     confidence_level : float
         Of the percentile bootstrap by patient (Brier score), of the intervals with CR2 errors
         (slope, intercept) and of the jackknife over patients (debiased error).
@@ -72,7 +75,13 @@ def calibration_table(cubes: xr.DataTree, probabilities: pd.DataFrame, *,
     ----------
     E. W. Steyerberg et al. (2010), Epidemiology 21, 128-138.
     """
-    return calibration_of_cases(_with_labels(cubes, probabilities), resamples=resamples,
+    if level == "study":
+        cases, _ = case_table(cubes, "study")
+        cases = cases[cases["finding"].isin(probabilities["finding"])
+                      & cases["model"].isin(probabilities["model"])]
+    else:
+        cases = _with_labels(cubes, probabilities)
+    return calibration_of_cases(cases, resamples=resamples,
                                 confidence_level=confidence_level, seed=seed)
 
 

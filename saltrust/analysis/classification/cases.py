@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,8 @@ import xarray as xr
 
 from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of
 from saltrust.analysis.stored.contents import source
-from saltrust.analysis.stored.images import StudyImages, images_of
+from saltrust.analysis.stored.examinations import examinations_of
+from saltrust.analysis.stored.images import images_of
 from saltrust.cache.schema import Label
 from saltrust.choices import CaseLevel
 from saltrust.errors import DataError
@@ -47,7 +47,8 @@ def case_table(cubes: xr.DataTree, level: CaseLevel = "image"
         raise DataError(f"{source(cubes)} holds no labels, which a ROC curve needs; give the data "
                         "set labels and generate the cubes again")
     probability = values_of(stored, ("image", "finding", "model")).astype(np.float64)
-    names, members = _members(cubes, images, level)
+    names, members = (examinations_of(cubes) if level == "study" else
+                      (images.names, [[i] for i in range(len(images.names))]))
     exclusions: Counter[str] = Counter()
     parts = []
     for f, finding in enumerate(images.findings):
@@ -82,32 +83,6 @@ def _probabilities(cubes: xr.DataTree) -> xr.DataArray:
         raise DataError(f"{source(cubes)} has no predictions (/prediction/probability is absent); "
                         "run `saltrust generate`")
     return prediction["probability"]
-
-
-def _members(cubes: xr.DataTree, images: StudyImages, level: CaseLevel
-             ) -> tuple[list[str], list[list[int]]]:
-    """Name and images of every case."""
-    if level == "image":
-        return images.names, [[i] for i in range(len(images.names))]
-    root = cubes.to_dataset()
-    if "study" not in root.variables:
-        raise DataError(f"{source(cubes)} does not say which examination an image belongs to "
-                        "(there is no coordinate study); take --level image")
-    examinations = _texts(root, "study", len(images.names))
-    patients = _texts(root, "patient", len(images.names))
-    members: dict[tuple[str, str], list[int]] = {}
-    for i, name in enumerate(images.names):
-        # An image of no stated examination stands for itself; "study1" is of one patient only.
-        place = (patients[i], examinations[i]) if examinations[i] else ("", name)
-        members.setdefault(place, []).append(i)
-    return (["/".join(part for part in place if part) for place in members],
-            list(members.values()))
-
-
-def _texts(root: xr.Dataset, name: str, n: int) -> Sequence[str]:
-    if name not in root.variables:
-        return [""] * n
-    return [str(value) for value in values_of(root[name], ["image"])]
 
 
 def _label(labels: npt.NDArray[np.int8]) -> int:

@@ -9,10 +9,13 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from saltrust.analysis.classification.cases import case_table
 from saltrust.analysis.inference.auc import roc_auc, roc_curve
 from saltrust.analysis.inference.bootstrap import percentile_interval, resample_weights
 from saltrust.analysis.stored.arrays import group_of
 from saltrust.cache.schema import Label
+from saltrust.choices import CaseLevel
+from saltrust.errors import DataError
 
 _LABEL_NAMES = {Label.POSITIVE: "positive", Label.NEGATIVE: "negative",
                 Label.UNCERTAIN: "uncertain", Label.NOT_STATED: "not stated"}
@@ -141,14 +144,16 @@ def discrimination(table: pd.DataFrame, *, resamples: int = 1000, seed: int = 0,
     return pd.DataFrame(rows)
 
 
-def aucs_of_models(cubes: xr.DataTree, *, resamples: int = 1000, seed: int = 0
-                   ) -> pd.DataFrame | None:
+def aucs_of_models(cubes: xr.DataTree, *, level: CaseLevel = "image", resamples: int = 1000,
+                   seed: int = 0) -> pd.DataFrame | None:
     """Area under the ROC curve of every model and finding of the cubes.
 
     Parameters
     ----------
     cubes : xarray.DataTree
         Any selection.
+    level : {"image", "study"}
+        What a case is (:func:`saltrust.analysis.classification.cases.case_table`).
     resamples, seed : int
         Of the bootstrap.
 
@@ -159,6 +164,8 @@ def aucs_of_models(cubes: xr.DataTree, *, resamples: int = 1000, seed: int = 0
     """
     if "prediction" not in cubes.children:
         return None
+    if level == "study":
+        return _of_examinations(cubes, resamples, seed)
     parts = []
     for model in [str(name) for name in group_of(cubes, "prediction")["model"].values]:
         table = labeled_probabilities(cubes, model=model)
@@ -167,6 +174,19 @@ def aucs_of_models(cubes: xr.DataTree, *, resamples: int = 1000, seed: int = 0
                                         ).assign(model=model))
     areas = pd.concat(parts, ignore_index=True) if parts else None
     return None if areas is None or areas["estimate"].isna().all() else areas
+
+
+def _of_examinations(cubes: xr.DataTree, resamples: int, seed: int) -> pd.DataFrame | None:
+    try:
+        cases, _ = case_table(cubes, "study")
+    except DataError:
+        if "study" not in cubes.coords:
+            raise
+        return None
+    named = cases.assign(label=np.where(cases["label"] == 1, "positive", "negative"))
+    areas = pd.concat([discrimination(rows, resamples=resamples, seed=seed).assign(model=model)
+                       for model, rows in named.groupby("model", sort=False)], ignore_index=True)
+    return None if areas["estimate"].isna().all() else areas
 
 
 def roc_points(cases: pd.DataFrame) -> pd.DataFrame:

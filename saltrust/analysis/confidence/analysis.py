@@ -53,6 +53,7 @@ from saltrust.analysis.scores.tidy_scores import read_frame, tidy_scores
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import probabilities as stored_probabilities
 from saltrust.analysis.stored.contents import require_scorable, source
+from saltrust.analysis.stored.examinations import at_level
 from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, CorrelationInterval, Errors, IouSlice, check_word
 from saltrust.errors import DataError
@@ -146,7 +147,7 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
     A. Saporta et al., "Deep learning saliency maps do not accurately highlight diagnostically
     relevant regions for medical image interpretation" (2021), Table 3.
     """
-    tree = as_cubes(cubes, table="confidence_from_scores")
+    tree = at_level(as_cubes(cubes, table="confidence_from_scores"), scoring.level)
     purpose = "confidence cannot be related to localization"
     require_scorable(tree, purpose)
     predicted = stored_probabilities(tree, purpose)
@@ -157,9 +158,10 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                         operating_point=operating_point)
     except DataError as error:
         raise DataError(f"{source(tree)}: {error}") from None
-    calibration = calibration_table(tree, predicted, **_drawing(resampling, testing))
+    calibration = calibration_table(tree, predicted, level=scoring.level,
+                                    **_drawing(resampling, testing))
     meta = {name: scored.meta[name] for name in ("resolution", "split", "map", "map_readings",
-                                                 "probability_cutoff")}
+                                                 "probability_cutoff", "level")}
     return Result({**meta, **result.meta}, {**result.tables, "calibration": calibration},
                   result.topic)
 

@@ -18,18 +18,14 @@ from saltrust.analysis.localization.contrasts import (
     map_differences,
     paired_differences,
 )
+from saltrust.analysis.localization.decreases import decrease, on_shared_positives
 from saltrust.analysis.localization.hit_baselines import NO_MODEL, baseline_hits
 from saltrust.analysis.localization.reader_agreement import (
     agreement,
     pairwise_scores,
     share_of_agreement,
 )
-from saltrust.analysis.localization.summary import (
-    decrease,
-    on_shared_positives,
-    summarize,
-    summarize_expert,
-)
+from saltrust.analysis.localization.summary import summarize, summarize_expert
 from saltrust.analysis.options import KINDS, Execution, Resampling, Scoring
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import (
@@ -74,7 +70,7 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     -------
     Result
         ``summary``, ``expert`` (mean over those who stand for the expert) and ``decrease``
-        (:mod:`saltrust.analysis.localization.summary`), ``decrease_change``, ``scores``
+        (:mod:`saltrust.analysis.localization.decreases`), ``decrease_change``, ``scores``
         (:func:`saltrust.analysis.scores.scored_maps.score_maps`), and ``overlap``: Dice,
         precision, recall, specificity, average
         precision and area under the ROC curve of every map on a positive
@@ -152,6 +148,10 @@ def _meanings(resampling: Resampling, *, each_alone: bool, paired: bool) -> dict
         "decrease": "100 * (expert - saliency) / expert, on "
         + ("images that both have" if not each_alone else
            "the images that each has" + ("; hits on images that both have" if paired else "")),
+        "decrease_test": "of the difference between the means of expert and map, by patient; p by "
+                         "step-down max-T over the findings of a map and metric; of its change "
+                         "from one metric to the other, t with the jackknife's error over "
+                         "patients, by Holm over the findings of a map",
         "decrease_shared": "the same on images where the reference and every reader who "
                            "stands for the expert drew something",
         "differences": "paired by image, percentile bootstrap by patient; p by step-down max-T "

@@ -28,6 +28,7 @@ from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.annotations import read_annotations
 from saltrust.analysis.stored.arrays import dataset_of
 from saltrust.analysis.stored.contents import split_of
+from saltrust.analysis.stored.examinations import at_level
 from saltrust.analysis.stored.readings import described, readings_of
 from saltrust.cache.identity import of_one_store
 from saltrust.cache.scores import score_store
@@ -64,8 +65,9 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
         Over which pairs the mean of either search is taken; by default as in the released
         code.  A cut-off makes sense only where false positives count, that is under ``all``.
     scoring : Scoring
-        Its resolution, its definition, and what of the maps it reads.  Under ``"peer"`` the
-        mean IoU of a cut-off is rounded to three decimals before it is compared, as released.
+        Its resolution, its definition, its level, and what of the maps it reads.  Under
+        ``"peer"`` the mean IoU of a cut-off is rounded to three decimals before it is compared,
+        as released.
     execution : Execution
         Workers, progress, and whether scores are kept in the store.
 
@@ -90,7 +92,7 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
     if scoring.slice or scoring.threshold is not None or scoring.cutoff is not None:
         raise UsageError("a search has slices of its own and finds the threshold and the cut-off; "
                          "leave them out of the scoring")
-    tree = as_cubes(cubes)
+    tree = at_level(as_cubes(cubes), scoring.level)
     annotations = read_annotations(tree, resolution=scoring.resolution)
     references = annotations.readers_with("reference")
     if not references:
@@ -131,7 +133,7 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
     meta = {
         "resolution": annotations.resolution, "definition": scoring.definition,
         **described(scoring.read(), readings, scan["explainer"].values.tolist()),
-        "split": split_of(tree),
+        "level": scoring.level, "split": split_of(tree),
         "threshold_search": {"grid": list(thresholds), "slice": threshold_slice,
                              "slice_meaning": IOU_SLICES[threshold_slice]},
         "cutoff_search": {"grid": list(cutoffs), "slice": cutoff_slice,

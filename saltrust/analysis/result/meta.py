@@ -30,7 +30,7 @@ class Meta(TypedDict, total=False):
     slice_meaning: str
     #: Images whose maps were compared ("all" or "positive"); of descriptors their number.
     images: str | int
-    #: What a classified case is: "image" or "study".
+    #: What a classified case is, and whose probability a map has: "image" or "study".
     level: str
     #: Number of cases that have a label and predictions.
     cases: int
@@ -119,6 +119,8 @@ class Meta(TypedDict, total=False):
 
     #: The percentage decrease from expert to map.
     decrease: str
+    #: The test of expert against map, and that of the change between metrics.
+    decrease_test: str
     #: The same on positives that everyone drew.
     decrease_shared: str
     #: Differences between maps, their intervals and p-values.

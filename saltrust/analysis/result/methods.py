@@ -148,6 +148,11 @@ def reading_of_maps(meta: Meta) -> Iterator[str]:
         yield f"Of maps were scored: {'; '.join([*parts, *declared])}."
 
 
+def _level(meta: Meta) -> Iterator[str]:
+    if meta.get("level") == "study":
+        yield "The probability of an image is the largest of the views of its examination."
+
+
 def _localization(meta: Meta) -> Iterator[str]:
     counts = meta["counts"]
     size = ("their native size" if meta["resolution"] == "native" else
@@ -163,6 +168,7 @@ def _localization(meta: Meta) -> Iterator[str]:
            + (" (contours filled, single pixels dropped after Otsu)"
               if meta["definition"] == "peer" else "")
            + f". Probability cut-off: {meta['probability_cutoff']}.")
+    yield from _level(meta)
     yield (f"Intersection over union (IoU) was taken with the masks of "
            f"{_readers(meta['reference_readers'])}; pairs that count (slice `{meta['slice']}`): "
            f"{meta['slice_meaning']}.")
@@ -179,6 +185,8 @@ def _localization(meta: Meta) -> Iterator[str]:
                + f". The percentage decrease is {meta['decrease']}; it is given once more for "
                "images where the reference and every such reader drew something, since "
                "readers were told the labels.")
+        if "decrease_test" in meta:
+            yield f"The test beside it is {meta['decrease_test']}."
     else:
         yield "There was no expert benchmark."
     yield (f"{_intervals(meta, 'percentile')}, "
@@ -203,6 +211,7 @@ def _thresholds(meta: Meta) -> Iterator[str]:
            f"(slice `{search['slice']}`: {search['slice_meaning']}), the cut-off the one of "
            f"{_plain(cutoffs['grid'])} with the largest mean IoU of Otsu's segmentations (slice "
            f"`{cutoffs['slice']}`: {cutoffs['slice_meaning']}); of equal means the first.")
+    yield from _level(meta)
 
 
 def _descriptors(meta: Meta) -> Iterator[str]:
@@ -252,6 +261,7 @@ def _confidence(meta: Meta) -> Iterator[str]:
     if turned := named_signs(meta["turned_signs"]):
         yield f"Pooling all findings turns the sign of estimates: {turned}."
     yield from reading_of_maps(meta)
+    yield from _level(meta)
     yield ("Means are given apart for positives that the model called (probability above "
            f"{meta['operating_point']}), for those it missed, and by bin of probability.")
     yield ("Calibration of the probabilities on all labelled images stands beside it: Brier "

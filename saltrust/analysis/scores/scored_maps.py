@@ -31,6 +31,7 @@ from saltrust.analysis.select import select
 from saltrust.analysis.stored.annotations import Annotations, read_annotations
 from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of
 from saltrust.analysis.stored.contents import split_of
+from saltrust.analysis.stored.examinations import at_level
 from saltrust.analysis.stored.readings import described, readings_of
 from saltrust.cache.schema import Label, Status
 from saltrust.cache.scores import score_store
@@ -115,6 +116,7 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
     iou_slice = scoring.sliced(under_peer)
     rule, limit = threshold_choice(scoring.threshold), cutoff_choice(scoring.cutoff)
     split = split_of(cubes)
+    cubes = at_level(cubes, scoring.level)
     saliency, prediction = dataset_of(cubes, "saliency"), dataset_of(cubes, "prediction")
     mapped, passed_over = images_with_maps(saliency), dict[str, int]()
     if mapped is not None and not mapped.all() and _are_annotated(cubes, mapped):
@@ -167,7 +169,7 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
                     () if scan is None else scan["explainer"].values.tolist()),
         "slice": iou_slice,
         "slice_meaning": IOU_SLICES[iou_slice], "threshold": rule.description,
-        "probability_cutoff": limit.description, "split": split,
+        "probability_cutoff": limit.description, "level": scoring.level, "split": split,
         "reference_readers": [annotations.readers[r] for r in references],
         "benchmark_readers": [annotations.readers[r] for r in experts],
         "counts": {"images": int(table["image"].nunique()), "rows": len(table), **outcomes(scan),

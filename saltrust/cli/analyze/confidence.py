@@ -17,6 +17,7 @@ from saltrust.cli.options import (
     defined_reading_option,
     definition_options,
     errors_option,
+    level_option,
     map_options,
     operating_point_option,
     pass_options,
@@ -33,6 +34,7 @@ from saltrust.cli.output import output_options
 @definition_options
 @defined_reading_option
 @segmentation_options
+@level_option
 @confidence_slice_option
 @click.option("--normalise/--no-normalise", "normalize", default=None,
               help="Min-max normalise probabilities per finding before pooling, as the paper.  "

@@ -17,6 +17,7 @@ from saltrust.cli.options import (
     cubes_argument,
     defined_reading_option,
     definition_options,
+    level_option,
     map_options,
     margin_option,
     pass_options,
@@ -64,6 +65,7 @@ def _property(name: str) -> Any:
 @definition_options
 @defined_reading_option
 @segmentation_options
+@level_option
 @slice_option
 @bootstrap_options
 @click.option("--bootstrap", type=click.Choice(words(BootstrapKind)), default="auto",
@@ -104,6 +106,7 @@ _GRID, _CUTOFFS = "0.2,0.3,0.4,0.5,0.6,0.7", "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"
 @map_options
 @definition_options
 @defined_reading_option
+@level_option
 @click.option("--grid", "thresholds", default=_GRID, show_default=True, callback=_steps(_GRID),
               help="Thresholds to search, shares of the range of a map.")
 @click.option("--cutoffs", default=_CUTOFFS, show_default=True, callback=_steps(_CUTOFFS),

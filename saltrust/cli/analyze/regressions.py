@@ -19,6 +19,7 @@ from saltrust.cli.options import (
     defined_reading_option,
     definition_options,
     errors_option,
+    level_option,
     map_options,
     pass_options,
     segmentation_options,
@@ -58,6 +59,7 @@ _TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
 @definition_options
 @defined_reading_option
 @segmentation_options
+@level_option
 @slice_option
 @benchmark_option
 @adjustment_option
@@ -148,8 +150,8 @@ def _take_fits_from_models(options: dict[str, Any], stored: Sequence[str]) -> No
 
 def _leave_out_what_needs_cubes(ctx: click.Context, options: dict[str, Any]) -> None:
     """Take out the options that a table of scores cannot obey; those given are refused."""
-    for name in ("split", "resolution", "map", "threshold", "cutoff", "keep", "workers",
-                 "scheduler"):
+    for name in ("split", "resolution", "map", "threshold", "cutoff", "level", "keep",
+                 "workers", "scheduler"):
         given = ctx.get_parameter_source(name)
         if given is not None and given.name == "COMMANDLINE":
             raise UsageError(f"--{name} needs CUBES; with --scores the scores are as they stand "

@@ -17,6 +17,7 @@ from saltrust.cli.options import (
     cubes_or_study_argument,
     defined_reading_option,
     definition_options,
+    level_option,
     map_options,
     margin_option,
     operating_point_option,
@@ -42,6 +43,7 @@ _SEARCH = ("definition", "resolution", "map", "level", "workers", "scheduler", "
 @definition_options
 @defined_reading_option
 @segmentation_options
+@level_option
 @click.option("--slice", "iou_slice", default=None, type=click.Choice(words(IouSlice)),
               help="Which image-finding pairs enter Table 1.  [default: all with --cutoff, "
                    "positive without; both_nonempty under --definition peer]")

@@ -18,7 +18,8 @@ import xarray as xr
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.inference.proportions import wilson_interval
 from saltrust.analysis.localization.analysis import localization
-from saltrust.analysis.localization.summary import AVERAGE, decrease, summarize
+from saltrust.analysis.localization.decreases import decrease
+from saltrust.analysis.localization.summary import AVERAGE, summarize
 from saltrust.analysis.options import Execution, Resampling, Scoring
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
 from saltrust.analysis.scores import scores_table

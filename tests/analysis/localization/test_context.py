@@ -15,13 +15,9 @@ from scipy import stats
 from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.localization.analysis import localization
 from saltrust.analysis.localization.contrasts import equivalences, map_differences
+from saltrust.analysis.localization.decreases import decrease, on_shared_positives
 from saltrust.analysis.localization.hit_baselines import AVERAGE_MASK, CENTER
-from saltrust.analysis.localization.summary import (
-    AVERAGE,
-    decrease,
-    on_shared_positives,
-    summarize,
-)
+from saltrust.analysis.localization.summary import AVERAGE, summarize
 from saltrust.analysis.options import Resampling, Scoring
 from saltrust.errors import DataError, UsageError
 

@@ -14,7 +14,7 @@ from saltrust.analysis.inference.clustered import clustered_mean
 from saltrust.analysis.inference.max_t import step_down
 from saltrust.analysis.inference.proportions import proportion_interval
 from saltrust.analysis.localization.contrasts import equivalences, map_differences
-from saltrust.analysis.localization.summary import decrease
+from saltrust.analysis.localization.decreases import decrease
 from saltrust.analysis.scores.segmentation_rules import Choice
 from tests.calibration.designs import (
     Design,
@@ -48,6 +48,9 @@ def cells() -> Iterator[Cell]:
         yield _cell("strata", design, _strata, ("type I", "coverage"))
         yield _cell("difference of maps", design, _difference, ("coverage",), _BOOTSTRAPS)
         yield _cell("decrease", design, _decrease, ("coverage",), _BOOTSTRAPS)
+        for tested in ("expert against map", "change of the decrease"):
+            yield _cell(tested, design, _without_decrease, ("type I",), _BOOTSTRAPS,
+                        change=float(tested.startswith("change")))
         yield _cell("equivalence of maps", design, _equivalent, ("at most",), _BOOTSTRAPS)
     yield _cell("clustered mean, with an effect", Design(40), _clustered_mean, ("power",),
                 shift=0.12)
@@ -145,6 +148,17 @@ def _decrease(generator: np.random.Generator, design: Design) -> Outcome:
     expected = truth(design.images)
     shifted = _shifted(design.images)
     return against(row, 100 * (shifted - expected) / shifted)
+
+
+def _without_decrease(generator: np.random.Generator, design: Design, change: float) -> Outcome:
+    """Expert and map of one distribution; or the map a fifth worse in IoU and in hits alike."""
+    one, two, owner = _two(generator, design)
+    kept = generator.random(len(owner)) < (0.8 if change else 1.0)
+    table = _table({"expert": one, "grad": two * kept}, owner)
+    falls, changes = decrease(table, resamples=1000, seed=_seed(generator))
+    rows = changes if change else falls[falls["metric"] == "iou"]
+    (row,) = rows[rows["finding"] == "Edema"].to_dict("records")
+    return Outcome(row["estimate"], row["std_error"], rejected=float(row["p_value"] <= 0.05))
 
 
 def _shifted(images: Any) -> float:

@@ -30,8 +30,9 @@ from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.shape.regressions import table2
 from saltrust.analysis.stored.arrays import labels_of
+from saltrust.analysis.stored.examinations import at_level
 from saltrust.cache.identity import of_one_store
-from saltrust.choices import Adjustment
+from saltrust.choices import Adjustment, CaseLevel
 from saltrust.errors import DataError
 
 
@@ -86,7 +87,8 @@ def protocol_localization(
     ----------
     A. Saporta et al. (2022), Nat. Mach. Intell. 4, 867-878.
     """
-    tree = explained_images(as_cubes(cubes))
+    # Before images without maps are left out, which are views of examinations all the same.
+    tree = explained_images(at_level(as_cubes(cubes), scoring.level))
     if scoring.slice is None and scoring.definition != "peer":
         scoring = replace(scoring, slice="positive" if scoring.cutoff is None else "all")
     outcomes = localization_study(
@@ -96,20 +98,20 @@ def protocol_localization(
     missing = {topic: reason for topic, reason in outcomes.items() if isinstance(reason, str)}
     if "localization" in missing:
         raise DataError(missing["localization"])
-    tables = _tables(tree, results, resampling)
+    tables = _tables(tree, results, resampling, scoring.level)
     if "auc" not in tables:
         missing["auc"] = "no predicted probability beside labels of both classes is stored"
     meta = {"protocol": "S", "source": tree.attrs.get("source"),
             "finished": tree.attrs.get("finished"), "saltrust_version": __version__,
             **{name: results["localization"].meta[name] for name in
-               ("split", "definition", "map", "map_readings", "resamples", "seed",
+               ("split", "level", "definition", "map", "map_readings", "resamples", "seed",
                 "confidence_level")}}
     return ProtocolResult(meta, tables, "protocol_localization", results, captions(results),
                           missing, write_methods(results, missing, tree))
 
 
-def _tables(cubes: xr.DataTree, results: dict[str, Result], resampling: Resampling
-            ) -> dict[str, pd.DataFrame]:
+def _tables(cubes: xr.DataTree, results: dict[str, Result], resampling: Resampling,
+            level: CaseLevel) -> dict[str, pd.DataFrame]:
     located = results["localization"]
     tables = {"table1": table1(located)}
     if "regressions" in results:
@@ -118,7 +120,7 @@ def _tables(cubes: xr.DataTree, results: dict[str, Result], resampling: Resampli
         if topic in results:
             tables[name] = table3(results[topic])
     tables["data_summary"] = data_summary(cubes, located)
-    areas = auc_table(cubes, resamples=resampling.resamples, seed=resampling.seed)
+    areas = auc_table(cubes, level=level, resamples=resampling.resamples, seed=resampling.seed)
     if areas is not None:
         tables["auc"] = areas
     if "descriptors" in results:

@@ -25,6 +25,7 @@ from saltrust.analysis.shape.descriptors import descriptors
 from saltrust.analysis.shape.regressions import regress
 from saltrust.analysis.stored.arrays import dataset_of, values_of
 from saltrust.analysis.stored.contents import probabilities, require_heatmaps, require_masks
+from saltrust.analysis.stored.examinations import at_level
 from saltrust.cache.schema import Status
 from saltrust.choices import Adjustment, Fit
 from saltrust.errors import DataError
@@ -96,6 +97,7 @@ def localization_study(cubes: xr.DataTree, options: StudyOptions = StudyOptions(
         that it relates, without a probability cut-off, which would make part of it mechanical.
     """
     outcomes: dict[str, Outcome] = {}
+    cubes = at_level(cubes, options.scoring.level)
 
     def attempt(topic: str, compute: Callable[[], Result]) -> None:
         try:
@@ -177,7 +179,8 @@ def _relate(cubes: xr.DataTree, options: StudyOptions, outcomes: Mapping[str, Ou
         operating_point=options.operating_point))
     used = predicted[predicted["image"].isin(scores["image"])
                      & predicted["finding"].isin(scores["finding"])]
-    calibration = calibration_table(cubes, used, **options.resampling.describe())
+    calibration = calibration_table(cubes, used, level=options.scoring.level,
+                                    **options.resampling.describe())
     return replace(result, tables={**result.tables, "calibration": calibration,
                                    "points": _points(scores, predicted)})
 

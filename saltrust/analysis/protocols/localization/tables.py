@@ -12,11 +12,13 @@ import xarray as xr
 from saltrust.analysis.classification.predictions import aucs_of_models
 from saltrust.analysis.localization.summary import AVERAGE
 from saltrust.analysis.result import Result
-from saltrust.analysis.result.cells import UNDEFINED
+from saltrust.analysis.result.cells import UNDEFINED, p_value
 from saltrust.analysis.stored.arrays import group_of, labels_of, values_of
 from saltrust.cache.schema import Label
+from saltrust.choices import CaseLevel
 
 _CHANGE = "decrease in mIoU - in hit rate (points)"
+_TEST, _CHANGE_TEST = "p, expert against map", "p of the change"
 _ERRORS = {"cr2": "clustered by patient", "classical": "of rows taken as independent"}
 _METRICS = {"iou": "mIoU", "hit": "hit rate"}
 _SHAPES = {"n_instances": "number of instances", "area_ratio": "area ratio",
@@ -36,7 +38,8 @@ def table1(located: Result) -> pd.DataFrame:
     pandas.DataFrame
         Per map and metric, findings sorted by decrease, largest first, and ``average``:
         ``finding, n``, then ``estimate (low, high)`` of expert, saliency map and decrease in
-        percent; with the hit rate, by how much smaller the decrease is than in mIoU.
+        percent, and the adjusted p-value of expert against map; with the hit rate, by how much
+        smaller the decrease is than in mIoU, and whether that is chance.
     """
     falls, change = located.tables["decrease"], located.tables["decrease_change"]
     people: Any = located.tables["expert"].set_index(["metric", "finding"])
@@ -46,6 +49,7 @@ def table1(located: Result) -> pd.DataFrame:
     for fall in falls.itertuples():
         row: Any = fall
         key = (row.finding, row.explainer, row.model)
+        moved: Any = changes.loc[key] if row.metric == "hit" and key in changes.index else None
         expert, saliency = (_text(row.expert, row.expert_low, row.expert_high),
                             _text(row.saliency, row.saliency_low, row.saliency_high))
         if row.finding != AVERAGE:
@@ -56,11 +60,11 @@ def table1(located: Result) -> pd.DataFrame:
         rows.append({
             "explainer": row.explainer, "model": row.model, "metric": _METRICS[row.metric],
             "finding": row.finding, "n": row.n, "expert": expert, "saliency map": saliency,
-            "decrease (%)": _cell(row, 1),
-            _CHANGE: _cell(changes.loc[key], 1)
-            if row.metric == "hit" and key in changes.index else ""})
+            "decrease (%)": _cell(row, 1), _TEST: p_value(row.p_adjusted),
+            _CHANGE: "" if moved is None else _cell(moved, 1),
+            _CHANGE_TEST: "" if moved is None else p_value(moved["p_adjusted"])})
     columns = ["explainer", "model", "metric", "finding", "n", "expert", "saliency map",
-               "decrease (%)", _CHANGE]
+               "decrease (%)", _TEST, _CHANGE, _CHANGE_TEST]
     table = pd.DataFrame(rows, columns=columns)
     if table.empty:
         # No benchmark reader and no map at all, or readers only.
@@ -83,12 +87,15 @@ def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
     texts = {
         "table1": ("Table 1. Localization by expert and by saliency map, largest decrease first",
                    f"Mean ({interval}: {located['interval']}); decrease: {located['decrease']}; "
+                   + f"p: {located['decrease_test']}; "
                    + ("n: images of whichever has fewer; " if "each has" in located["decrease"]
                       else "")
                    + f"slice {located['slice']}: {located['slice_meaning']}."),
         "data_summary": ("Images, labels and reference masks", ""),
         "auc": ("Area under the ROC curve of the predicted probability",
-                f"Estimate ({interval})."),
+                f"Estimate ({interval})"
+                + ("; cases are examinations, each with the largest probability of its views."
+                   if located["level"] == "study" else ".")),
         "descriptor_means": ("Shape of the reference masks that are not empty", "")}
     if "regressions" in results:
         meta = results["regressions"].meta
@@ -157,13 +164,17 @@ def data_summary(cubes: xr.DataTree, located: Result) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def auc_table(cubes: xr.DataTree, *, resamples: int, seed: int) -> pd.DataFrame | None:
+def auc_table(cubes: xr.DataTree, *, level: CaseLevel = "image", resamples: int, seed: int
+              ) -> pd.DataFrame | None:
     """Area under the ROC curve of every model and finding.
 
     Parameters
     ----------
     cubes : xarray.DataTree
         What was analysed.
+    level : {"image", "study"}
+        What a case is: with ``"study"`` an examination, whose probability is the largest of its
+        views.
     resamples, seed : int
         Of the bootstrap.
 
@@ -172,7 +183,7 @@ def auc_table(cubes: xr.DataTree, *, resamples: int, seed: int) -> pd.DataFrame 
     pandas.DataFrame or None
         ``model, finding, positive, negative, AUC``; None where no area can be had.
     """
-    areas = aucs_of_models(cubes, resamples=resamples, seed=seed)
+    areas = aucs_of_models(cubes, level=level, resamples=resamples, seed=seed)
     if areas is None:
         return None
     return pd.DataFrame({
