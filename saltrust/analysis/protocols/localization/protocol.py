@@ -11,6 +11,10 @@ import xarray as xr
 from saltrust import __version__
 from saltrust.analysis.confidence.analysis import OPERATING_POINT, table3
 from saltrust.analysis.options import Execution, Resampling, Scoring
+from saltrust.analysis.protocols.localization.dataset_summary import (
+    dataset_labels,
+    dataset_splits,
+)
 from saltrust.analysis.protocols.localization.methods import write_methods
 from saltrust.analysis.protocols.localization.study import (
     AS_PUBLISHED,
@@ -31,6 +35,7 @@ from saltrust.analysis.select import as_cubes
 from saltrust.analysis.shape.regressions import table2
 from saltrust.analysis.stored.arrays import labels_of
 from saltrust.analysis.stored.examinations import at_level
+from saltrust.analysis.stored.whole_study import whole_study
 from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, CaseLevel
 from saltrust.errors import DataError
@@ -73,7 +78,8 @@ def protocol_localization(
     -------
     ProtocolResult
         Tables ``table1, table2, table3`` as printed, ``table3_paper`` as the paper pooled,
-        ``data_summary``, ``auc`` and ``descriptor_means``; what cannot be had is among
+        ``data_summary``, ``dataset_splits`` and ``dataset_labels`` (of all splits of the store,
+        whatever was selected), ``auc`` and ``descriptor_means``; what cannot be had is among
         ``missing``.
 
     Raises
@@ -120,6 +126,8 @@ def _tables(cubes: xr.DataTree, results: dict[str, Result], resampling: Resampli
         if topic in results:
             tables[name] = table3(results[topic])
     tables["data_summary"] = data_summary(cubes, located)
+    study = whole_study(cubes)
+    tables |= {"dataset_splits": dataset_splits(study), "dataset_labels": dataset_labels(study)}
     areas = auc_table(cubes, level=level, resamples=resampling.resamples, seed=resampling.seed)
     if areas is not None:
         tables["auc"] = areas

@@ -92,6 +92,10 @@ def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
                       else "")
                    + f"slice {located['slice']}: {located['slice_meaning']}."),
         "data_summary": ("Images, labels and reference masks", ""),
+        "dataset_splits": ("The data set: images, patients, examinations and views of every "
+                           "split", ""),
+        "dataset_labels": ("The data set: images by label, finding and split",
+                           "Positive (%): of images that are positive or negative."),
         "auc": ("Area under the ROC curve of the predicted probability",
                 f"Estimate ({interval})"
                 + ("; cases are examinations, each with the largest probability of its views."
