@@ -46,6 +46,10 @@ SsimSetting = Literal["default", "paper", "raw"]
 #: What counts as passing randomization.
 RandomizationRule = Literal["table", "text", "preprint"]
 UtilityBaseline = Literal["average-mask", "none"]
+#: Which metric of utility decides the marks: average precision, or the paper's trapezoid.
+DecidingMetric = Literal["ap", "auprc"]
+#: Networks that localize, of one architecture and several seeds: one by one, or as one level.
+LocalizerSeeds = Literal["each", "together"]
 Posthoc = Literal["tukey", "control"]
 
 #: A map as stored, its absolute values, or its positive part.

@@ -203,6 +203,11 @@ class RandomizationSpec:
     models: tuple[str, ...] = bounded((), help="which models, all of the same stages; empty: all")
     images: int = bounded(0, 0, 10_000_000,
                           help="how many of the images of [generate], drawn by seed; 0: all")
+    positives: int = bounded(0, 0, 10_000_000,
+                             help="in place of `images`: how many that show a finding, drawn by "
+                                  "seed")
+    negatives: int = bounded(0, 0, 10_000_000,
+                             help="in place of `images`: how many that show none")
 
 
 @dataclass(frozen=True)

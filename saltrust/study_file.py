@@ -261,6 +261,9 @@ def _check_randomization(study: Study, path: Path) -> None:
     if not study.explainers:
         raise UsageError(f"{path}: [randomization] compares heatmaps, but the study has no "
                          "explainers; name some")
+    if spec.images and (spec.positives or spec.negatives):
+        raise UsageError(f"{path}: [randomization] states `images`, drawn whatever they show, and "
+                         "`positives` or `negatives`; leave one of them out")
     for what, names in (("stages", spec.stages), ("models", spec.models)):
         if twice := _repeated(names):
             raise UsageError(f"{path}: {what} of [randomization] names {shown(twice)} twice")

@@ -17,11 +17,13 @@ from saltrust.choices import (
     BootstrapKind,
     CaseLevel,
     CorrelationInterval,
+    DecidingMetric,
     Definition,
     Errors,
     Failures,
     Images,
     IouSlice,
+    LocalizerSeeds,
     MapChoice,
     MapSource,
     Posthoc,
@@ -261,6 +263,12 @@ class Decision:
         A residual variance per level where every level has ten rows, contrasts decided by errors
         clustered by patient with single-step max-t; or the model of the paper, with one variance
         and its own errors.
+    metric : {"ap", "auprc"}
+        Which metric of utility decides the marks: the average precision, or the trapezoid of the
+        paper, which ties inflate.
+    localizers : {"each", "together"}
+        Whether utility has a level for each seed of a localizer, or one for all seeds of an
+        architecture: the mean of their scores of an image.
     """
 
     posthoc: Posthoc = "tukey"
@@ -269,8 +277,12 @@ class Decision:
     resamples: int = 2000
     seed: int = 0
     variance: Variance = "level"
+    metric: DecidingMetric = "ap"
+    localizers: LocalizerSeeds = "each"
 
     def __post_init__(self) -> None:
+        check_word(self.metric, DecidingMetric, "metric")
+        check_word(self.localizers, LocalizerSeeds, "localizers")
         check_word(self.posthoc, Posthoc, "posthoc")
         check_word(self.variance, Variance, "variance")
         check_number(self.alpha, "alpha")

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.cache.schema import FINDING_ALIASES, Status
+from saltrust.cache.stage_names import paper_stages
 from saltrust.cache.store import open_cubes
 from saltrust.choices import Split, check_word
 from saltrust.errors import DataError, UsageError, nearest
@@ -66,6 +67,7 @@ def select(cubes: xr.DataTree | str | Path, *, stored: bool = False, **labels: A
         By name of a dimension (``finding``, ``explainer``, ``model``, ``reader``, ``image``,
         ``replicate``, ``stage``) or of a coordinate of images (``split``, ``view``, ``patient``,
         ``study``, any covariate): a label, or a list of labels.  None restricts nothing.
+        Stages of InceptionV3 may be called as in protocol A (``mixed10``, ``stem``).
         ``explainer`` and ``model`` concern the groups that have such a label; networks that
         localize stay, as the baselines that they are, unless one of them is named.
 
@@ -204,6 +206,11 @@ def label_positions(names: Sequence[str], wanted: Sequence[str] | None, what: st
     return np.array(sorted(chosen), dtype=np.intp)
 
 
+def _stage_aliases(names: Sequence[str]) -> dict[str, str]:
+    """Stages by the paper's names."""
+    return {paper: name for name, paper in paper_stages(names).items()}
+
+
 def _positions(path: str, dataset: xr.Dataset, wanted: Labels
                ) -> dict[str, npt.NDArray[np.intp]]:
     chosen = {}
@@ -212,9 +219,9 @@ def _positions(path: str, dataset: xr.Dataset, wanted: Labels
             continue
         names = [str(label) for label in np.atleast_1d(dataset[dim].values)]
         labels = [str(label) for label in wanted[dim]]
-        if dim == "finding":
-            labels = [name if name in names else FINDING_ALIASES.get(name, name)
-                      for name in labels]
+        if dim in {"finding", "stage"}:
+            aliases = FINDING_ALIASES if dim == "finding" else _stage_aliases(names)
+            labels = [name if name in names else aliases.get(name, name) for name in labels]
         present = [name for name in labels if name in names]
         if dim == "model" and path == "localizer" and not present:
             continue
@@ -249,7 +256,8 @@ def _check_known(groups: Mapping[str, xr.Dataset], wanted: Labels) -> None:
         present = list(dict.fromkeys(
             str(label) for path, part in groups.items() if name in part.coords
             for label in np.atleast_1d(part.coords[name].values)))
-        aliases = FINDING_ALIASES if name == "finding" else None
+        aliases = (FINDING_ALIASES if name == "finding" else
+                   _stage_aliases(present) if name == "stage" else None)
         label_positions(present, [str(label) for label in labels], name, aliases)
 
 

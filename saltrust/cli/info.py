@@ -55,6 +55,7 @@ def info(cubes: Path | None, architecture: str | None, grid: int, as_json: bool)
 def _show_model(architecture: str, grid: int, as_json: bool) -> None:
     import torch
 
+    from saltrust.cache.stage_names import paper_stages
     from saltrust.explainers.trial import try_explainers
     from saltrust.models.answer import answer_with_logits
     from saltrust.models.classifiers.libraries.registry import located
@@ -74,8 +75,11 @@ def _show_model(architecture: str, grid: int, as_json: bool) -> None:
     answer_with_logits(module, trial.answer)
     black = torch.zeros(1, grid, grid, dtype=torch.uint8)
     sizes = {name: tensor.numel() for name, tensor in module.named_parameters()}
-    stages = [{"stage": stage.name, "parameters": sum(sizes.get(name, 0) for name in stage.entries)}
-              for stage in natural_stages(module, to_input(black, preprocessing))]
+    natural = natural_stages(module, to_input(black, preprocessing))
+    named = paper_stages([stage.name for stage in natural])
+    stages = [{"stage": stage.name, "parameters": sum(sizes.get(name, 0) for name in stage.entries),
+               **({"paper_stage": named.get(stage.name, "")} if named else {})}
+              for stage in natural]
     explainers = [
         {"explainer": trial.name, "works": not trial.reason, "reason": trial.reason,
          "layers": [_described(layer) for layer in trial.layers]}
@@ -87,7 +91,8 @@ def _show_model(architecture: str, grid: int, as_json: bool) -> None:
     say(f"{architecture}: stages of randomization from the top, with one output")
     width = max(len(str(row["stage"])) for row in stages)
     for row in stages:
-        say(f"  {row['stage']:<{width}}  {row['parameters']:>12,} parameters")
+        paper = f"  {row['paper_stage']} of the paper" if row.get("paper_stage") else ""
+        say(f"  {row['stage']:<{width}}  {row['parameters']:>12,} parameters{paper}")
     say("explainers, on images of "
                f"{grid} x {grid}, with the layer they take where none is named")
     width = max(len(str(row["explainer"])) for row in explainers)

@@ -234,7 +234,8 @@ def make_plan(collection: Collection, study: Study, device: torch.device,
                         tuple(stored.index(spec.name) if spec.name in stored else None
                               for spec in specs))
         for name, specs in members.items())
-    randomization = plan_randomization(study, [item.classifier for item in models], images)
+    randomization = plan_randomization(study, [item.classifier for item in models], images,
+                                       collection.index["label"].values)
     localizers = [load_localizer(spec, study, findings) for spec in study.localizers]
     decoders = [trained_decoder(item.classifier) for item in models]
     localizers += [item for item in decoders if item is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,14 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
+from saltrust.cache.schema import Label
 from saltrust.errors import UsageError
 from saltrust.models.classifiers.trained_classifier import Classifier
 from saltrust.models.preprocessing import to_input
 from saltrust.models.stages import Stage, choose_stages, natural_stages
 from saltrust.study import Study
+
+_log = logging.getLogger(__name__)
 
 #: Name of stage 0.
 TRAINED = "trained"
@@ -63,7 +67,8 @@ class RandomizationPlan:
 
 
 def plan_randomization(study: Study, classifiers: Sequence[Classifier],
-                       images: npt.NDArray[np.intp]) -> RandomizationPlan | None:
+                       images: npt.NDArray[np.intp], labels: npt.NDArray[np.int8]
+                       ) -> RandomizationPlan | None:
     """Settle what ``[randomization]`` of a study asks for; None where it asks for nothing.
 
     Parameters
@@ -73,6 +78,8 @@ def plan_randomization(study: Study, classifiers: Sequence[Classifier],
         All models of the job.
     images : ndarray of int
         Positions of the images that get heatmaps.
+    labels : ndarray of int8, shape (image, finding)
+        Of all images of the store.
 
     Raises
     ------
@@ -83,10 +90,7 @@ def plan_randomization(study: Study, classifiers: Sequence[Classifier],
     spec = study.randomization
     if not spec.replicates:
         return None
-    if spec.images > len(images):
-        raise UsageError(f"images = {spec.images} of [randomization] is more than the "
-                         f"{len(images)} images of split {study.generate.split!r}; ask for fewer, "
-                         "or choose another split under [generate]")
+    drawn = _draw(study, images, labels)
     chosen = [position for position, item in enumerate(classifiers)
               if not spec.models or item.name in spec.models]
     if not chosen:
@@ -103,9 +107,47 @@ def plan_randomization(study: Study, classifiers: Sequence[Classifier],
                 f"models {classifiers[chosen[0]].name!r} and {item.name!r} have different stages, "
                 "which one study cannot hold side by side; set `models` of [randomization] to "
                 "models of one architecture")
-    drawn = images
-    if spec.images:
-        order = np.random.default_rng([study.seed, 1]).permutation(len(images))
-        drawn = np.sort(images[order[:spec.images]])
     seeds = np.random.SeedSequence([study.seed, 2]).generate_state(spec.replicates)
     return RandomizationPlan(drawn, tuple(chosen), tuple(stops), tuple(map(int, seeds)))
+
+
+def _draw(study: Study, images: npt.NDArray[np.intp], labels: npt.NDArray[np.int8]
+          ) -> npt.NDArray[np.intp]:
+    """Images whose maps are made of random networks, by the study's seed."""
+    spec = study.randomization
+    of_images = labels[images]
+    positive = (of_images == Label.POSITIVE).any(axis=1)
+    negative = ((of_images == Label.NEGATIVE).any(axis=1)
+                & ~np.isin(of_images, (Label.POSITIVE, Label.UNCERTAIN)).any(axis=1))
+    parts = {"images": np.ones(len(images), dtype=bool), "positives": positive,
+             "negatives": negative}
+    order = np.random.default_rng([study.seed, 1]).permutation(len(images))
+    chosen: list[npt.NDArray[np.intp]] = []
+    for name, among in parts.items():
+        wanted = getattr(spec, name)
+        if wanted > among.sum():
+            raise UsageError(f"{name} = {wanted} of [randomization] is more than the "
+                             f"{among.sum()} {name} of split {study.generate.split!r}; ask for "
+                             "fewer, or choose another split under [generate]")
+        if wanted:
+            chosen.append(order[among[order]][:wanted])
+    if not chosen:
+        return images
+    drawn = np.concatenate(chosen)
+    _warn_of_lost_cases(of_images, of_images[drawn], len(drawn))
+    return np.sort(images[drawn])
+
+
+def _warn_of_lost_cases(labels: npt.NDArray[np.int8], drawn: npt.NDArray[np.int8], count: int
+                        ) -> None:
+    """Say which criteria have no cases any more among the images that were drawn."""
+    for label, name, lost in (
+            (Label.POSITIVE, "positives", "utility against random weights and their AUC"),
+            (Label.NEGATIVE, "negatives", "the AUC of random weights")):
+        before, after = ((part == label).sum(axis=0) for part in (labels, drawn))
+        without = int(((before > 0) & (after == 0)).sum())
+        if without:
+            _log.warning("the %d images drawn for [randomization] hold no %s of %d of %d findings, "
+                         "so that %s cannot be had there; state `%s` under [randomization] in "
+                         "the place of `images`, or more of them", count, name, without,
+                         labels.shape[1], lost, name)

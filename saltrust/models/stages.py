@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from saltrust.cache.stage_names import paper_stages
 from saltrust.errors import UsageError, nearest
 
 #: Layers whose state belongs to the layer that they normalise.
@@ -90,7 +91,8 @@ def choose_stages(stages: Sequence[Stage], names: Sequence[str], what: str
         All of a network, from the top down.
     names : sequence of str
         Where to stop, in any order; empty: everywhere.  The last stage, with which the network
-        is wholly random, is always among them.
+        is wholly random, is always among them.  Those of InceptionV3 may be called as in
+        protocol A (:func:`saltrust.cache.stage_names.paper_stages`).
     what : str
         The network, to begin an error message.
 
@@ -105,11 +107,13 @@ def choose_stages(stages: Sequence[Stage], names: Sequence[str], what: str
         If there is no such stage.
     """
     known = [stage.name for stage in stages]
+    ours = {paper: name for name, paper in paper_stages(known).items()}
     for name in names:
-        if name not in known:
+        if name not in known and name not in ours:
             raise UsageError(f"{what} has no stage {name!r} of randomization; "
-                             f"{nearest(name, known)}")
-    wanted = {*names, known[-1]} if names else {*known}
+                             f"{nearest(name, [*known, *ours])}")
+    named = [name if name in known else ours[name] for name in names]
+    wanted = {*named, known[-1]} if names else {*known}
     return tuple(tuple(stages[:position + 1]) for position, name in enumerate(known)
                  if name in wanted)
 

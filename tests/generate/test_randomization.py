@@ -20,6 +20,7 @@ from saltrust.cache.store import open_cubes, partial_path
 from saltrust.cache.validation import problems
 from saltrust.cli import main
 from saltrust.errors import UsageError
+from saltrust.generate import randomization_plan
 from saltrust.generate.job import generate
 from saltrust.models.checkpoint import save
 from saltrust.models.classifiers.small import PhantomNet
@@ -182,6 +183,7 @@ def test_chosen_stages_models_and_the_last_stage(
 @pytest.mark.parametrize(("spec", "message"), [
     (RandomizationSpec(1, stages=("heads",)),
      "model 'narrow' has no stage 'heads' of randomization; did you mean 'head'"),
+    (RandomizationSpec(1, positives=900), "positives = 900 .* more than the [0-9]+ positives of"),
     (RandomizationSpec(1, images=9), "images = 9 .* more than the 8 images of split 'test'"),
 ])
 def test_what_cannot_be_randomized_is_refused_before_anything_is_written(
@@ -205,6 +207,53 @@ def test_models_of_different_stages_do_not_share_a_study(
     with pytest.raises(UsageError, match="'narrow' and 'phantom' have different stages"):
         generate(collection, study, tmp_path / "out.zarr", progress=False)
     assert not partial_path(tmp_path / "out.zarr").exists()
+
+
+LABELS = np.array([[1, 0], [1, -1], [0, 0], [-2, 0], [0, 0], [0, 1], [-1, 0], [0, 0], [1, 1],
+                   [-2, -2]], dtype=np.int8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_positives_and_negatives_are_drawn_as_stated(seed: int) -> None:
+    images = np.arange(1, 10)
+    study = Study(seed=seed, randomization=RandomizationSpec(2, positives=2, negatives=3))
+    drawn = randomization_plan._draw(study, images, LABELS)
+    assert drawn.tolist() == sorted(set(drawn.tolist()))
+    positive, negative = {1, 5, 8}, {2, 3, 4, 7}
+    assert len(positive & set(drawn.tolist())) == 2
+    assert len(negative & set(drawn.tolist())) == 3
+    # Of whatever they show, the draw is that of 0.1.
+    plain = Study(seed=seed, randomization=RandomizationSpec(2, images=4))
+    order = np.random.default_rng([seed, 1]).permutation(9)
+    assert randomization_plan._draw(plain, images, LABELS).tolist() == sorted(
+        images[order[:4]].tolist())
+    every = Study(seed=seed, randomization=RandomizationSpec(2))
+    assert randomization_plan._draw(every, images, LABELS) is images
+
+
+def test_a_draw_without_cases_says_which_criterion_loses_them(
+    caplog: pytest.LogCaptureFixture
+) -> None:
+    study = Study(randomization=RandomizationSpec(1, negatives=2))
+    randomization_plan._draw(study, np.arange(10), LABELS)
+    (message,) = caplog.messages
+    assert "2 images" in message
+    assert "no positives of 2 of 2 findings" in message
+    assert "utility against random weights" in message
+    caplog.clear()
+    study = Study(randomization=RandomizationSpec(1, positives=4))
+    randomization_plan._draw(study, np.arange(10), LABELS)
+    # Every positive was drawn; one of them is negative of each other's finding.
+    assert caplog.messages == []
+    randomization_plan._draw(study, np.arange(10), np.abs(np.sign(LABELS)) * (LABELS > 0))
+    assert caplog.messages == []
+
+
+def test_images_and_positives_exclude_each_other(write_study: Callable[..., Path]) -> None:
+    path = write_study(**{**STUDY, "randomization": {"replicates": 1, "images": 3,
+                                                     "negatives": 2}})
+    with pytest.raises(UsageError, match="`images`, drawn whatever they show"):
+        read_study(path)
 
 
 STUDY: dict[str, Any] = {

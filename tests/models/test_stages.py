@@ -71,6 +71,19 @@ def test_every_tensor_is_in_exactly_one_stage_from_the_top_down(architecture: st
     assert not any(part._forward_hooks for part in module.modules())
 
 
+def test_stages_of_inception_go_by_the_paper_s_names() -> None:
+    stages = [Stage(name, (name,)) for name in INCEPTION]
+    chosen = choose_stages(stages, ["mixed10", "logits", "Mixed_6e", "mixed0"], "it")
+    assert [stop[-1].name for stop in chosen] == ["fc", "Mixed_7c", "Mixed_6e", "Mixed_5b",
+                                                  "Conv2d_1a_3x3"]
+    assert len(choose_stages(stages, ["stem"], "it")) == 1
+    assert choose_stages(stages, ["mixed7"], "it") == choose_stages(stages, ["Mixed_6e"], "it")
+    with pytest.raises(UsageError, match=r"no stage 'mixed11'.*did you mean 'mixed1"):
+        choose_stages(stages, ["mixed11"], "it")
+    with pytest.raises(UsageError, match="no stage 'mixed10'"):
+        choose_stages([Stage("fc", ("fc",)), Stage("layer4", ("layer4",))], ["mixed10"], "it")
+
+
 @pytest.mark.parametrize("architecture", ["inception_v3", "densenet121", "efficientnet_b0",
                                           "resnet18"])
 def test_the_last_network_keeps_nothing_trained(architecture: str) -> None:

@@ -10,7 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from saltrust.analysis.classification.auc_rows import AucDraw, Cases, auc_rows
 from saltrust.analysis.inference.auc import roc_auc
+from saltrust.analysis.inference.precision_area import precision_areas
+from saltrust.analysis.options import Resampling
 from saltrust.analysis.select import were_selected
 from saltrust.analysis.stored.arrays import dataset_of, labels_of, values_of, whole
 from saltrust.analysis.stored.images import StudyImages, images_of
@@ -20,6 +23,9 @@ from saltrust.cache.schema import GROUPS, Label
 
 COLUMNS = ("finding", "model", "architecture", "seed", "condition", "replicate", "image_auc",
            "n_positive", "n_negative")
+#: Columns of :func:`image_aucs` after these: intervals, and areas under precision-recall curves.
+AREA_COLUMNS = ("image_auc_low", "image_auc_high", "image_ap", "image_ap_low", "image_ap_high",
+                "image_auprc", "image_auprc_low", "image_auprc_high")
 
 #: The trained model on the images on which it was randomized, where these are not all.
 TRAINED_ON_DRAWN = "trained, on the randomised images"
@@ -36,7 +42,11 @@ def image_aucs(cubes: xr.DataTree) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per finding, model and condition: ``image_auc`` NaN where one class is absent.
+        One row per finding, model and condition: ``image_auc`` NaN where one class is absent;
+        ``image_ap`` and ``image_auprc``, the average precision and the trapezoid
+        (:mod:`saltrust.analysis.inference.precision_area`), whose value by chance is the share
+        of positives.  ``_low`` and ``_high``: 95% intervals, by patient
+        (:func:`saltrust.classification`).
         ``localizer`` is a network of ``/localizer``, ranked by its score of the image, which is
         no probability.
         ``randomised`` is the last stage of ``/randomization``, of each replicate.  Where that
@@ -82,8 +92,9 @@ def _by_key(table: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Any]]:
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype({"image_auc": "float64", "n_positive": "int64", "n_negative": "int64"})
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *AREA_COLUMNS])
+    return table.astype({"n_positive": "int64", "n_negative": "int64",
+                         **dict.fromkeys(("image_auc", *AREA_COLUMNS), "float64")})
 
 
 def architectures(cubes: xr.DataTree, models: Sequence[str], group: str) -> dict[str, str]:
@@ -144,14 +155,27 @@ def _aucs_of(labeled: xr.DataArray, predicted: npt.NDArray[np.floating[Any]],
         for m, model in enumerate(labels_of(labeled, "model")):
             yield {"finding": finding, "model": model, "architecture": built.get(model, ""),
                    "seed": seeds.get(model, ""), "condition": condition, "replicate": replicate,
-                   **_auc(images.labels_of(finding), values[:, f, m])}
+                   **_areas(images, finding, values[:, f, m])}
 
 
-def _auc(labels: npt.NDArray[np.int8], scores: npt.NDArray[np.float64]) -> dict[str, Any]:
+def _areas(images: StudyImages, finding: str, scores: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Areas of one model, with intervals where both classes are there."""
+    labels = images.labels_of(finding)
     known = np.isfinite(scores) & np.isin(labels, (Label.POSITIVE, Label.NEGATIVE))
     positive = labels[known] == Label.POSITIVE
-    return {"image_auc": roc_auc(positive, scores[known]), "n_positive": int(positive.sum()),
-            "n_negative": int((~positive).sum())}
+    row = {"image_auc": roc_auc(positive, scores[known]), "n_positive": int(positive.sum()),
+           "n_negative": int((~positive).sum())}
+    if not row["n_positive"] or not row["n_negative"]:
+        return row
+    patients = np.array(images.patients, dtype=object)[known]
+    (area,) = auc_rows(finding, Cases(positive, scores[known, None], patients), [""],
+                       AucDraw("newcombe", Resampling()))
+    row |= {"image_auc_low": area["conf_low"], "image_auc_high": area["conf_high"]}
+    made = precision_areas(positive, scores[known], patients)
+    for name, estimate in (("image_ap", made.average_precision), ("image_auprc", made.auprc)):
+        row |= {name: estimate.estimate, f"{name}_low": estimate.conf_low,
+                f"{name}_high": estimate.conf_high}
+    return row
 
 
 def _of_models(labeled: xr.DataArray | xr.Dataset, name: str) -> dict[str, str]:

@@ -112,6 +112,10 @@ class Meta(TypedDict, total=False):
     pairs_of_different_images: int
     #: Stages of the randomization, the trained model first.
     stages: list[str]
+    #: Which metric of utility decides the marks.
+    deciding_metric: str
+    #: Localizers of several seeds that are one level, by its name.
+    localizers_together: dict[str, list[str]]
     #: What flat and non-finite maps count as.
     failures: str
 

@@ -37,6 +37,7 @@ from saltrust.analysis.trustworthiness.decisions import (
 from saltrust.analysis.trustworthiness.map_pairs import ByChance, MapPairs
 from saltrust.analysis.trustworthiness.patient_jackknife import decide_by_patients
 from saltrust.cache.identity import of_one_store
+from saltrust.cache.stage_names import paper_stages
 from saltrust.choices import Failures, Images, RandomizationRule, SsimSetting, check_word
 from saltrust.errors import DataError
 
@@ -130,7 +131,8 @@ def randomization(
         ``summary``: per explainer the baseline with its Monte Carlo error and the SSIM of the
         last stage, with the model's AUC trained and randomized; ``decisions`` by the
         jackknife over patients, since each pair of the baseline involves two, ``methods``;
-        ``stages``: mean and SD of every stage and replicate; ``models``, ``scores``, ``pairs``.
+        ``stages``: mean and SD of every stage and replicate, with the paper's names of the
+        stages of InceptionV3 in ``paper_stage``; ``models``, ``scores``, ``pairs``.
 
     Raises
     ------
@@ -238,7 +240,11 @@ def _stages(scores: pd.DataFrame, baselines: Mapping[Key, ByChance]) -> pd.DataF
                           "failed": grouped["failed"].sum().astype("int64")}).reset_index()
     baseline = [baselines[key].similarity.mean for key in
                 zip(*(table[name] for name in _KEY), strict=True)]
-    return table.assign(baseline=np.array(baseline, dtype=np.float64))
+    table = table.assign(baseline=np.array(baseline, dtype=np.float64))
+    named = paper_stages(list(dict.fromkeys(table["stage"])))
+    if named:
+        table["paper_stage"] = table["stage"].map(named).fillna("")
+    return table
 
 
 def _last_stage(scores: pd.DataFrame) -> pd.DataFrame:

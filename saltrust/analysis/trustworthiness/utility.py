@@ -7,7 +7,10 @@ localise, and beside the same explainer on the model with random weights (Arun e
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from saltrust.analysis.classification.image_auc import architectures, study_aucs
 from saltrust.analysis.options import Decision
 from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes
+from saltrust.analysis.stored.arrays import dataset_of, labels_of
 from saltrust.analysis.stored.contents import split_of
 from saltrust.analysis.stored.maps import LOCALIZER, RANDOMIZED, TRAINED
 from saltrust.analysis.stored.readings import described
@@ -29,11 +33,15 @@ from saltrust.analysis.trustworthiness.decisions import (
 )
 from saltrust.analysis.trustworthiness.utility_scores import BASELINE, utility_scores
 from saltrust.cache.identity import of_one_store
-from saltrust.choices import Failures, MapChoice, UtilityBaseline, check_word
+from saltrust.choices import DecidingMetric, Failures, MapChoice, UtilityBaseline, check_word
 
+#: Columns of the metrics that may decide the marks.
+DECIDING: dict[DecidingMetric, str] = {"ap": "average_precision", "auprc": "auprc"}
 METRICS = ("auprc", "average_precision", "auroc")
 #: What the decisions call the maps of the model with random weights.
 RANDOM_MODEL = "randomised model"
+
+_log = logging.getLogger(__name__)
 
 
 @of_one_store
@@ -95,15 +103,20 @@ def utility(cubes: xr.DataTree | str | Path, *, map: MapChoice = "auto",
     scored = utility_scores(tree, map=map, baseline=baseline, fitted_on=fitted_on,
                             failures=failures, progress=progress)
     aucs = study_aucs(tree)
-    tables = {"summary": with_auc(summarize(scored.table), aucs),
-              **compare(scored.table, tree, decision), "models": aucs, "scores": scored.table}
+    judged, seeds = (joined_localizers(scored.table, tree)
+                     if decision.localizers == "together" else (scored.table, {}))
+    tables = {"summary": with_auc(summarize(judged), aucs, seeds),
+              **compare(judged, tree, decision), "models": aucs, "scores": scored.table}
     meta = {
         "criterion": "utility", "split": split_of(tree), "resolution": "grid",
         **described(map, scored.readings), "reference_reader": scored.reader,
         "standard_deviation": "over images, n - 1",
         "auprc": "trapezoid from recall 0, precision 1, as the paper",
-        "average_precision": "sum of precision x gain of recall; decides, since ties inflate the "
-                             "trapezoid",
+        "average_precision": "sum of precision x gain of recall"
+                             + ("; decides, since ties inflate the trapezoid"
+                                if decision.metric == "ap" else ""),
+        "deciding_metric": DECIDING[decision.metric],
+        **({"localizers_together": seeds} if seeds else {}),
         "failures": ("scored as no information: AUPRC and average precision = prevalence, "
                      "AUROC = 0.5") if failures == "score" else "their images are left out",
         "average_mask_of": scored.averaged, **decision.describe(),
@@ -113,14 +126,59 @@ def utility(cubes: xr.DataTree | str | Path, *, map: MapChoice = "auto",
                   "utility")
 
 
-def with_auc(summary: pd.DataFrame, aucs: pd.DataFrame) -> pd.DataFrame:
+def joined_localizers(scores: pd.DataFrame, cubes: xr.DataTree
+                      ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Scores with one level for the seeds of a localizer: the mean of their scores of an image.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        With the columns :data:`saltrust.analysis.trustworthiness.utility_scores.SCORE_COLUMNS`.
+    cubes : xarray.DataTree
+        For the architectures.
+
+    Returns
+    -------
+    scores : pandas.DataFrame
+        Localizers of an architecture that several have are called ``<architecture>: <n> seeds``;
+        an image has them where each of the seeds has a map of it.
+    seeds : dict of str to list of str
+        Which localizers those are.
+    """
+    of_localizers = scores["condition"] == LOCALIZER
+    names = list(dict.fromkeys(scores.loc[of_localizers, "model"]))
+    built = architectures(cubes, names, "localizer")
+    members: dict[str, list[str]] = {}
+    for name in names:
+        members.setdefault(built[name], []).append(name)
+    seeds = {f"{architecture}: {len(its)} seeds": its for architecture, its in members.items()
+             if architecture and len(its) > 1}
+    joined = [name for its in seeds.values() for name in its]
+    parts = [scores[~(of_localizers & scores["model"].isin(joined))]]
+    for name, its in seeds.items():
+        chosen = scores[of_localizers & scores["model"].isin(its)]
+        grouped = chosen.groupby(["finding", "image"], sort=False, as_index=False)
+        mean = grouped.agg({column: "mean" if column in {*METRICS, "prevalence", "lift"} else
+                            "any" if column == "failed" else "first" for column in scores.columns
+                            if column not in {"finding", "image"}})
+        complete = grouped.size()["size"].to_numpy() == len(its)
+        parts.append(mean.assign(explainer=name, model=name)[scores.columns][complete])
+    return pd.concat(parts, ignore_index=True), seeds
+
+
+def with_auc(summary: pd.DataFrame, aucs: pd.DataFrame,
+             together: Mapping[str, Sequence[str]] = MappingProxyType({})) -> pd.DataFrame:
     """A column ``image_auc`` beside: of the row's model, the mean over replicates.
 
     Of a localizer it is that of its scores; of the decoder of a classifier, which has none, that
-    of the classifier.
+    of the classifier; of several localizers that are one level, the mean of theirs.
     """
     keys = ["finding", "model", "condition"]
     known = aucs.groupby(keys, sort=False)["image_auc"].mean().to_dict()
+    for name, members in together.items():
+        for finding in summary["finding"].unique():
+            areas = [known.get((finding, member, LOCALIZER), np.nan) for member in members]
+            known[finding, name, LOCALIZER] = float(np.mean(areas))
     condition = summary["condition"] if "condition" in summary else [TRAINED] * len(summary)
     rows = zip(summary["finding"], summary["model"], condition, strict=True)
     values = [known.get((finding, model, kind),
@@ -152,12 +210,22 @@ def compare(scores: pd.DataFrame, cubes: xr.DataTree, decision: Decision
             beside = pd.concat([fixed.assign(model=member) for member in members])
             random = of_finding[(of_finding["condition"] == RANDOMIZED)
                                 & of_finding["model"].isin(members)]
+            if random.empty and _randomized(cubes) & set(members):
+                _log.warning("no positive image of %s that is scored has maps of random weights of "
+                             "%s, so utility is not judged against them; state `positives` under "
+                             "[randomization]", finding, name)
             for metric in METRICS:
                 identify = {"finding": str(finding), "model": name, "metric": metric}
                 decided = _decide(chosen, beside, random, metric, identify, decision)
                 decisions += decided[0]
                 methods += decided[1]
     return decision_tables(decisions, methods, ["finding", "model", "metric"])
+
+
+def _randomized(cubes: xr.DataTree) -> set[str]:
+    """Models of which there are maps with random weights, of whatever images."""
+    group = dataset_of(cubes, "randomization")
+    return set() if group is None else set(labels_of(group, "model"))
 
 
 def _groups(trained: pd.DataFrame, cubes: xr.DataTree) -> dict[str, list[str]]:

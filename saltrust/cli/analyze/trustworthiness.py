@@ -8,8 +8,10 @@ from typing import Any
 import click
 
 from saltrust.choices import (
+    DecidingMetric,
     Failures,
     Images,
+    LocalizerSeeds,
     Posthoc,
     RandomizationRule,
     SsimSetting,
@@ -48,6 +50,17 @@ decision_options = stack(
 )
 
 
+utility_options = stack(
+    click.option("--metric", type=click.Choice(words(DecidingMetric)), default="ap",
+                 show_default=True, help="Which metric of utility decides pass or fail in the "
+                 "marks of the protocol: the average precision, or the paper's trapezoid under "
+                 "the precision-recall curve, which ties inflate.  Both are printed."),
+    click.option("--localizers", type=click.Choice(words(LocalizerSeeds)), default="each",
+                 show_default=True, help="together: one level for the seeds of a localizer, the "
+                 "mean of their scores of every image."),
+)
+
+
 @click.command()
 @cubes_argument
 @selection_options
@@ -62,6 +75,7 @@ decision_options = stack(
               show_default=True,
               help="Flat or non-finite maps: scored as no information, or their images left out "
                    "for every explainer.")
+@utility_options
 @decision_options
 @output_options
 @click.pass_context

@@ -13,6 +13,7 @@ from saltrust.cli.analyze.trustworthiness import (
     decision_options,
     image_options,
     rule_option,
+    utility_options,
 )
 from saltrust.cli.options import (
     cubes_or_study_argument,
@@ -32,6 +33,7 @@ from saltrust.cli.protocol.command import folder_options, run
 @image_options
 @rule_option
 @against_option
+@utility_options
 @decision_options
 @folder_options
 @click.pass_context

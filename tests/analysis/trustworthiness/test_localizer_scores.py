@@ -7,11 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from sklearn.metrics import average_precision_score
 
 from saltrust.analysis.inference.auc import roc_auc
+from saltrust.analysis.options import Decision
+from saltrust.analysis.protocols.trustworthiness.tables import marks_table
+from saltrust.analysis.result import Result
 from saltrust.analysis.select import select
 from saltrust.analysis.trustworthiness.repeatability import repeatability
-from saltrust.analysis.trustworthiness.utility import utility
+from saltrust.analysis.trustworthiness.utility import joined_localizers, utility
+from saltrust.errors import UsageError
 
 
 @pytest.fixture
@@ -65,3 +70,64 @@ def test_what_a_localizer_is_not_about_is_not_listed(build_study: Any) -> None:
         score=(group["status"].dims, np.full(shape, np.nan, np.float32)))
     models = utility(select(cubes, split="test"), fitted_on=cubes).tables["models"]
     assert "localizer" not in set(models["condition"])
+
+
+def test_precision_over_images_stands_beside_the_auc(
+        scored: tuple[xr.DataTree, dict[str, float]]) -> None:
+    cubes, expected = scored
+    test = cubes.coords["split"].values.astype(str) == "test"
+    labels = cubes["reference/label"].values[test, 0] == 1
+    models = utility(select(cubes, split="test"), fitted_on=cubes).tables["models"]
+    for k, (name, auc) in enumerate(expected.items()):
+        row = models[models["model"] == name].iloc[0]
+        scores = cubes["localizer/score"].values[test, 0, k]
+        assert row["image_ap"] == pytest.approx(average_precision_score(labels, scores))
+        assert row["image_auc_low"] < auc < row["image_auc_high"]
+        assert row["image_ap_low"] < row["image_ap"] < row["image_ap_high"]
+        assert row["image_auprc_low"] < row["image_auprc"] < row["image_auprc_high"]
+    of_classifiers = models[models["condition"] == "trained"]
+    assert of_classifiers["image_ap"].notna().all()
+
+
+def test_the_seeds_of_a_localizer_are_one_level_on_request(
+        scored: tuple[xr.DataTree, dict[str, float]]) -> None:
+    cubes, expected = scored
+    part = select(cubes, split="test")
+    each = utility(part, fitted_on=cubes)
+    together = utility(part, fitted_on=cubes, decision=Decision(localizers="together"))
+    name = "unet: 2 seeds"
+    assert together.meta["localizers_together"] == {name: ["unet-1", "unet-2"]}
+    assert set(each["decisions"]["baseline"]) - set(together["decisions"]["baseline"]) \
+        == {"unet-1", "unet-2"}
+    assert set(together["decisions"]["baseline"]) - set(each["decisions"]["baseline"]) == {name}
+    row = together["summary"].set_index("explainer").loc[name]
+    scores = each["scores"][each["scores"]["condition"] == "localizer"]
+    per_image = scores.groupby("image")["average_precision"].mean()
+    assert row["average_precision_mean"] == pytest.approx(per_image.mean())
+    assert row["average_precision_sd"] == pytest.approx(per_image.std())
+    assert row["n"] == len(per_image)
+    assert row["image_auc"] == pytest.approx(np.mean(list(expected.values())))
+    # What was scored stays as it is.
+    assert set(together["scores"]["model"]) == set(each["scores"]["model"])
+    # Maps that one of the seeds lacks say nothing of both.
+    gap = scores.index[0]
+    joined, _ = joined_localizers(each["scores"].drop(index=gap), part)
+    assert (joined["explainer"] == name).sum() == len(per_image) - 1
+
+
+def test_the_trapezoid_decides_the_marks_on_request(
+        scored: tuple[xr.DataTree, dict[str, float]]) -> None:
+    cubes, _ = scored
+    part = select(cubes, split="test")
+    for metric, column in (("ap", "average_precision"), ("auprc", "auprc")):
+        judged = utility(part, fitted_on=cubes, decision=Decision(metric=metric))
+        assert judged.meta["deciding_metric"] == column
+        # Told apart by turning the others' decisions.
+        decisions = judged["decisions"]
+        turned = decisions.assign(decision=decisions["decision"].where(
+            decisions["metric"] == column, "another"))
+        marks = marks_table({"utility": Result(judged.meta, {"decisions": turned}, "utility")})
+        assert "another" not in marks.to_numpy()
+    assert "since ties" not in judged.meta["average_precision"]
+    with pytest.raises(UsageError, match="metric 'auc'"):
+        Decision(metric="auc")  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from saltrust.analysis.select import select
 from saltrust.analysis.stored.average_mask import average_mask
 from saltrust.analysis.trustworthiness.utility import summarize, utility
 from saltrust.analysis.trustworthiness.utility_scores import Scored, utility_scores
+from saltrust.cache.schema import Status
 from saltrust.errors import DataError, UsageError
 
 OPTIONS = Decision(resamples=500)
@@ -239,3 +240,14 @@ def test_bad_input_says_what_is_wrong(build_study) -> None:
         scores_on(build_study(positives=0), "test")
     with pytest.raises(UsageError, match="margin"):
         Decision(margin=0)
+
+
+def test_random_weights_without_a_positive_are_said(build_study, caplog) -> None:
+    cubes = build_study(randomization=True)
+    group = cubes["randomization"].to_dataset(inherit=False)
+    status = group["status"].values.copy()
+    status[cubes["reference/label"].values[:, 0] == 1] = int(Status.MISSING)
+    cubes["randomization"] = group.assign(status=(group["status"].dims, status))
+    result = utility_on(cubes, "test")
+    assert not (result["decisions"]["baseline"] == "randomised model").any()
+    assert any("utility is not judged against them" in message for message in caplog.messages)

@@ -110,8 +110,8 @@ def similarity_table(result: Result) -> pd.DataFrame:
 def marks_table(results: Mapping[str, Result]) -> pd.DataFrame:
     """Every explainer's decision in every criterion and against every baseline.
 
-    Utility is judged by the average precision.  Where several models or pairs were judged, the
-    decisions are named in their order, each once.
+    Utility is judged by the metric that was to decide.  Where several models or pairs were
+    judged, the decisions are named in their order, each once.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def marks_table(results: Mapping[str, Result]) -> pd.DataFrame:
         if decisions is None:
             continue
         if "metric" in decisions:
-            decisions = decisions[decisions["metric"] == "average_precision"]
+            decisions = decisions[decisions["metric"] == result.meta["deciding_metric"]]
         for key, group in decisions.groupby(["finding", "explainer", "baseline"], sort=False):
             finding, explainer, baseline = map(str, key)
             cell = " / ".join(dict.fromkeys(group["decision"]))
