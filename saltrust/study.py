@@ -138,7 +138,7 @@ class LocalizerSpec:
     """``[[localizers]]``: a network trained on masks or boxes, to compare heatmaps with."""
 
     name: str = bounded("", help="name in the cubes and of the run folder")
-    architecture: str = bounded("unet", help="unet, retinanet or package.module:factory")
+    architecture: str = bounded("unet", help="unet, base_unet, retinanet or package.module:factory")
     checkpoint: str = bounded("", help="weights; empty: the run folder of `saltrust train`")
     seed: int = bounded(0, 0, 2**31 - 1)
     pretrained: str = bounded("", help="path of weights to start training from")

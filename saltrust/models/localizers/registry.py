@@ -18,6 +18,7 @@ from saltrust.models.trial import Expected
 
 LOCALIZERS: dict[str, Architecture] = {
     "unet": Architecture("saltrust.models.localizers.unet:unet", GRAY),
+    "base_unet": Architecture("saltrust.models.localizers.base_unet:BaseUNet", GRAY),
     "retinanet": Architecture("saltrust.models.localizers.retinanet:retinanet", IMAGENET),
 }
 
