@@ -26,6 +26,8 @@ class Preset:
         What the paper started from; empty: random weights, or it does not say.
     summary : str
         One line for ``--help``.
+    stand_ins : tuple of str
+        Other architectures that are trained so without a warning.
     """
 
     kind: str
@@ -33,6 +35,7 @@ class Preset:
     summary: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     initial_weights: str = ""
+    stand_ins: tuple[str, ...] = ()
 
 
 PRESETS: dict[str, Preset] = {
@@ -61,10 +64,11 @@ PRESETS: dict[str, Preset] = {
         initial_weights="ImageNet",
     ),
     "arun-unet": Preset(
-        "unet", "unet",
+        "unet", "base_unet",
         "U-Net, Arun et al. 2021: to 75 epochs, patience 15, batches of 4",
         {"epochs": 75, "batch_size": 4, "learning_rate": 1e-4, "patience": 15,
          "plateau_factor": 0.1, "plateau_patience": 3, "balanced": True},
+        stand_ins=("unet",),
     ),
     # Epochs, patience and schedule are not published; they are those of the U-Net.
     "arun-retinanet": Preset(

@@ -5,11 +5,13 @@ protocol" and "Ensembling"; Arun et al. 2021, Appendix E1, "Model Training".
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
 from saltrust.study import LocalizerSpec, ModelSpec, Study
+from saltrust.training import session
 from saltrust.training_settings import TrainSpec
 
 FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
@@ -23,7 +25,7 @@ PUBLISHED = {
         "epochs": 20, "learning_rate": 1e-4, "patience": 4}),
     "arun-densenet": ("densenet121", "ImageNet", {
         "epochs": 30, "learning_rate": 7e-5, "patience": 5}),
-    "arun-unet": ("unet", "", {
+    "arun-unet": ("base_unet", "", {
         "epochs": 75, "batch_size": 4, "learning_rate": 1e-4, "patience": 15,
         "plateau_factor": 0.1, "plateau_patience": 3, "balanced": True}),
     "arun-retinanet": ("retinanet", "ImageNet", {"batch_size": 4, "learning_rate": 1e-4}),
@@ -133,3 +135,14 @@ def test_the_documentation_prints_the_same_numbers() -> None:
         assert (table["starts from"][name].rstrip("*") == "ImageNet") is (
             PRESETS[name].initial_weights == "ImageNet")
     assert all(finding in table["checkpoints"]["saporta"] for finding in FIVE)
+
+
+@pytest.mark.parametrize(("architecture", "warned"), [
+    ("unet", False), ("base_unet", False), ("mine:net", True)])
+def test_either_u_net_is_trained_by_the_paper_s_settings_without_a_warning(
+        architecture: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    run = SimpleNamespace(name="u", spec=SimpleNamespace(preset="arun-unet"),
+                          card={"architecture": architecture})
+    session._warn_of_preset(run)  # type: ignore[arg-type]
+    assert [bool("published for architecture" in line) for line in caplog.messages] \
+        == [True] * warned

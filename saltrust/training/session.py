@@ -197,7 +197,7 @@ def _warn_of_preset(run: Run, study: Study, entry: TrainedEntry) -> None:
                      "[train] to train as published, or state it in `train` of the model if it is "
                      "meant", run.name, run.spec.preset, differing)
     preset = PRESETS[run.spec.preset]
-    if run.card.get("architecture") != preset.architecture:
+    if run.card.get("architecture") not in {preset.architecture, *preset.stand_ins}:
         _log.warning("model %r: preset %r was published for architecture %r, not %r", run.name,
                      run.spec.preset, preset.architecture, run.card.get("architecture"))
     if preset.initial_weights and not run.card.get("pretrained"):
