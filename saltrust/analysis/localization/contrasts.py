@@ -345,7 +345,8 @@ def _by_finding(findings: list[str], differences: FloatArray, moments: FloatArra
         mean = float(means[with_images].mean()) if len(with_images) else float("nan")
         average = drawn[:, with_images].mean(axis=1) if len(with_images) else drawn[:, 0]
         without = left_out[present[:, with_images].any(axis=1)][:, with_images]
-        yield _Difference(AVERAGE, mean, average, without.mean(axis=1), int(n.sum()))
+        means_without = without.mean(axis=1) if len(with_images) else np.empty(0)
+        yield _Difference(AVERAGE, mean, average, means_without, int(n.sum()))
 
 
 def _standardized(mean: Any, second: Any, n: int) -> FloatArray:

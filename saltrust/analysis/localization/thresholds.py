@@ -65,9 +65,8 @@ def tune_thresholds(cubes: xr.DataTree | str | Path, *, thresholds: Sequence[flo
         Over which pairs the mean of either search is taken; by default as in the released
         code.  A cut-off makes sense only where false positives count, that is under ``all``.
     scoring : Scoring
-        Its resolution, its definition, its level, and what of the maps it reads.  Under
-        ``"peer"`` the mean IoU of a cut-off is rounded to three decimals before it is compared,
-        as released.
+        Its resolution, definition, level, and what of the maps it reads.  Under ``"peer"`` the
+        mean IoU of a cut-off is rounded to three decimals before it is compared, as released.
     execution : Execution
         Workers, progress, and whether scores are kept in the store.
 

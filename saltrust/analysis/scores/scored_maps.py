@@ -116,7 +116,8 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
     iou_slice = scoring.sliced(under_peer)
     rule, limit = threshold_choice(scoring.threshold), cutoff_choice(scoring.cutoff)
     split = split_of(cubes)
-    cubes = at_level(cubes, scoring.level)
+    if scoring.level == "study":
+        cubes = at_level(cubes, scoring.level)
     saliency, prediction = dataset_of(cubes, "saliency"), dataset_of(cubes, "prediction")
     mapped, passed_over = images_with_maps(saliency), dict[str, int]()
     if mapped is not None and not mapped.all() and _are_annotated(cubes, mapped):
