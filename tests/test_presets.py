@@ -143,6 +143,7 @@ def test_either_u_net_is_trained_by_the_paper_s_settings_without_a_warning(
         architecture: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
     run = SimpleNamespace(name="u", spec=SimpleNamespace(preset="arun-unet"),
                           card={"architecture": architecture})
-    session._warn_of_preset(run)  # type: ignore[arg-type]
+    study = Study(localizers=(LocalizerSpec("u", architecture=architecture),))
+    session._warn_of_preset(run, study, study.localizers[0])  # type: ignore[arg-type]
     assert [bool("published for architecture" in line) for line in caplog.messages] \
         == [True] * warned
