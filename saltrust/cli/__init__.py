@@ -29,6 +29,7 @@ from saltrust.cli.analyze.trustworthiness import (
 )
 from saltrust.cli.demo import demo
 from saltrust.cli.export import export
+from saltrust.cli.figure import figure
 from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
@@ -171,7 +172,7 @@ def _warnings_on_stderr(level: int) -> Iterator[None]:
         logger.propagate = before[1]
 
 
-for _command in (demo, import_, train, generate, info, analyze, protocol, report,
+for _command in (demo, import_, train, generate, info, analyze, protocol, figure, report,
                  export, verify, migrate):
     main.add_command(_command)
 
