@@ -28,6 +28,8 @@ from saltrust.report.figures.cases import headline_model, probabilities
 PIXELS = {"ap": "average_precision", "auprc": "auprc", "auroc": "auroc"}
 OVERLAP = {"iou": "iou", "hit": "hit"}
 PROBABILITY = "probability"
+#: What titles call them.
+_TITLES = {"ap": "AP", "auprc": "AUPRC", "auroc": "AUROC", "iou": "IoU"}
 #: All of them, the order in which they are tried where none is asked for.
 RANKED_BY = (*PIXELS, *OVERLAP, PROBABILITY)
 
@@ -103,7 +105,8 @@ def cases(cubes: xr.DataTree, request: Request, ranked_by: Sequence[str] = RANKE
         except DataError as error:
             reasons.append(f"{by}: {error}")
             continue
-        if chosen := ranked(scores, request.rank, request.count, f"{by} of {explainer}"):
+        what = f"{_TITLES.get(by, by)} of {explainer}"
+        if chosen := ranked(scores, request.rank, request.count, what):
             return chosen
         reasons.append(f"no map of {explainer} and {model} has the score {by} on the selected "
                        "images")

@@ -59,6 +59,8 @@ class Panel:
     points : tuple of Point
     bare : bool
         The map by itself, without the radiograph.
+    side : str
+        Left of it, what a whole line is of.
     """
 
     image: str
@@ -68,19 +70,36 @@ class Panel:
     contours: tuple[Contour, ...] = ()
     points: tuple[Point, ...] = ()
     bare: bool = False
+    side: str = ""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A panel with its texts in lines, and height and width of its picture."""
+
+    panel: Panel
+    above: str
+    below: str
+    size: tuple[float, float]
+
+    def height(self, side: float) -> float:
+        """In inches, with its texts, where it is ``side`` inches wide."""
+        lines = sum(text.count("\n") + 1 for text in (self.above, self.below) if text)
+        return side * min(self.size[0] / self.size[1], 2.0) + lines * 1.35 * _SIZE / 72 + 0.12
 
 
 def map_panel(image: str, heading: str, heatmap: Heatmap | None, *, note: str = "",
-              contours: Sequence[Contour] = (), points: Sequence[Point] = (), bare: bool = False
-              ) -> Panel:
+              contours: Sequence[Contour] = (), points: Sequence[Point] = (), bare: bool = False,
+              side: str = "") -> Panel:
     """A panel of a map that may be missing, flat or not finite, which its note says then."""
     if heatmap is None or heatmap.status is not Status.OK:
         what = "no map stored" if heatmap is None else {
             Status.FLAT: "flat map", Status.NONFINITE: "map not finite"}.get(
                 heatmap.status, "no map stored")
         return Panel(image, heading, "\n".join(filter(None, [what, note])), None,
-                     tuple(contours), bare=bare)
-    return Panel(image, heading, note, heatmap.values, tuple(contours), tuple(points), bare)
+                     tuple(contours), bare=bare, side=side)
+    return Panel(image, heading, note, heatmap.values, tuple(contours), tuple(points), bare,
+                 side)
 
 
 def reference_contours(cubes: xr.DataTree, image: str, finding: str) -> tuple[Contour, ...]:
@@ -108,25 +127,26 @@ def draw_panels(cubes: xr.DataTree, blocks: Sequence[Sequence[Panel]], *, title:
     Returns
     -------
     matplotlib.figure.Figure
-        Its axes are the panels, block by block; places that stay empty are axes too.
+        Its axes are the panels, line by line; places that stay empty are axes too.
     """
     longest = max(map(len, blocks))
     columns = columns or -(-longest // -(-longest // MOST_COLUMNS))
-    lines = sum(-(-len(block) // columns) for block in blocks)
     side = min(WIDTH / columns, _WIDEST)
-    drawn = [(panel, wrapped(panel.heading, side), wrapped(panel.note, side))
-             for block in blocks for panel in block]
-    sizes = {panel.image: picture_size(cubes, panel.image, _grid(cubes)) for panel, _, _ in drawn}
-    # Room for the texts of a line, whose number is that of the longest.
-    text = max(above.count("\n") + below.count("\n") + 1 + bool(below)
-               for _, above, below in drawn) * 1.3 * _SIZE / 72
-    tall = max(height / width for height, width in sizes.values())
-    figure = new_figure(lines * (min(tall, 1.6) * side + text + 0.1) + 0.7, side * columns)
-    grid = iter(_begin_lines(figure.subplots(lines, columns, squeeze=False), blocks, columns))
+    drawn = [[_Drawn(panel, wrapped(panel.heading, side), wrapped(panel.note, side),
+                     picture_size(cubes, panel.image, _grid(cubes)))
+              for panel in block[start:start + columns]]
+             for block in blocks for start in range(0, len(block), columns)]
+    heights = [max(one.height(side) for one in line) for line in drawn]
+    figure = new_figure(sum(heights) + 0.7, side * columns)
+    grid = figure.subplots(len(drawn), columns, squeeze=False, height_ratios=heights)
+    for axes in grid.ravel():
+        axes.set_axis_off()
     kinds: set[str] = set()
-    for (panel, above, below), axes in zip(drawn, grid, strict=False):
-        _draw(cubes, axes, panel, sizes[panel.image])
-        _write(axes, above, below)
+    for one, axes in ((one, axes) for line, places in zip(drawn, grid, strict=True)
+                      for one, axes in zip(line, places, strict=False)):
+        panel = one.panel
+        _draw(cubes, axes, panel, one.size)
+        _write(axes, one.above, one.below, wrapped(panel.side, side))
         kinds |= {contour.kind for contour in panel.contours}
         kinds |= {f"point of {point.kind}" for point in panel.points}
     if title:
@@ -186,19 +206,6 @@ def _width(text: str) -> int:
                not unicodedata.combining(letter) for letter in text)
 
 
-def _begin_lines(grid: npt.NDArray[Any], blocks: Sequence[Sequence[Panel]], columns: int
-                 ) -> list[Axes]:
-    """The axes of the panels in their order; those that no panel takes are left empty."""
-    taken: list[Axes] = []
-    line = 0
-    for block in blocks:
-        taken += list(grid[line:].ravel()[:len(block)])
-        line += -(-len(block) // columns)
-    for axes in grid.ravel():
-        axes.set_axis_off()
-    return taken
-
-
 def _grid(cubes: xr.DataTree) -> tuple[int, int]:
     for name in ("saliency", "radiograph", "reference"):
         dataset = dataset_of(cubes, name)
@@ -215,15 +222,16 @@ def _draw(cubes: xr.DataTree, axes: Axes, panel: Panel, size: tuple[float, float
                  size=size, alpha=1.0 if panel.bare else OPACITY)
 
 
-def _write(axes: Axes, above: str, below: str) -> None:
+def _write(axes: Axes, above: str, below: str, beside: str) -> None:
     axes.set_title(above, fontsize=_SIZE, color=INK, pad=3)
-    if below:
+    if below or beside:
         axes.set_axis_on()
         axes.set_xticks([])
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set_visible(False)
         axes.set_xlabel(below, fontsize=_SIZE, color=INK, labelpad=3)
+        axes.set_ylabel(beside, fontsize=_SIZE, color=INK, labelpad=3)
 
 
 def _legend(figure: Figure, kinds: Collection[str]) -> None:

@@ -21,7 +21,8 @@ from saltrust.reading import shown
 from saltrust.report.catalog.declaration import NamedFigure, Request
 
 #: Modules of this folder that declare figures.
-MODULES = ("maps", "case")
+MODULES = ("maps", "case", "shapes", "randomization", "similarity", "precision_recall",
+           "overview")
 
 
 @cache
