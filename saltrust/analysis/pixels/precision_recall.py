@@ -112,8 +112,8 @@ def precision_recall_curve(values: npt.ArrayLike, mask: npt.ArrayLike) -> Precis
     Returns
     -------
     PrecisionRecall
-        A point for every distinct value that a pixel inside has, hottest first, after the one at
-        recall 0 and precision 1.
+        From recall 0 and precision 1 on, two points for every distinct value that a pixel inside
+        has, hottest first: of the threshold just above it, and of itself.
 
     Raises
     ------
@@ -124,14 +124,25 @@ def precision_recall_curve(values: npt.ArrayLike, mask: npt.ArrayLike) -> Precis
     --------
     >>> curve = precision_recall_curve([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
     >>> curve.recall.tolist(), [round(value, 3) for value in curve.precision.tolist()]
-    ([0.0, 0.5, 1.0], [1.0, 1.0, 0.667])
+    ([0.0, 0.0, 0.5, 0.5, 1.0], [1.0, 1.0, 1.0, 0.5, 0.667])
     """
     hits, above, level = _counts(values, mask)
     if not len(hits):
         raise DataError("a mask without a pixel has no precision-recall curve; choose a positive")
     true = np.cumsum(hits)
-    return PrecisionRecall(np.concatenate([[0.0], true / true[-1]]),
-                           np.concatenate([[1.0], true / (true + above + level)]))
+    recall = np.stack([true - hits, true], axis=1).ravel() / true[-1]
+    precision = np.stack([_entering(hits, above), true / (true + above + level)], axis=1).ravel()
+    return PrecisionRecall(np.concatenate([[0.0], recall]), np.concatenate([[1.0], precision]))
+
+
+def _entering(hits: IntArray, above: IntArray) -> npt.NDArray[np.float64]:
+    """Precision at the threshold just above each value.
+
+    There is none above the hottest pixel, where the curve begins at 1.
+    """
+    before = np.cumsum(hits) - hits
+    reached = before + above
+    return np.divide(before, reached, out=np.ones(len(hits)), where=reached > 0)
 
 
 def _counts(values: npt.ArrayLike, mask: npt.ArrayLike) -> tuple[IntArray, IntArray, IntArray]:
@@ -230,13 +241,9 @@ def _areas(hits: IntArray, above: IntArray, level: IntArray, positives: int, neg
     if not positives:
         return CurveAreas(_NAN, _NAN, _NAN, prevalence)
     true = np.cumsum(hits)
-    before = true - hits
     gain = hits / positives
     precision = true / (true + above + level)
-    # Precision at the threshold just above; there is none above the hottest pixel, where the
-    # curve begins at 1.
-    reached = before + above
-    entering = np.divide(before, reached, out=np.ones(len(hits)), where=reached > 0)
+    entering = _entering(hits, above)
     average_precision = float(np.sum(gain * precision))
     auprc = float(np.sum(gain * (precision + entering)) / 2)
     if not negatives:

@@ -142,6 +142,23 @@ def ranked(scores: pd.DataFrame, rank: Rank, count: int, what: str) -> list[Case
             for row in rows.iloc[first:first + count].itertuples()]
 
 
+def high_middle_low(scores: pd.DataFrame, what: str) -> list[Case]:
+    """The best, the median and the worst case, each once.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+    what : str
+        As of :func:`ranked`.
+    """
+    cases_by_pair: dict[tuple[str, str], Case] = {}
+    ranks: tuple[Rank, ...] = ("best", "median", "worst")
+    for rank in ranks:
+        for case in ranked(scores, rank, 1, what):
+            cases_by_pair.setdefault((case.image, case.finding), case)
+    return list(cases_by_pair.values())
+
+
 def _named(cubes: xr.DataTree, image: str) -> list[Case]:
     known = labels_of(cubes.to_dataset(), "image")
     if image not in known:

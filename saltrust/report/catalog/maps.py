@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from saltrust.analysis.result.cells import significant
 from saltrust.analysis.stored.annotations import read_annotations
-from saltrust.analysis.stored.arrays import dataset_of, labels_of
+from saltrust.analysis.stored.arrays import dataset_of, labels_of, whole
 from saltrust.analysis.stored.average_mask import AVERAGE_MASK, average_mask
 from saltrust.analysis.stored.readings import read_as
 from saltrust.analysis.stored.whole_study import fitted_study
@@ -41,12 +41,27 @@ ScoreOf = Callable[[Case, str, str], pd.Series | None]
 def _draw(cubes: xr.DataTree, request: Request) -> Figure:
     cubes = read_as(cubes, request.map)
     chosen = cases(cubes, request)
-    if len(labels_of(require_maps(cubes), "explainer")) == 1:
-        chosen = [Case(case.image, finding, case.why) for case in
-                  {case.image: case for case in reversed(chosen)}.values()
-                  for finding in labels_of(require_maps(cubes), "finding")]
+    shown = {(case.image, case.finding): case for one in chosen
+             for case in maps_of_image(cubes, one)}
+    chosen = list(shown.values())
     return draw_maps(cubes, chosen, pixel_scores(cubes, chosen, request.map),
                      average_masks(cubes, {case.finding for case in chosen}))
+
+
+def maps_of_image(cubes: xr.DataTree, case: Case) -> list[Case]:
+    """What is shown of an image: of one explainer every finding that has a map.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    case : Case
+    """
+    status = whole(require_maps(cubes)["status"], ("image", "finding", "explainer", "model"))
+    if status.sizes["explainer"] > 1:
+        return [case]
+    stored = (status.sel(image=case.image).values != int(Status.MISSING)).any(axis=(1, 2))
+    return [Case(case.image, finding, case.why) for finding, has_map in
+            zip(labels_of(status, "finding"), stored, strict=True) if has_map]
 
 
 def draw_maps(cubes: xr.DataTree, chosen: Sequence[Case], score: ScoreOf,
