@@ -81,16 +81,19 @@ def draw_stages(cubes: xr.DataTree, chosen: Sequence[Case], scores: pd.DataFrame
                                      stage=stage)
                 value = ssim.get((case.image, case.finding, explainer, stage))
                 heading = "" if line else stage
-                if not line and stage == stages[0]:
+                # Over narrow panels a name of several images has no other place.
+                if len(chosen) > 1 and not line and stage == stages[0]:
                     heading = "\n".join(filter(None, [case.image, case.why, stage]))
                 block.append(map_panel(
                     case.image, heading, heatmap, bare=True,
                     note="" if value is None else f"SSIM {significant(float(value))}",
                     side=explainer if stage == stages[0] else ""))
             blocks.append(block)
-    findings = ", ".join(dict.fromkeys(case.finding for case in chosen))
+    what = ", ".join(dict.fromkeys(case.finding for case in chosen))
+    if len(chosen) == 1:
+        what = ", ".join(filter(None, [chosen[0].image, what, chosen[0].why]))
     return draw_panels(raw, blocks, columns=len(stages),
-                       title=f"{findings}: maps of {model}, randomised from the top down to")
+                       title=f"{what}: maps of {model}, randomised from the top down to")
 
 
 FIGURES = (NamedFigure(

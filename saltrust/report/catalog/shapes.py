@@ -46,8 +46,11 @@ def _draw(cubes: xr.DataTree, request: Request) -> Figure:
 
 def _ranked(drawn: pd.DataFrame, request: Request) -> list[Case]:
     by = request.by or DESCRIPTORS[0]
-    return ranked(drawn.assign(score=drawn[by]), request.rank, request.count,
-                  by.replace("n_instances", "number of instances").replace("_", " "))
+    chosen = ranked(drawn.assign(score=drawn[by]), request.rank, request.count, "")
+    # Of a shape no value is better than another.
+    why = {"best": "largest", "worst": "smallest"}.get(request.rank, request.rank)
+    name = by.replace("n_instances", "number of instances").replace("_", " ")
+    return [Case(case.image, case.finding, f"{why} {name}") for case in chosen]
 
 
 def _named(drawn: pd.DataFrame, request: Request, known: Sequence[str]) -> list[Case]:
@@ -81,10 +84,14 @@ def draw_descriptors(cubes: xr.DataTree, chosen: Sequence[Case], table: pd.DataF
               for case, row in zip(chosen, rows, strict=True)]
     sizes = [picture_size(cubes, case.image, (drawn.mask.shape[0], drawn.mask.shape[1]))
              for case, drawn in zip(chosen, shapes, strict=True)]
-    heights = [side * min(height / width, 2.0) + 0.75 for height, width in sizes]
+    headings = [wrapped("\n".join(filter(None, [case.image, case.finding, case.why])), side,
+                        FONT_SIZE - 1) for case in chosen]
+    heights = [side * min(height / width, 2.0) + 0.2 + 0.16 * (heading.count("\n") + 2)
+               for (height, width), heading in zip(sizes, headings, strict=True)]
     figure = new_figure(sum(heights), WIDTH)
     panels = figure.subplots(len(chosen), 4, squeeze=False, height_ratios=heights)
-    for line, case, row, drawn, size in zip(panels, chosen, rows, shapes, sizes, strict=True):
+    for k, (line, case, row) in enumerate(zip(panels, chosen, rows, strict=True)):
+        drawn, size = shapes[k], sizes[k]
         texts = _texts(row)
         for axes, name, text in zip(line, DESCRIPTORS, texts, strict=True):
             pixels = radiograph(cubes, case.image)
@@ -92,9 +99,7 @@ def draw_descriptors(cubes: xr.DataTree, chosen: Sequence[Case], table: pd.DataF
                          None, size=size)
             _draw_shape(axes, name, drawn, size)
             axes.set_title(wrapped(text, side, FONT_SIZE - 1), fontsize=FONT_SIZE - 1, color=INK)
-        heading = f"{case.image}, {case.finding}" + (f" ({case.why})" if case.why else "")
-        line[0].set_title(f"{wrapped(heading, side)}\n{texts[0]}", fontsize=FONT_SIZE - 1,
-                          color=INK)
+        line[0].set_title(f"{headings[k]}\n{texts[0]}", fontsize=FONT_SIZE - 1, color=INK)
     return figure
 
 

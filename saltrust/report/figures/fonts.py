@@ -136,20 +136,20 @@ def sentences(missing: Collection[str], letters: Collection[str], *,
     groups: dict[str, set[str]] = {}
     for letter in missing:
         groups.setdefault(_package(letter), set()).add(_script(letter))
-    said = []
+    lines = []
     for package, scripts in sorted(groups.items()):
         names = {"fonts-noto-cjk": f"{_EAST_ASIA} letters", _SYMBOLS: "symbols or emoji"}.get(
             package, f"{', '.join(sorted(scripts))} letters")
         extra = ", or `pip install 'saltrust[fonts]'`" if scripts <= _IN_EXTRA else ""
-        said.append(f"no installed font has the {names} of the labels, so figures show boxes in "
+        lines.append(f"no installed font has the {names} of the labels, so figures show boxes in "
                     f" their place; install one (Debian: `apt install {package}`{extra})")
     current = tuple(version or mpl.__version_info__[:2])
     if current < _JOINS_SINCE and (joined := {_script(letter) for letter in letters
                                                if _is_joined(letter)}):
-        said.append(f"matplotlib {current[0]}.{current[1]} draws letters of "
+        lines.append(f"matplotlib {current[0]}.{current[1]} draws letters of "
                     f"{', '.join(sorted(joined))} one by one and from left to right; "
                     "`pip install 'matplotlib>=3.11'` for figures that can be read")
-    return said
+    return lines
 
 
 def warn(missing: Collection[str], letters: Collection[str]) -> None:

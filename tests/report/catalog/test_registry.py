@@ -97,9 +97,9 @@ def test_a_case_says_iou_and_hit_of_map_and_readers(test_split: xr.DataTree) -> 
     worst = maps.iloc[0]
     line = next(k for k, axes in enumerate(shown) if axes.get_title()
                 == f"{worst['image']}\n{worst['finding']}")
-    said = shown[line + 1].get_xlabel()
-    assert ("hit" if worst["hit"] else "miss") in said
-    assert "IoU" in said
+    text = shown[line + 1].get_xlabel()
+    assert ("hit" if worst["hit"] else "miss") in text
+    assert "IoU" in text
     people = table[(table["image"] == worst["image"]) & (table["finding"] == worst["finding"])
                    & (table["explainer"] == "expert")]
     for _, row in people.iterrows():
@@ -145,9 +145,9 @@ def test_stages_have_the_ssim_of_the_analysis(test_split: xr.DataTree) -> None:
             rows = table[(table["image"] == image) & (table["finding"] == "Edema")
                          & (table["explainer"] == explainer) & (table["stage"] == stage)
                          & (table["replicate"] == replicate)]
-            said = shown[line * len(stages) + place].get_xlabel()
+            text = shown[line * len(stages) + place].get_xlabel()
             expected = "" if rows.empty else f"SSIM {significant(rows['ssim'].iloc[0])}"
-            assert said == expected
+            assert text == expected
 
 
 @pytest.mark.parametrize(("name", "models"), [
@@ -177,10 +177,10 @@ def test_curves_have_the_areas_of_the_analysis(test_split: xr.DataTree, scores: 
     image, finding = axes.get_title().split("\n")[:2]
     legend = axes.get_legend()
     assert legend is not None
-    said = [text.get_text() for text in legend.get_texts()]
+    text = [entry.get_text() for entry in legend.get_texts()]
     row = one(scores, image=image, finding=finding, explainer="gradcam", model="densenet-1",
               condition="trained")
-    assert said[0] == (f"gradcam: AP {significant(row['average_precision'])}, "
+    assert text[0] == (f"gradcam: AP {significant(row['average_precision'])}, "
                        f"AUPRC {significant(row['auprc'])}")
     curve = axes.lines[0]
     recall, precision = (np.asarray(values) for values in curve.get_data())
@@ -290,7 +290,7 @@ def test_no_heading_is_clipped(test_split: xr.DataTree) -> None:
         node = named.children[group]
         node.dataset = node.to_dataset(inherit=False).assign_coords(
             explainer=np.array(long, dtype=np.dtypes.StringDType()))
-    for name in ("maps", "randomization", "repeatability"):
+    for name in ("maps", "randomization", "repeatability", "descriptors", "precision-recall"):
         drawn = figure(named, name)
         drawn.draw_without_rendering()
         for axes in panels(drawn):
