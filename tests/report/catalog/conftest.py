@@ -14,7 +14,7 @@ from saltrust.testing import simulate_cubes
 @pytest.fixture(scope="session")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("figures") / "study.zarr"
-    simulate_cubes(place, patients=14, images_per_patient=1, grid=16,
+    simulate_cubes(place, patients=10, images_per_patient=1, grid=16,
                    findings=["Edema", "Nodule"], seed=3)
     return place
 

@@ -166,7 +166,7 @@ def test_two_models_stand_below_each_other(test_split: xr.DataTree, name: str,
     row = one(table, image=chosen["image"], finding="Edema", explainer="gradcam",
               model_a=models[0], model_b=models[1])
     assert shown[1].get_xlabel() == f"SSIM {significant(row['ssim'])}"
-    assert shown[4].get_title() == "localizer unet"
+    assert "localizer unet" in titles(drawn)
 
 
 def test_curves_have_the_areas_of_the_analysis(test_split: xr.DataTree, scores: pd.DataFrame
@@ -265,8 +265,7 @@ def test_without_radiographs_and_masks_maps_are_ranked_by_probability(study: xr.
 def test_a_figure_is_the_same_bytes_each_time(test_split: xr.DataTree, form: str) -> None:
     def written() -> bytes:
         buffer = io.BytesIO()
-        save_figure(figure(select(test_split, explainer="gradcam"), "maps"), buffer, form,
-                    dots=40)
+        save_figure(figure(test_split, "descriptors"), buffer, form, dots=20)
         return buffer.getvalue()
 
     first = written()
@@ -290,8 +289,9 @@ def test_no_heading_is_clipped(test_split: xr.DataTree) -> None:
         node = named.children[group]
         node.dataset = node.to_dataset(inherit=False).assign_coords(
             explainer=np.array(long, dtype=np.dtypes.StringDType()))
-    for name in ("maps", "randomization", "repeatability", "descriptors", "precision-recall"):
-        drawn = figure(named, name)
+    named = select(named, finding="Edema")
+    for name in ("maps", "randomization", "descriptors", "precision-recall"):
+        drawn = figure(named, name, by="area_ratio" if name == "descriptors" else "ap")
         drawn.draw_without_rendering()
         for axes in panels(drawn):
             box = axes.title.get_window_extent()
