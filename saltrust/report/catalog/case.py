@@ -90,7 +90,8 @@ def _panel(cubes: xr.DataTree, case: Case, heading: str, labels: tuple[str, str]
     if heatmap is not None and heatmap.status is Status.OK:
         size = picture_size(cubes, case.image, heatmap.values.shape)
         marks = [peak(heatmap, size, labels[0])]
-        if row is not None and pd.notna(row["threshold"]):
+        # Below the cut-off of probabilities the segmentation is empty.
+        if row is not None and pd.notna(row["threshold"]) and row["area_predicted"] > 0:
             mask = mask_above(heatmap.values, float(row["threshold"]))
             drawn = (*drawn, Contour(mask, "segmentation", "predicted"))
     return map_panel(case.image, heading, heatmap, note="" if row is None else outcome(row),

@@ -107,13 +107,16 @@ def draw_trustworthiness(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[s
 def _examples(cubes: xr.DataTree, map: MapChoice, scores: pd.DataFrame, finding: str
               ) -> dict[str, Figure]:
     """Maps and curves of the best, the median and the worst image; none without maps."""
-    trained = scores[scores["condition"] == TRAINED]
+    # Of maps that say nothing there is nothing to see.
+    trained = scores[(scores["condition"] == TRAINED) & ~scores["failed"].astype(bool)]
     if trained.empty:
         return {}
     explainer, model = trained["explainer"].iloc[0], shown_models(cubes)[0]
     ranking = trained[(trained["explainer"] == explainer) & (trained["model"] == model)]
     chosen = high_middle_low(ranking.assign(score=ranking["average_precision"]),
                              f"AP of {explainer}")
+    if not chosen:
+        return {}
     averages = average_masks(cubes, {case.finding for case in chosen})
     return {f"examples{finding}": draw_maps(read_as(cubes, map), chosen, scores_by_name(scores),
                                             averages),
