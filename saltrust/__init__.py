@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from saltrust.analysis.trustworthiness.repeatability import reproducibility as reproducibility
     from saltrust.analysis.trustworthiness.utility import utility as utility
     from saltrust.cache.store import open_cubes as open_cubes
+    from saltrust.report.catalog.registry import figure as figure
     from saltrust.testing import simulate_cubes as simulate_cubes
 
 __version__ = "0.2.0"
@@ -80,6 +81,7 @@ _EXPORTS = {
     "protocol_localization": "saltrust.analysis.protocols.localization.protocol",
     "protocol_trustworthiness": "saltrust.analysis.protocols.trustworthiness.protocol",
     "protocol_guided_training": "saltrust.analysis.protocols.guided_training.protocol",
+    "figure": "saltrust.report.catalog.registry",
     "simulate_cubes": "saltrust.testing",
     "Result": "saltrust.analysis.result",
     "Scoring": "saltrust.analysis.options",

@@ -59,6 +59,9 @@ MapChoice = Literal["auto", "raw", "absolute", "positive"]
 #: Maps of explainers, of localizers and decoders, or both.
 MapSource = Literal["all", "saliency", "localizer"]
 
+#: Which images a figure shows: those of the highest, the middle or the lowest score.
+Rank = Literal["best", "median", "worst"]
+
 #: What becomes of a job at a file that cannot be read.
 OnError = Literal["stop", "skip"]
 

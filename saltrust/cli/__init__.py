@@ -29,6 +29,7 @@ from saltrust.cli.analyze.trustworthiness import (
 )
 from saltrust.cli.demo import demo
 from saltrust.cli.export import export
+from saltrust.cli.figure import figure
 from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
@@ -153,11 +154,27 @@ class _PrintableLines(logging.Formatter):
         return printable(super().format(record), kept="\n" if record.exc_info else "")
 
 
+class _Once(logging.Filter):
+    """The same sentence once a command: of twenty figures each lacks the same font."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if text in self.shown:
+            return False
+        self.shown.add(text)
+        return True
+
+
 @contextmanager
 def _warnings_on_stderr(level: int) -> Iterator[None]:
     """Show what the package logs, for one command; a program that calls it has its own ways."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PrintableLines("%(levelname)s: %(message)s"))
+    handler.addFilter(_Once())
     logger = logging.getLogger("saltrust")
     before = logger.level, logger.propagate
     logger.addHandler(handler)
@@ -171,7 +188,7 @@ def _warnings_on_stderr(level: int) -> Iterator[None]:
         logger.propagate = before[1]
 
 
-for _command in (demo, import_, train, generate, info, analyze, protocol, report,
+for _command in (demo, import_, train, generate, info, analyze, protocol, figure, report,
                  export, verify, migrate):
     main.add_command(_command)
 

@@ -113,6 +113,8 @@ def write_files(result: Result, topic: str, folder: Path, *, overwrite: bool,
 
 def write_figures(figures: Mapping[str, Figure], folder: Path, *, overwrite: bool) -> None:
     """Write every figure as ``<name>.png`` and ``<name>.svg``, each whole or not at all."""
+    from saltrust.report.figures.files import save_figure
+
     named = stems(figures)
     for name, figure in figures.items():
         for suffix in ("png", "svg"):
@@ -121,7 +123,5 @@ def write_figures(figures: Mapping[str, Figure], folder: Path, *, overwrite: boo
                 raise UsageError(f"{path} exists; say --overwrite to replace it, or choose "
                                  "another folder")
             with whole_file(path, Advice("repeat the command", "choose another folder")) as aside:
-                # Without a date, the same figure is the same file.
-                figure.savefig(aside, format=suffix, dpi=200,
-                               metadata={"Date": None} if suffix == "svg" else None)
+                save_figure(figure, aside, suffix)
     say(f"wrote {2 * len(figures)} figures to {folder}", err=True)

@@ -42,6 +42,19 @@ class CurveAreas(NamedTuple):
     prevalence: float
 
 
+class PrecisionRecall(NamedTuple):
+    """A precision-recall curve.
+
+    Attributes
+    ----------
+    recall, precision : ndarray of float64, shape (n,)
+        Recall ascends from 0 to 1.
+    """
+
+    recall: npt.NDArray[np.float64]
+    precision: npt.NDArray[np.float64]
+
+
 def curve_areas(values: npt.ArrayLike, mask: npt.ArrayLike) -> CurveAreas:
     """Areas under the curves of a map as a classifier of its pixels.
 
@@ -83,14 +96,63 @@ def curve_areas(values: npt.ArrayLike, mask: npt.ArrayLike) -> CurveAreas:
     >>> flat.auprc, flat.average_precision, flat.auroc
     (0.625, 0.25, 0.5)
     """
+    hits, above, level = _counts(values, mask)
+    positives = int(hits.sum())
+    return _areas(hits, above, level, positives, np.size(values) - positives)
+
+
+def precision_recall_curve(values: npt.ArrayLike, mask: npt.ArrayLike) -> PrecisionRecall:
+    """The precision-recall curve of a map, whose areas are those of :func:`curve_areas`.
+
+    Parameters
+    ----------
+    values, mask : array_like
+        As there; something has to be inside.
+
+    Returns
+    -------
+    PrecisionRecall
+        From recall 0 and precision 1 on, two points for every distinct value that a pixel inside
+        has, hottest first: of the threshold just above it, and of itself.
+
+    Raises
+    ------
+    DataError
+        As :func:`curve_areas`, and where nothing is inside.
+
+    Examples
+    --------
+    >>> curve = precision_recall_curve([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
+    >>> curve.recall.tolist(), [round(value, 3) for value in curve.precision.tolist()]
+    ([0.0, 0.0, 0.5, 0.5, 1.0], [1.0, 1.0, 1.0, 0.5, 0.667])
+    """
+    hits, above, level = _counts(values, mask)
+    if not len(hits):
+        raise DataError("a mask without a pixel has no precision-recall curve; choose a positive")
+    true = np.cumsum(hits)
+    recall = np.stack([true - hits, true], axis=1).ravel() / true[-1]
+    precision = np.stack([_entering(hits, above), true / (true + above + level)], axis=1).ravel()
+    return PrecisionRecall(np.concatenate([[0.0], recall]), np.concatenate([[1.0], precision]))
+
+
+def _entering(hits: IntArray, above: IntArray) -> npt.NDArray[np.float64]:
+    """Precision at the threshold just above each value.
+
+    There is none above the hottest pixel, where the curve begins at 1.
+    """
+    before = np.cumsum(hits) - hits
+    reached = before + above
+    return np.divide(before, reached, out=np.ones(len(hits)), where=reached > 0)
+
+
+def _counts(values: npt.ArrayLike, mask: npt.ArrayLike) -> tuple[IntArray, IntArray, IntArray]:
+    """Pixels at every distinct value (:func:`_count_sorted`), whatever the type of the map."""
     score, inside = np.asarray(values), np.asarray(mask)
     _check(score, inside)
     inside = inside.astype(bool, copy=False).ravel()
     score = score.astype(score.dtype.newbyteorder("="), copy=False).ravel()
     count = _counts_by_value if score.dtype.itemsize <= 2 else _count_sorted
-    hits, above, level = count(score, inside)
-    positives = int(hits.sum())
-    return _areas(hits, above, level, positives, len(score) - positives)
+    return count(score, inside)
 
 
 def _check(score: npt.NDArray[Any], inside: npt.NDArray[Any]) -> None:
@@ -179,13 +241,9 @@ def _areas(hits: IntArray, above: IntArray, level: IntArray, positives: int, neg
     if not positives:
         return CurveAreas(_NAN, _NAN, _NAN, prevalence)
     true = np.cumsum(hits)
-    before = true - hits
     gain = hits / positives
     precision = true / (true + above + level)
-    # Precision at the threshold just above; there is none above the hottest pixel, where the
-    # curve begins at 1.
-    reached = before + above
-    entering = np.divide(before, reached, out=np.ones(len(hits)), where=reached > 0)
+    entering = _entering(hits, above)
     average_precision = float(np.sum(gain * precision))
     auprc = float(np.sum(gain * (precision + entering)) / 2)
     if not negatives:

@@ -86,10 +86,43 @@ def minimum_area_rectangle(points: npt.ArrayLike) -> Rectangle:
     Rectangle(longer=4.242..., shorter=1.414..., area=6.0)
     """
     hull = convex_hull(points)
-    edges = np.roll(hull, -1, axis=0) - hull
     if len(hull) < 3:
-        length = float(np.hypot(*edges[0]))
+        length = float(np.hypot(*(np.roll(hull, -1, axis=0) - hull)[0]))
         return Rectangle(length, 0.0, 0.0)
+    edge, length, width, area = _smallest(hull)
+    scale = float(np.sqrt((edge**2).sum()))
+    return Rectangle(float(max(length, width)) / scale, float(min(length, width)) / scale, area)
+
+
+def minimum_area_corners(points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Corners of the rectangle of :func:`minimum_area_rectangle`.
+
+    Parameters
+    ----------
+    points : array_like of int, shape (n, 2)
+        Not all on one line.
+
+    Returns
+    -------
+    ndarray of float64, shape (4, 2)
+        In order round the rectangle, in the coordinates of the points.
+
+    Examples
+    --------
+    >>> minimum_area_corners([[0, 0], [0, 9], [4, 9], [4, 0]]).tolist()
+    [[0.0, 0.0], [4.0, 0.0], [4.0, 9.0], [0.0, 9.0]]
+    """
+    hull = convex_hull(points)
+    edge, *_ = _smallest(hull)
+    along = edge / np.sqrt((edge**2).sum())
+    axes = np.stack([along, [-along[1], along[0]]])
+    low, high = (hull @ axes.T).min(axis=0), (hull @ axes.T).max(axis=0)
+    return np.array([low, (high[0], low[1]), high, (low[0], high[1])]) @ axes
+
+
+def _smallest(hull: IntArray) -> tuple[IntArray, int, int, float]:
+    """Edge along which the rectangle lies, its extents times the edge's length, and its area."""
+    edges = np.roll(hull, -1, axis=0) - hull
     along = edges @ hull.T
     across = np.stack([-edges[:, 1], edges[:, 0]], axis=1) @ hull.T
     # Extents times the length of the edge, whole numbers below 2**53 in their product.
@@ -100,10 +133,8 @@ def minimum_area_rectangle(points: npt.ArrayLike) -> Rectangle:
     tied = np.flatnonzero(areas == areas.min())
     longer = np.maximum(length, width)[tied]
     shorter = np.minimum(length, width)[tied]
-    best = int(np.argmin(longer / shorter))
-    scale = float(np.sqrt(squared[tied[best]]))
-    return Rectangle(float(longer[best]) / scale, float(shorter[best]) / scale,
-                     float(areas[tied[best]]))
+    best = int(tied[int(np.argmin(longer / shorter))])
+    return edges[best], int(length[best]), int(width[best]), float(areas[best])
 
 
 def rotating_calipers_rectangle(points: npt.ArrayLike) -> Rectangle:

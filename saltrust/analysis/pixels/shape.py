@@ -14,6 +14,7 @@ import numpy.typing as npt
 from saltrust.analysis.pixels.contours import Borders, PixelContours, pixel_contours, trace_borders
 from saltrust.analysis.pixels.rectangles import (
     Rectangle,
+    minimum_area_corners,
     minimum_area_rectangle,
     rotating_calipers_rectangle,
 )
@@ -43,6 +44,21 @@ class ShapeDescriptors(NamedTuple):
     area_ratio: float
     elongation: float
     irrectangularity: float
+
+
+class FittedRectangle(NamedTuple):
+    """The smallest rectangle round the dominant instance of a mask.
+
+    Attributes
+    ----------
+    outline : ndarray of int64, shape (n, 2)
+        Outer border of the dominant instance: row and column of pixel corners.
+    corners : ndarray of float64, shape (4, 2)
+        Of the rectangle, in order round it.
+    """
+
+    outline: npt.NDArray[np.int64]
+    corners: npt.NDArray[np.float64]
 
 
 def describe_shape(mask: npt.NDArray[Any], definition: Definition = "default",
@@ -108,14 +124,38 @@ def check_definition(definition: str) -> None:
                          f"{nearest(definition, DEFINITIONS)}")
 
 
+def fitted_rectangle(mask: npt.NDArray[np.bool_]) -> FittedRectangle:
+    """The rectangle that elongation and irrectangularity are of, by the definition ``default``.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (height, width)
+        Not empty.
+
+    Returns
+    -------
+    FittedRectangle
+    """
+    borders = trace_borders(mask)
+    dominant = _dominant_border(borders, pixel_contours(borders))
+    outline = borders.corners(dominant)
+    return FittedRectangle(outline, minimum_area_corners(outline))
+
+
 def _dominant(borders: Borders, contours: PixelContours) -> tuple[float, float]:
+    dominant = _dominant_border(borders, contours)
+    return _elongation(minimum_area_rectangle(borders.corners(dominant)),
+                       float(borders.area[dominant]))
+
+
+def _dominant_border(borders: Borders, contours: PixelContours) -> int:
     outer = np.flatnonzero(~borders.hole)
     perimeters = contours.perimeters()[outer]
     longest = outer[perimeters == perimeters.max()]
     longest = longest[borders.area[longest] == borders.area[longest].max()]
     # Equal again: the least elongated, so that turning the image changes nothing.
-    return min(_elongation(minimum_area_rectangle(borders.corners(k)), float(borders.area[k]))
-               for k in longest.tolist())
+    return min(longest.tolist(), key=lambda k: _elongation(
+        minimum_area_rectangle(borders.corners(k)), float(borders.area[k])))
 
 
 def _peer_dominant(contours: PixelContours) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,12 @@ import xarray as xr
 from tqdm import tqdm
 
 from saltrust.analysis.options import Execution, Scoring
-from saltrust.analysis.pixels.shape import ShapeDescriptors, describe_shape
+from saltrust.analysis.pixels.shape import (
+    FittedRectangle,
+    ShapeDescriptors,
+    describe_shape,
+    fitted_rectangle,
+)
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.kept_rows import IntArray, Topic, Values, keep_rows
 from saltrust.analysis.select import as_cubes
@@ -141,6 +147,48 @@ def describe_masks(annotations: Annotations, definition: Definition, store: Scor
     table = pd.DataFrame({**dict(zip(COLUMNS[:3], names, strict=True)),
                           **{name: shapes[name] for name in COLUMNS[3:]}})
     return table.astype({"n_instances": "int64"})
+
+
+@dataclass(frozen=True)
+class DrawnShape:
+    """A mask with what its descriptors are measured on.
+
+    Attributes
+    ----------
+    mask : ndarray of bool, shape (height, width)
+        At the size at which it is measured.
+    shape : ShapeDescriptors
+    fitted : FittedRectangle
+        In pixels of the mask: the corner of the first pixel is (0, 0).
+    """
+
+    mask: npt.NDArray[np.bool_]
+    shape: ShapeDescriptors
+    fitted: FittedRectangle
+
+
+def drawn_shape(cubes: xr.DataTree, image: str, finding: str, reader: str) -> DrawnShape:
+    """The mask of one reader with its descriptors and the rectangle fitted to it.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    image, finding, reader : str
+        Labels of the cubes.
+
+    Raises
+    ------
+    DataError
+        If the reader drew nothing there.
+    """
+    annotations = read_annotations(cubes)
+    place = (annotations.images.index(image), annotations.findings.index(finding),
+             annotations.readers.index(reader))
+    mask = annotations.pixels(*place).mask if annotations.annotated[place] else None
+    if mask is None:
+        raise DataError(f"{reader} drew no {finding} on {image}, so there is no shape to "
+                        "describe; choose another image or finding")
+    return DrawnShape(mask, describe_shape(mask), fitted_rectangle(mask))
 
 
 def _measure(annotations: Annotations, at: IntArray, definition: Definition, *,

@@ -175,6 +175,7 @@ def _write(result: ProtocolResult, figures: Mapping[str, Figure], output: Output
     """Write beside the folder, then move every file in whole."""
     from saltrust.analysis.result.files import csv_texts
     from saltrust.analysis.result.text import render_frame
+    from saltrust.report.figures.files import save_figure
 
     content = {"methods.md": result.methods()}
     for name, table in result.tables.items():
@@ -195,7 +196,5 @@ def _write(result: ProtocolResult, figures: Mapping[str, Figure], output: Output
         for name, figure in figures.items():
             (aside / "figures").mkdir(exist_ok=True)
             for suffix in ("png", "svg"):
-                # Without a date, the same figure is the same file.
-                figure.savefig(aside / "figures" / f"{named[name]}.{suffix}", dpi=200,
-                               metadata={"Date": None} if suffix == "svg" else None)
+                save_figure(figure, aside / "figures" / f"{named[name]}.{suffix}", suffix)
         return sum(path.is_file() for path in aside.rglob("*"))

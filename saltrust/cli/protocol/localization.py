@@ -67,7 +67,7 @@ def localization(ctx: click.Context, /, source: Path, **options: Any) -> None:
     \u0008
     DIR/methods.md     every definition and choice, ready for a methods section
     DIR/tables/        table1, table2, table3 and context as .md, .tex, .csv, .json
-    DIR/figures/       bars, letter values, coefficients, confidence as .png and .svg
+    DIR/figures/       bars, letter values, coefficients, confidence, cases: .png, .svg
     DIR/results/       every analysis with all digits: JSON, and CSV per table
     """
     from saltrust.analysis.protocols.localization.protocol import protocol_localization

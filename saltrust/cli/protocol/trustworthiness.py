@@ -50,7 +50,7 @@ def trustworthiness(ctx: click.Context, /, source: Path, **options: Any) -> None
     \u0008
     DIR/methods.md     every definition and choice, ready for a methods section
     DIR/tables/        decisions and each criterion as .md, .tex, .csv, .json
-    DIR/figures/       box plots, SSIM along the stages, examples as .png and .svg
+    DIR/figures/       overview, box plots, curves, stages, examples as .png and .svg
     DIR/results/       every criterion with all digits: JSON, and CSV per table
     """
     from saltrust.analysis.protocols.trustworthiness.protocol import (

@@ -8,7 +8,7 @@ then.  Labels come from data; every text of a figure made here is drawn as it re
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from matplotlib.ticker import FuncFormatter
 
 from saltrust.errors import DataError
 from saltrust.printable import printable
+from saltrust.report.figures.fonts import families_for, letters_of, warn
 
 #: Width of a figure that fills the page, in inches.
 WIDTH = 8.6
@@ -32,11 +33,13 @@ MOST_INCHES = 150.0
 
 
 class LiteralFigure(Figure):
-    """A figure that draws its texts as they are, whatever they hold."""
+    """A figure that draws its texts as they are, whatever they hold, in any script."""
+
+    _warned = False
 
     def draw(self, renderer: Any) -> None:
-        for axis in self.findobj(Axis):
-            assert isinstance(axis, Axis)
+        axes = [axis for axis in self.findobj(Axis) if isinstance(axis, Axis)]
+        for axis in axes:
             formatter = axis.get_major_formatter()
             # The labels that `set_yticks` was given, which are texts only while it draws.
             if isinstance(formatter, FuncFormatter) and not isinstance(formatter.func, _Literal):
@@ -45,8 +48,32 @@ class LiteralFigure(Figure):
             assert isinstance(text, Text)
             text.set_parse_math(False)
             text.set_text(literal(text.get_text()))
+        self._take_fonts(axes)
         with _no_formulas():
             super().draw(renderer)
+
+    def _take_fonts(self, axes: Sequence[Axis]) -> None:
+        """Have fonts beside the figure's where its texts have letters that this one lacks."""
+        for axis in axes:
+            if axis.axes.axison and axis.get_visible():
+                # Of labels that `set_yticks` was given there are no texts before they are asked
+                # for.
+                axis.get_ticklabels(which="both")
+        texts = [text for text in self.findobj(Text) if isinstance(text, Text)]
+        letters = letters_of(text.get_text() for text in texts)
+        for families in {tuple(text.get_fontfamily()): None for text in texts}:
+            more, missing = families_for(letters, families)
+            if more:
+                for text in texts:
+                    if tuple(text.get_fontfamily()) == families:
+                        text.set_fontfamily([*families, *more])
+                for axis in axes:
+                    # Ticks may be made while it is drawn.
+                    axis.set_tick_params(which="both", labelfontfamily=[*families, *more])
+            # Browsers have fonts of their own for a text that stays one.
+            if mpl.rcParams["svg.fonttype"] != "none" and not self._warned:
+                warn(missing, letters)
+                self._warned = True
 
     def legend(self, *args: Any, **kwargs: Any) -> Legend:
         # Its width is asked for before it is drawn.
@@ -88,7 +115,7 @@ def literal(text: str) -> str:
 
 @contextmanager
 def _no_formulas() -> Iterator[None]:
-    """Texts that are made meanwhile are no formulas; letters that a font lacks are boxes."""
+    """Texts that are made meanwhile are no formulas; of letters that no font has, we warn."""
     with mpl.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)

@@ -94,8 +94,10 @@ def to_data_uri(figure: Figure) -> str:
         kind = "jpeg"
     elif count_marks(figure) > MOST_VECTOR_MARKS:
         kind = "png"
-    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "saltrust",
-                     "font.sans-serif": _FONTS, "font.family": "sans-serif"}
+    settings: Any = {"svg.hashsalt": "saltrust", "font.sans-serif": _FONTS,
+                     "font.family": "sans-serif",
+                     # Texts stay texts, which a browser draws in its fonts.
+                     **({"svg.fonttype": "none"} if kind == "svg" else {})}
     with mpl.rc_context(settings):
         if kind == "svg":
             figure.savefig(buffer, format=kind, metadata={"Date": None})

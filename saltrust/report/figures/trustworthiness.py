@@ -1,4 +1,4 @@
-"""Figures of protocol A: boxes against baselines, SSIM along the stages, example maps."""
+"""Figures of protocol A: boxes against baselines, SSIM along the stages."""
 
 from __future__ import annotations
 
@@ -6,23 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from saltrust.analysis.localization.survey import unit_range
-from saltrust.analysis.stored.arrays import dataset_of
-from saltrust.cache.schema import Status
-from saltrust.report.figures.literal import WIDTH, new_figure
+from saltrust.report.figures.literal import new_figure
 from saltrust.report.figures.palette import FONT_SIZE, INK, dress, series_colors
-from saltrust.report.figures.pictures import at_labels, radiograph, stored_map
 
 _METRICS = {"auprc": "AUPRC", "average_precision": "Average precision", "auroc": "AUROC"}
 _BASELINE_COLOR = "#56B4E9"
 _LOCALIZER_COLOR = "#003D66"
-#: Images of the figure of examples.
-_EXAMPLES = 3
 
 
 def utility(scores: pd.DataFrame, metric: str) -> Figure:
@@ -126,45 +119,6 @@ def stages(table: pd.DataFrame, order: Sequence[str]) -> Figure:
     return figure
 
 
-def examples(cubes: xr.DataTree, scores: pd.DataFrame, metric: str) -> Figure | None:
-    """Maps of a few images with their scores: a high, a middling and a low one.
-
-    Returns
-    -------
-    Figure or None
-        None without maps of a trained model.
-    """
-    trained = scores[scores["condition"] == "trained"]
-    if "saliency" not in cubes.children or trained.empty:
-        return None
-    first = trained.iloc[0]
-    finding, model = str(first["finding"]), str(first["model"])
-    shown = trained[(trained["finding"] == finding) & (trained["model"] == model)]
-    order = shown.groupby("image", sort=False)[metric].mean().sort_values()
-    places = np.unique(np.round(np.linspace(0.9, 0.1, _EXAMPLES) * (len(order) - 1)).astype(int))
-    chosen = [str(order.index[place]) for place in places[::-1]]
-    explainers = list(dict.fromkeys(shown["explainer"]))
-    values = {(row.image, row.explainer): getattr(row, metric) for row in shown.itertuples()}
-    columns = len(explainers) + 1
-    size = WIDTH / max(columns, 5)
-    figure = new_figure(0.3 + (size + 0.2) * len(chosen), width=size * columns)
-    panels = figure.subplots(len(chosen), columns, squeeze=False)
-    for line, image in zip(panels, chosen, strict=True):
-        mask = _reference(cubes, image, finding, str(first["reader"]))
-        pixels = radiograph(cubes, image)
-        _panel(line[0], np.ones(mask.shape) if pixels is None else pixels / 255, mask,
-               image[:24], "gray")
-        for axes, explainer in zip(line[1:], explainers, strict=True):
-            heatmap = stored_map(cubes, "saliency", image=image, finding=finding,
-                                 explainer=explainer, model=model)
-            shown_map = (unit_range(heatmap.values)
-                         if heatmap is not None and heatmap.status is Status.OK
-                         else np.zeros(mask.shape))
-            score = values.get((image, explainer), float("nan"))
-            _panel(axes, shown_map, mask, f"{explainer}  {score:.2f}", "inferno")
-    return figure
-
-
 def _boxes(axes: Axes, groups: Sequence[np.ndarray], labels: Sequence[str],
            colors: Sequence[str]) -> None:
     drawn = axes.boxplot(groups, orientation="horizontal", widths=0.6, patch_artist=True,
@@ -190,18 +144,3 @@ def _baselines(axes: Axes, lines: Sequence[tuple[str, float, str]]) -> None:
                  for color, known in names.items())]
     axes.legend(handles=handles, frameon=False, fontsize=FONT_SIZE - 1, loc="lower right",
                 bbox_to_anchor=(1.0, 1.0), ncols=len(handles), borderpad=0.0)
-
-
-def _panel(axes: Axes, picture: np.ndarray, mask: np.ndarray, title: str, colors: str) -> None:
-    axes.imshow(picture, cmap=colors, vmin=0, vmax=1)
-    if mask.any():
-        axes.contour(mask.astype(float), levels=[0.5], colors="#00E5FF", linewidths=0.8)
-    axes.set_title(title, fontsize=FONT_SIZE - 2)
-    axes.set_axis_off()
-
-
-def _reference(cubes: xr.DataTree, image: str, finding: str, reader: str) -> np.ndarray:
-    reference = dataset_of(cubes, "reference")
-    assert reference is not None
-    mask = at_labels(reference["mask"], image=image, finding=finding, reader=reader)
-    return mask.transpose("y", "x").values

@@ -11,9 +11,23 @@ from matplotlib.figure import Figure
 
 from saltrust.analysis.protocols.guided_training.arms import Arm
 from saltrust.analysis.protocols.result import ProtocolResult
+from saltrust.analysis.stored.maps import TRAINED
 from saltrust.analysis.stored.readings import read_as
 from saltrust.analysis.trustworthiness.utility import METRICS
+from saltrust.choices import MapChoice
 from saltrust.errors import UsageError
+from saltrust.report.catalog.choosing import (
+    Case,
+    high_middle_low,
+    ranked,
+    scores_by_name,
+    shown_models,
+)
+from saltrust.report.catalog.maps import average_masks, draw_maps
+from saltrust.report.catalog.overview import draw_overview
+from saltrust.report.catalog.precision_recall import draw_curves
+from saltrust.report.catalog.randomization import draw_stages
+from saltrust.report.catalog.similarity import draw_models
 from saltrust.report.figures import classification, guided_training, trustworthiness
 from saltrust.report.protocols.localization import draw_localization
 
@@ -57,21 +71,23 @@ def draw_trustworthiness(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[s
     -------
     dict of str to Figure
     """
-    results, figures = protocol.results, {}
+    results, figures = protocol.results, dict[str, Figure]()
+    if "decisions" in protocol.tables:
+        figures["overview"] = draw_overview(protocol.tables["decisions"])
     if "utility" in results:
         for finding, scores in _by(results["utility"]["scores"], "finding"):
             for metric in METRICS:
                 figures[f"utility_{metric}{finding}"] = trustworthiness.utility(scores, metric)
-            example = trustworthiness.examples(read_as(cubes, results["utility"].meta["map"]),
-                                               scores, "average_precision")
-            if example is not None:
-                figures[f"examples{finding}"] = example
+            figures |= _examples(cubes, results["utility"].meta["map"], scores, finding)
     if "randomization" in results:
         result = results["randomization"]
         for finding, of_finding in _by(result["stages"], "finding"):
             for model, rows in _by(of_finding, "model"):
                 figures[f"randomization{finding}{model}"] = trustworthiness.stages(
                     rows, result.meta["stages"])
+        for finding, scores in _by(result["scores"], "finding"):
+            figures[f"randomization_maps{finding}"] = draw_stages(
+                cubes, _of_median_similarity(scores), scores)
     criteria: tuple[str, ...] = ("repeatability", "reproducibility")
     similar = {name: results[name] for name in criteria if name in results}
     findings = dict.fromkeys(finding for result in similar.values()
@@ -82,7 +98,35 @@ def draw_trustworthiness(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[s
         suffix = f"_{finding}" if len(findings) > 1 else ""
         low = next(iter(similar.values())).meta["low_baseline"]
         figures[f"similarity{suffix}"] = trustworthiness.similarity(shown, low)
+        for name, scores in ((name, table) for name, table in shown.items() if len(table)):
+            figures[f"{name}_maps{suffix}"] = draw_models(
+                cubes, _of_median_similarity(scores), scores)
     return figures
+
+
+def _examples(cubes: xr.DataTree, map: MapChoice, scores: pd.DataFrame, finding: str
+              ) -> dict[str, Figure]:
+    """Maps and curves of the best, the median and the worst image; none without maps."""
+    # Of maps that say nothing there is nothing to see.
+    trained = scores[(scores["condition"] == TRAINED) & ~scores["failed"].astype(bool)]
+    if trained.empty:
+        return {}
+    explainer, model = trained["explainer"].iloc[0], shown_models(cubes)[0]
+    ranking = trained[(trained["explainer"] == explainer) & (trained["model"] == model)]
+    chosen = high_middle_low(ranking.assign(score=ranking["average_precision"]),
+                             f"AP of {explainer}")
+    if not chosen:
+        return {}
+    averages = average_masks(cubes, {case.finding for case in chosen})
+    return {f"examples{finding}": draw_maps(read_as(cubes, map), chosen, scores_by_name(scores),
+                                            averages),
+            f"precision_recall{finding}": draw_curves(cubes, chosen, map=map)}
+
+
+def _of_median_similarity(scores: pd.DataFrame) -> list[Case]:
+    """The image whose maps are, over all that is compared, as similar as the median image's."""
+    means = scores.groupby(["image", "finding"], sort=False, as_index=False)["ssim"].mean()
+    return ranked(means.assign(score=means["ssim"]), "median", 1, "mean SSIM")
 
 
 def _by(table: pd.DataFrame, name: str) -> list[tuple[str, pd.DataFrame]]:

@@ -10,7 +10,19 @@ from matplotlib.figure import Figure
 
 from saltrust.analysis.protocols.localization.protocol import in_study_order
 from saltrust.analysis.protocols.result import ProtocolResult
+from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import EXPERT
+from saltrust.analysis.stored.readings import read_as
+from saltrust.report.catalog.case import draw_cases
+from saltrust.report.catalog.choosing import (
+    Case,
+    high_middle_low,
+    pixel_scores,
+    ranked,
+    shown_models,
+)
+from saltrust.report.catalog.maps import draw_maps, maps_of_image
+from saltrust.report.catalog.shapes import DESCRIPTORS, draw_descriptors
 from saltrust.report.figures import distributions, estimates
 
 
@@ -45,11 +57,40 @@ def draw_localization(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[str,
                        & (shapes["n_instances"] > 0)]
         if len(drawn):
             figures["descriptors"] = distributions.descriptors(in_study_order(drawn, cubes))
+            figures["descriptors_examples"] = draw_descriptors(
+                cubes, _extreme_shapes(drawn), drawn)
+    figures |= _examples(cubes, located)
     if "regressions" in results:
         for names, rows in _by_map(results["regressions"]["estimates"]).items():
             figures["_".join(["coefficients", *names])] = estimates.coefficients(rows,
                                                                                  level=level)
     return figures | (_draw_confidence(protocol, cubes) if "confidence" in results else {})
+
+
+def _extreme_shapes(drawn: pd.DataFrame) -> list[Case]:
+    """The mask of the highest value of each descriptor, each once."""
+    first = drawn.drop_duplicates(["image", "finding"])
+    largest = [case for name in DESCRIPTORS
+               for case in ranked(first.assign(score=first[name].astype(float)), "best", 1, "")]
+    return [Case(image, finding) for image, finding in
+            dict.fromkeys((case.image, case.finding) for case in largest)]
+
+
+def _examples(cubes: xr.DataTree, located: Result) -> dict[str, Figure]:
+    """Cases of the best, the median and the worst IoU, and all maps of the median one."""
+    scores = located["scores"]
+    maps = scores[(scores["explainer"] != EXPERT) & (scores["area_reference"] > 0)]
+    if maps["iou"].isna().all():
+        return {}
+    read = read_as(cubes, located.meta["map"])
+    explainer, model = maps["explainer"].iloc[0], shown_models(cubes)[0]
+    ranking = maps[(maps["explainer"] == explainer) & (maps["model"] == model)]
+    chosen = high_middle_low(ranking.assign(score=ranking["iou"]), f"IoU of {explainer}")
+    if not chosen:
+        return {}
+    return {"examples": draw_cases(read, chosen, scores),
+            "maps": draw_maps(read, maps_of_image(read, chosen[len(chosen) // 2]),
+                              pixel_scores(cubes, chosen, located.meta["map"]))}
 
 
 def _draw_confidence(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[str, Figure]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
+from saltrust.analysis.pixels import precision_recall as kernel
 from saltrust.analysis.pixels.precision_recall import curve_areas
 from saltrust.errors import DataError
 
@@ -26,6 +27,12 @@ def agree(values: npt.NDArray[np.generic], mask: npt.NDArray[np.bool_]) -> None:
     areas = curve_areas(values, mask)
     np.testing.assert_allclose(areas[:3], reference(values, mask), rtol=0, atol=1e-12)
     assert areas.prevalence == mask.mean()
+    curve = kernel.precision_recall_curve(values, mask)
+    assert curve.recall[0] == 0
+    assert curve.recall[-1] == 1
+    assert np.trapezoid(curve.precision, curve.recall) == pytest.approx(areas.auprc, abs=1e-12)
+    assert float(np.diff(curve.recall) @ curve.precision[1:]) == pytest.approx(
+        areas.average_precision, abs=1e-12)
 
 
 def blob(shape: tuple[int, int], seed: int) -> npt.NDArray[np.bool_]:
@@ -126,3 +133,8 @@ def test_wrong_input_is_named() -> None:
         curve_areas(np.zeros(3), np.array([0, 1, 2]))
     with pytest.raises(DataError, match="numbers"):
         curve_areas(np.array(["a"]), np.array([True]))
+
+
+def test_a_curve_without_a_positive_is_refused() -> None:
+    with pytest.raises(DataError, match="without a pixel"):
+        kernel.precision_recall_curve([0.1, 0.2], [False, False])

@@ -17,6 +17,7 @@ from scipy.spatial import ConvexHull
 from saltrust.analysis.pixels.contours import pixel_contours, trace_borders
 from saltrust.analysis.pixels.rectangles import (
     convex_hull,
+    minimum_area_corners,
     minimum_area_rectangle,
     rotating_calipers_rectangle,
 )
@@ -132,3 +133,19 @@ def test_points_on_one_line_have_no_width(length: int) -> None:
             rectangle = function(points)
             assert rectangle.shorter == rectangle.area == 0
             assert rectangle.longer == pytest.approx((length - 1) * math.hypot(*step))
+
+
+@settings(deadline=None, max_examples=50)
+@given(POINTS)
+def test_corners_are_those_of_the_smallest_rectangle(points: Points) -> None:
+    assume(np.linalg.matrix_rank(points - points[0]) == 2)
+    corners, rectangle = minimum_area_corners(points), minimum_area_rectangle(points)
+    sides = np.roll(corners, -1, axis=0) - corners
+    lengths = np.sort(np.hypot(*sides.T))
+    assert lengths[[0, 2]] == pytest.approx([rectangle.shorter, rectangle.longer])
+    assert float(sides[0] @ sides[1]) == pytest.approx(0, abs=1e-6)
+    # Every point lies within.
+    for side in (0, 1):
+        along = (points - corners[0]) @ sides[side] / (sides[side] @ sides[side])
+        assert along.min() > -1e-9
+        assert along.max() < 1 + 1e-9

@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
 from saltrust.analysis.pixels.contours import trace_borders
-from saltrust.analysis.pixels.shape import ShapeDescriptors, describe_shape
+from saltrust.analysis.pixels.shape import ShapeDescriptors, describe_shape, fitted_rectangle
 from saltrust.errors import UsageError
 
 Mask = npt.NDArray[np.bool_]
@@ -190,3 +190,15 @@ def test_refuses_what_is_not_a_mask_and_unknown_definitions() -> None:
         describe_shape(np.zeros((2, 2, 2)))
     with pytest.raises(UsageError, match="did you mean 'peer'"):
         describe_shape(np.zeros((2, 2)), "per")  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=40)
+@given(MASKS)
+def test_the_fitted_rectangle_has_the_elongation(mask: Mask) -> None:
+    assume(mask.any())
+    fitted = fitted_rectangle(mask)
+    sides = np.hypot(*(np.roll(fitted.corners, -1, axis=0) - fitted.corners).T)
+    assert max(sides) / min(sides) == pytest.approx(describe_shape(mask).elongation)
+    # The dominant instance alone is an instance of the same rectangle.
+    assert fitted.outline.min(axis=0).tolist() >= [0, 0]
+    assert (fitted.outline.max(axis=0) <= mask.shape).all()

@@ -61,8 +61,9 @@ def test_every_criterion_has_its_table_and_figures(
                                    "reproducibility"]
     assert {"decisions", "utility_auprc", "utility_average_precision", "utility_auroc",
             "randomization", "repeatability", "reproducibility", "models"} == set(protocol.tables)
-    assert {"utility_auprc", "utility_average_precision", "utility_auroc", "examples",
-            "randomization", "similarity"} == set(figures)
+    assert {"overview", "utility_auprc", "utility_average_precision", "utility_auroc", "examples",
+            "precision_recall", "randomization", "randomization_maps", "similarity",
+            "repeatability_maps", "reproducibility_maps"} == set(figures)
     assert not protocol.missing
 
 
@@ -116,7 +117,14 @@ def test_figures_show_the_tables(
     labels = [label.get_text() for label in boxes.get_yticklabels()]
     assert "average-mask" in labels
     assert "oracle (dense-1), random weights" in labels
-    assert len(figures["examples"].axes) == 3 * 4
+    # Of three images the radiograph, three explainers, the average mask and two localizers.
+    examples = [axes for axes in figures["examples"].axes if axes.images]
+    assert len(examples) == 3 * (1 + 3 + 1 + 2)
+    scores = protocol.results["utility"].tables["scores"]
+    best = scores[(scores["condition"] == "trained") & (scores["explainer"] == "oracle")
+                  & (scores["model"] == "dense-1")]["average_precision"].max()
+    assert f"AP {best:.3f}" in examples[1].get_xlabel()
+    assert len(figures["precision_recall"].axes) == 3
     for figure in figures.values():
         figure.canvas.draw()
 

@@ -1,0 +1,1 @@
+"""Figures that are asked for by name, one module per subject."""
