@@ -155,6 +155,15 @@ class PartialSource(Protocol):
         ...
 
 
+@runtime_checkable
+class DigestSource(Protocol):
+    """What a collection offers beside, whose radiographs are no files but can change."""
+
+    def radiograph_digest(self, image: str) -> str:
+        """A text that is another where the radiograph of this image is another."""
+        ...
+
+
 def radiograph_files(collection: Collection) -> Mapping[str, Path]:
     """Files of the radiographs by image; empty where radiographs are no files."""
     files = collection.files if isinstance(collection, FileSource) else {}

@@ -23,6 +23,7 @@ from saltrust.cache.collection import (
     with_radiograph,
 )
 from saltrust.cache.guarded import guarded
+from saltrust.cache.radiographs import content_digest
 from saltrust.cache.schema import RadiographStatus
 from saltrust.cache.store import partial_path
 from saltrust.errors import DataError
@@ -70,6 +71,10 @@ class ReducedCollection:
     def files(self) -> Mapping[str, Path]:
         """Files of radiographs by image."""
         return radiograph_files(self.collection)
+
+    def radiograph_digest(self, image: str) -> str:
+        """What tells a radiograph from another of the same image; blank where there is none."""
+        return "" if image in self.taken_out else content_digest(self.collection, image)
 
     def has_radiograph(self, image: str) -> bool:
         """Whether there is a radiograph of this image now."""

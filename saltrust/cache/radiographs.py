@@ -13,7 +13,12 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from saltrust.cache.bad_files import BadFiles
-from saltrust.cache.collection import Collection, Radiograph, radiograph_files
+from saltrust.cache.collection import (
+    Collection,
+    DigestSource,
+    Radiograph,
+    radiograph_files,
+)
 from saltrust.cache.schema import Label, RadiographStatus, Status
 from saltrust.cache.writing import StoreWriter
 from saltrust.errors import DataError
@@ -63,14 +68,19 @@ def decode(collection: Collection, image: str, grid: tuple[int, int], bad: BadFi
     bad : BadFiles
     """
     with bad.collecting(image):
-        source = file_digest(collection, image)
+        source = content_digest(collection, image)
         radiograph = collection.radiograph(image, grid)
         return Decoded(radiograph, radiograph.doubt, source)
     return Decoded(None, bad.reasons[image])
 
 
-def file_digest(collection: Collection, image: str) -> str:
-    """SHA-256 of the file of a radiograph; blank where it is of no file, or that is not there."""
+def content_digest(collection: Collection, image: str) -> str:
+    """SHA-256 of the file of a radiograph, or what its collection has in the place of that.
+
+    Blank where it is of no file, or that is not there.
+    """
+    if isinstance(collection, DigestSource):
+        return collection.radiograph_digest(image)
     path = radiograph_files(collection).get(image)
     try:
         # Pipes and the like would be waited for.
@@ -236,13 +246,13 @@ def changed_files(collection: Collection, names: Sequence[str], sources: npt.NDA
     progress : bool
     """
     known = [at for at, source in enumerate(sources.tolist()) if source]
-    present = radiograph_files(collection)
+    present = set(collection.index["image"].values.tolist())
     changed = []
     for at in tqdm(known, desc="comparing files", unit="image",
                    disable=None if progress else True):
         if names[at] not in present:
             continue
-        digest = file_digest(collection, names[at])
+        digest = content_digest(collection, names[at])
         if digest and digest != str(sources[at]):
             changed.append(at)
     return changed

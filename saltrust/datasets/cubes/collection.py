@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,13 @@ class StoredCollection:
         self._check_grid("radiographs", stored, grid)
         pixels = np.asarray(group["pixels"][position].values, dtype=np.uint8)
         return Radiograph(resample(pixels, grid), *self._native_size(position, stored))
+
+    def radiograph_digest(self, image: str) -> str:
+        """SHA-256 of the pixels of an image, as the store may have been gone on with."""
+        if not self.has_radiograph(image):
+            return ""
+        pixels = self.cubes["radiograph"].to_dataset()["pixels"][self._position(image)].values
+        return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
     def has_radiograph(self, image: str) -> bool:
         """Whether the store has pixels of an image."""

@@ -148,7 +148,9 @@ def described(paths: Sequence[Path], root: Path) -> dict[str, Any]:
 
 
 def _endings(paths: Sequence[Path]) -> dict[str, int]:
-    return dict(Counter(path.suffix.lower() or "without ending" for path in paths).most_common(8))
+    return dict(Counter(
+        "link to nothing" if path.is_symlink() and not path.exists()
+        else path.suffix.lower() or "without ending" for path in paths).most_common(8))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from saltrust.cache import rle
+from saltrust.cache.collection import with_radiograph
 from saltrust.cache.reference import import_collection
 from saltrust.datasets.cubes.collection import stored_cubes
 from saltrust.datasets.manifest.collection import manifest
@@ -59,3 +60,23 @@ def test_cubes_without_radiographs(listed_films: Path) -> None:
         data.radiograph("a", (6, 8))
     with pytest.raises(UsageError):
         stored_cubes(listed_films.parent / "none.zarr")
+
+
+def test_cubes_of_which_a_radiograph_was_left_out(listed_films: Path) -> None:
+    listed_films.write_text("path,Edema\na.png,1\nb.png,1\n")
+    place = listed_films.parent / "a.png"
+    whole = place.read_bytes()
+    place.write_bytes(whole[:60])
+    store = import_collection(manifest(listed_films, on_error="skip"),
+                              listed_films.parent / "x.zarr", grid=(24, 32), on_error="skip")
+    data = stored_cubes(store)
+    assert with_radiograph(data).tolist() == [False, True]
+    with pytest.raises(DataError, match="no radiograph of a"):
+        data.radiograph("a", (24, 32))
+    before = [data.radiograph_digest(image) for image in ("a", "b")]
+    place.write_bytes(whole)
+    import_collection(manifest(listed_films), store, grid=(24, 32), resume=True)
+    mended = stored_cubes(store)
+    assert with_radiograph(mended).all()
+    assert before[0] == "" != mended.radiograph_digest("a")
+    assert before[1] == mended.radiograph_digest("b")
