@@ -190,7 +190,10 @@ def _compared(study: dict[str, Any]) -> dict[str, Any]:
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two records, in words, one entry a key."""
-    old, new = ({key: value for table in ("protocol", "study", "options")
+    if before.get("protocol") != now.get("protocol"):
+        # Whose options are others, too.
+        return [f"the protocol was {before.get('protocol')} and is {now.get('protocol')}"]
+    old, new = ({key: value for table in ("study", "options")
                  for key, value in _flat(record.get(table), "" if table == "study" else table)}
                 for record in (before, now))
     differing = []
@@ -243,10 +246,11 @@ def _tables_of(record: Mapping[str, Any], folder: Path) -> Any:
 def _identities(stores: Sequence[Path]) -> dict[str, str]:
     """What tells the content of each store, and the version whose tables are made of it."""
     from saltrust import __version__
-    from saltrust.cache.store import root_attributes
+    from saltrust.cache.store import open_cubes
 
+    # Opened, so that a store that has been damaged since is not taken for what it was.
     return {"saltrust": __version__,
-            **{path.name: str(root_attributes(path).get("run_id")) for path in stores}}
+            **{path.name: str(open_cubes(path).attrs.get("run_id")) for path in stores}}
 
 
 def _open(request: Request, study: Study) -> Collection:

@@ -108,6 +108,10 @@ def test_interrupted_in_each_step_it_goes_on_by_the_same_command(
     assert command(study, folder).stdout.strip() == str(folder / "methods.md")
     assert (folder / "tables/table1.tex").exists()
     assert len(saltrust.open_cubes(folder / "study.zarr").attrs["starts"]) == 2
+    shutil.rmtree(folder / "val.zarr/saliency")
+    damaged = command(study, folder)
+    assert damaged.exit_code == 1
+    assert f"{folder / 'val.zarr'} is damaged" in damaged.stderr
 
 
 def _strike(patch: pytest.MonkeyPatch, place: str, call: int, number: int) -> None:
@@ -151,6 +155,11 @@ def test_what_has_changed_is_named_and_only_that_is_made_anew(
     options = command(write(explainers=["grad"]), folder, "--slice", "positive")
     assert options.exit_code == 2
     assert 'options.iou_slice was null and is "positive"' in options.stderr
+    other = CliRunner().invoke(main, ["-q", "protocol", "trustworthiness",
+                                      str(tmp_path / "study.toml"), "-o", str(folder)])
+    assert other.exit_code == 2
+    assert ("begun with something else: the protocol was localization and is trustworthiness; "
+            "choose another folder") in other.stderr
     longer = command(write(explainers=["grad"], train={"epochs": 2, "learning_rate": 1e-3}), folder,
                      "--overwrite")
     assert longer.exit_code == 0, longer.stderr
