@@ -36,6 +36,8 @@ _SIZE = FONT_SIZE - 1.5
 _LETTER = 0.6
 #: Gray of a panel without a radiograph.
 _GROUND = 40
+#: Width of the widest entry of the legend, in inches.
+_ENTRY = 1.9
 #: What the legend calls lines and marks.
 _LINES: dict[Kind, str] = {"reference": "reference", "expert": "expert",
                            "predicted": "segmentation of the map"}
@@ -137,7 +139,7 @@ def draw_panels(cubes: xr.DataTree, blocks: Sequence[Sequence[Panel]], *, title:
               for panel in block[start:start + columns]]
              for block in blocks for start in range(0, len(block), columns)]
     heights = [max(one.height(side) for one in line) for line in drawn]
-    figure = new_figure(sum(heights) + 0.7, side * columns)
+    figure = new_figure(sum(heights) + 0.9, side * columns)
     grid = figure.subplots(len(drawn), columns, squeeze=False, height_ratios=heights)
     for axes in grid.ravel():
         axes.set_axis_off()
@@ -244,6 +246,7 @@ def _legend(figure: Figure, kinds: Collection[str]) -> None:
                        markeredgecolor=STYLES[kind][0], label=label)
                 for kind, (marker, label) in _MARKS.items() if f"point of {kind}" in kinds]
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles),
+        figure.legend(handles=handles, loc="outside lower center",
+                      ncols=min(len(handles), max(int(figure.get_figwidth() / _ENTRY), 1)),
                       fontsize=FONT_SIZE - 1.5, facecolor="#4A4A4A", labelcolor="white",
                       edgecolor="none", framealpha=1.0)

@@ -109,6 +109,18 @@ def test_a_case_says_iou_and_hit_of_map_and_readers(test_split: xr.DataTree) -> 
         text.get_text() for text in legend.get_texts()}
 
 
+def test_a_legend_stays_within_a_narrow_figure(test_split: xr.DataTree) -> None:
+    drawn = figure(select(test_split, explainer="gradcam"), "case")
+    drawn.draw_without_rendering()
+    (legend,) = drawn.legends
+    box = legend.get_window_extent()
+    assert len(legend.get_texts()) == 5
+    assert box.x0 >= 0
+    assert box.x1 <= drawn.bbox.width
+    assert box.y0 >= 0
+    assert box.y1 <= min(axes.bbox.y0 for axes in drawn.axes)
+
+
 def test_descriptors_stand_above_a_rectangle_of_their_elongation(study: xr.DataTree) -> None:
     drawn = figure(study, "descriptors", by="elongation")
     table = saltrust.descriptors(study)["descriptors"]
