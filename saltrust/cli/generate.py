@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from saltrust.choices import OnError
+from saltrust.cli.generation import generate_cubes
 from saltrust.cli.options import (
     PathType,
     command_line,
@@ -48,23 +49,14 @@ def generate(ctx: click.Context, study: Path, output: Path, replicates: int | No
     left out or have been replaced: what was made of the others is kept.
     """
     wait_passively()
-    from saltrust.cache.collection import radiograph_files
-    from saltrust.datasets.files.headers import require_headers
     from saltrust.datasets.registry import open_collection
     from saltrust.generate.job import Overrides
-    from saltrust.generate.job import generate as run
-    from saltrust.generate.plan import select_images
     from saltrust.study_file import read_study
 
     refuse_both(overwrite=overwrite, resume=resume)
     declared = read_study(study, replicates=replicates)
-    collection = open_collection(declared, on_error)
-    if on_error == "stop":
-        names = collection.index["image"].values
-        require_headers(radiograph_files(collection), [
-            str(names[at]) for at in select_images(collection, declared.generate.split)],
-            progress=shows_progress(ctx))
-    path = run(collection, declared, output, overwrite=overwrite, resume=resume,
-               overrides=Overrides(device, precision, on_error), progress=shows_progress(ctx),
-               command_line=command_line(ctx))
+    path = generate_cubes(open_collection(declared, on_error), declared, output,
+                          overwrite=overwrite, resume=resume,
+                          overrides=Overrides(device, precision, on_error),
+                          progress=shows_progress(ctx), command_line=command_line(ctx))
     say(str(path))

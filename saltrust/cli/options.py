@@ -41,6 +41,9 @@ FORMATS = words(Format)
 study_argument = click.argument("study", type=PathType(path_type=Path), metavar="STUDY.toml")
 cubes_argument = click.argument("cubes", type=PathType(path_type=Path), metavar="CUBES")
 
+cubes_or_study_argument = click.argument("source", type=PathType(path_type=Path),
+                                         metavar="STUDY.toml|CUBES")
+
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default=None,
     help="Where to compute; the study file's choice (auto) otherwise.")

@@ -30,6 +30,7 @@ from saltrust.datasets.chexlocalize.annotations import (
     read_annotation,
     read_readers,
     stated_sizes,
+    stray_contours,
     unknown_findings,
 )
 from saltrust.datasets.chexlocalize.heatmaps import read_heatmap
@@ -177,6 +178,7 @@ def chexlocalize(directory: str | Path, *, findings: Sequence[str] = (),
         "heatmap_files": len(heatmaps),
         "csv_rows_without_data": unused,
         "points_without_mask": sum(reader.points_without_mask() for reader in everyone),
+        "stray_contours": sum(stray_contours(reader, chosen) for reader in readers),
     }
     _log_what_lacks(files, readers, description)
     return ChexlocalizeCollection(
@@ -319,6 +321,9 @@ def _log_what_lacks(files: ChexlocalizeFiles, readers: Sequence[ReaderFiles],
     if description["csv_rows_without_data"]:
         _log.warning("%d rows of the label CSV have no radiograph, mask or heatmap and are left "
                      "out", description["csv_rows_without_data"])
+    if description["stray_contours"]:
+        _log.warning("%d contours enclose nothing or stand twice, and do not count",
+                     description["stray_contours"])
     if description["points_without_mask"]:
         _log.warning("%d representative points lie on images without masks by that reader and "
                      "are left out", description["points_without_mask"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -62,7 +62,7 @@ def require_headers(files: Mapping[str, Path], images: Iterable[str], *,
                            disable=None if progress else True)))
 
 
-def require_files(paths: Sequence[Path], what: str, way_out: str) -> None:
+def require_files(paths: Sequence[Path], what: str, way_out: Callable[[Path], str]) -> None:
     """Refuse a list that names files that are not there, which is a mistake in the list.
 
     Parameters
@@ -70,7 +70,8 @@ def require_files(paths: Sequence[Path], what: str, way_out: str) -> None:
     paths : sequence of path
     what : str
         What they are and who names them: ``"radiographs that list.csv names"``.
-    way_out : str
+    way_out : callable
+        What to do, of the first that is missing.
 
     Raises
     ------
@@ -82,4 +83,4 @@ def require_files(paths: Sequence[Path], what: str, way_out: str) -> None:
         more = f", then {', '.join(path.name for path in missing[1:20])}" if missing[1:] else ""
         more += f" and {len(missing) - 20} more" if len(missing) > 20 else ""
         raise DataError(f"{len(missing)} of {len(paths)} {what} do not exist, the first is "
-                        f"{missing[0]}{more}; {way_out}")
+                        f"{missing[0]}{more}; {way_out(missing[0])}")

@@ -36,7 +36,7 @@ def read_splits(path: str | Path, images: list[str]) -> tuple[dict[str, str], in
         none of the ids is known.
     """
     table = read_csv(path)
-    plain = {column.lower().replace("_", ""): column for column in table.columns}
+    plain = {column.lower().replace("_", "").replace(" ", ""): column for column in table.columns}
     id_column = next((plain[name] for name in _ID_COLUMNS if name in plain), None)
     if id_column is None or "split" not in plain:
         raise DataError(f"{table.path} needs a column of image ids (such as Image_ID) and a column "

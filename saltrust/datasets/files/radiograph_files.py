@@ -16,6 +16,8 @@ from PIL import Image, UnidentifiedImageError
 from saltrust.cache.collection import Radiograph
 from saltrust.datasets.files import dicom_pixels
 from saltrust.datasets.files.limits import bands, check_pixels, of_file
+from saltrust.datasets.files.mask_values import MaskColors, foreground
+from saltrust.datasets.files.patient_ids import distinct_patients
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -83,20 +85,39 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
 
 @of_file()
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:
-    """Decode a mask from PNG: foreground is every pixel that is neither black nor transparent.
+    """Decode a mask from PNG: foreground is nearer to its largest value than to black.
+
+    Transparency counts as black; see :mod:`saltrust.datasets.files.mask_values` for what is a
+    mask.
 
     Returns
     -------
     ndarray of bool, shape (height, width)
+
+    Raises
+    ------
+    DataError
+        If it has the gray levels of a radiograph, several classes, or covers the whole image.
     """
     with _opened(path) as image:
-        mask = np.empty((image.height, image.width), dtype=bool)
-        for rows in bands(mask.shape):
+        values = np.empty((image.height, image.width), dtype=np.uint16)
+        colors = MaskColors()
+        transparency = set()
+        for rows in bands(values.shape):
             part = _without_palette(_cut(image, rows))
-            values = np.atleast_3d(np.asarray(part)) != 0
-            opaque = values[..., -1] if part.mode in {"LA", "RGBA", "La", "RGBa"} else True
-            mask[rows] = (values[..., :-1] if opaque is not True else values).any(axis=-1) & opaque
-        return mask
+            pixels = np.atleast_3d(np.asarray(part))
+            if part.mode in {"LA", "RGBA", "La", "RGBa"}:
+                opaque = pixels[..., -1:]
+                transparency |= {int(opaque.min()), int(opaque.max())}
+                pixels = (pixels[..., :-1].astype(np.uint16) * opaque + 127) // 255
+            if pixels.shape[2] == 3:
+                colors.look(pixels)
+            values[rows] = pixels.max(axis=-1)
+        if len(transparency) > 1 and not values.any():
+            raise DataError(f"the mask {path} is drawn in black on what is transparent, and both "
+                            "are background; draw in white")
+        colors.check(path)
+        return foreground(values, path)
 
 
 @of_file()
@@ -201,7 +222,8 @@ def stated_patients(images: Sequence[str], paths: Sequence[Path]) -> list[str]:
     """Patient of every image: PatientID of a DICOM header, else the image's own name.
 
     Where all of several DICOM files state the same PatientID, it is a mark of
-    anonymisation, and every image counts as its own patient; the log says so.
+    anonymisation, and every image counts as its own patient; so does one whose id is nobody's
+    (:func:`saltrust.datasets.files.patient_ids.distinct_patients`).  The log says so.
     """
     stated = [_patient(path) for path in paths]
     known = set(stated) - {""}
@@ -209,4 +231,4 @@ def stated_patients(images: Sequence[str], paths: Sequence[Path]) -> list[str]:
         _log.warning("all DICOM files state the PatientID %r, so every image counts as its own "
                      "patient; name patients in a CSV manifest if they repeat", next(iter(known)))
         return list(images)
-    return [patient or image for patient, image in zip(stated, images, strict=True)]
+    return distinct_patients(stated, images, "the DICOM files")

@@ -30,7 +30,8 @@ _NEEDED: dict[str, type] = {"card": dict, "threads": int, "network": dict, "opti
 
 #: Entries of a card that may differ between two starts of one run.
 _FREE = ("name", "study", "study_fingerprint", "data", "versions", "complete", "pretrained.path",
-         "pretrained.matched", "pretrained.left_over")
+         "pretrained.matched", "pretrained.left_over",
+         "preset_overridden")  # What came of it is in `train`.
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:

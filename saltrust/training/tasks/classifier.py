@@ -26,7 +26,7 @@ from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.models.trial import Expected, try_network
 from saltrust.models.user_code import importable_from
 from saltrust.models.weights import fit_pretrained_encoder
-from saltrust.study import ModelSpec, Study, TrainSpec
+from saltrust.study import ModelSpec, Study
 from saltrust.training.data.augmentation import augment
 from saltrust.training.data.images import LabeledImages, read_images
 from saltrust.training.data.targets import label_loss
@@ -35,6 +35,7 @@ from saltrust.training.runs.resuming import note_images
 from saltrust.training.runs.run import Run
 from saltrust.training.session import train_entry
 from saltrust.training.task import BatchLoss, Validation
+from saltrust.training_settings import TrainSpec
 
 _log = logging.getLogger(__name__)
 

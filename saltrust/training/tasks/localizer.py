@@ -32,7 +32,7 @@ from saltrust.models.torchvision_operators import import_torchvision
 from saltrust.models.trial import Expected
 from saltrust.models.user_code import importable_from
 from saltrust.models.weights import fit_pretrained_encoder
-from saltrust.study import LocalizerSpec, Study, TrainSpec
+from saltrust.study import LocalizerSpec, Study
 from saltrust.training.data.annotated_images import (
     AnnotatedImages,
     read_annotations,
@@ -46,6 +46,7 @@ from saltrust.training.runs.resuming import note_images
 from saltrust.training.runs.run import Run
 from saltrust.training.session import train_entry
 from saltrust.training.task import BatchLoss, Validation
+from saltrust.training_settings import TrainSpec
 
 # segmentation-models-pytorch imports torchvision, whose operators must be declared by then.
 import_torchvision()

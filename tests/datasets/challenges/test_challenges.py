@@ -134,6 +134,19 @@ def test_boxes_are_kept_and_filled(boxes: Path, caplog: pytest.LogCaptureFixture
     assert not mask_of(data, "p2").any()
 
 
+def test_identical_boxes_count_once(boxes: Path, caplog: pytest.LogCaptureFixture) -> None:
+    boxes.write_text("patientId,x,y,width,height,Target\np1,10,20,30,40,1\np1,10.0,20,30,40,1\n"
+                     "p1,-3,20,30,40,1\np2,10,20,30,40,1\n")
+    data = rsna(boxes)
+    assert data.description["repeated_boxes"] == 1
+    assert data.description["images_with_clipped_boxes"] == 1
+    (annotation,) = data.annotations("p1").values()
+    assert annotation.boxes == ((20, 10, 60, 40), (20, 0, 60, 27))
+    assert annotation.n_polygons == 2
+    assert "1 boxes of" in caplog.text
+    assert "by 3 pixels at most" in caplog.text
+
+
 def test_the_detailed_classes_drop_what_is_not_normal(boxes: Path, tmp_path: Path) -> None:
     classes = tmp_path / "classes.csv"
     classes.write_text("patientId,class\np1,Lung Opacity\np2,No Lung Opacity / Not Normal\n"
