@@ -1,0 +1,264 @@
+"""What the releases share: a table says which images there are, and some of them are on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from saltrust.cache.collection import Annotation, Radiograph
+from saltrust.datasets.collection_index import fingerprint
+from saltrust.datasets.files.image_ids import read_splits
+from saltrust.datasets.files.limits import of_image
+from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
+from saltrust.datasets.releases.boxes import Drawings
+from saltrust.datasets.releases.radiographs import Place, RadiographFiles, find_files
+from saltrust.datasets.splits import SPLIT_FRACTIONS, split_by_patient, warn_of_shared_patients
+from saltrust.errors import DataError, nearest
+from saltrust.study import Study
+
+_log = logging.getLogger(__name__)
+
+#: Split of images of which the release says nothing, and of those from which it leaves it to
+#: others to draw the validation set.
+OPEN, OPEN_TRAIN = "", "train or val"
+#: Of height to width, between a copy of a radiograph and the one that was annotated.
+_MOST_DISTORTION = 0.02
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a study asks of a release, whichever it is.
+
+    Attributes
+    ----------
+    findings : tuple of str
+        Empty: all.
+    views : tuple of str
+        Projections that are kept, such as ``frontal``, which takes in ``frontal AP``; empty: all.
+    images : pathlib.Path or None
+        Folder of the radiographs; None: beside the tables, where there are any.
+    splits : pathlib.Path or None
+        CSV of image ids and splits, in the place of the release's.
+    split_fractions : tuple of float
+        Of a random split by patient, where neither says.
+    seed : int
+        Of that split.
+    """
+
+    findings: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    images: Path | None = None
+    splits: Path | None = None
+    split_fractions: tuple[float, ...] = SPLIT_FRACTIONS
+    seed: int = 0
+
+    @classmethod
+    def of_study(cls, study: Study) -> Choices:
+        """Those of a study file."""
+        data = study.data
+        return cls(data.findings, data.views, study.data_path("images"),
+                   study.data_path("splits"), data.split_fractions or SPLIT_FRACTIONS, study.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class ReleaseCollection:
+    """See :class:`saltrust.cache.collection.Collection`; made by :func:`release_collection`."""
+
+    index: xr.Dataset
+    fingerprint: str
+    description: dict[str, Any]
+    has_radiographs: bool
+    files: Mapping[str, str] = field(repr=False)
+    drawings: Drawings | None = field(repr=False)
+    sizes: Mapping[str, tuple[int, int]] = field(repr=False)
+
+    @of_image("the radiograph")
+    def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
+        """Decode one radiograph and resample it to ``grid`` = (height, width).
+
+        Where something was drawn the native size is that of what was annotated, of which the
+        file may be a smaller copy.
+        """
+        if image not in self.files:
+            raise DataError(f"there is no radiograph of {image}; give the folder of images")
+        radiograph = read_radiograph(self.files[image], grid)
+        size = self.sizes.get(image)
+        if size is None:
+            return radiograph
+        shape = radiograph.native_height / radiograph.native_width * size[1] / size[0]
+        if abs(shape - 1) > _MOST_DISTORTION:
+            raise DataError(f"{self.files[image]} has {radiograph.native_height} x "
+                            f"{radiograph.native_width} pixels, but what was annotated has "
+                            f"{size[0]} x {size[1]}, another shape; give radiographs that are "
+                            "neither cropped nor squeezed")
+        return Radiograph(radiograph.pixels, *size)
+
+    @of_image("the annotations")
+    def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
+        """What was drawn in an image, keyed by (finding, reader)."""
+        if self.drawings is None:
+            return {}
+        return self.drawings.annotations(image, self.sizes[image])
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release as its tables have it.
+
+    Attributes
+    ----------
+    index : xarray.Dataset
+        As :func:`saltrust.datasets.collection_index.collection_index` makes it; ``split`` may be
+        :data:`OPEN` or :data:`OPEN_TRAIN`.
+    folder : pathlib.Path
+        Of the tables.
+    place : Place
+        Where its radiographs lie.
+    description : mapping
+        What to record of the source.
+    drawings : Drawings or None
+    size_of_files : bool
+        Whether the native size of what was drawn on is that of the files.
+    """
+
+    index: xr.Dataset
+    folder: Path
+    place: Place
+    description: Mapping[str, Any]
+    drawings: Drawings | None = None
+    size_of_files: bool = False
+
+
+def release_collection(release: Release, choices: Choices) -> ReleaseCollection:
+    """Complete the splits, choose views, and keep the images that are on disk.
+
+    Parameters
+    ----------
+    release : Release
+    choices : Choices
+
+    Returns
+    -------
+    ReleaseCollection
+        Without radiographs where none lie beside the tables and none were asked for; else of the
+        images that are on disk, and the log says how many are not.
+
+    Raises
+    ------
+    UsageError
+        If the folder of the radiographs does not exist.
+    DataError
+        If a view is none of the release's, no id of a split file is known, or none of the
+        radiographs asked for is there.
+    """
+    index = release.index
+    # First of all images, so that no patient changes sides when more files have been fetched.
+    index = index.assign_coords(split=("image", _complete_splits(index, choices, release)))
+    listed = index.sizes["image"]
+    index = index.isel(image=_of_views(index, choices.views, release.folder))
+    files = find_files(index["image"].values.tolist(), release.place, beside=release.folder,
+                       images=choices.images)
+    missing = 0
+    if files.paths:
+        there_are = np.array([image in files.paths for image in index["image"].values.tolist()])
+        missing = int((~there_are).sum())
+        if missing:
+            _log.warning("%d of %d images of %s have no radiograph on disk (first: %s); they are "
+                         "left out", missing, len(there_are), release.folder,
+                         index["image"].values[~there_are][0])
+            index = index.isel(image=there_are)
+    sizes, drawings = _sizes(index, files, release)
+    if release.size_of_files and sizes:
+        of_images = np.array([sizes[image] for image in index["image"].values.tolist()])
+        index = index.assign_coords(native_height=("image", of_images[:, 0].astype(np.int32)),
+                                    native_width=("image", of_images[:, 1].astype(np.int32)))
+    if drawings is None:
+        index = index.drop_dims("reader").assign_coords(
+            reader=np.array([], dtype=np.str_), reader_role=("reader", np.array([], dtype=np.str_)))
+    index.attrs.update(n_points=0, n_boxes=drawings.most_boxes if drawings else 0)
+    patients, splits = index["patient"].values.tolist(), index["split"].values.tolist()
+    return ReleaseCollection(
+        index=index,
+        fingerprint=fingerprint({"index": _digest(index), "files": files.sizes,
+                                 "drawings": drawings.content() if drawings else None}),
+        description={
+            **release.description, "images": index.sizes["image"], "images_listed": listed,
+            "patients": len(set(patients)), "views": list(choices.views), "seed": choices.seed,
+            "images_without_radiograph": missing, "radiographs_of_no_image": files.others,
+            "splits": str(choices.splits) if choices.splits else None,
+            "patients_in_several_splits": warn_of_shared_patients(patients, splits,
+                                                                  str(release.folder))},
+        has_radiographs=bool(files.paths), files=files.paths, drawings=drawings, sizes=sizes)
+
+
+def _complete_splits(index: xr.Dataset, choices: Choices, release: Release) -> list[str]:
+    """The release's splits, those of a file in their place, or random ones where neither says."""
+    images = index["image"].values.tolist()
+    if choices.splits is not None:
+        split_of, _ = read_splits(choices.splits, images)
+        return [split_of.get(image, "none") for image in images]
+    splits = index["split"].values.astype(object)
+    train, val, _ = choices.split_fractions
+    for kind, fractions in ((OPEN, choices.split_fractions),
+                            (OPEN_TRAIN, (train / ((train + val) or 1), val / ((train + val) or 1),
+                                          0.0))):
+        at = np.flatnonzero(splits == kind)
+        if not len(at):
+            continue
+        if not any(fractions):
+            raise DataError(f"{release.folder} leaves it open which of its training images are for "
+                            "validation; give split_fractions with parts for train and val")
+        part = index.isel(image=at)
+        splits[at] = split_by_patient(part["patient"].values.tolist(), part["label"].values,
+                                      fractions, choices.seed)
+    return [str(split) for split in splits]
+
+
+def _of_views(index: xr.Dataset, asked: Sequence[str], folder: Path) -> npt.NDArray[np.bool_]:
+    kept = np.full(index.sizes["image"], not asked)
+    if asked:
+        present, codes = np.unique(index["view"].values, return_inverse=True)
+        for view in asked:
+            fitting = np.array([one == view or one.startswith(f"{view} ") for one in present])
+            if not fitting.any():
+                raise DataError(f"{folder} has no view {view!r}, which views under [data] names; "
+                                f"{nearest(view, [one for one in present.tolist() if one])}")
+            kept |= fitting[codes]
+    return kept
+
+
+def _sizes(index: xr.Dataset, files: RadiographFiles, release: Release,
+           ) -> tuple[dict[str, tuple[int, int]], Drawings | None]:
+    """Native sizes of what was drawn on, and what was drawn of the images that are kept."""
+    images = index["image"].values.tolist()
+    if release.drawings is None:
+        return {}, None
+    if not release.size_of_files:
+        sizes = zip(index["native_height"].values.tolist(), index["native_width"].values.tolist(),
+                    strict=True)
+        known = dict(zip(images, sizes, strict=True))
+    elif files.paths:
+        known = {image: native_size(files.paths[image]) for image in images}
+    else:
+        _log.warning("%s has boxes in pixels but neither radiographs nor a table of their sizes, "
+                     "so labels are taken alone; give images or sizes under [data]",
+                     release.folder)
+        return {}, None
+    return known, release.drawings.within(known)
+
+
+def _digest(index: xr.Dataset) -> str:
+    """SHA-256 over labels and all that is known of the images."""
+    digest = hashlib.sha256(index["label"].values.tobytes())
+    for name in sorted(map(str, index.coords)):
+        digest.update(f"\0{name}\0".encode())
+        digest.update("\0".join(map(str, index[name].values.tolist())).encode())
+    return digest.hexdigest()
