@@ -5,12 +5,14 @@ Only what is asked for is kept; a table with a report in every row never lies in
 
 from __future__ import annotations
 
+import csv
+import itertools
 import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +32,7 @@ UNKNOWN = frozenset({"", "nan", "none", "unknown", "unk"})
 #: Projections as the releases write them, in the words of the cubes.
 _VIEWS = {"pa": "frontal PA", "ap": "frontal AP", "ap_horizontal": "frontal AP horizontal",
           "lateral": "lateral", "l": "lateral", "ll": "lateral", "rl": "lateral"}
-_ROWS_AT_ONCE = 65_536
+_ROWS_AT_ONCE = 8192
 _MOST_AGE = 120.0
 #: Years, months, weeks or days, as older lists and DICOM headers write ages.
 _AGE = re.compile(r"(\d{1,6}(?:\.\d*)?)([YMWD]?)", re.ASCII)
@@ -109,15 +111,6 @@ class Columns:
         return numbers[codes] if len(codes) else np.zeros(0)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where the columns that are kept stand in the lines of a file."""
-
-    names: list[str]
-    kept: list[str]
-    separator: str
-
-
 def read_columns(path: str | Path, needed: Sequence[str], optional: Sequence[str] = (),
                  ) -> Columns:
     """Read columns of a CSV file (UTF-8, also gzipped) as text.
@@ -134,6 +127,8 @@ def read_columns(path: str | Path, needed: Sequence[str], optional: Sequence[str
         If the file is missing, empty, not UTF-8 text, lacks a column (the nearest is named), has
         one twice, has a row with more cells than the header or fewer than are needed, or no rows.
     """
+    from pandas.io.common import get_handle  # type: ignore[import-not-found]
+
     path = Path(path)
     check_path(path, "the path", DataError)
     try:
@@ -142,8 +137,8 @@ def read_columns(path: str | Path, needed: Sequence[str], optional: Sequence[str
             if rows > MOST_ROWS:
                 raise DataError(f"{path} has {rows:,} lines, more than the {MOST_ROWS:,} of any "
                                 "data set of radiographs; leave out what is not needed")
-            layout = _layout(path, needed, optional)
-            frame = _frame(path, layout)
+            with get_handle(path, "r", encoding="utf-8-sig", compression="infer") as handles:
+                return _columns(path, cast(TextIO, handles.handle), needed, optional)
     except DataError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise DataError(f"{path} does not exist; check the path") from None
@@ -151,21 +146,6 @@ def read_columns(path: str | Path, needed: Sequence[str], optional: Sequence[str
             raise DataError(f"{path} is not UTF-8 text (byte {error.__cause__.start}); save it as "
                             "UTF-8") from None
         raise
-    if frame.empty:
-        raise DataError(f"{path} has a header but no rows; fetch it again")
-    columns = Columns(path, layout.names, frame)
-    for name in layout.kept:
-        # What is cut off is not blank: a blank label means something.
-        columns.fail(frame[name].isna(), name,
-                     "as the row has fewer cells than the header; the file may be cut off, fetch "
-                     "it again")
-    for name in layout.kept:
-        codes, different = pd.factorize(frame[name].to_numpy(dtype=object))
-        frame[name] = np.array([str(text).strip() for text in different], dtype=object)[codes]
-    for name in optional:
-        if name not in frame:
-            frame[name] = ""
-    return columns
 
 
 def label_values(columns: Columns, name: str, blank: Label) -> npt.NDArray[np.int8]:
@@ -261,38 +241,59 @@ def pixel_values(columns: Columns, name: str) -> npt.NDArray[np.int32]:
     return columns.values(name, convert).astype(np.int32)
 
 
-def _layout(path: Path, needed: Sequence[str], optional: Sequence[str]) -> _Layout:
-    from pandas.io.common import get_handle  # type: ignore[import-not-found]
+class _Stripped(dict[str, str]):
+    """Cells without blanks around them, equal ones kept once."""
 
-    with get_handle(path, "rb", compression="infer", is_text=False) as handles:
-        stream: Any = handles.handle
-        header = stream.readline().decode("utf-8-sig")
-    separator = max(",;\t", key=header.count)
-    if not header.strip():
-        raise DataError(f"{path} is empty; it needs a header and a row per image")
-    (cells,) = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, nrows=1,
-                           sep=separator, encoding="utf-8-sig").fillna("").values.tolist()
-    names = [str(cell).strip() for cell in cells]
+    def __missing__(self, cell: str) -> str:
+        plain = self[cell] = cell.strip()
+        return plain
+
+
+def _header(path: Path, cells: Sequence[str], needed: Sequence[str],
+            optional: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of all columns, and of those that are kept."""
+    names = [cell.strip() for cell in cells]
     for name in (*needed, *optional):
         if names.count(name) > 1:
             raise DataError(f"{path} has the column {name!r} more than once; rename one")
         if name in needed and name not in names:
             raise DataError(f"{path} has no column {name!r}; {nearest(name, filter(None, names))}")
-    return _Layout(names, [name for name in dict.fromkeys((*needed, *optional)) if name in names],
-                   separator)
+    return names, [name for name in dict.fromkeys((*needed, *optional)) if name in names]
 
 
-def _frame(path: Path, layout: _Layout) -> pd.DataFrame:
-    """The columns that are kept; NaN where a row has too few cells."""
-    places = [layout.names.index(name) for name in layout.kept]
-    parts = []
-    # All cells of a piece are read, so that a row with too many is an error, not a shift.
-    with pd.read_csv(path, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False,
-                     sep=layout.separator, encoding="utf-8-sig", chunksize=_ROWS_AT_ONCE,
-                     ) as pieces:
-        for piece in pieces:
-            part = piece[places]
-            part.columns = pd.Index(layout.kept)
-            part.index = piece.index + 1
-            parts.append(part[part.fillna("").ne("").any(axis=1)])
-    return pd.concat(parts).iloc[1:]
+def _columns(path: Path, stream: TextIO, needed: Sequence[str], optional: Sequence[str],
+             ) -> Columns:
+    header = stream.readline()
+    if not header.strip():
+        raise DataError(f"{path} is empty; it needs a header and a row per image")
+    separator = max(",;\t", key=header.count)
+    lines = csv.reader(itertools.chain([header], stream), delimiter=separator)
+    names, kept = _header(path, next(lines), needed, optional)
+    places = [names.index(name) for name in kept]
+    fewest, most = max(places) + 1, len(names)
+    plain = [_Stripped() for _ in kept]
+    cells: list[list[str]] = [[] for _ in kept]
+    numbers: list[int] = []
+    numbered = enumerate(lines, start=2)
+    while piece := list(itertools.islice(numbered, _ROWS_AT_ONCE)):
+        rows = []
+        for number, row in piece:
+            if len(row) < fewest or len(row) > most:
+                if not any(row):
+                    continue
+                # What is cut off is not blank: a blank label means something.
+                if len(row) < fewest or any(row[most:]):
+                    few = "fewer" if len(row) < fewest else "more"
+                    raise DataError(f"{path}, row {number} has {few} cells ({len(row)}) than the "
+                                    f"header ({most}); the file may be cut off or a cell lack its "
+                                    "quotes: correct the row, or fetch the file again")
+            rows.append(row)
+            numbers.append(number)
+        for place, of_column, memory in zip(places, cells, plain, strict=True):
+            of_column += map(memory.__getitem__, [row[place] for row in rows])
+    frame = pd.DataFrame(dict(zip(kept, cells, strict=True)), index=numbers, dtype=object)
+    frame = frame[frame.ne("").any(axis=1)]
+    if frame.empty:
+        raise DataError(f"{path} has a header but no rows; fetch it again")
+    return Columns(path, names, frame.assign(**{name: "" for name in optional
+                                                if name not in kept}))
