@@ -1,4 +1,4 @@
-"""CheXpert v1.0 (Irvin et al. 2019): ``train.csv``, ``valid.csv`` and, where it is there, test labels."""
+"""CheXpert v1.0 (Irvin et al. 2019): ``train.csv``, ``valid.csv`` and test labels."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def chexpert(path: str | Path, choices: Choices | None = None, *, blank: str = "
     parts = [(table, _read(table, choices)) for table in tables]
     present = [name for name in FINDINGS if all(name in part.names for _, part in parts)]
     chosen = choose_findings(choices.findings, present, parts[0][0])
-    frame = pd.concat([_images(part, folder) for _, part in parts], ignore_index=True)
+    frame = pd.concat([_images(part) for _, part in parts], ignore_index=True)
     _require_unique(frame)
     labels = np.hstack([np.concatenate([label_values(part, name, BLANK[blank])
                                         for _, part in parts])[:, None]
@@ -134,12 +134,12 @@ def _read(table: Path, choices: Choices) -> Columns:
     return columns
 
 
-def _images(columns: Columns, folder: Path) -> pd.DataFrame:
+def _images(columns: Columns) -> pd.DataFrame:
     """Image, patient, study, view, split and sex of every row."""
     paths = columns.text("Path").str.replace("\\", "/", regex=False)
     parts = paths.str.extract(_PATH).fillna("")
-    columns.fail(parts[1] == "", "Path", "not .../patient00001/study1/view1_frontal.jpg, which says "
-                                         "patient and study; correct it")
+    columns.fail(parts[1] == "", "Path", "not like .../patient00001/study1/view1_frontal.jpg, "
+                                         "which says patient and study; correct it")
     stated = re.match(r"train|valid|val|test", columns.path.name)
     splits = parts[0].map(_SPLITS).fillna(_SPLITS[stated[0]] if stated else "")
     columns.fail(splits == "", "Path", "which does not say its split, nor does the file's name; "
@@ -153,10 +153,12 @@ def _images(columns: Columns, folder: Path) -> pd.DataFrame:
 
 def _views(columns: Columns, stems: pd.Series[str]) -> pd.Series[str]:
     planes = columns.text("Frontal/Lateral").str.lower()
-    columns.fail(~planes.isin(_PLANES), "Frontal/Lateral", "neither Frontal nor Lateral; correct it")
+    columns.fail(~planes.isin(_PLANES), "Frontal/Lateral",
+                 "neither Frontal nor Lateral; correct it")
     of_name = stems.str.extract(r"_(frontal|lateral)$")[0].fillna("")
     planes = planes.where(planes != "", of_name)
-    return (planes + " " + known_text(columns.text("AP/PA"))).str.strip()
+    views: pd.Series[str] = (planes + " " + known_text(columns.text("AP/PA"))).str.strip()
+    return views
 
 
 def _require_unique(frame: pd.DataFrame) -> None:

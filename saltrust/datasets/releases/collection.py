@@ -18,7 +18,7 @@ from saltrust.datasets.collection_index import fingerprint
 from saltrust.datasets.files.image_ids import read_splits
 from saltrust.datasets.files.limits import of_image
 from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
-from saltrust.datasets.releases.boxes import Drawings
+from saltrust.datasets.releases.boxes import BoxTable, Drawings
 from saltrust.datasets.releases.radiographs import Place, RadiographFiles, find_files
 from saltrust.datasets.splits import SPLIT_FRACTIONS, split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError, nearest
@@ -124,7 +124,7 @@ class Release:
         Where its radiographs lie.
     description : mapping
         What to record of the source.
-    drawings : Drawings or None
+    boxes : BoxTable or None
     size_of_files : bool
         Whether the native size of what was drawn on is that of the files.
     """
@@ -133,7 +133,7 @@ class Release:
     folder: Path
     place: Place
     description: Mapping[str, Any]
-    drawings: Drawings | None = None
+    boxes: BoxTable | None = None
     size_of_files: bool = False
 
 
@@ -181,8 +181,7 @@ def release_collection(release: Release, choices: Choices) -> ReleaseCollection:
         index = index.assign_coords(native_height=("image", of_images[:, 0].astype(np.int32)),
                                     native_width=("image", of_images[:, 1].astype(np.int32)))
     if drawings is None:
-        index = index.drop_dims("reader").assign_coords(
-            reader=np.array([], dtype=np.str_), reader_role=("reader", np.array([], dtype=np.str_)))
+        index = index.isel(reader=slice(0))
     index.attrs.update(n_points=0, n_boxes=drawings.most_boxes if drawings else 0)
     patients, splits = index["patient"].values.tolist(), index["split"].values.tolist()
     return ReleaseCollection(
@@ -239,7 +238,7 @@ def _sizes(index: xr.Dataset, files: RadiographFiles, release: Release,
            ) -> tuple[dict[str, tuple[int, int]], Drawings | None]:
     """Native sizes of what was drawn on, and what was drawn of the images that are kept."""
     images = index["image"].values.tolist()
-    if release.drawings is None:
+    if release.boxes is None:
         return {}, None
     if not release.size_of_files:
         sizes = zip(index["native_height"].values.tolist(), index["native_width"].values.tolist(),
@@ -252,7 +251,7 @@ def _sizes(index: xr.Dataset, files: RadiographFiles, release: Release,
                      "so labels are taken alone; give images or sizes under [data]",
                      release.folder)
         return {}, None
-    return known, release.drawings.within(known)
+    return known, release.boxes.within(known)
 
 
 def _digest(index: xr.Dataset) -> str:

@@ -9,7 +9,7 @@ import csv
 import itertools
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -89,9 +89,9 @@ class Columns:
         again = np.flatnonzero(cells.duplicated())
         if len(again):
             first = int(np.flatnonzero(cells == cells.iloc[again[0]])[0])
-            raise DataError(f"{self.path}, rows {self.frame.index[first]} and "
-                            f"{self.frame.index[again[0]]}: {name} is {shown(cells.iloc[first])} in "
-                            f"both ({len(again):,} rows repeat others); leave one of them out")
+            rows = f"rows {self.frame.index[first]} and {self.frame.index[again[0]]}"
+            raise DataError(f"{self.path}, {rows}: {name} is {shown(cells.iloc[first])} in both "
+                            f"({len(again):,} rows repeat others); leave one of them out")
 
     def values(self, name: str, convert: Callable[[str, int], float],
                ) -> npt.NDArray[np.float64]:
@@ -208,6 +208,18 @@ def known_text(cells: pd.Series[str]) -> npt.NDArray[Any]:
     return cells.where(~cells.str.lower().isin(UNKNOWN), "").to_numpy(dtype=object)
 
 
+def positions(names: Iterable[str], among: Sequence[str]) -> npt.NDArray[np.intp]:
+    """The place of each name in a list; -1 where it is not in it.
+
+    Examples
+    --------
+    >>> positions(["b", "x"], ["a", "b"]).tolist()
+    [1, -1]
+    """
+    place = {name: at for at, name in enumerate(among)}
+    return np.array([place.get(name, -1) for name in names], dtype=np.intp)
+
+
 def view_names(cells: pd.Series[str]) -> npt.NDArray[Any]:
     """Projections in the words of the cubes; others as they stand, in small letters.
 
@@ -290,9 +302,9 @@ def _columns(path: Path, stream: TextIO, needed: Sequence[str], optional: Sequen
             rows.append(row)
             numbers.append(number)
         for place, of_column, memory in zip(places, cells, plain, strict=True):
-            of_column += map(memory.__getitem__, [row[place] for row in rows])
+            of_column.extend(map(memory.__getitem__, [row[place] for row in rows]))
     frame = pd.DataFrame(dict(zip(kept, cells, strict=True)), index=numbers, dtype=object)
-    frame = frame[frame.ne("").any(axis=1)]
+    frame = frame[(frame != "").any(axis=1)]
     if frame.empty:
         raise DataError(f"{path} has a header but no rows; fetch it again")
     return Columns(path, names, frame.assign(**{name: "" for name in optional

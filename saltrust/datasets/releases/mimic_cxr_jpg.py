@@ -1,4 +1,4 @@
-"""MIMIC-CXR-JPG 2 (Johnson et al. 2019): metadata, splits, and the labels of each study's report."""
+"""MIMIC-CXR-JPG 2 (Johnson et al. 2019): metadata, splits, and labels of each study's report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from saltrust.cache.schema import Label
 from saltrust.datasets.collection_index import choose_findings, collection_index
@@ -25,6 +24,7 @@ from saltrust.datasets.releases.columns import (
     Columns,
     label_values,
     pixel_values,
+    positions,
     read_columns,
     view_names,
 )
@@ -85,8 +85,8 @@ def mimic_cxr_jpg(path: str | Path, choices: Choices | None = None, *, labeler: 
         view=view_names(images.text("ViewPosition")).tolist(),
         split=([OPEN] * len(images) if splits is None
                else _splits(images, read_columns(splits, ["dicom_id", "split"])).tolist()),
-        native_sizes=np.stack([pixel_values(images, "Rows"),
-                               pixel_values(images, "Columns")], axis=1))
+        native_sizes=list(zip(pixel_values(images, "Rows").tolist(),
+                              pixel_values(images, "Columns").tolist(), strict=True)))
     return release_collection(
         Release(index, folder, PLACE,
                 {"kind": "mimic-cxr-jpg", "source": str(folder), "labeler": labeler,
@@ -107,7 +107,7 @@ def _labels(images: Columns, reports: Columns, names: list[str], blank: Label,
             ) -> npt.NDArray[np.int8]:
     """Labels of the study of every image, shape (images, findings)."""
     of_studies = np.stack([label_values(reports, name, blank) for name in names], axis=1)
-    at = pd.Index(reports.text("study_id")).get_indexer(images.text("study_id"))
+    at = positions(images.text("study_id"), reports.text("study_id").tolist())
     without = at < 0
     if without.all():
         raise DataError(f"{reports.path} has no label of any study of {images.path} (the first is "
@@ -124,7 +124,7 @@ def _splits(images: Columns, splits: Columns) -> npt.NDArray[np.object_]:
     splits.require_unique("dicom_id")
     words = splits.text("split").str.lower().map(_SPLITS)
     splits.fail(words.isna(), "split", "neither train nor validate nor test; correct it")
-    at = pd.Index(splits.text("dicom_id")).get_indexer(images.text("dicom_id"))
+    at = positions(images.text("dicom_id"), splits.text("dicom_id").tolist())
     without = at < 0
     if without.all():
         raise DataError(f"{splits.path} names none of the images of {images.path} (the first is "

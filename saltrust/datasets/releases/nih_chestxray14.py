@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from saltrust.cache.schema import Label
 from saltrust.datasets.collection_index import choose_findings, collection_index
@@ -28,6 +27,7 @@ from saltrust.datasets.releases.columns import (
     Columns,
     age_values,
     known_text,
+    positions,
     read_columns,
     view_names,
 )
@@ -131,7 +131,7 @@ def _boxes(table: Path, images: list[str], labels: npt.NDArray[np.int8],
     names = {name: finding for finding, name in chosen.items()}
     frame["finding"] = findings.map(names)
     frame["reader"] = READER
-    at = pd.Index(images).get_indexer(frame["image"])
+    at = positions(frame["image"], images)
     if (at < 0).all():
         raise DataError(f"{table} has no box of any image of {images[0]} and its like; check that "
                         "it belongs to the other tables")
@@ -140,8 +140,8 @@ def _boxes(table: Path, images: list[str], labels: npt.NDArray[np.int8],
                      "they are left out", (at < 0).sum(), len(at), table,
                      frame["image"][at < 0].iloc[0])
     frame = frame[(at >= 0) & frame["finding"].notna()]
-    order = pd.Index(list(chosen)).get_indexer(frame["finding"])
-    unlike = labels[pd.Index(images).get_indexer(frame["image"]), order] != Label.POSITIVE
+    order = positions(frame["finding"], list(chosen))
+    unlike = labels[positions(frame["image"], images), order] != Label.POSITIVE
     if unlike.any():
         _log.warning("%d boxes are of findings that their images are not labelled with (first: "
                      "%s); boxes and labels are kept as they are", unlike.sum(),

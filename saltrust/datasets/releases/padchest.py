@@ -24,6 +24,7 @@ from saltrust.datasets.releases.columns import (
     UNKNOWN,
     Columns,
     known_text,
+    positions,
     read_columns,
     view_names,
 )
@@ -85,14 +86,14 @@ def padchest(path: str | Path, choices: Choices | None = None, *, least_images: 
                         "least_images under [data], or name findings")
     labels = np.where(stated, np.int8(Label.NEGATIVE), np.int8(Label.NOT_STATED))
     labels = np.repeat(labels[:, None], len(chosen), axis=1)
-    order = pd.Index(list(chosen.values())).get_indexer(names)[codes]
+    order = positions(names, list(chosen.values()))[codes]
     labels[image_of_code[order >= 0], order[order >= 0]] = Label.POSITIVE
-    projection = known_text(rows.text("Projection"))
-    views = np.where(projection != "", projection, known_text(rows.text("ViewPosition_DICOM")))
+    views = rows.text("Projection").where(known_text(rows.text("Projection")) != "",
+                                          rows.text("ViewPosition_DICOM"))
     index = collection_index(
         [plain_id(name) for name in rows.text("ImageID")], list(chosen), labels,
         patient=rows.text("PatientID").tolist(), study=rows.text("StudyID").tolist(),
-        view=view_names(pd.Series(views)).tolist(), split=[OPEN] * len(rows),
+        view=view_names(views).tolist(), split=[OPEN] * len(rows),
         covariates={"age": _ages(rows), "sex": known_text(rows.text("PatientSex_DICOM")),
                     "label_source": known_text(rows.text("MethodLabel"))})
     return release_collection(

@@ -1,4 +1,4 @@
-"""Where the radiographs of a release lie: every folder is listed once, no file is looked up alone."""
+"""Where the radiographs of a release lie: every folder is listed once, no file looked up alone."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def find_files(wanted: Collection[str], place: Place, *, beside: Path,
     wanted = set(wanted)
     files = RadiographFiles()
     for path, size in _walk(str(images or beside), None if images else place.folders):
-        stem, ending = os.path.splitext(path)
-        if ending.lower() not in RADIOGRAPH_SUFFIXES:
+        stem, dot, ending = path.rpartition(".")
+        if dot + ending.lower() not in RADIOGRAPH_SUFFIXES:
             continue
         image = place.name(stem)
         if image not in wanted:

@@ -29,7 +29,13 @@ from saltrust.datasets.releases.collection import (
     ReleaseCollection,
     release_collection,
 )
-from saltrust.datasets.releases.columns import Columns, label_values, pixel_values, read_columns
+from saltrust.datasets.releases.columns import (
+    Columns,
+    label_values,
+    pixel_values,
+    positions,
+    read_columns,
+)
 from saltrust.datasets.releases.radiographs import Place
 from saltrust.datasets.releases.tables import find_table, table_and_folder
 from saltrust.errors import DataError, nearest
@@ -53,12 +59,12 @@ PLACE = Place(re.compile(r"train|test|images.*", re.IGNORECASE))
 class _Part:
     """The tables of the training or of the test images.
 
-    ``said`` has a row for every finding that a reader said of an image, whether drawn or not.
+    ``seen`` has a row for every finding that a reader saw in an image, whether drawn or not.
     """
 
     split: str
     readings: pd.DataFrame
-    said: pd.DataFrame
+    seen: pd.DataFrame
     boxes: pd.DataFrame
     findings: list[str]
 
@@ -71,8 +77,8 @@ def vindr_cxr(path: str | Path, choices: Choices | None = None, *, votes: str = 
     Parameters
     ----------
     path : path
-        The folder with ``annotations_train.csv``, and where they are there ``image_labels_train.csv``
-        and both of ``test``; or ``annotations_train.csv`` itself.
+        The folder with ``annotations_train.csv``, and where they are there
+        ``image_labels_train.csv`` and both of ``test``; or ``annotations_train.csv`` itself.
     choices : Choices, optional
         ``split_fractions`` gives the parts of train and val of the training images.
     votes : str
@@ -136,7 +142,7 @@ def vinbigdata(path: str | Path, choices: Choices | None = None, *, votes: str =
                        {"kind": "vinbigdata", "source": str(table)})
 
 
-def _part(drawn: Path, split: str, labelled: Path | None) -> _Part:
+def _part(drawn: Path, split: str, labels: Path | None) -> _Part:
     columns = read_columns(drawn, ["image_id", "class_name", *_CORNERS], ["rad_id", "class_id"])
     frame = _readings(columns)
     frame["finding"] = columns.text("class_name")
@@ -149,21 +155,22 @@ def _part(drawn: Path, split: str, labelled: Path | None) -> _Part:
     local = ~frame["finding"].isin(GLOBAL)
     where = Columns(columns.path, columns.names, columns.frame[local])
     boxes = box_corners(where, _CORNERS, sides=False).join(frame[["image", "reader", "finding"]])
-    said = frame.loc[~normal, ["image", "reader", "finding"]]
+    seen = frame.loc[~normal, ["image", "reader", "finding"]]
     order = columns.text("class_id") if "class_id" in columns.names else frame["finding"]
     named = frame.assign(order=pd.to_numeric(order, errors="coerce"))[~normal]
     findings = list(named.sort_values(["order", "finding"])["finding"].unique())
     readings = frame[["image", "reader"]]
-    if labelled is not None:
-        of_labels, said_of_images, findings = _image_labels(labelled, findings)
+    if labels is not None:
+        of_labels, seen_in_images, findings = _image_labels(labels, findings)
         readings = pd.concat([readings, of_labels])
-        said = pd.concat([said, said_of_images])
-    return _Part(split, readings.drop_duplicates(), said.drop_duplicates(), boxes, findings)
+        seen = pd.concat([seen, seen_in_images])
+    return _Part(split, readings.drop_duplicates(), seen.drop_duplicates(), boxes, findings)
 
 
 def _readings(columns: Columns) -> pd.DataFrame:
     """Image and reader of every row."""
-    columns.fail(columns.text("image_id") == "", "image_id", "but every row is of an image; name it")
+    columns.fail(columns.text("image_id") == "", "image_id",
+                 "but every row is of an image; name it")
     readers = columns.text("rad_id")
     if "rad_id" not in columns.names:
         readers = readers.replace("", CONSENSUS)
@@ -173,7 +180,7 @@ def _readings(columns: Columns) -> pd.DataFrame:
 
 def _image_labels(table: Path, drawn: Sequence[str],
                   ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Readings, findings said and all findings of ``image_labels_*.csv``."""
+    """Readings, findings seen and all findings of ``image_labels_*.csv``."""
     names = read_columns(table, ["image_id"]).names
     findings = [name for name in names if name not in {"image_id", "rad_id", NORMAL, ""}
                 and not name.startswith("Unnamed")]
@@ -185,9 +192,9 @@ def _image_labels(table: Path, drawn: Sequence[str],
     readings = _readings(columns)
     again = readings.duplicated()
     columns.fail(again, "image_id", "whose reader has another row; leave one of them out")
-    said = [readings[label_values(columns, name, Label.NEGATIVE) == Label.POSITIVE]
+    seen = [readings[label_values(columns, name, Label.NEGATIVE) == Label.POSITIVE]
             .assign(finding=name) for name in findings]
-    return readings, pd.concat(said), findings
+    return readings, pd.concat(seen), findings
 
 
 def _collection(parts: Sequence[_Part], folder: Path, choices: Choices, votes: str,
@@ -204,8 +211,8 @@ def _collection(parts: Sequence[_Part], folder: Path, choices: Choices, votes: s
     chosen = choose_findings(choices.findings, present, folder)
     if not chosen:
         raise DataError(f"no reader of {folder} saw any finding; check that the table is whole")
-    said = pd.concat([part.said for part in parts], ignore_index=True)
-    labels = _labels(images, readings, said, list(chosen.values()), votes)
+    seen = pd.concat([part.seen for part in parts], ignore_index=True)
+    labels = _labels(images, readings, seen, list(chosen.values()), votes)
     known = None if sizes is None else _known_sizes(sizes, images)
     readers = sorted(readings["reader"].unique(), key=lambda name: (len(name), name))
     index = collection_index(
@@ -215,7 +222,7 @@ def _collection(parts: Sequence[_Part], folder: Path, choices: Choices, votes: s
     boxes["finding"] = boxes["finding"].map({name: finding for finding, name in chosen.items()})
     order = {name: place for place, name in enumerate(readers)}
     table = BoxTable(boxes[boxes["finding"].notna()],
-                     {image: tuple(sorted(names, key=order.__getitem__))
+                     {str(image): tuple(sorted(names, key=order.__getitem__))
                       for image, names in readings.groupby("image", sort=False)["reader"]},
                      tuple(finding for finding, name in chosen.items() if name not in GLOBAL))
     return release_collection(
@@ -225,22 +232,20 @@ def _collection(parts: Sequence[_Part], folder: Path, choices: Choices, votes: s
                 table, size_of_files=known is None), choices)
 
 
-def _labels(images: list[str], readings: pd.DataFrame, said: pd.DataFrame, names: list[str],
+def _labels(images: list[str], readings: pd.DataFrame, seen: pd.DataFrame, names: list[str],
             votes: str) -> npt.NDArray[np.int8]:
     """Labels by vote of the readers of each image, shape (images, findings)."""
-    place = pd.Index(images)
-    readers = np.bincount(place.get_indexer(readings["image"]), minlength=len(images))[:, None]
+    readers = np.bincount(positions(readings["image"], images), minlength=len(images))[:, None]
     counts = np.zeros((len(images), len(names)), dtype=np.int64)
-    of_names = pd.Index(names).get_indexer(said["finding"])
-    np.add.at(counts, (place.get_indexer(said["image"])[of_names >= 0], of_names[of_names >= 0]),
-              1)
+    seen = seen[seen["finding"].isin(names)]
+    np.add.at(counts, (positions(seen["image"], images), positions(seen["finding"], names)), 1)
     if votes == "any":
         return (counts > 0).astype(np.int8)
     return np.where(2 * counts == readers, np.int8(Label.UNCERTAIN),
                     (2 * counts > readers).astype(np.int8))
 
 
-def _known_sizes(table: Path, images: list[str]) -> npt.NDArray[np.int32]:
+def _known_sizes(table: Path, images: list[str]) -> list[tuple[int, int]]:
     """Height and width of every image, from a table of sizes."""
     columns = read_columns(table, ["image_id"], [name for pair in _SIZES for name in pair])
     pair = next((pair for pair in _SIZES if set(pair) <= set(columns.names)), None)
@@ -249,9 +254,9 @@ def _known_sizes(table: Path, images: list[str]) -> npt.NDArray[np.int32]:
                         f"{nearest('height', filter(None, columns.names))}")
     columns.require_unique("image_id")
     sizes = np.stack([pixel_values(columns, name) for name in pair], axis=1)
-    at = pd.Index([plain_id(name) for name in columns.text("image_id")]).get_indexer(images)
+    at = positions(images, [plain_id(name) for name in columns.text("image_id")])
     without = (at < 0) | (sizes[at] == 0).any(axis=1)
     if without.any():
         raise DataError(f"{table} lacks the sizes of {without.sum():,} of {len(images):,} images "
                         f"(first: {images[int(np.flatnonzero(without)[0])]}); complete it")
-    return sizes[at]
+    return [(height, width) for height, width in sizes[at].tolist()]

@@ -16,7 +16,8 @@ from saltrust.errors import DataError
 
 Make = Callable[..., Path]
 
-METADATA = """dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns
+METADATA = """dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,\
+Rows,Columns
 a1-b2,10000032,50414267,CHEST (PA AND LAT),PA,3056,2544
 a1-b3,10000032,50414267,CHEST (PA AND LAT),LATERAL,3056,2544
 c1-d2,10000764,57375967,,AP,2000,2500

@@ -101,7 +101,7 @@ def test_the_store_holds_boxes_and_is_sound(release: Path, save_png: Make,
 
 def test_a_cropped_copy_is_refused(release: Path, save_png: Make) -> None:
     save_png(release / "images" / "00000001_000.png", np.arange(48, dtype=np.uint8).reshape(6, 8))
-    with pytest.raises(DataError, match="6 x 8 pixels.*1024 x 1024, another shape"):
+    with pytest.raises(DataError, match=r"6 x 8 pixels.*1024 x 1024, another shape"):
         nih_chestxray14(release).radiograph("00000001_000", (4, 4))
 
 

@@ -185,5 +185,5 @@ def test_sizes_have_to_be_whole(kaggle: Path, text: str, words: str) -> None:
 def test_an_image_of_both_parts_is_refused(physionet: Path) -> None:
     path = physionet / "annotations_test.csv"
     path.write_text(path.read_text().replace("d,Card", "a,Card"))
-    with pytest.raises(DataError, match="a of .* is among the training and the test"):
+    with pytest.raises(DataError, match=r"a of .* is among the training and the test"):
         vindr_cxr(physionet)
