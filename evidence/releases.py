@@ -196,7 +196,8 @@ def siim(folder: Path, collection: Collection) -> int:
 
 CHECKS: dict[str, tuple[str, Callable[[Path, Collection], int]]] = {
     "chexpert": (CHEXPERT, chexpert), "nih-chestxray14": (NIH, nih),
-    "padchest": (PADCHEST, padchest), "vinbigdata": (VINBIGDATA, vinbigdata), "rsna": (RSNA, rsna), "siim-acr": (SIIM, siim)}
+    "padchest": (PADCHEST, padchest), "vinbigdata": (VINBIGDATA, vinbigdata),
+    "rsna": (RSNA, rsna), "siim-acr": (SIIM, siim)}
 
 
 def opened(kind: str, folder: Path, sizes: Path) -> str:
