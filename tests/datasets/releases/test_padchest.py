@@ -110,3 +110,24 @@ def test_what_a_list_holds_is_what_is_positive(
         positive = index["label"].values[k] == 1
         assert set(index["finding"].values[positive].tolist()) == expected
         assert (index["label"].values[k] == -2).all() == (not expected)
+
+
+def test_no_patient_changes_sides_when_more_radiographs_are_fetched(tmp_path: Path,
+                                                                    save_png: Make) -> None:
+    rows = [row(f"i{k}.png", "['normal']", f"20100101,s{k},p{k // 2},1950.0,F,PA,PA")
+            for k in range(40)]
+    data = padchest(write(tmp_path, *rows)).index["split"]
+    whole = dict(zip(data["image"].values.tolist(), data.values.tolist(), strict=True))
+    assert set(whole.values()) == {"train", "val", "test"}
+    for k in range(0, 40, 3):
+        save_png(tmp_path / "54" / f"i{k}.png", np.zeros((4, 4), np.uint8))
+    part = padchest(tmp_path).index["split"]
+    assert part.size == 14
+    assert all(whole[image] == split for image, split in zip(
+        part["image"].values.tolist(), part.values.tolist(), strict=True))
+
+
+def test_a_file_of_splits_is_in_the_place_of_the_random_one(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("image,Split\na_1.png,test\nb_2,val\n")
+    data = padchest(write(tmp_path, *ROWS), Choices(splits=tmp_path / "splits.csv"))
+    assert data.index["split"].values.tolist() == ["test", "val", "none", "none", "none"]

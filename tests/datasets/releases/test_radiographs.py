@@ -33,13 +33,21 @@ def test_folders_of_the_release_are_looked_through_and_others_are_not(tmp_path: 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path, save_png: Make) -> None:
     save_png(tmp_path / "elsewhere" / "a.png", PIXELS)
+    save_png(tmp_path / "elsewhere" / "other.png", PIXELS)
     (tmp_path / "release").mkdir()
     (tmp_path / "release" / "images").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "release")
     (tmp_path / "release" / "broken").symlink_to(tmp_path / "absent")
-    (tmp_path / "release" / "again").symlink_to(tmp_path / "elsewhere")
     files = find_files(["a"], PLACE, beside=tmp_path, images=tmp_path / "release")
     assert Path(files.paths["a"]).samefile(tmp_path / "elsewhere" / "a.png")
+    # Every round of a loop would count it again.
+    assert files.others == 1
+
+
+def test_one_file_by_two_ways_is_one(tmp_path: Path, save_png: Make) -> None:
+    save_png(tmp_path / "images" / "a.png", PIXELS)
+    (tmp_path / "images_again").symlink_to(tmp_path / "images")
+    assert list(find_files(["a"], PLACE, beside=tmp_path, images=None).paths) == ["a"]
 
 
 def test_two_files_of_one_image_are_refused(tmp_path: Path, save_png: Make) -> None:
