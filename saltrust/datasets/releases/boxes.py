@@ -12,13 +12,16 @@ import numpy as np
 import pandas as pd
 
 from saltrust.cache.collection import Annotation
-from saltrust.datasets.files.annotation_codes import Box, boxes_mask, coco_counts, unite
+from saltrust.datasets.files.annotation_codes import boxes_mask, coco_counts, unite
+from saltrust.datasets.files.boxes import Box
 from saltrust.datasets.files.limits import FARTHEST_PIXEL, MOST_INSTANCES
 from saltrust.datasets.releases.columns import Columns
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
 
+#: Columns that say which annotation a box is of.
+_LIST = ["image", "finding", "reader"]
 _CORNERS = ["y0", "x0", "y1", "x1"]
 
 Pair = tuple[str, str]
@@ -44,12 +47,6 @@ class Drawings:
     readers: Mapping[str, tuple[str, ...]]
     findings: tuple[str, ...]
 
-    @property
-    def most_boxes(self) -> int:
-        """The longest list of any annotation."""
-        return max((len(boxes) for of_image in self.boxes.values() for boxes in of_image.values()),
-                   default=0)
-
     def annotations(self, image: str, size: Size) -> dict[Pair, Annotation]:
         """All annotations of an image of (height, width)."""
         drawn: dict[Pair, tuple[Box, ...]] = {
@@ -58,13 +55,6 @@ class Drawings:
         drawn |= self.boxes.get(image, {})
         return {pair: Annotation(boxes_code(boxes, *size), n_polygons=len(boxes), boxes=boxes)
                 for pair, boxes in drawn.items()}
-
-    def content(self) -> str:
-        """A text that differs where anything else was drawn, or somebody else looked."""
-        text = repr((sorted((image, sorted(of_image.items()))
-                            for image, of_image in self.boxes.items()),
-                     sorted(self.readers.items()), self.findings))
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +76,18 @@ class BoxTable:
     readers: Mapping[str, tuple[str, ...]]
     findings: tuple[str, ...]
 
+    @property
+    def most_boxes(self) -> int:
+        """The longest list of any annotation, whichever images are on disk."""
+        lists = self.frame.drop_duplicates([*_LIST, *_CORNERS]).groupby(_LIST).size()
+        return int(lists.max()) if len(lists) else 0
+
+    def content(self) -> str:
+        """A text that differs where anything else was drawn, or somebody else looked."""
+        text = repr((self.frame[[*_LIST, *_CORNERS]].values.tolist(),
+                     sorted(self.readers.items()), self.findings))
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def within(self, sizes: Mapping[str, Size]) -> Drawings:
         """Take the boxes of some images and clip them there; identical ones count once.
 
@@ -100,7 +102,7 @@ class BoxTable:
             If boxes lie wholly outside their image, or one has more than a store keeps.
         """
         frame = self.frame[self.frame["image"].isin(list(sizes))]
-        again = frame.duplicated(["image", "finding", "reader", *_CORNERS])
+        again = frame.duplicated([*_LIST, *_CORNERS])
         if again.any():
             _log.warning("%d boxes are listed twice (first: %s); they count once", again.sum(),
                          frame["row"][again].iloc[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from saltrust.datasets.files.image_ids import read_splits
 from saltrust.datasets.files.limits import of_image
 from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
 from saltrust.datasets.releases.boxes import BoxTable, Drawings
-from saltrust.datasets.releases.radiographs import Place, RadiographFiles, find_files
+from saltrust.datasets.releases.radiographs import Place, find_files
 from saltrust.datasets.splits import SPLIT_FRACTIONS, split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError, nearest
 from saltrust.study import Study
@@ -76,7 +77,7 @@ class ReleaseCollection:
     fingerprint: str
     description: dict[str, Any]
     has_radiographs: bool
-    files: Mapping[str, str] = field(repr=False)
+    files: Mapping[str, Path] = field(repr=False)
     drawings: Drawings | None = field(repr=False)
     sizes: Mapping[str, tuple[int, int]] = field(repr=False)
 
@@ -99,12 +100,12 @@ class ReleaseCollection:
                             f"{radiograph.native_width} pixels, but what was annotated has "
                             f"{size[0]} x {size[1]}, another shape; give radiographs that are "
                             "neither cropped nor squeezed")
-        return Radiograph(radiograph.pixels, *size)
+        return dataclasses.replace(radiograph, native_height=size[0], native_width=size[1])
 
     @of_image("the annotations")
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
         """What was drawn in an image, keyed by (finding, reader)."""
-        if self.drawings is None:
+        if self.drawings is None or image not in self.sizes:
             return {}
         return self.drawings.annotations(image, self.sizes[image])
 
@@ -138,7 +139,7 @@ class Release:
 
 
 def release_collection(release: Release, choices: Choices) -> ReleaseCollection:
-    """Complete the splits, choose views, and keep the images that are on disk.
+    """Complete the splits, choose views, and look which images are on disk.
 
     Parameters
     ----------
@@ -148,8 +149,8 @@ def release_collection(release: Release, choices: Choices) -> ReleaseCollection:
     Returns
     -------
     ReleaseCollection
-        Without radiographs where none lie beside the tables and none were asked for; else of the
-        images that are on disk, and the log says how many are not.
+        Without radiographs where none lie beside the tables and none were asked for; else the log
+        says how many images are not on disk: they have labels, and get no maps.
 
     Raises
     ------
@@ -160,42 +161,41 @@ def release_collection(release: Release, choices: Choices) -> ReleaseCollection:
         radiographs asked for is there.
     """
     index = release.index
-    # First of all images, so that no patient changes sides when more files have been fetched.
     index = index.assign_coords(split=("image", _complete_splits(index, choices, release)))
     listed = index.sizes["image"]
     index = index.isel(image=_of_views(index, choices.views, release.folder))
-    files = find_files(index["image"].values.tolist(), release.place, beside=release.folder,
-                       images=choices.images)
-    missing = 0
-    if files.paths:
-        there_are = np.array([image in files.paths for image in index["image"].values.tolist()])
-        missing = int((~there_are).sum())
-        if missing:
-            _log.warning("%d of %d images of %s have no radiograph on disk (first: %s); they are "
-                         "left out", missing, len(there_are), release.folder,
-                         index["image"].values[~there_are][0])
-            index = index.isel(image=there_are)
-    sizes, drawings = _sizes(index, files, release)
+    images = index["image"].values.tolist()
+    on_disk = find_files(images, release.place, beside=release.folder, images=choices.images)
+    paths = {image: Path(on_disk.paths[image]) for image in images
+             if image in on_disk.paths}
+    if paths and len(paths) < len(images):
+        _log.warning("%d of %d images of %s have no radiograph on disk (first: %s); they get no "
+                     "maps", len(images) - len(paths), len(images), release.folder,
+                     next(image for image in images if image not in paths))
+    sizes, drawings = _sizes(index, paths, release)
+    # What is on disk is no part of it, so that a study goes on when more has been fetched.
+    digest = _digest(index)
     if release.size_of_files and sizes:
-        of_images = np.array([sizes[image] for image in index["image"].values.tolist()])
-        index = index.assign_coords(native_height=("image", of_images[:, 0].astype(np.int32)),
-                                    native_width=("image", of_images[:, 1].astype(np.int32)))
+        of_images = np.array([sizes.get(image, (0, 0)) for image in images], dtype=np.int32)
+        index = index.assign_coords(native_height=("image", of_images[:, 0]),
+                                    native_width=("image", of_images[:, 1]))
     if drawings is None:
         index = index.isel(reader=slice(0))
-    index.attrs.update(n_points=0, n_boxes=drawings.most_boxes if drawings else 0)
+    boxes = release.boxes if drawings else None
+    index.attrs.update(n_points=0, n_boxes=boxes.most_boxes if boxes else 0)
     patients, splits = index["patient"].values.tolist(), index["split"].values.tolist()
     return ReleaseCollection(
         index=index,
-        fingerprint=fingerprint({"index": _digest(index), "files": files.sizes,
-                                 "drawings": drawings.content() if drawings else None}),
+        fingerprint=fingerprint({"index": digest, "boxes": boxes.content() if boxes else None}),
         description={
             **release.description, "images": index.sizes["image"], "images_listed": listed,
             "patients": len(set(patients)), "views": list(choices.views), "seed": choices.seed,
-            "images_without_radiograph": missing, "radiographs_of_no_image": files.others,
+            **({"radiographs": len(paths), "radiographs_of_no_image": on_disk.others}
+               if paths else {}),
             "splits": str(choices.splits) if choices.splits else None,
             "patients_in_several_splits": warn_of_shared_patients(patients, splits,
                                                                   str(release.folder))},
-        has_radiographs=bool(files.paths), files=files.paths, drawings=drawings, sizes=sizes)
+        has_radiographs=bool(paths), files=paths, drawings=drawings, sizes=sizes)
 
 
 def _complete_splits(index: xr.Dataset, choices: Choices, release: Release) -> list[str]:
@@ -234,9 +234,9 @@ def _of_views(index: xr.Dataset, asked: Sequence[str], folder: Path) -> npt.NDAr
     return kept
 
 
-def _sizes(index: xr.Dataset, files: RadiographFiles, release: Release,
+def _sizes(index: xr.Dataset, files: Mapping[str, Path], release: Release,
            ) -> tuple[dict[str, tuple[int, int]], Drawings | None]:
-    """Native sizes of what was drawn on, and what was drawn of the images that are kept."""
+    """Native sizes of what was drawn on, and what was drawn, of the images of known size."""
     images = index["image"].values.tolist()
     if release.boxes is None:
         return {}, None
@@ -244,8 +244,8 @@ def _sizes(index: xr.Dataset, files: RadiographFiles, release: Release,
         sizes = zip(index["native_height"].values.tolist(), index["native_width"].values.tolist(),
                     strict=True)
         known = dict(zip(images, sizes, strict=True))
-    elif files.paths:
-        known = {image: native_size(files.paths[image]) for image in images}
+    elif files:
+        known = {image: native_size(path) for image, path in files.items()}
     else:
         _log.warning("%s has boxes in pixels but neither radiographs nor a table of their sizes, "
                      "so labels are taken alone; give images or sizes under [data]",

@@ -9,6 +9,7 @@ import csv
 import itertools
 import logging
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,10 +255,10 @@ def pixel_values(columns: Columns, name: str) -> npt.NDArray[np.int32]:
 
 
 class _Stripped(dict[str, str]):
-    """Cells without blanks around them, equal ones kept once."""
+    """Cells without blanks around them and in Unicode's normal form C, equal ones kept once."""
 
     def __missing__(self, cell: str) -> str:
-        plain = self[cell] = cell.strip()
+        plain = self[cell] = unicodedata.normalize("NFC", cell.strip())
         return plain
 
 

@@ -26,14 +26,11 @@ class RadiographFiles:
     ----------
     paths : dict
         Image -> path.
-    sizes : dict
-        Image -> bytes.
     others : int
         Radiographs that are of no image of the tables.
     """
 
     paths: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
     others: int = 0
 
 
@@ -86,7 +83,7 @@ def find_files(wanted: Collection[str], place: Place, *, beside: Path,
                          "or leave it out to have labels alone")
     wanted = set(wanted)
     files = RadiographFiles()
-    for path, size in _walk(str(images or beside), None if images else place.folders):
+    for path in _walk(str(images or beside), None if images else place.folders):
         stem, dot, ending = path.rpartition(".")
         if dot + ending.lower() not in RADIOGRAPH_SUFFIXES:
             continue
@@ -99,7 +96,6 @@ def find_files(wanted: Collection[str], place: Place, *, beside: Path,
             raise DataError(f"{known} and {path} are of one image, {image}; leave one of them out, "
                             "or name the folder of the radiographs as images under [data]")
         files.paths[image] = path
-        files.sizes[image] = size
     if images is not None and not files.paths:
         raise DataError(f"{images} holds none of the {len(wanted):,} radiographs ({files.others:,} "
                         f"others; an image of the tables is {min(wanted)}); correct images under "
@@ -110,8 +106,8 @@ def find_files(wanted: Collection[str], place: Place, *, beside: Path,
     return files
 
 
-def _walk(root: str, folders: re.Pattern[str] | None) -> Iterator[tuple[str, int]]:
-    """Paths and bytes of all files, links followed; of folders directly below, those that match."""
+def _walk(root: str, folders: re.Pattern[str] | None) -> Iterator[str]:
+    """Paths of all files, links followed; of folders directly below, those that match."""
     waiting = [(root, 0, frozenset({os.path.realpath(root)}))]
     while waiting:
         folder, depth, way = waiting.pop()
@@ -121,7 +117,7 @@ def _walk(root: str, folders: re.Pattern[str] | None) -> Iterator[tuple[str, int
                     continue
                 if not entry.is_dir():
                     if entry.is_file():
-                        yield entry.path, entry.stat().st_size
+                        yield entry.path
                     continue
                 if depth >= _DEPTH or (depth == 0 and folders
                                        and not folders.fullmatch(entry.name)):

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltrust.cache import rle
-from saltrust.datasets.files.annotation_codes import Box, boxes_mask
+from saltrust.datasets.files.annotation_codes import boxes_mask
+from saltrust.datasets.files.boxes import Box
 from saltrust.datasets.releases.boxes import boxes_code
 
 SIDES = st.integers(1, 14)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from saltrust.cache.collection import with_radiograph
 from saltrust.cache.store import open_cubes
 from saltrust.cli import main
 from saltrust.datasets.releases.chexpert import FINDINGS, chexpert
@@ -100,7 +101,8 @@ def test_test_labels_have_no_ages_and_views(release: Path) -> None:
 @pytest.mark.parametrize("images_under", ["", ROOT])
 def test_radiographs_beside_the_tables_are_read_whatever_the_prefix(
         release: Path, save_png: Make, caplog: pytest.LogCaptureFixture, images_under: str) -> None:
-    assert not chexpert(release).has_radiographs
+    alone = chexpert(release)
+    assert not alone.has_radiographs
     for line in (*TRAIN[:2], *VALID):
         path = line.split(",", 1)[0].removeprefix(f"{ROOT}/").replace(".jpg", ".png")
         save_png(release / images_under / path, np.arange(80, dtype=np.uint8).reshape(10, 8))
@@ -108,8 +110,10 @@ def test_radiographs_beside_the_tables_are_read_whatever_the_prefix(
              np.zeros((10, 8), np.uint8))
     data = chexpert(release)
     assert data.has_radiographs
-    assert data.index.sizes["image"] == 3
-    assert data.description["images_without_radiograph"] == 1
+    assert data.fingerprint == alone.fingerprint
+    assert data.index.sizes["image"] == 4
+    assert with_radiograph(data).tolist() == [True, True, False, True]
+    assert data.description["radiographs"] == 3
     assert data.description["radiographs_of_no_image"] == 1
     assert "1 of 4 images" in caplog.text
     assert "patient00002_study5_view1_frontal" in caplog.text

@@ -81,8 +81,9 @@ def test_sizes_are_of_the_radiographs_or_those_are_smaller_copies(kaggle: Path, 
         save_dicom(kaggle / "train" / f"{name}.dicom",
                    np.arange(8000, dtype=np.uint16).reshape(100, 80))
     data = vinbigdata(kaggle)
-    assert data.index["image"].values.tolist() == ["a", "b"]
-    assert data.index["native_width"].values.tolist() == [80, 80]
+    assert sorted(data.files) == ["a", "b"]
+    assert data.index["native_width"].values.tolist() == [80, 80, 0]
+    assert data.annotations("c") == {}
     copies = kaggle / "small"
     save_png(copies / "a.png", np.arange(80, dtype=np.uint8).reshape(10, 8))
     small = vinbigdata(kaggle, Choices(images=copies), sizes=kaggle / "sizes.csv")
