@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,12 +12,10 @@ import pandas as pd
 
 from saltrust.cache.collection import Annotation
 from saltrust.datasets.files.annotation_codes import boxes_mask, coco_counts, unite
-from saltrust.datasets.files.boxes import Box
+from saltrust.datasets.files.boxes import Box, BoxTally
 from saltrust.datasets.files.limits import FARTHEST_PIXEL, MOST_INSTANCES
 from saltrust.datasets.releases.columns import Columns
 from saltrust.errors import DataError
-
-_log = logging.getLogger(__name__)
 
 #: Columns that say which annotation a box is of.
 _LIST = ["image", "finding", "reader"]
@@ -88,13 +85,21 @@ class BoxTable:
                      sorted(self.readers.items()), self.findings))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def within(self, sizes: Mapping[str, Size]) -> Drawings:
+    def within(self, sizes: Mapping[str, Size], source: object) -> tuple[Drawings, dict[str, int]]:
         """Take the boxes of some images and clip them there; identical ones count once.
 
         Parameters
         ----------
         sizes : mapping
             Image -> height and width; other images are left out.
+        source : object
+            The release, for sentences.
+
+        Returns
+        -------
+        drawings : Drawings
+        counts : dict
+            Of images with clipped boxes and of repeated boxes, which are logged too.
 
         Raises
         ------
@@ -102,37 +107,23 @@ class BoxTable:
             If boxes lie wholly outside their image, or one has more than a store keeps.
         """
         frame = self.frame[self.frame["image"].isin(list(sizes))]
-        again = frame.duplicated([*_LIST, *_CORNERS])
-        if again.any():
-            _log.warning("%d boxes are listed twice (first: %s); they count once", again.sum(),
-                         frame["row"][again].iloc[0])
-        frame = frame[~again]
-        limits = np.array([sizes[image] for image in frame["image"]], dtype=float).reshape(-1, 2)
-        corners = frame[_CORNERS].to_numpy(dtype=float)
-        clipped = np.clip(corners, 0.0, np.hstack([limits, limits]))
-        outside = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
-        if outside.any():
-            at = int(np.flatnonzero(outside)[0])
-            raise DataError(f"{outside.sum():,} boxes lie wholly outside their image (first: "
-                            f"{frame['row'].iloc[at]}: y0, x0, y1, x1 {corners[at].tolist()} in "
-                            f"{limits[at, 0]:g} x {limits[at, 1]:g} pixels); correct them, or give "
-                            "radiographs of the size that was annotated")
-        changed = (clipped != corners).any(axis=1)
-        if changed.any():
-            _log.warning("%d boxes reach outside their image (first: %s); they are clipped",
-                         changed.sum(), frame["row"][changed].iloc[0])
-        boxes: dict[str, dict[Pair, list[Box]]] = {}
-        for image, finding, reader, (y0, x0, y1, x1) in zip(
-                frame["image"], frame["finding"], frame["reader"], clipped.tolist(), strict=True):
-            pair = boxes.setdefault(image, {}).setdefault((finding, reader), [])
-            pair.append((y0, x0, y1, x1))
-            if len(pair) > MOST_INSTANCES:
-                raise DataError(f"{image} has more than {MOST_INSTANCES} boxes of {finding} by "
-                                f"{reader}; leave out those that are no boxes")
-        return Drawings({image: {pair: tuple(drawn) for pair, drawn in of_image.items()}
-                         for image, of_image in boxes.items()},
-                        {image: readers for image, readers in self.readers.items()
-                         if image in sizes}, self.findings)
+        stated: dict[str, dict[Pair, list[tuple[str, Box]]]] = {}
+        for image, finding, reader, row, corners in zip(
+                *(frame[name] for name in (*_LIST, "row")), frame[_CORNERS].values.tolist(),
+                strict=True):
+            y0, x0, y1, x1 = corners
+            of_pair = stated.setdefault(image, {}).setdefault((finding, reader), [])
+            of_pair.append((row, (y0, x0, y1, x1)))
+            if len(of_pair) > MOST_INSTANCES:
+                raise DataError(f"{row}: {image} has more than {MOST_INSTANCES} boxes of {finding} "
+                                f"by {reader}; leave out those that are no boxes")
+        tally = BoxTally()
+        boxes = {image: {pair: tally.within(listed, image, sizes[image])
+                         for pair, listed in of_image.items()}
+                 for image, of_image in stated.items()}
+        counts = tally.report(source)
+        return Drawings(boxes, {image: readers for image, readers in self.readers.items()
+                                if image in sizes}, self.findings), counts
 
 
 def box_corners(columns: Columns, names: Sequence[str], *, sides: bool) -> pd.DataFrame:

@@ -172,7 +172,7 @@ def release_collection(release: Release, choices: Choices) -> ReleaseCollection:
         _log.warning("%d of %d images of %s have no radiograph on disk (first: %s); they get no "
                      "maps", len(images) - len(paths), len(images), release.folder,
                      next(image for image in images if image not in paths))
-    sizes, drawings = _sizes(index, paths, release)
+    sizes, drawings, counts = _drawn(index, paths, release)
     # What is on disk is no part of it, so that a study goes on when more has been fetched.
     digest = _digest(index)
     if release.size_of_files and sizes:
@@ -188,8 +188,9 @@ def release_collection(release: Release, choices: Choices) -> ReleaseCollection:
         index=index,
         fingerprint=fingerprint({"index": digest, "boxes": boxes.content() if boxes else None}),
         description={
-            **release.description, "images": index.sizes["image"], "images_listed": listed,
-            "patients": len(set(patients)), "views": list(choices.views), "seed": choices.seed,
+            **release.description, **counts, "images": index.sizes["image"],
+            "images_listed": listed, "patients": len(set(patients)),
+            "views": list(choices.views), "seed": choices.seed,
             **({"radiographs": len(paths), "radiographs_of_no_image": on_disk.others}
                if paths else {}),
             "splits": str(choices.splits) if choices.splits else None,
@@ -234,24 +235,23 @@ def _of_views(index: xr.Dataset, asked: Sequence[str], folder: Path) -> npt.NDAr
     return kept
 
 
-def _sizes(index: xr.Dataset, files: Mapping[str, Path], release: Release,
-           ) -> tuple[dict[str, tuple[int, int]], Drawings | None]:
-    """Native sizes of what was drawn on, and what was drawn, of the images of known size."""
-    images = index["image"].values.tolist()
+def _drawn(index: xr.Dataset, files: Mapping[str, Path], release: Release,
+           ) -> tuple[dict[str, tuple[int, int]], Drawings | None, dict[str, int]]:
+    """Native sizes of what was drawn on, what was drawn in images of known size, and counts."""
     if release.boxes is None:
-        return {}, None
+        return {}, None, {}
     if not release.size_of_files:
-        sizes = zip(index["native_height"].values.tolist(), index["native_width"].values.tolist(),
-                    strict=True)
-        known = dict(zip(images, sizes, strict=True))
+        known = dict(zip(index["image"].values.tolist(),
+                         zip(index["native_height"].values.tolist(),
+                             index["native_width"].values.tolist(), strict=True), strict=True))
     elif files:
         known = {image: native_size(path) for image, path in files.items()}
     else:
         _log.warning("%s has boxes in pixels but neither radiographs nor a table of their sizes, "
                      "so labels are taken alone; give images or sizes under [data]",
                      release.folder)
-        return {}, None
-    return known, release.boxes.within(known)
+        return {}, None, {}
+    return known, *release.boxes.within(known, release.folder)
 
 
 def _digest(index: xr.Dataset) -> str:

@@ -71,8 +71,9 @@ def test_an_image_without_a_box_of_a_finding_is_not_annotated(
     (last,) = data.annotations("00000003_000").values()
     assert last.boxes == ((0.0, 1000.0, 1024.0, 1024.0),)
     assert data.index.attrs["n_boxes"] == 1
-    assert "1 boxes are listed twice" in caplog.text
-    assert "1 boxes reach outside" in caplog.text
+    assert data.description["images_with_clipped_boxes"] == 1
+    assert data.description["repeated_boxes"] == 1
+    assert "boxes that reach outside the image, by 16 pixels at most" in caplog.text
 
 
 def test_only_boxes_of_the_findings_that_are_asked_for(release: Path) -> None:
@@ -132,7 +133,7 @@ def test_the_official_lists_give_test_and_leave_validation_to_be_drawn(tmp_path:
     ("boxes", "20,30", "20,-30", "row 3: w is '-30'"),
     ("boxes", "547.25", "abc", "row 2: y is 'abc'"),
     ("boxes", "Infiltrate", "Infiltrates", "row 2: Finding Label is 'Infiltrates'"),
-    ("boxes", "225.5", "2025.5", "1 boxes lie wholly outside.*row 2"),
+    ("boxes", "225.5", "2025.5", "1 box lies wholly outside.*row 2"),
 ])
 def test_what_is_wrong_is_said(release: Path, table: str, old: str, new: str, words: str) -> None:
     name = "Data_Entry_2017_v2020.csv" if table == "entries" else "BBox_List_2017.csv"

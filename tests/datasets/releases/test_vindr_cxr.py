@@ -57,7 +57,7 @@ def test_three_readers_of_an_image_are_annotated_and_the_others_are_not(
     assert all(not one.boxes for one in data.annotations("b").values())
     assert {reader for _, reader in data.annotations("b")} == {"R1", "R2", "R17"}
     assert data.index.attrs["n_boxes"] == 2
-    assert "1 boxes reach outside" in caplog.text
+    assert "have boxes that reach outside the image, by 1.5 pixels" in caplog.text
 
 
 @pytest.mark.parametrize(("votes", "expected"), [
@@ -157,7 +157,7 @@ def test_both_parts_with_labels_of_the_whole_image(physionet: Path) -> None:
     ("10,20,50,60", ",,,", "row 2: x_min is ''"),
     ("10,20,50,60", "10,20,10,60", "row 2: x_max is '10', so the box has no width"),
     ("10,20,50,60", "10,20,1e9,60", "row 2: x_max"),
-    ("10,20,50,60", "110,20,150,60", "1 boxes lie wholly outside.*row 2"),
+    ("10,20,50,60", "110,20,150,60", "1 box lies wholly outside.*row 2"),
     ("rad_id", "reader", "rad_id is '', but every row is by a reader"),
     ("Cardiomegaly,3,R9,12", ",3,R9,12", "row 3: class_name is ''"),
 ])
