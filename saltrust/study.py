@@ -48,11 +48,24 @@ class DataSpec:
                                   "(native pixels) or 5% (of the longer side)")
     weight: str = bounded("duration", choices=("duration", "count"),
                           help="gaze heatmaps: what a fixation counts")
-    images: str = bounded("", help="folder of the radiographs; empty: none")
+    images: str = bounded("", help="folder of the radiographs; empty: none, of a release those "
+                                   "beside its tables")
     heatmaps: str = bounded("", help="folder of ready-made gaze heatmaps")
     splits: str = bounded("", help="CSV of ids and their split")
     classes: str = bounded("", help="stage_2_detailed_class_info.csv, to leave out what is "
                                     "neither normal nor pneumonia")
+    views: tuple[str, ...] = bounded((), help="which projections, such as frontal or frontal PA; "
+                                              "empty: all")
+    blank: str = bounded("negative", choices=("negative", "unstated"),
+                         help="what a blank label counts as")
+    labeler: str = bounded("chexpert", choices=("chexpert", "negbio"),
+                           help="whose labels of MIMIC-CXR-JPG")
+    votes: str = bounded("majority", choices=("majority", "any"),
+                         help="readers of an image who make its label positive")
+    sizes: str = bounded("", help="CSV of ids, height and width of what was annotated")
+    least_images: int = bounded(1, 1, 10_000_000,
+                                help="labels of fewer images are left out, unless findings names "
+                                     "them")
 
 
 @dataclass(frozen=True)

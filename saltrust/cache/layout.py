@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from saltrust.cache.schema import LABELED_DIMS, ROOT, Group, Variable
 IMAGES_PER_CHUNK = 1024
 #: Images per chunk of run-length codes, which are long texts.
 CODES_PER_CHUNK = 64
+#: Of a chunk without pixels: boxes of 17 readers, up to 28 each, would be chunks of 100 MB.
+_MOST_CHUNK_BYTES = 16 * 2**20
 
 _STRING = np.dtypes.StringDType()
 
@@ -127,6 +130,9 @@ def _chunks_and_shards(variable: Variable, shape: tuple[int, ...]
     """Chunk and shard shapes: a chunk is one map, a shard all findings of one image."""
     if not variable.is_map:
         images = CODES_PER_CHUNK if variable.name == "mask_rle" else IMAGES_PER_CHUNK
+        if variable.dims[0] == "image" and variable.dtype != "string":
+            of_image = math.prod(shape[1:]) * np.dtype(variable.dtype).itemsize
+            images = images if images * of_image <= _MOST_CHUNK_BYTES else CODES_PER_CHUNK
         chunks = tuple(
             max(1, min(size, images)) if dim == "image" else max(1, size)
             for dim, size in zip(variable.dims, shape, strict=True))

@@ -55,9 +55,9 @@ def split_by_patient(
     (True, False)
     """
     combination: dict[str, tuple[int, ...]] = {}
-    for patient, row in zip(patients, np.asarray(labels), strict=True):
+    for patient, row in zip(patients, np.asarray(labels).astype(int).tolist(), strict=True):
         known = combination.get(patient)
-        mine = tuple(int(value) for value in row)
+        mine = tuple(row)
         combination[patient] = mine if known is None else tuple(map(max, known, mine))
     strata: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for patient in sorted(combination):

@@ -21,7 +21,8 @@ from saltrust.study import DataSpec, Study
 
 Make = Callable[..., Path]
 PIXELS = np.arange(48 * 64).reshape(48, 64).astype(np.uint8)
-KINDS = {"phantom", "folder", "manifest", "chexlocalize", "siim-acr", "rsna", "egd-cxr", "cubes"}
+KINDS = {"phantom", "folder", "manifest", "chexlocalize", "siim-acr", "rsna", "egd-cxr", "cubes",
+         "chexpert", "mimic-cxr-jpg", "nih-chestxray14", "padchest", "vindr-cxr", "vinbigdata"}
 
 
 def test_every_kind_opens_as_a_collection(listed_films: Path, film_store: Path, layout: Any,
@@ -62,8 +63,8 @@ def test_missing_paths_are_wrong_usage(tmp_path: Path, kind: str) -> None:
     (DataSpec("foldr"), "kind = 'foldr' under .data. is not known; did you mean 'folder'?"),
     (DataSpec("zzz"), "known are: siim-acr, rsna, chexlocalize, cubes, egd-cxr, folder, "),
     (DataSpec("folder", "films", images="films"),
-     r"`images` under .*/study is for kind = siim-acr or rsna or egd-cxr and means nothing for "
-     r"'folder', a folder of radiographs, .*; leave it out"),
+     r"`images` under .*/study is for kind = siim-acr or rsna or egd-cxr or chexpert or .* and "
+     r"means nothing for 'folder', a folder of radiographs, .*; leave it out"),
     (DataSpec("rsna", "x.csv", patients=9), "`patients` .* is for kind = phantom and .* 'rsna'"),
     (DataSpec("phantom", "films"), "`path` .* means nothing for 'phantom', synthetic"),
 ])
