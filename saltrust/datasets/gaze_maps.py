@@ -81,7 +81,8 @@ def within(fixations: Fixations, size: tuple[int, int]) -> tuple[Fixations, int]
     height, width = size
     inside = ((fixations.y >= -0.5) & (fixations.y < height - 0.5)
               & (fixations.x >= -0.5) & (fixations.x < width - 0.5))
-    kept = Fixations(fixations.y[inside], fixations.x[inside], fixations.duration[inside])
+    kept = Fixations(fixations.y[inside], fixations.x[inside], fixations.duration[inside],
+                     fixations.onset[inside])
     return kept, int((~inside).sum())
 
 

@@ -92,6 +92,9 @@ def test_fixations_outside_are_dropped_and_counted_and_edges_belong_to_pixels() 
                  (np.nan, 3, 1), (3, np.inf, 1))
     kept, dropped = within(rows, (20, 30))
     assert (len(kept), dropped) == (2, 5)
+    timed = Fixations(rows.y, rows.x, rows.duration, np.arange(7.0))
+    assert within(timed, (20, 30))[0].onset.tolist() == [0.0, 1.0]
+    assert np.isnan(kept.onset).all()
     for far in ("1px", "20px"):
         with_them = fixation_heatmap(rows, (20, 30), (10, 10), GazeSmoothing(far))
         np.testing.assert_array_equal(

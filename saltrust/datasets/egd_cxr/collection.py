@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +179,8 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
         fingerprint=fingerprint(
             {"labels": labels.tolist(), "images": names, "split": split, "findings": list(chosen),
              "sizes": sizes, "sigma": smoothing.sigma, "weight": smoothing.weight,
-             "looks": {name: [one.y.tolist(), one.x.tolist(), one.duration.tolist()]
-                       for name, one in looks.items()}},
+             "looks": {name: [one.y.tolist(), one.x.tolist(), one.duration.tolist(),
+                              one.onset.tolist()] for name, one in looks.items()}},
             {f"heatmap {name}": path for name, path in maps.items()}),
         description={
             "kind": "egd-cxr", "source": str(root), "images": len(names),
@@ -336,7 +336,7 @@ def _scaled(fixations: Fixations, original: Size, size: Size) -> Fixations:
     y, x = ((values + 0.5) * (new / old) - 0.5 for values, old, new in zip(
         (fixations.y, fixations.x), original, size, strict=True))
     lost = (fixations.y < 0) | (fixations.x < 0)
-    return Fixations(np.where(lost, -1.0, y), np.where(lost, -1.0, x), fixations.duration)
+    return replace(fixations, y=np.where(lost, -1.0, y), x=np.where(lost, -1.0, x))
 
 
 def _splits(path: str | Path | None, names: list[str], patients: Sequence[str],
