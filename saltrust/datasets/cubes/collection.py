@@ -16,8 +16,8 @@ from saltrust.cache.collection import Annotation, Fixations, Radiograph
 from saltrust.cache.store import open_cubes
 from saltrust.cache.validation import covariate_names
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
+from saltrust.datasets.files.heatmap_files import resample_heatmap
 from saltrust.datasets.files.radiograph_files import resample
-from saltrust.datasets.gaze_maps import resample_heatmap
 from saltrust.errors import DataError
 
 _ANNOTATION_VARIABLES = ("annotated", "mask_rle", "n_polygons", "point_y", "point_x", "box")

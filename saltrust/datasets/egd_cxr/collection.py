@@ -19,6 +19,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from saltrust.cache.collection import Annotation, Fixations, Radiograph
+from saltrust.cache.gaze_maps import GazeSmoothing, fixation_heatmap, within
 from saltrust.cache.reference import import_collection
 from saltrust.choices import OnError
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
@@ -35,7 +36,6 @@ from saltrust.datasets.files.heatmap_files import gaze_heatmap
 from saltrust.datasets.files.image_ids import find_radiographs, read_splits
 from saltrust.datasets.files.limits import check_pixels, of_file, of_image
 from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
-from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap, within
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError, UsageError
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from saltrust.cache.collection import Fixations
-from saltrust.datasets.gaze_maps import within
+from saltrust.cache.gaze_maps import within
 from saltrust.datasets.phantom.anatomy import Anatomy
 from saltrust.datasets.phantom.fields import Mask
 from saltrust.datasets.phantom.findings import UMBRELLAS

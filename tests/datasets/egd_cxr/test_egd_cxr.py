@@ -15,11 +15,11 @@ from matplotlib import pyplot as plt
 
 import saltrust
 from saltrust.cache.collection import Collection, gaze_source
+from saltrust.cache.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.cache.validation import problems
 from saltrust.cli import main
 from saltrust.datasets.egd_cxr.collection import READER, EgdCxrCollection, egd_cxr, import_egd_cxr
 from saltrust.datasets.files.heatmap_files import read_heatmap
-from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.datasets.registry import open_collection
 from saltrust.errors import DataError, SaltrustError, UsageError
 from saltrust.study_file import read_study

@@ -10,13 +10,13 @@ import pytest
 
 import saltrust
 from saltrust.cache.collection import gaze_source
+from saltrust.cache.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.cache.inspection import describe
 from saltrust.cache.layout import variables_with_room
 from saltrust.cache.reference import import_collection
 from saltrust.cache.schema import Label, Variable
 from saltrust.cache.validation import problems
 from saltrust.datasets.cubes.collection import stored_cubes
-from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.datasets.phantom.collection import PhantomCollection, phantom
 from saltrust.datasets.phantom.gaze import MOST_FIXATIONS
 from saltrust.datasets.registry import open_collection
