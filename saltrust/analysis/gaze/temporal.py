@@ -12,7 +12,13 @@ import numpy.typing as npt
 import xarray as xr
 
 from saltrust.analysis.select import as_cubes
-from saltrust.analysis.stored.arrays import dataset_of, labels_of, read_at, values_of
+from saltrust.analysis.stored.arrays import (
+    dataset_of,
+    group_of,
+    labels_of,
+    read_at,
+    values_of,
+)
 from saltrust.analysis.stored.contents import source
 from saltrust.cache.collection import Fixations
 from saltrust.cache.gaze_maps import DEFAULT_SIGMA, GazeSmoothing, period, window_heatmaps
@@ -121,13 +127,13 @@ def stored_smoothing(cubes: xr.DataTree, sigma: str | None = None, weight: str |
         If either is not valid.
     """
     data: Any = cubes.attrs.get("data")
-    said: Any = None
+    stated: Any = None
     # Cubes that were made of cubes say what those were made of.
-    while isinstance(data, Mapping) and not isinstance(said, Mapping):
-        said, data = data.get("gaze"), data.get("data")
-    said = said if isinstance(said, Mapping) else {}
-    return GazeSmoothing(sigma or str(said.get("sigma", DEFAULT_SIGMA)),
-                         weight or str(said.get("weight", "duration")))
+    while isinstance(data, Mapping) and not isinstance(stated, Mapping):
+        stated, data = data.get("gaze"), data.get("data")
+    stated = stated if isinstance(stated, Mapping) else {}
+    return GazeSmoothing(sigma or str(stated.get("sigma", DEFAULT_SIGMA)),
+                         weight or str(stated.get("weight", "duration")))
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,28 @@ class _Looks:
     grid: tuple[int, int]
 
 
-def _looks(cubes: xr.DataTree, reader: str | None) -> _Looks:
+def timed_images(cubes: xr.DataTree, reader: str | None = None
+                 ) -> tuple[str, npt.NDArray[np.bool_]]:
+    """A reader, and on which images it is known when one of that reader's fixations began.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+    reader : str, optional
+        By default the first with an onset on any image.
+
+    Returns
+    -------
+    reader : str
+    timed : ndarray of bool, shape (image,)
+
+    Raises
+    ------
+    UsageError
+        If the reader is not known.
+    DataError
+        If there are no fixations, or no onsets of them.
+    """
     reference = dataset_of(cubes, "reference")
     if reference is None or not set(_WHERE) <= set(reference):
         raise DataError(f"{source(cubes)} holds no fixations (/reference/fixation_y is absent), "
@@ -149,16 +176,23 @@ def _looks(cubes: xr.DataTree, reader: str | None) -> _Looks:
     readers = labels_of(reference, "reader")
     if reader is not None and reader not in readers:
         raise UsageError(f"the cubes have no reader {reader!r}; {nearest(reader, readers)}")
-    known = (np.isfinite(values_of(reference[_ONSET], ("image", "reader", "fixation")))
-             if _ONSET in reference else np.zeros((0, len(readers), 0), dtype=bool))
-    timed = [name for r, name in enumerate(readers) if known[:, r].any()
-             and reader in (None, name)]
-    if not timed:
-        raise DataError(f"{source(cubes)} does not say when any fixation "
-                        f"{'' if reader is None else f'of {reader} '}began "
-                        "(/reference/fixation_onset); import the data set again, from a table "
-                        "with onsets (FPOGS), or select other images")
-    images, r = labels_of(cubes.to_dataset(), "image"), readers.index(timed[0])
+    if _ONSET in reference:
+        known = np.isfinite(values_of(reference[_ONSET], ("image", "reader", "fixation"))
+                            ).any(axis=-1)
+        for r, name in enumerate(readers):
+            if known[:, r].any() and reader in (None, name):
+                return name, known[:, r]
+    raise DataError(f"{source(cubes)} does not say when any fixation "
+                    f"{'' if reader is None else f'of {reader} '}began "
+                    "(/reference/fixation_onset); import the data set again, from a table with "
+                    "onsets (FPOGS), or select other images")
+
+
+def _looks(cubes: xr.DataTree, reader: str | None) -> _Looks:
+    reader, _ = timed_images(cubes, reader)
+    reference = group_of(cubes, "reference")
+    images = labels_of(cubes.to_dataset(), "image")
+    r = labels_of(reference, "reader").index(reader)
     sizes = _sizes(cubes, images)
     arrays = [read_at(reference[name], ("image", "fixation"), reader=r).astype(np.float64)
               for name in (*_WHERE, "fixation_duration", _ONSET)]
@@ -168,7 +202,7 @@ def _looks(cubes: xr.DataTree, reader: str | None) -> _Looks:
         placed = np.isfinite(y) & np.isfinite(x)
         of_image[name] = (Fixations(y[placed], x[placed], duration[placed], onset[placed])
                           if placed.any() and name in sizes else None)
-    return _Looks(timed[0], of_image, sizes, _grid(reference))
+    return _Looks(reader, of_image, sizes, _grid(reference))
 
 
 def _sizes(cubes: xr.DataTree, images: list[str]) -> dict[str, tuple[int, int]]:
