@@ -178,9 +178,8 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
         index=index,
         fingerprint=fingerprint(
             {"labels": labels.tolist(), "images": names, "split": split, "findings": list(chosen),
-             "sizes": sizes, "sigma": smoothing.sigma, "weight": smoothing.weight,
-             "looks": {name: [one.y.tolist(), one.x.tolist(), one.duration.tolist(),
-                              one.onset.tolist()] for name, one in looks.items()}},
+             "sigma": smoothing.sigma, "weight": smoothing.weight,
+             "looks": _told(cases, sizes, table)},
             {f"heatmap {name}": path for name, path in maps.items()}),
         description={
             "kind": "egd-cxr", "source": str(root), "images": len(names),
@@ -318,6 +317,27 @@ def _placed(sizes: Mapping[str, Size], files: Mapping[str, Path], cases: Mapping
         "rows_of_unknown_images": table.unknown, "rows_without_coordinates": table.not_numbers,
         "images_of_unknown_size": unplaced, "images_rescaled": rescaled,
         "images_without_gaze": len(sizes) - len(looks)}
+
+
+def _told(cases: Mapping[str, Case], sizes: Mapping[str, Size], table: FixationTable | None
+          ) -> dict[str, Any]:
+    """What decides where fixations lie, whichever of the radiographs are at hand.
+
+    The size of a radiograph is what its fixations say to within a few pixels, so that it decides
+    something only where it is another, or they do not say it.
+    """
+    if table is None:
+        return {}
+    told: dict[str, Any] = {}
+    for name, recorded in table.of_image.items():
+        original = (size_from_screen(cases[name], recorded, table.screen[name])
+                    if name in table.screen else None)
+        lost = bool(((recorded.y < 0) | (recorded.x < 0)).all())
+        size = (None if lost else original if original and not _differ(original, sizes[name])
+                else sizes[name])
+        told[name] = [recorded.y.tolist(), recorded.x.tolist(), recorded.duration.tolist(),
+                      recorded.onset.tolist(), size]
+    return told
 
 
 def _say_unplaced(unplaced: int, of: int) -> None:

@@ -145,6 +145,7 @@ def _cases(cubes: xr.DataTree, reader: str, usable: BoolArray, request: Request)
                                 "another image, or leave --image out")
         return [Case(name, next((finding for finding in images.findings
                                  if shows[finding][at[name]]), "")) for name in request.images]
+    usable = usable & _with_radiograph(cubes, usable)
     by, score = _scores(cubes, reader, request.by, len(at))
     table = pd.DataFrame({"image": images.names, "score": score})
     classes = {finding: rows & usable for finding, rows in shows.items() if (rows & usable).any()}
@@ -152,6 +153,15 @@ def _cases(cubes: xr.DataTree, reader: str, usable: BoolArray, request: Request)
     return [replace(case, why=why) for finding, rows in (classes or {"": usable}).items()
             for case in ranked(table[rows].assign(finding=finding), request.rank, request.count,
                                by)]
+
+
+def _with_radiograph(cubes: xr.DataTree, usable: BoolArray) -> BoolArray:
+    """Images whose radiographs are stored; all where none of the usable ones is."""
+    radiographs = dataset_of(cubes, "radiograph")
+    if radiographs is None or "stored" not in radiographs:
+        return np.ones_like(usable)
+    stored = values_of(radiographs["stored"], ["image"]) == 1
+    return stored if (stored & usable).any() else np.ones_like(usable)
 
 
 def _scores(cubes: xr.DataTree, reader: str, by: str | None, n_images: int

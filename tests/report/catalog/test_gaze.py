@@ -95,6 +95,17 @@ def test_one_image_of_every_class_by_its_rank(cubes: xr.DataTree, options: Any,
     assert figure.axes[0].get_xlabel() == f"{word} {options.get('by', 'seconds')}"
 
 
+def test_images_whose_radiographs_are_at_hand_come_first(cubes: xr.DataTree) -> None:
+    tree = cubes.copy()
+    radiographs = tree["radiograph"].to_dataset()
+    tree["radiograph"] = xr.DataTree(radiographs.assign(
+        stored=("image", np.array([0, 0, 1, 0, 1, 0], dtype=np.uint8))))
+    assert headings(saltrust.figure(tree, "gaze"))[::2] == ["CHF\nfilm 4", "Pneumonia\nfilm 2"]
+    tree["radiograph"] = xr.DataTree(radiographs.assign(
+        stored=("image", np.zeros(6, dtype=np.uint8))))
+    assert headings(saltrust.figure(tree, "gaze"))[2] == "CHF\nfilm 1"
+
+
 def test_several_images_of_a_class_stand_in_its_line(cubes: xr.DataTree) -> None:
     figure = saltrust.figure(cubes, "gaze", count=2)
     assert headings(figure) == ["Normal\nfilm 0", "gaze", "", "", "CHF\nfilm 1", "gaze",
