@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -115,6 +116,25 @@ def draw_film(cubes: xr.DataTree, chosen: Sequence[Case], reader: str, frames: i
             _shade(next(panels), heatmap, size)
         _shade(next(panels), _heatmap(cubes, case.image, reader), size)
     return figure
+
+
+def draw_recorded(cubes: xr.DataTree) -> dict[str, Figure]:
+    """Both figures, of one image of every class, as far as the cubes hold what they show.
+
+    Parameters
+    ----------
+    cubes : xarray.DataTree
+
+    Returns
+    -------
+    dict of str to Figure
+        ``gaze`` and ``gaze_film``.
+    """
+    figures = {}
+    for name, draw in (("gaze", _draw_gaze), ("gaze_film", _draw_film)):
+        with suppress(DataError):
+            figures[name] = draw(cubes, Request())
+    return figures
 
 
 def _recorded(cubes: xr.DataTree) -> tuple[str, BoolArray]:

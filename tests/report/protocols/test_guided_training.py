@@ -243,7 +243,7 @@ def test_maps_that_show_the_gaze_agree_with_it(protocol: ProtocolResult) -> None
 
 
 def test_figures_and_methods(protocol: ProtocolResult, figures: dict[str, Figure]) -> None:
-    assert set(figures) == {"roc", "calibration", "examples_guided_backprop"}
+    assert set(figures) == {"roc", "calibration", "examples_guided_backprop", "gaze"}
     panels = [axes for axes in figures["examples_guided_backprop"].axes if axes.images]
     # Three images: radiograph and gaze, four ways of training, two of them with a decoder.
     assert len(panels) == 3 * (2 + 4 + 2)
