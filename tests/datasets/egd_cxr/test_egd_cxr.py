@@ -400,3 +400,56 @@ def test_the_command(mini: Miniature, tmp_path: Path) -> None:
         assert refused.exit_code == 2
         assert word in refused.stderr
     assert not (tmp_path / "f.zarr").exists()
+
+
+def some_of(mini: Miniature, tmp_path: Path, *images: int) -> Path:
+    """The DICOM files of some images, added to those that are there."""
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    if not whole.is_dir():
+        mini.radiographs(whole)
+    for path in mini.cases["path"].iloc[list(images)]:
+        (part / path).parent.mkdir(parents=True, exist_ok=True)
+        (part / path).write_bytes((whole / path).read_bytes())
+    return part
+
+
+def test_any_part_of_the_radiographs_is_a_warning_with_a_count(mini: Miniature, tmp_path: Path,
+                                                               caplog: Any) -> None:
+    images = some_of(mini, tmp_path, 1, 4, 8)
+    with caplog.at_level(logging.WARNING):
+        data = egd_cxr(mini.root, images=images)
+    assert f"no radiographs of 9 of 12 images (first: {IDS[0]})" in caplog.text
+    # Labels, patients, splits and gaze are of all images, whichever are at hand.
+    whole = egd_cxr(mini.root)
+    for name in ("label", "patient", "split"):
+        np.testing.assert_array_equal(data.index[name].values, whole.index[name].values)
+    assert sorted(data.files) == sorted(IDS[k] for k in (1, 4, 8))
+    assert data.description["native_size"] == {"radiograph": 3, "screen": 8, "unknown": 1}
+    assert data.description["gaze"]["fixations"] == 66
+    cubes = saltrust.open_cubes(import_egd_cxr(mini.root, tmp_path / "e.zarr", images=images,
+                                               size=16))
+    assert problems(cubes) == []
+    stored = cubes["radiograph/stored"].values
+    assert np.flatnonzero(stored).tolist() == [1, 4, 8]
+    assert cubes["reference/gaze_recorded"].values.sum() == 11
+
+
+def test_radiographs_that_come_later_are_added_to_the_store(mini: Miniature, tmp_path: Path,
+                                                            save_png: Make) -> None:
+    store = tmp_path / "e.zarr"
+    import_egd_cxr(mini.root, store, images=some_of(mini, tmp_path, 1, 4, 8), size=16)
+    before = saltrust.open_cubes(store)["reference"].to_dataset().load()
+    images = some_of(mini, tmp_path, 0, 5, 6)
+    cubes = saltrust.open_cubes(import_egd_cxr(mini.root, store, images=images, size=16,
+                                               resume=True))
+    assert np.flatnonzero(cubes["radiograph/stored"].values).tolist() == [0, 1, 4, 5, 6, 8]
+    # What their fixations said of their sizes gives way to what they say themselves.
+    assert (int(cubes["native_height"][5]), int(cubes["native_width"][5])) == mini.sizes[IDS[5]]
+    after = cubes["reference"].to_dataset().load()
+    for name in ("gaze", "fixation_y", "fixation_onset"):
+        np.testing.assert_array_equal(after[name], before[name])
+    # In a smaller picture fixations lie elsewhere: those that are stored are not of it.
+    height, width = mini.sizes[IDS[7]]
+    save_png(images / f"{IDS[7]}.png", np.zeros((height // 4, width // 4), np.uint8))
+    with pytest.raises(SaltrustError, match="was begun with another data"):
+        import_egd_cxr(mini.root, store, images=images, size=16, resume=True)
