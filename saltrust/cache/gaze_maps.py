@@ -161,7 +161,9 @@ def window_heatmaps(fixations: Fixations, size: tuple[int, int], grid: tuple[int
         return None
     kept, weights, shares = _subset(kept, placed), weights[placed], shares[:, placed]
     rows, columns = _profiles(kept, weights, size, grid, smoothing)
-    frames = np.stack([np.einsum("if,jf->ij", rows * share, columns) for share in shares])
+    frames = np.stack([
+        np.einsum("if,jf->ij", rows[:, share > 0] * share[share > 0], columns[:, share > 0])
+        for share in shares])
     return np.asarray(frames / frames.sum(axis=0).max(), dtype=np.float32)
 
 
