@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         confidence_from_scores as confidence_from_scores,
     )
     from saltrust.analysis.gaze.analysis import gaze as gaze
+    from saltrust.analysis.gaze.temporal import temporal_gaze as temporal_gaze
     from saltrust.analysis.localization.analysis import localization as localization
     from saltrust.analysis.localization.thresholds import tune_thresholds as tune_thresholds
     from saltrust.analysis.mixed.model import mixed_model as mixed_model
@@ -77,6 +78,7 @@ _EXPORTS = {
     "repeatability": "saltrust.analysis.trustworthiness.repeatability",
     "reproducibility": "saltrust.analysis.trustworthiness.repeatability",
     "gaze": "saltrust.analysis.gaze.analysis",
+    "temporal_gaze": "saltrust.analysis.gaze.temporal",
     "mixed_model": "saltrust.analysis.mixed.model",
     "protocol_localization": "saltrust.analysis.protocols.localization.protocol",
     "protocol_trustworthiness": "saltrust.analysis.protocols.trustworthiness.protocol",

@@ -8,7 +8,7 @@ implements it; ``training``, ``generate`` and :mod:`saltrust.cache.reference` co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -71,11 +71,19 @@ class Fixations:
         reaches from -0.5 to its height or width less 0.5.  All lie within the image.
     duration : ndarray of float64, shape (n,)
         Seconds; NaN where unknown.
+    onset : ndarray of float64, shape (n,)
+        When each began, in seconds since the recording did; NaN where unknown, as all are that
+        are not given.
     """
 
     y: npt.NDArray[np.float64]
     x: npt.NDArray[np.float64]
     duration: npt.NDArray[np.float64]
+    onset: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        if not len(self.onset):
+            object.__setattr__(self, "onset", np.full(len(self.y), np.nan))
 
     def __len__(self) -> int:
         return len(self.y)

@@ -43,7 +43,7 @@ def variables_with_room(group: Group, n_points: int, n_boxes: int, n_fixations: 
     if n_fixations is None:
         left_out |= {"gaze", "gaze_recorded"}
     if not n_fixations:
-        left_out |= {"fixation_y", "fixation_x", "fixation_duration"}
+        left_out |= {"fixation_y", "fixation_x", "fixation_duration", "fixation_onset"}
     if not n_points:
         left_out |= {"point_y", "point_x"}
     if not n_boxes:

@@ -270,7 +270,10 @@ def _write_gaze(writer: StoreWriter, collection: Collection, images: Sequence[st
     lists = {}
     if "reference/fixation_y" in writer.root:
         shape = (*recorded.shape, writer.array("reference/fixation_y").shape[-1])
-        lists = {name: np.full(shape, np.nan, dtype=np.float32) for name in ("y", "x", "duration")}
+        # An unfinished store of an older version has no place for onsets.
+        lists = {name: np.full(shape, np.nan, dtype=np.float32)
+                 for name in ("y", "x", "duration", "onset")
+                 if f"reference/fixation_{name}" in writer.root}
     for i, image in enumerate(images):
         with bad.collecting(image):
             for reader, heatmap in source.gaze(image, (grid[0], grid[1])).items():

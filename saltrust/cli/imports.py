@@ -123,8 +123,8 @@ def egd_cxr(ctx: click.Context, /, directory: Path, output: Path, sigma: str, we
     DIR holds master_sheet.csv and fixations.csv.  --images is the folder of MIMIC-CXR, or of
     pictures named by DICOM id.
     """
+    from saltrust.cache.gaze_maps import GazeSmoothing
     from saltrust.datasets.egd_cxr.collection import import_egd_cxr
-    from saltrust.datasets.gaze_maps import GazeSmoothing
 
     refuse_both(overwrite=options["overwrite"], resume=options["resume"])
     path = import_egd_cxr(directory, output, smoothing=GazeSmoothing(sigma, weight),

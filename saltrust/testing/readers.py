@@ -135,7 +135,7 @@ class SimulatedStudy:
         at, duration = self._looked(i)
         height, width = self.native_size(i)
         return {"radiologists": Fixations(at[:, 0] * height - 0.5, at[:, 1] * width - 0.5,
-                                          duration)}
+                                          duration, np.cumsum(duration) - duration)}
 
     def _looked(self, image: int) -> tuple[FloatArray, FloatArray]:
         """Relative positions, shape (n, 2), and seconds: findings draw two looks of three."""

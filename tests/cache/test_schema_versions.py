@@ -23,7 +23,7 @@ from saltrust.errors import DataError, UsageError
 #: Nine phantoms of 48 pixels on a grid of 16, every group and variable but ``box`` and
 #: ``completeness`` filled; written by saltrust 0.1.0 as it was before schema 2.
 #: Variables that came without a new number.
-LATER = {"radiograph": {"status", "remark", "source"}}
+LATER = {"radiograph": {"status", "remark", "source"}, "reference": {"fixation_onset"}}
 SCHEMA_1 = Path(__file__).parents[1] / "reference" / "schema1.zarr.zip"
 
 

@@ -37,6 +37,8 @@ _TEST = ("--split", "test")
 _RAW = ("--map", "raw")
 #: The intervals of areas under ROC curves before those by Newcombe.
 _DELONG = ("--interval", "delong")
+#: The maps of protocol W before it showed Grad-CAM too.
+_NO_GRADCAM = ("--explainer", "guided_backprop", "--explainer", "localizer")
 
 #: {cubes} is the store of a whole study, {guided} one of models trained with gaze, {scores} and
 #: {shapes} CSV files of scores, {thresholds} and {probabilities} CSV files of one number a
@@ -136,10 +138,11 @@ PROTOCOL: dict[str, tuple[str, ...]] = {
     "protocol-trustworthiness": ("trustworthiness", "{cubes}", "-o", "{folder}", *_PAIRS,
                                  *_ONE),
     "protocol-guided-training": ("guided-training", "{guided}", "-o", "{folder}", *_FEW,
-                                 *_DELONG),
+                                 *_DELONG, *_NO_GRADCAM),
     "protocol-guided-training-named": ("guided-training", "{cubes}", "-o", "{folder}", *_FEW,
                                        "--baseline", "densenet-1", "--level", "study",
-                                       "--interval", "bootstrap", "--finding", "Edema"),
+                                       "--interval", "bootstrap", "--finding", "Edema",
+                                       *_NO_GRADCAM),
 }
 #: What every explainer declares, the default since: only what it moves.
 DECLARED: dict[str, tuple[str, ...]] = {

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.classification.auc_rows import (
     MACRO,
     AucDraw,
-    Cases,
     auc_rows,
+    cases_by_finding,
     macro_auc_rows,
     macro_pair_rows,
     pair_rows,
@@ -93,8 +91,7 @@ def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image
     tree = as_cubes(cubes)
     table, exclusions = case_table(tree, level)
     names = list(dict.fromkeys(table["model"]))
-    cases = {str(finding): _cases(group, names)
-             for finding, group in table.groupby("finding", sort=False)}
+    cases = cases_by_finding(table, names)
     draw = AucDraw(interval, resampling)
     rows = [row for finding, its_cases in cases.items()
             for row in auc_rows(finding, its_cases, names, draw)]
@@ -120,10 +117,3 @@ def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image
             "cases": int(table["case"].nunique()), "patients": int(table["patient"].nunique()),
             "exclusions": exclusions}
     return Result(meta, tables, "classification")
-
-
-def _cases(group: pd.DataFrame, models: list[str]) -> Cases:
-    of_model = [group[group["model"] == model] for model in models]
-    return Cases(of_model[0]["label"].to_numpy() == 1,
-                 np.column_stack([rows["probability"].to_numpy() for rows in of_model]),
-                 of_model[0]["patient"].to_numpy(dtype=object))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from saltrust.analysis.inference.area_interval import effective_sizes, score_estimate
@@ -48,6 +49,25 @@ class Cases:
     positive: npt.NDArray[np.bool_]
     probability: FloatArray
     patients: npt.NDArray[np.object_]
+
+
+def cases_by_finding(table: pd.DataFrame, models: Sequence[str]) -> dict[str, Cases]:
+    """Cases of every finding.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of :func:`saltrust.analysis.classification.cases.case_table`.
+    models : sequence of str
+    """
+    made = {}
+    for finding, group in table.groupby("finding", sort=False):
+        of_model = [group[group["model"] == model] for model in models]
+        made[str(finding)] = Cases(
+            of_model[0]["label"].to_numpy() == 1,
+            np.column_stack([rows["probability"].to_numpy() for rows in of_model]),
+            of_model[0]["patient"].to_numpy(dtype=object))
+    return made
 
 
 @dataclass(frozen=True)
@@ -233,6 +253,33 @@ def macro_pair_rows(cases: dict[str, Cases], models: list[str], draw: AucDraw
                               macro.drawn[:, a] - macro.drawn[:, b], 0, draw, of_pair=True)
         yield {"finding": MACRO, "model_a": models[a], "model_b": models[b],
                **made.row("auc difference")}
+
+
+def drawn_areas(cases: dict[str, Cases], resampling: Resampling
+                ) -> dict[str, tuple[FloatArray, FloatArray, str]]:
+    """Areas of all models in the data and in every resample of patients.
+
+    Parameters
+    ----------
+    cases : dict of str to Cases
+    resampling : Resampling
+
+    Returns
+    -------
+    dict
+        By finding, and last :data:`MACRO` where there are several: areas, shape (model,), areas
+        in every resample, shape (resamples, model), and a note.
+    """
+    draw = AucDraw("bootstrap", resampling)
+    made = {}
+    for finding, one in cases.items():
+        note = _one_class(one)
+        areas = auc_covariance(one.positive, one.probability).auc
+        made[finding] = (areas, np.empty((0, len(areas))) if note else draw.aucs(one), note)
+    if len(cases) > 1:
+        macro = _macro(cases, draw)
+        made[MACRO] = macro.areas, macro.drawn, macro.note
+    return made
 
 
 def _normal(estimate: float, variance: float, null: float, draw: AucDraw, n: int, *,

@@ -54,9 +54,10 @@ def guided_training(ctx: click.Context, /, source: Path, **options: Any) -> None
 
     \u0008
     DIR/methods.md     every definition and choice, ready for a methods section
-    DIR/tables/        table1 to table4, also as the paper made them, and gaze as .md, .tex,
-                       .csv, .json
-    DIR/figures/       ROC curves, calibration, gaze beside maps and decoders as .png and .svg
+    DIR/tables/        table1 to table4, also as the paper made them, improvement in percent,
+                       gaze and seeds as .md, .tex, .csv, .json
+    DIR/figures/       ROC curves, calibration, gaze by class and over time, and beside maps
+                       and decoders as .png and .svg
     DIR/results/       every analysis with all digits: JSON, and CSV per table
     """
     from saltrust.analysis.protocols.guided_training.protocol import (

@@ -16,8 +16,8 @@ from saltrust.cache.collection import Annotation, Fixations, Radiograph
 from saltrust.cache.store import open_cubes
 from saltrust.cache.validation import covariate_names
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
+from saltrust.datasets.files.heatmap_files import resample_heatmap
 from saltrust.datasets.files.radiograph_files import resample
-from saltrust.datasets.gaze_maps import resample_heatmap
 from saltrust.errors import DataError
 
 _ANNOTATION_VARIABLES = ("annotated", "mask_rle", "n_polygons", "point_y", "point_x", "box")
@@ -111,11 +111,15 @@ class StoredCollection:
         group = self.cubes["reference"].to_dataset().isel(image=self._position(image))
         names = ("fixation_y", "fixation_x", "fixation_duration")
         y, x, duration = (group[name].values.astype(np.float64) for name in names)
+        # Stores of versions before 0.2 have none.
+        onset = (group["fixation_onset"].values.astype(np.float64)
+                 if "fixation_onset" in group else np.full(y.shape, np.nan))
         of_reader = {}
         for j, reader in enumerate(_texts(group["reader"])):
             placed = np.isfinite(y[j]) & np.isfinite(x[j])
             if placed.any():
-                of_reader[reader] = Fixations(y[j][placed], x[j][placed], duration[j][placed])
+                of_reader[reader] = Fixations(y[j][placed], x[j][placed], duration[j][placed],
+                                              onset[j][placed])
         return of_reader
 
     def _check_grid(self, what: str, stored: tuple[int, int], grid: tuple[int, int]) -> None:

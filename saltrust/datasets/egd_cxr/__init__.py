@@ -18,8 +18,8 @@ if TYPE_CHECKING:
         tolerant=True)
 def open_egd_cxr(study: Study, on_error: OnError = "stop") -> Collection:
     """Open the Eye Gaze Data that a study names."""
+    from saltrust.cache.gaze_maps import GazeSmoothing
     from saltrust.datasets.egd_cxr.collection import SIGMA, SPLIT_FRACTIONS, egd_cxr
-    from saltrust.datasets.gaze_maps import GazeSmoothing
 
     data = study.data
     return egd_cxr(study.path(data.path), findings=data.findings, seed=study.seed,

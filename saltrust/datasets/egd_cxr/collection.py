@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from saltrust.cache.collection import Annotation, Fixations, Radiograph
+from saltrust.cache.gaze_maps import GazeSmoothing, fixation_heatmap, within
 from saltrust.cache.reference import import_collection
 from saltrust.choices import OnError
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
@@ -35,7 +36,6 @@ from saltrust.datasets.files.heatmap_files import gaze_heatmap
 from saltrust.datasets.files.image_ids import find_radiographs, read_splits
 from saltrust.datasets.files.limits import check_pixels, of_file, of_image
 from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
-from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap, within
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError, UsageError
 
@@ -178,9 +178,8 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
         index=index,
         fingerprint=fingerprint(
             {"labels": labels.tolist(), "images": names, "split": split, "findings": list(chosen),
-             "sizes": sizes, "sigma": smoothing.sigma, "weight": smoothing.weight,
-             "looks": {name: [one.y.tolist(), one.x.tolist(), one.duration.tolist()]
-                       for name, one in looks.items()}},
+             "sigma": smoothing.sigma, "weight": smoothing.weight,
+             "looks": _told(cases, sizes, table)},
             {f"heatmap {name}": path for name, path in maps.items()}),
         description={
             "kind": "egd-cxr", "source": str(root), "images": len(names),
@@ -320,6 +319,27 @@ def _placed(sizes: Mapping[str, Size], files: Mapping[str, Path], cases: Mapping
         "images_without_gaze": len(sizes) - len(looks)}
 
 
+def _told(cases: Mapping[str, Case], sizes: Mapping[str, Size], table: FixationTable | None
+          ) -> dict[str, Any]:
+    """What decides where fixations lie, whichever of the radiographs are at hand.
+
+    The size of a radiograph is what its fixations say to within a few pixels, so that it decides
+    something only where it is another, or they do not say it.
+    """
+    if table is None:
+        return {}
+    told: dict[str, Any] = {}
+    for name, recorded in table.of_image.items():
+        original = (size_from_screen(cases[name], recorded, table.screen[name])
+                    if name in table.screen else None)
+        lost = bool(((recorded.y < 0) | (recorded.x < 0)).all())
+        size = (None if lost else original if original and not _differ(original, sizes[name])
+                else sizes[name])
+        told[name] = [recorded.y.tolist(), recorded.x.tolist(), recorded.duration.tolist(),
+                      recorded.onset.tolist(), size]
+    return told
+
+
 def _say_unplaced(unplaced: int, of: int) -> None:
     text = (f"the native size of {unplaced} of {of} images with fixations is unknown (no "
             "radiograph, and no pads or screen coordinates in the tables)")
@@ -336,7 +356,7 @@ def _scaled(fixations: Fixations, original: Size, size: Size) -> Fixations:
     y, x = ((values + 0.5) * (new / old) - 0.5 for values, old, new in zip(
         (fixations.y, fixations.x), original, size, strict=True))
     lost = (fixations.y < 0) | (fixations.x < 0)
-    return Fixations(np.where(lost, -1.0, y), np.where(lost, -1.0, x), fixations.duration)
+    return replace(fixations, y=np.where(lost, -1.0, y), x=np.where(lost, -1.0, x))
 
 
 def _splits(path: str | Path | None, names: list[str], patients: Sequence[str],

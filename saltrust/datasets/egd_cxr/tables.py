@@ -25,6 +25,8 @@ CLASSES = ("Normal", "CHF", "Pneumonia")
 _NEEDED = ("DICOM_ID", "X_ORIGINAL", "Y_ORIGINAL")
 #: Columns that may say how long a fixation lasted, in seconds; the first is Gazepoint's.
 DURATION_COLUMNS = ("FPOGD", "DURATION", "FIXATION_DURATION")
+#: Columns that may say when it began, in seconds since the recording did; as above.
+ONSET_COLUMNS = ("FPOGS", "ONSET", "FIXATION_ONSET")
 #: Pixels of the screen on which the images were read.
 SCREEN = (1080, 1920)
 
@@ -141,12 +143,13 @@ def read_fixations(path: Path, known: Mapping[str, Case], *, durations: bool) ->
         if _key(name) not in columns:
             others = [column for column in table.columns if _key(column) not in needed]
             raise DataError(f"{path} has no column {name!r}; {nearest(name, others)}")
-    timed = next((columns[_key(name)] for name in DURATION_COLUMNS if _key(name) in columns), None)
+    timed, begun = (next((columns[_key(name)] for name in names if _key(name) in columns), None)
+                    for names in (DURATION_COLUMNS, ONSET_COLUMNS))
     if timed is None and durations:
         raise DataError(f"{path} has no column of durations ({', '.join(DURATION_COLUMNS)}; "
                         f"{nearest('FPOGD', table.columns)}); add one, or weight fixations by "
                         "count")
-    wanted = [columns["yoriginal"], columns["xoriginal"], timed,
+    wanted = [columns["yoriginal"], columns["xoriginal"], timed, begun,
               columns.get("fpogy"), columns.get("fpogx")]
     numbers: dict[str, list[tuple[float, ...]]] = {}
     counts: Counter[str] = Counter()
@@ -162,7 +165,9 @@ def read_fixations(path: Path, known: Mapping[str, Case], *, durations: bool) ->
         if not (math.isfinite(values[0]) and math.isfinite(values[1])):
             counts["not numbers"] += 1
             continue
-        numbers.setdefault(name, []).append(values)
+        times = [value if value >= 0 else math.nan for value in values[2:4]]
+        counts["negative times"] += any(value < 0 for value in values[2:4])
+        numbers.setdefault(name, []).append((*values[:2], *times, *values[4:]))
         if len(numbers[name]) > MOST_FIXATIONS:
             raise DataError(f"{path}, row {number}: {name} has more than {MOST_FIXATIONS:,} "
                             "fixations, which no reading of a radiograph has; give fixations, "
@@ -171,14 +176,15 @@ def read_fixations(path: Path, known: Mapping[str, Case], *, durations: bool) ->
         raise DataError(f"none of the DICOM_IDs in {path} is in the master sheet (the first is "
                         f"{strange}); check that both files are of one data set")
     for what, say in (("unknown", f"are of images that the master sheet lacks (first: {strange})"),
-                      ("not numbers", "have no coordinates and are left out")):
+                      ("not numbers", "have no coordinates and are left out"),
+                      ("negative times", "have a duration or an onset below 0, taken as unknown")):
         if counts[what]:
             _log.warning("%d of %d rows of %s %s", counts[what], len(table.numbers), path, say)
     arrays = {name: np.array(rows, dtype=np.float64).T for name, rows in numbers.items()}
     return FixationTable(
-        {name: Fixations(values[0], values[1], values[2]) for name, values in arrays.items()},
-        {name: values[3:] * np.array(SCREEN, dtype=np.float64)[:, None]
-         for name, values in arrays.items() if np.isfinite(values[3:]).any()},
+        {name: Fixations(*values[:4]) for name, values in arrays.items()},
+        {name: values[4:] * np.array(SCREEN, dtype=np.float64)[:, None]
+         for name, values in arrays.items() if np.isfinite(values[4:]).any()},
         len(table.numbers), counts["unknown"], counts["not numbers"])
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from saltrust.datasets.files.limits import bands
 from saltrust.datasets.files.radiograph_files import read_pixels
-from saltrust.datasets.gaze_maps import resample_heatmap
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -80,6 +80,24 @@ def gaze_heatmap(path: Path, grid: tuple[int, int]) -> npt.NDArray[np.float32] |
         _log.warning("the gaze heatmap %s is black, so it counts as no gaze", path)
         return None
     return resample_heatmap(heatmap, grid)
+
+
+def resample_heatmap(heatmap: npt.NDArray[np.floating], grid: tuple[int, int],
+                     ) -> npt.NDArray[np.float32]:
+    """Bring a heatmap to ``grid`` (bilinear, averaging over area when reducing), maximum 1.
+
+    Parameters
+    ----------
+    heatmap : ndarray, shape (height, width)
+        Not negative, not zero everywhere.
+    grid : (int, int)
+        Height and width of the result.
+    """
+    values = np.asarray(heatmap, dtype=np.float32)
+    if values.shape != tuple(grid):
+        image = Image.fromarray(values).resize((grid[1], grid[0]), Image.Resampling.BILINEAR)
+        values = np.asarray(image).clip(min=0)
+    return np.asarray(values / values.max(), dtype=np.float32)
 
 
 def _converted(pixels: npt.NDArray[Any], convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         optional=("split_fractions", "patients", "size", "gaze", "sigma", "weight"))
 def open_phantom(study: Study) -> Collection:
     """Make the phantoms that a study describes."""
-    from saltrust.datasets.gaze_maps import DEFAULT_SIGMA, GazeSmoothing
+    from saltrust.cache.gaze_maps import DEFAULT_SIGMA, GazeSmoothing
     from saltrust.datasets.phantom.collection import phantom
     from saltrust.datasets.splits import SPLIT_FRACTIONS
 

@@ -18,9 +18,9 @@ import xarray as xr
 from PIL import Image
 
 from saltrust.cache.collection import Annotation, Fixations, Radiograph
+from saltrust.cache.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS
 from saltrust.datasets.collection_index import collection_index, fingerprint
-from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.datasets.phantom.gaze import MOST_FIXATIONS, look
 from saltrust.datasets.phantom.patients import ImageRecord, draw_records
 from saltrust.datasets.phantom.readers import (

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from saltrust.cache.collection import Fixations
-from saltrust.datasets.gaze_maps import within
+from saltrust.cache.gaze_maps import within
 from saltrust.datasets.phantom.anatomy import Anatomy
 from saltrust.datasets.phantom.fields import Mask
 from saltrust.datasets.phantom.findings import UMBRELLAS
@@ -71,7 +71,9 @@ def look(masks: Mapping[str, Mask], anatomy: Anatomy, identity: tuple[int, int, 
     seconds = medians * np.exp(_SPREAD * rng.standard_normal(len(kinds)))
     # The first fixation is central; then search and dwelling alternate at random.
     order = np.concatenate([[0], 1 + rng.permutation(len(kinds) - 1)])[:MOST_FIXATIONS]
-    fixations, _ = within(Fixations(place[order, 0], place[order, 1], seconds[order]),
+    # Each begins when the one before ends: an eye on its way takes no time.
+    onset = np.concatenate([[0.0], np.cumsum(seconds[order])[:-1]])
+    fixations, _ = within(Fixations(place[order, 0], place[order, 1], seconds[order], onset),
                           (size, size))
     return fixations
 

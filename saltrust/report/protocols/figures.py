@@ -23,6 +23,7 @@ from saltrust.report.catalog.choosing import (
     scores_by_name,
     shown_models,
 )
+from saltrust.report.catalog.gaze import draw_recorded
 from saltrust.report.catalog.maps import average_masks, draw_maps
 from saltrust.report.catalog.overview import draw_overview
 from saltrust.report.catalog.precision_recall import draw_curves
@@ -157,7 +158,8 @@ def draw_guided_training(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[s
     result = protocol.results["classification"]
     cases = result["cases"]
     shown = replace(result, tables={**result.tables, "cases": cases[cases["model"].isin(first)]})
-    figures = {"roc": classification.roc(shown), "calibration": classification.calibration(shown)}
+    figures = {"roc": classification.roc(shown), "calibration": classification.calibration(shown),
+               **draw_recorded(cubes)}
     agreement = protocol.results.get("gaze")
     if agreement is None:
         return figures

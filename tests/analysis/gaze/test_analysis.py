@@ -20,10 +20,10 @@ from saltrust.analysis.gaze.scores import AVERAGE, CENTER, MEASURES, SWAPPED
 from saltrust.analysis.options import GazeComparison, Resampling
 from saltrust.analysis.result import ESTIMATE_COLUMNS, Result
 from saltrust.analysis.select import select
+from saltrust.cache.gaze_maps import GazeSmoothing
 from saltrust.cache.reference import fixation_count, instance_counts, write_annotations
 from saltrust.cache.schema import Label, Status
 from saltrust.cache.writing import create_store
-from saltrust.datasets.gaze_maps import GazeSmoothing
 from saltrust.datasets.phantom.collection import phantom
 from saltrust.errors import DataError, UsageError
 from tests.sealing import seal_again

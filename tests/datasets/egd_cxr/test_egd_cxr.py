@@ -15,11 +15,11 @@ from matplotlib import pyplot as plt
 
 import saltrust
 from saltrust.cache.collection import Collection, gaze_source
+from saltrust.cache.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.cache.validation import problems
 from saltrust.cli import main
 from saltrust.datasets.egd_cxr.collection import READER, EgdCxrCollection, egd_cxr, import_egd_cxr
 from saltrust.datasets.files.heatmap_files import read_heatmap
-from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.datasets.registry import open_collection
 from saltrust.errors import DataError, SaltrustError, UsageError
 from saltrust.study_file import read_study
@@ -63,11 +63,12 @@ class Miniature:
                                               axis=0)
                 looks.append({"SESSION_ID": 1, "DICOM_ID": name, "Time (in secs)": 0.4,
                               "FPOGX": screen[1] / SCREEN_W, "FPOGY": screen[0] / SCREEN_H,
+                              "FPOGS": 12.5 + 0.75 * len(self.points[name]),
                               "FPOGD": round(float(rng.uniform(0.1, 0.9)), 3),
                               "X_ORIGINAL": x, "Y_ORIGINAL": y})
             # The tracker lost the eye.
             looks.append({"SESSION_ID": 1, "DICOM_ID": name, "FPOGX": 0.01, "FPOGY": 0.5,
-                          "FPOGD": 0.2, "X_ORIGINAL": -2, "Y_ORIGINAL": -2})
+                          "FPOGS": 0.5, "FPOGD": 0.2, "X_ORIGINAL": -2, "Y_ORIGINAL": -2})
         self.cases, self.looks = pd.DataFrame(cases), pd.DataFrame(looks)
         self.write()
 
@@ -136,6 +137,7 @@ def test_gaze_is_that_of_the_fixations_within(mini: Miniature, caplog: Any) -> N
     np.testing.assert_array_equal(np.column_stack([seen.y, seen.x]), mini.points[name])
     rows = mini.looks[(mini.looks["DICOM_ID"] == name) & (mini.looks["X_ORIGINAL"] >= 0)]
     np.testing.assert_allclose(seen.duration, rows["FPOGD"])
+    np.testing.assert_array_equal(seen.onset, 12.5 + 0.75 * np.arange(1, 8))
     size = (int(data.index["native_height"][7]), int(data.index["native_width"][7]))
     np.testing.assert_array_equal(
         data.gaze(name, (32, 40))[READER],
@@ -157,6 +159,10 @@ def test_radiographs_of_mimic_and_cubes_of_them(mini: Miniature, tmp_path: Path)
     assert reference["gaze"][4].values.max() == 1
     np.testing.assert_array_equal(reference["fixation_x"][4, :4].values, mini.points[IDS[4]][:, 1])
     assert np.isnan(reference["fixation_x"][4, 4:].values).all()
+    onset = reference["fixation_onset"]
+    assert (onset.dims, onset.attrs["units"]) == (("image", "fixation"), "s")
+    assert onset[4, :5].values.tolist()[:4] == [13.25, 14.0, 14.75, 15.5]
+    assert np.isnan(onset[4, 4:].values).all()
     assert (cubes["radiograph/pixels"].values.mean(axis=(1, 2)) > 50).all()
     assert not cubes["reference/annotated"].values.any()
 
@@ -171,6 +177,7 @@ def test_pictures_named_by_id_that_were_made_smaller(mini: Miniature, tmp_path: 
     expected = (mini.points[name] + 0.5) / np.array(mini.sizes[name]) * np.array(
         [side // 8 for side in mini.sizes[name]]) - 0.5
     np.testing.assert_allclose(np.column_stack([seen.y, seen.x]), expected, atol=0.5)
+    assert seen.onset[:2].tolist() == [13.25, 14.0]
     assert data.description["gaze"]["images_rescaled"] == 11
     # Without the screen there is no telling, but that nothing fits.
     mini.looks = mini.looks.drop(columns=["FPOGX", "FPOGY"])
@@ -319,6 +326,35 @@ def test_durations_are_not_needed_to_count(mini: Miniature) -> None:
     assert data.gaze(IDS[3], (16, 16))[READER].max() == 1
 
 
+@pytest.mark.parametrize(("column", "known"), [
+    ("FPOGS", True), ("Onset", True), ("fixation_onset", True), ("Time (in secs)", False)])
+def test_onsets_under_their_names_or_unknown(mini: Miniature, column: str, known: bool) -> None:
+    mini.looks = mini.looks.drop(columns="Time (in secs)").rename(columns={"FPOGS": column})
+    onset = egd_cxr(mini.write()).fixations(IDS[5])[READER].onset
+    np.testing.assert_array_equal(
+        onset, 12.5 + 0.75 * np.arange(1, 6) if known else np.full(5, np.nan))
+
+
+def test_other_onsets_are_other_data(mini: Miniature) -> None:
+    before = egd_cxr(mini.root).fingerprint
+    mini.looks["FPOGS"] += 1
+    assert egd_cxr(mini.write()).fingerprint != before
+
+
+def test_times_below_zero_are_unknown_and_counted(mini: Miniature, caplog: Any) -> None:
+    at = mini.looks.index[mini.looks["DICOM_ID"] == IDS[6]]
+    mini.looks.loc[at[:2], "FPOGS"] = -0.25
+    mini.looks.loc[at[1:3], "FPOGD"] = -1.0
+    mini.looks["FPOGS"] = mini.looks["FPOGS"].astype(object)
+    mini.looks.loc[at[3], "FPOGS"] = ""
+    with caplog.at_level(logging.WARNING):
+        seen = egd_cxr(mini.write()).fixations(IDS[6])[READER]
+    assert "3 of 78 rows" in caplog.text
+    assert "a duration or an onset below 0, taken as unknown" in caplog.text
+    assert np.isnan(seen.onset).tolist() == [True, True, False, True, False, False]
+    assert np.isnan(seen.duration).tolist() == [False, True, True, False, False, False]
+
+
 def test_missing_folders_and_files(mini: Miniature, tmp_path: Path, save_png: Make,
                                    caplog: pytest.LogCaptureFixture) -> None:
     for options in ({"images": tmp_path / "no"}, {"heatmaps": tmp_path / "no"}):
@@ -364,3 +400,56 @@ def test_the_command(mini: Miniature, tmp_path: Path) -> None:
         assert refused.exit_code == 2
         assert word in refused.stderr
     assert not (tmp_path / "f.zarr").exists()
+
+
+def some_of(mini: Miniature, tmp_path: Path, *images: int) -> Path:
+    """The DICOM files of some images, added to those that are there."""
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    if not whole.is_dir():
+        mini.radiographs(whole)
+    for path in mini.cases["path"].iloc[list(images)]:
+        (part / path).parent.mkdir(parents=True, exist_ok=True)
+        (part / path).write_bytes((whole / path).read_bytes())
+    return part
+
+
+def test_any_part_of_the_radiographs_is_a_warning_with_a_count(mini: Miniature, tmp_path: Path,
+                                                               caplog: Any) -> None:
+    images = some_of(mini, tmp_path, 1, 4, 8)
+    with caplog.at_level(logging.WARNING):
+        data = egd_cxr(mini.root, images=images)
+    assert f"no radiographs of 9 of 12 images (first: {IDS[0]})" in caplog.text
+    # Labels, patients, splits and gaze are of all images, whichever are at hand.
+    whole = egd_cxr(mini.root)
+    for name in ("label", "patient", "split"):
+        np.testing.assert_array_equal(data.index[name].values, whole.index[name].values)
+    assert sorted(data.files) == sorted(IDS[k] for k in (1, 4, 8))
+    assert data.description["native_size"] == {"radiograph": 3, "screen": 8, "unknown": 1}
+    assert data.description["gaze"]["fixations"] == 66
+    cubes = saltrust.open_cubes(import_egd_cxr(mini.root, tmp_path / "e.zarr", images=images,
+                                               size=16))
+    assert problems(cubes) == []
+    stored = cubes["radiograph/stored"].values
+    assert np.flatnonzero(stored).tolist() == [1, 4, 8]
+    assert cubes["reference/gaze_recorded"].values.sum() == 11
+
+
+def test_radiographs_that_come_later_are_added_to_the_store(mini: Miniature, tmp_path: Path,
+                                                            save_png: Make) -> None:
+    store = tmp_path / "e.zarr"
+    import_egd_cxr(mini.root, store, images=some_of(mini, tmp_path, 1, 4, 8), size=16)
+    before = saltrust.open_cubes(store)["reference"].to_dataset().load()
+    images = some_of(mini, tmp_path, 0, 5, 6)
+    cubes = saltrust.open_cubes(import_egd_cxr(mini.root, store, images=images, size=16,
+                                               resume=True))
+    assert np.flatnonzero(cubes["radiograph/stored"].values).tolist() == [0, 1, 4, 5, 6, 8]
+    # What their fixations said of their sizes gives way to what they say themselves.
+    assert (int(cubes["native_height"][5]), int(cubes["native_width"][5])) == mini.sizes[IDS[5]]
+    after = cubes["reference"].to_dataset().load()
+    for name in ("gaze", "fixation_y", "fixation_onset"):
+        np.testing.assert_array_equal(after[name], before[name])
+    # In a smaller picture fixations lie elsewhere: those that are stored are not of it.
+    height, width = mini.sizes[IDS[7]]
+    save_png(images / f"{IDS[7]}.png", np.zeros((height // 4, width // 4), np.uint8))
+    with pytest.raises(SaltrustError, match="was begun with another data"):
+        import_egd_cxr(mini.root, store, images=images, size=16, resume=True)

@@ -9,8 +9,10 @@ import pytest
 from matplotlib import colormaps
 from PIL import Image
 
+from saltrust.cache.collection import Fixations
+from saltrust.cache.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.datasets.files import limits
-from saltrust.datasets.files.heatmap_files import read_heatmap
+from saltrust.datasets.files.heatmap_files import read_heatmap, resample_heatmap
 from saltrust.errors import DataError
 
 VALUES = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -39,3 +41,15 @@ def test_other_colours_are_refused_however_many(side: int, tmp_path: Path) -> No
     Image.fromarray(noise).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"a\.png has colours that are neither gray nor"):
         read_heatmap(tmp_path / "a.png")
+
+
+def test_a_resampled_heatmap_keeps_its_maximum_of_one() -> None:
+    looked = Fixations(np.array([200.0, 90.0]), np.array([500.0, 90.0]), np.array([1.0, 3.0]))
+    heatmap = fixation_heatmap(looked, (400, 1000), (80, 200), GazeSmoothing("5%"))
+    exact = fixation_heatmap(looked, (400, 1000), (20, 50), GazeSmoothing("5%"))
+    assert heatmap is not None
+    assert exact is not None
+    small = resample_heatmap(heatmap, (20, 50))
+    assert small.max() == 1
+    np.testing.assert_allclose(small, exact, atol=0.04)
+    np.testing.assert_array_equal(resample_heatmap(heatmap, (80, 200)), heatmap)

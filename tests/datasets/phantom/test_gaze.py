@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import saltrust
 from saltrust.cache.collection import gaze_source
+from saltrust.cache.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.cache.inspection import describe
+from saltrust.cache.layout import variables_with_room
 from saltrust.cache.reference import import_collection
-from saltrust.cache.schema import Label
+from saltrust.cache.schema import Label, Variable
 from saltrust.cache.validation import problems
 from saltrust.datasets.cubes.collection import stored_cubes
-from saltrust.datasets.gaze_maps import GazeSmoothing, fixation_heatmap
 from saltrust.datasets.phantom.collection import PhantomCollection, phantom
 from saltrust.datasets.phantom.gaze import MOST_FIXATIONS
 from saltrust.datasets.registry import open_collection
@@ -117,15 +119,45 @@ def test_cubes_hold_gaze_and_give_it_back(looked_at: PhantomCollection, tmp_path
         np.testing.assert_allclose(looks.y, expected.y, rtol=1e-6)
         np.testing.assert_allclose(looks.x, expected.x, rtol=1e-6)
         np.testing.assert_allclose(looks.duration, expected.duration, rtol=1e-6)
+        np.testing.assert_allclose(looks.onset, expected.onset, rtol=1e-6)
         assert list(stored.fixations(name)) == ["reference"]
         assert stored.gaze(name, (16, 16))["reference"].max() == 1
     with pytest.raises(DataError, match="holds gaze of 32 x 32 pixels"):
         stored.gaze(names(data)[0], (64, 64))
     # A store made of the store is the same again.
     again = saltrust.open_cubes(import_collection(stored, tmp_path / "h.zarr", grid=(32, 32)))
-    for name in ("gaze", "fixation_y", "fixation_duration", "gaze_recorded"):
+    for name in ("gaze", "fixation_y", "fixation_duration", "fixation_onset", "gaze_recorded"):
         np.testing.assert_array_equal(again["reference"][name].values[..., :8],
                                       reference[name].values[..., :8])
+
+
+def test_a_fixation_begins_when_the_one_before_ends(looked_at: PhantomCollection) -> None:
+    whole = 0
+    for name in names(looked_at):
+        looks = looked_at.fixations(name)["reference"]
+        gaps = looks.onset[1:] - looks.onset[:-1] - looks.duration[:-1]
+        # Longer only where a fixation between fell outside the image.
+        assert (gaps > -1e-9).all()
+        whole += bool(looks.onset[0] == 0 and (gaps < 1e-9).all())
+    assert whole > len(names(looked_at)) / 2
+
+
+def test_a_store_made_before_onsets_were_kept(tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    def older(*arguments: Any) -> list[Variable]:
+        return [variable for variable in variables_with_room(*arguments)
+                if variable.name != "fixation_onset"]
+
+    monkeypatch.setattr("saltrust.cache.writing.variables_with_room", older)
+    data = phantom(patients=2, size=SIZE, seed=5, gaze=GazeSmoothing())
+    path = import_collection(data, tmp_path / "g.zarr", grid=(16, 16))
+    cubes = saltrust.open_cubes(path)
+    assert "fixation_onset" not in cubes["reference"].data_vars
+    assert problems(cubes) == []
+    looks = stored_cubes(path).fixations(names(data)[0])["reference"]
+    assert len(looks) > 4
+    assert np.isfinite(looks.duration).all()
+    assert np.isnan(looks.onset).all()
 
 
 def test_cubes_without_gaze_say_so(tmp_path: Path) -> None:

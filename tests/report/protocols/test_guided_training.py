@@ -164,6 +164,59 @@ def test_tables_one_to_four(protocol: ProtocolResult) -> None:
     assert differences["family"].str.contains("4").all()
 
 
+def test_improvement_over_both_baselines_in_percent(protocol: ProtocolResult) -> None:
+    table = protocol.tables["improvement"]
+    assert table["finding"].drop_duplicates().tolist() == ["macro average", *FINDINGS]
+    pairs = table[table["finding"] == "CHF"]
+    assert list(zip(pairs["model"], pairs["baseline"], strict=True)) == [
+        ("plain", "base-1"), ("base-1", "plain"), ("base-2", "plain"), ("set1-dec", "base-1"),
+        ("set1-dec", "plain"), ("set3-gbp-1", "base-1"), ("set3-gbp-1", "plain"),
+        ("set3-gbp-2", "base-2"), ("set3-gbp-2", "plain")]
+    assert set(pairs["over"]) == {"classification only", "baseline: decoder against gaze"}
+    areas = protocol.results["classification"].tables["auc"].set_index(["finding", "model"])
+    for row in table.itertuples():
+        new, old = (areas.loc[(row.finding, name), "estimate"]
+                    for name in (row.model, row.baseline))
+        assert row.improvement_percent == pytest.approx(100 * (new - old))
+        assert row.improvement_percent_relative == pytest.approx(100 * (new / old - 1))
+        assert row.improvement_percent_low < row.improvement_percent_high
+    # Tables 1 to 4 have it over the baseline of their seed.
+    shown = protocol.tables["table4"].set_index("model")
+    row = table.set_index(["finding", "model", "baseline"]).loc[
+        ("macro average", "set3-gbp-2", "base-2")]
+    assert shown.loc["set3-gbp-2", "improvement_percent average"] == (
+        f"{row['improvement_percent']:+.1f} ({row['improvement_percent_low']:+.1f}, "
+        f"{row['improvement_percent_high']:+.1f})")
+    assert shown.loc["base-2", "improvement_percent average"] == ""
+    assert not any(name.startswith("improvement") for name in protocol.tables["table4_paper"])
+    assert "its 4.1%" in protocol.methods()
+
+
+def test_grad_cam_is_shown_where_the_cubes_have_it(cubes: xr.DataTree) -> None:
+    tree = cubes.copy()
+    saliency = tree["saliency"].to_dataset()
+    names = ["gradcam", "guided_backprop", "grad"]
+    tree["saliency"] = xr.DataTree(xr.concat([saliency] * 3, "explainer").assign_coords(
+        explainer=names))
+    options: dict[str, Any] = {"model": ["base-1", "set3-gbp-1"], "finding": ["CHF"]}
+    protocol = run(tree, **options)
+    assert set(protocol.results["gaze"]["summary"]["explainer"]) == {
+        "guided_backprop", "gradcam", "localizer", "centre-prior", "average-gaze"}
+    assert protocol.tables["gaze"]["map"].drop_duplicates().tolist()[:3] == [
+        "gradcam", "guided_backprop", "decoder"]
+    figure = figures_of(protocol, tree)["examples_gradcam"]
+    assert "gradcam of the classifier" in figure.get_suptitle()
+    named = protocol_guided_training(select(tree, **options), explainers=["guided_backprop"],
+                                     resampling=Resampling(resamples=20))
+    assert "examples_gradcam" not in figures_of(named, tree)
+    # Where no map was in a loss, all maps are shown, as before.
+    others = tree.copy()
+    others["saliency"] = xr.DataTree(tree["saliency"].to_dataset().sel(
+        explainer=["gradcam", "grad"]))
+    assert {"gradcam", "grad"} <= set(run(others, **options).results["gaze"]["summary"][
+        "explainer"])
+
+
 def test_the_papers_way_stands_beside(protocol: ProtocolResult) -> None:
     paper = protocol.results["classification_paper"].tables["auc"]
     area = paper.set_index(["finding", "model"]).loc[("CHF", "plain")]
@@ -190,7 +243,7 @@ def test_maps_that_show_the_gaze_agree_with_it(protocol: ProtocolResult) -> None
 
 
 def test_figures_and_methods(protocol: ProtocolResult, figures: dict[str, Figure]) -> None:
-    assert set(figures) == {"roc", "calibration", "examples_guided_backprop"}
+    assert set(figures) == {"roc", "calibration", "examples_guided_backprop", "gaze"}
     panels = [axes for axes in figures["examples_guided_backprop"].axes if axes.images]
     # Three images: radiograph and gaze, four ways of training, two of them with a decoder.
     assert len(panels) == 3 * (2 + 4 + 2)
@@ -210,8 +263,9 @@ def test_without_gaze_or_decoders_the_rest_is_there() -> None:
     protocol = run(study(30, has_gaze=False, decoders=False), 100, finding=["CHF"],
                    model=["base-1", "set3-gbp-1"])
     assert "gaze" in protocol.missing["gaze"]
-    assert list(protocol.tables) == ["table4", "table4_paper"]
-    assert list(protocol.tables["table4"]) == ["trained", "model", "CHF AUC"]
+    assert list(protocol.tables) == ["table4", "table4_paper", "improvement"]
+    assert list(protocol.tables["table4"]) == ["trained", "model", "CHF AUC",
+                                               "improvement_percent CHF"]
     tree = study(30, has_gaze=False, decoders=False)
     assert set(figures_of(protocol, tree)) == {"roc", "calibration"}
 
@@ -265,3 +319,5 @@ def test_without_a_baseline_it_is_said_and_areas_stand_alone() -> None:
     assert "loss = \"decoder\"" in protocol.missing["comparison with a baseline"]
     assert protocol.tables["table4"]["model"].tolist() == ["set3-gbp-1"]
     assert "; p" not in protocol.tables["table4"]["CHF AUC"][0]
+    assert list(protocol.tables["table4"]) == ["trained", "model", "CHF AUC"]
+    assert "improvement" not in protocol.tables

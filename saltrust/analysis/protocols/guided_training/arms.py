@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,25 @@ class Arm:
     def label(self) -> str:
         """Loss and rule, for a row of a table."""
         return LOSSES[self.loss] + (f", {self.rule}" if self.rule else "")
+
+
+def without_decoder(arms: Sequence[Arm], arm: Arm) -> str:
+    """The model trained for classification only from the same seed, else the first such.
+
+    Parameters
+    ----------
+    arms : sequence of Arm
+    arm : Arm
+
+    Returns
+    -------
+    str
+        Empty where there is none, or this is one.
+    """
+    plain = [one for one in arms if one.loss == "classification"]
+    if not plain or arm.loss == "classification":
+        return ""
+    return next((one.model for one in plain if one.seed == arm.seed), plain[0].model)
 
 
 def arms_of(cubes: xr.DataTree, baseline: str | None = None) -> list[Arm]:

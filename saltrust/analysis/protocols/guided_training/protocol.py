@@ -23,6 +23,7 @@ from saltrust.analysis.protocols.guided_training.tables import (
     auc_table,
     gaze_against_baseline,
     gaze_table,
+    improvement_table,
     seeds_table,
 )
 from saltrust.analysis.protocols.result import ProtocolResult
@@ -35,6 +36,9 @@ from saltrust.analysis.stored.whole_study import fitted_study
 from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, AucInterval, CaseLevel, MapChoice, MapSource
 from saltrust.errors import DataError
+
+#: The explainer that the paper shows of its baseline (Fig. 4), beside those that were in a loss.
+SHOWN_BESIDE = "gradcam"
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ def protocol_guided_training(
         is analysed; the average gaze is then of the others.
     explainers : sequence of str, optional
         Whose maps are compared with gaze, ``localizer`` for the decoders; by default guided
-        backpropagation, deconvnet and the decoders, as far as there are any of the first two,
-        else all.
+        backpropagation, deconvnet, Grad-CAM and the decoders, as far as there are any of the
+        first two, else all.
     baseline : str, optional
         The model to compare with; by default the model trained with the decoder against gaze
         from the same seed.
@@ -91,8 +95,8 @@ def protocol_guided_training(
     -------
     ProtocolResult
         ``table1`` to ``table4`` with paired tests, the same as the paper made them
-        (``..._paper``), ``gaze`` and ``seeds``; tables of losses that no model has, and gaze
-        where there is none, are among ``missing``.
+        (``..._paper``), ``improvement`` in percent, ``gaze`` and ``seeds``; tables of losses
+        that no model has, and gaze where there is none, are among ``missing``.
 
     Raises
     ------
@@ -119,7 +123,7 @@ def protocol_guided_training(
         results["gaze"] = _with(agreement, gaze_against_baseline(agreement, arms, adjustment))
     except DataError as error:
         missing["gaze"] = str(error)
-    tables = _tables(results, arms, differences, missing)
+    tables = _tables(results, arms, differences, missing, resampling)
     if not any(arm.baseline for arm in arms):
         missing["comparison with a baseline"] = (
             "no model was trained with the decoder against gaze alone; train one with loss = "
@@ -175,7 +179,8 @@ def _compared_maps(cubes: xr.DataTree, arms: Sequence[Arm], explainers: Sequence
     saliency = groups["saliency"]
     known = [] if saliency is None else saliency.labels["explainer"]
     if explainers is None:
-        explainers = [*([name for name in RULES if name in known] or known), LOCALIZER]
+        explainers = [*([name for name in (*RULES, SHOWN_BESIDE) if name in known]
+                        if set(RULES) & set(known) else known), LOCALIZER]
     shown = [name for name in explainers if name != LOCALIZER]
     # Networks that localize but are no arm stay in a selection as baselines: not here.
     decoded = LOCALIZER in explainers and bool(set(names) & set(models["localizer"]))
@@ -191,17 +196,20 @@ def _with(result: Result, differences: pd.DataFrame) -> Result:
 
 
 def _tables(results: dict[str, Result], arms: Sequence[Arm], differences: pd.DataFrame,
-            missing: dict[str, str]) -> dict[str, pd.DataFrame]:
+            missing: dict[str, str], resampling: Resampling) -> dict[str, pd.DataFrame]:
     """The printed tables; losses that no model has are added to what is missing."""
     areas, paper = results["classification"]["auc"], results["classification_paper"]["auc"]
+    improved = improvement_table(results["classification"], arms, resampling)
     tables: dict[str, pd.DataFrame] = {}
     for name, loss in TABLES.items():
-        table = auc_table(arms, loss, areas, differences)
+        table = auc_table(arms, loss, areas, differences, improved)
         if table.empty:
             missing[name] = f"no model was trained with {LOSSES[loss]!r}"
             continue
         tables[name] = table
         tables[f"{name}_paper"] = auc_table(arms, loss, paper, None)
+    if len(improved):
+        tables["improvement"] = improved
     agreement = results.get("gaze")
     if agreement is not None:
         tables["gaze"] = gaze_table(agreement, arms, agreement.tables.get("against_baseline",

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from saltrust.analysis.classification.auc_rows import MACRO
+from saltrust.analysis.classification.auc_rows import MACRO, cases_by_finding
+from saltrust.analysis.classification.improvement import improvements
 from saltrust.analysis.gaze.scores import LOCALIZER
 from saltrust.analysis.inference.multiplicity import adjust_families
-from saltrust.analysis.protocols.guided_training.arms import Arm
+from saltrust.analysis.options import Resampling
+from saltrust.analysis.protocols.guided_training.arms import Arm, without_decoder
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import UNDEFINED, p_value
 from saltrust.choices import Adjustment
@@ -97,8 +99,41 @@ def _adjusted(table: pd.DataFrame, within: list[str], adjustment: Adjustment) ->
     return table[[*first, *(name for name in table.columns if name not in first)]]
 
 
+def improvement_table(classified: Result, arms: Sequence[Arm], resampling: Resampling
+                      ) -> pd.DataFrame:
+    """Improvement of every model over both baselines, in percent.
+
+    Parameters
+    ----------
+    classified : Result
+        Of :func:`saltrust.classification`.
+    arms : sequence of Arm
+    resampling : Resampling
+
+    Returns
+    -------
+    pandas.DataFrame
+        As :func:`saltrust.analysis.classification.improvement.improvements`, with how both were
+        trained (``trained``, ``over``); over the decoder against gaze, or the model that is named
+        as baseline, and over classification only.  Empty where there is no baseline.
+    """
+    of_model = {arm.model: arm for arm in arms}
+    pairs = [(arm.model, baseline) for arm in arms
+             for baseline in dict.fromkeys((arm.baseline, without_decoder(arms, arm)))
+             if baseline and baseline != arm.model]
+    if not pairs:
+        return pd.DataFrame()
+    table = classified["cases"]
+    models = list(dict.fromkeys(table["model"]))
+    made = improvements(cases_by_finding(table, models), models, pairs, resampling)
+    made.insert(1, "trained", [of_model[name].label for name in made["model"]])
+    made.insert(3, "over", [of_model[name].label for name in made["baseline"]])
+    return made
+
+
 def auc_table(arms: Sequence[Arm], loss: str, areas: pd.DataFrame,
-              differences: pd.DataFrame | None) -> pd.DataFrame:
+              differences: pd.DataFrame | None, improved: pd.DataFrame | None = None
+              ) -> pd.DataFrame:
     """One of Tables 1 to 4: areas of the baseline and of one loss, average first.
 
     Parameters
@@ -110,12 +145,15 @@ def auc_table(arms: Sequence[Arm], loss: str, areas: pd.DataFrame,
         Table ``auc`` of the classification.
     differences : pandas.DataFrame, optional
         Of :func:`against_baseline`; its adjusted p-values stand behind the areas.
+    improved : pandas.DataFrame, optional
+        Of :func:`improvement_table`.
 
     Returns
     -------
     pandas.DataFrame
         ``trained``, ``model`` and a column of ``area (low, high); p`` for the average over
-        findings and for each; empty where no model has the loss.
+        findings and for each, and the improvement over the baseline as ``percent (low, high)``;
+        empty where no model has the loss.
     """
     chosen = [arm for arm in arms if arm.loss == loss]
     if not chosen:
@@ -137,8 +175,28 @@ def auc_table(arms: Sequence[Arm], loss: str, areas: pd.DataFrame,
                                          & (differences["model"] == arm.model)].iloc[0]
                 cell += f"; p {_with_sign(difference['p_adjusted'])}"
             row["average AUC" if finding == MACRO else f"{finding} AUC"] = cell
+        if improved is not None and len(improved):
+            row |= _improvements(improved, arm, findings)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _improvements(improved: pd.DataFrame, arm: Arm, findings: Sequence[str]) -> dict[str, str]:
+    """Cells of the improvement over the baseline, average first; empty for the baseline itself."""
+    cells = {}
+    for finding in findings:
+        rows = improved[(improved["finding"] == finding) & (improved["model"] == arm.model)
+                        & (improved["baseline"] == arm.baseline)]
+        name = "average" if finding == MACRO else finding
+        cells[f"improvement_percent {name}"] = "" if rows.empty else _percent(rows.iloc[0])
+    return cells
+
+
+def _percent(row: pd.Series) -> str:
+    value, low, high = (row[f"improvement_percent{end}"] for end in ("", "_low", "_high"))
+    if pd.isna(value):
+        return UNDEFINED
+    return f"{value:+.1f}" + ("" if pd.isna(low) else f" ({low:+.1f}, {high:+.1f})")
 
 
 def gaze_table(agreement: Result, arms: Sequence[Arm], differences: pd.DataFrame

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from saltrust.cache.collection import Fixations
-from saltrust.datasets.gaze_maps import (
+from saltrust.cache.gaze_maps import (
     GazeSmoothing,
     fixation_heatmap,
-    resample_heatmap,
+    period,
+    window_heatmaps,
     within,
 )
 from saltrust.errors import UsageError
@@ -92,6 +93,9 @@ def test_fixations_outside_are_dropped_and_counted_and_edges_belong_to_pixels() 
                  (np.nan, 3, 1), (3, np.inf, 1))
     kept, dropped = within(rows, (20, 30))
     assert (len(kept), dropped) == (2, 5)
+    timed = Fixations(rows.y, rows.x, rows.duration, np.arange(7.0))
+    assert within(timed, (20, 30))[0].onset.tolist() == [0.0, 1.0]
+    assert np.isnan(kept.onset).all()
     for far in ("1px", "20px"):
         with_them = fixation_heatmap(rows, (20, 30), (10, 10), GazeSmoothing(far))
         np.testing.assert_array_equal(
@@ -133,12 +137,52 @@ def test_an_unknown_weight_is_refused() -> None:
         GazeSmoothing("5%", "time")
 
 
-def test_a_resampled_heatmap_keeps_its_maximum_of_one() -> None:
-    heatmap = fixation_heatmap(looks((200, 500, 1), (90, 90, 3)), (400, 1000), (80, 200),
-                             GazeSmoothing("5%"))
-    small = resample_heatmap(heatmap, (20, 50))
-    exact = fixation_heatmap(looks((200, 500, 1), (90, 90, 3)), (400, 1000), (20, 50),
-                             GazeSmoothing("5%"))
-    assert small.max() == 1
-    np.testing.assert_allclose(small, exact, atol=0.04)
-    np.testing.assert_array_equal(resample_heatmap(heatmap, (80, 200)), heatmap)
+timed = st.lists(st.tuples(st.floats(0, 19), st.floats(0, 29), st.floats(0.05, 2.0),
+                           st.floats(0, 1.5)), min_size=1, max_size=6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(timed, st.integers(1, 7), st.sampled_from(["duration", "count"]))
+def test_windows_add_up_to_the_static_heatmap(rows: Any, windows: int, weight: str) -> None:
+    y, x, duration, onset = np.array(rows, dtype=float).T
+    looked = Fixations(y, x, duration, onset)
+    start, end = period(looked) or (0.0, 0.0)
+    assert (start, end) == (onset.min(), (onset + duration).max())
+    smoothing = GazeSmoothing("3px", weight)
+    frames = window_heatmaps(looked, (20, 30), (10, 15), smoothing,
+                             np.linspace(start, end, windows + 1))
+    assert frames is not None
+    assert frames.shape == (windows, 10, 15)
+    assert frames.min() >= 0
+    np.testing.assert_allclose(frames.sum(axis=0),
+                               fixation_heatmap(looked, (20, 30), (10, 15), smoothing), atol=2e-6)
+
+
+def test_a_fixation_counts_by_its_part_within_a_window() -> None:
+    looked = Fixations(np.array([2.0, 17.0]), np.array([3.0, 26.0]), np.array([2.0, 1.0]),
+                       np.array([10.0, 12.0]))
+    edges = np.array([10.0, 10.5, 12.25, 14.0])
+    frames = window_heatmaps(looked, (20, 30), (20, 30), GazeSmoothing("0.8px"), edges)
+    assert frames is not None
+    np.testing.assert_allclose(frames[:, 2, 3], [0.25, 0.75, 0], atol=1e-6)
+    np.testing.assert_allclose(frames[:, 17, 26], [0, 0.125, 0.375], atol=1e-6)
+    counted = window_heatmaps(looked, (20, 30), (20, 30), GazeSmoothing("0.8px", "count"), edges)
+    assert counted is not None
+    np.testing.assert_allclose(counted[:, 17, 26], [0, 0.25, 0.75], atol=1e-6)
+
+
+def test_moments_lie_in_one_window_and_what_has_no_onset_in_none() -> None:
+    smoothing = GazeSmoothing("0.8px", "count")
+    y, x = np.array([2.0, 9.0, 17.0, 5.0]), np.array([3.0, 9.0, 26.0, 20.0])
+    looked = Fixations(y, x, np.array([np.nan, np.nan, 0.0, 1.0]), np.array([0, 1, 2, np.nan]))
+    assert period(looked) == (0.0, 2.0)
+    frames = window_heatmaps(looked, (20, 30), (20, 30), smoothing, np.array([0.0, 1.0, 2.0]))
+    assert frames is not None
+    np.testing.assert_allclose(frames[:, y.astype(int), x.astype(int)],
+                               [[1, 0, 0, 0], [0, 1, 1, 0]], atol=1e-6)
+    untimed = Fixations(y, x, np.ones(4))
+    assert period(untimed) is None
+    assert window_heatmaps(untimed, (20, 30), (20, 30), smoothing, np.array([0.0, 9.0])) is None
+    # Before and after the windows, or outside the image.
+    assert window_heatmaps(looked, (20, 30), (20, 30), smoothing, np.array([3.0, 9.0])) is None
+    assert window_heatmaps(looked, (1, 1), (1, 1), smoothing, np.array([0.0, 9.0])) is None
