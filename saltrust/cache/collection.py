@@ -26,11 +26,14 @@ class Radiograph:
         Gray values resampled to the grid asked for; 255 is white (MONOCHROME1 inverted).
     native_height, native_width : int
         Size as acquired, in pixels.
+    doubt : str
+        Why the gray values may not be those acquired, in one clause; empty where nothing says so.
     """
 
     pixels: npt.NDArray[np.uint8]
     native_height: int
     native_width: int
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
