@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from saltrust.cache.collection import Radiograph
 from saltrust.datasets.files import dicom_pixels
+from saltrust.datasets.files.gray_scale import stretch
 from saltrust.datasets.files.limits import bands, check_pixels, of_file
 from saltrust.errors import DataError
 
@@ -24,6 +25,9 @@ _log = logging.getLogger(__name__)
 RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 
 _FORMATS = ("PNG", "JPEG")
+#: Files that are named for one kind of doubt; a store has the doubt of every radiograph.
+_MOST_NAMED = 20
+_named: dict[str, set[Path]] = {}
 
 
 @of_file()
@@ -52,10 +56,26 @@ def read_radiograph(path: str | Path, grid: tuple[int, int]) -> Radiograph:
         or in a transfer syntax for which no decoder is installed.  The message names the file.
     """
     path = Path(path)
-    pixels = read_gray(path)
+    pixels, doubt = _gray_and_doubt(path)
     if pixels.min() == pixels.max():
-        _log.warning("%s has one gray value everywhere: there is nothing to be seen in it", path)
-    return Radiograph(resample(pixels, grid), *pixels.shape)
+        constant = "it has one gray value everywhere, so there is nothing to be seen in it"
+        doubt = f"{doubt}; {constant}" if doubt else constant
+    if doubt:
+        _warn_of(path, doubt)
+    height, width = pixels.shape
+    return Radiograph(resample(pixels, grid), height, width, doubt)
+
+
+def _warn_of(path: Path, doubt: str) -> None:
+    """Say once what is doubtful about a file; after many of one kind, only that there are more."""
+    kind = "".join(letter for letter in doubt if letter.isalpha() or letter == " ")
+    named = _named.setdefault(kind, set())
+    if path in named or len(named) > _MOST_NAMED:
+        return
+    named.add(path)
+    end = ("more files of this kind are not named" if len(named) > _MOST_NAMED
+           else "correct its header if the image looks wrong")
+    _log.warning("%s: %s; %s", path, doubt, end)
 
 
 @of_file()
@@ -66,6 +86,10 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (height, width)
     """
+    return _gray_and_doubt(path)[0]
+
+
+def _gray_and_doubt(path: Path) -> tuple[npt.NDArray[np.uint8], str]:
     if dicom_pixels.is_dicom(path):
         return dicom_pixels.read_gray(path)
     with _opened(path) as image:
@@ -74,11 +98,11 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
             values = np.asarray(image)
             low, high = float(values.min()), float(values.max())
             for rows in bands(gray.shape):
-                gray[rows] = dicom_pixels.stretch(values[rows], low, high)
+                gray[rows] = stretch(values[rows], low, high)
         else:
             for rows in bands(gray.shape):
                 gray[rows] = np.asarray(_luma(_cut(image, rows)))
-        return gray
+        return gray, ""
 
 
 @of_file()
