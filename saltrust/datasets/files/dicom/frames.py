@@ -59,10 +59,9 @@ def decode(path: Path, dataset: Dataset) -> npt.NDArray[Any]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             frame: npt.NDArray[Any] = pixel_array(dataset, index=0, correct_unused_bits=False)
     except Exception as error:  # noqa: BLE001 (decoders raise what they like on damaged data)
-        if decoder is not None and set(decoder.available_plugins) <= {"pillow", "pydicom"}:
-            kind = _beyond_pillow(dataset)
-            if kind:
-                raise DataError(_lacking(path, syntax, decoder, kind)) from None
+        kind, able = _beyond_pillow(dataset) if decoder is not None else ("", set())
+        if kind and decoder is not None and not able & set(decoder.available_plugins):
+            raise DataError(_lacking(path, syntax, decoder, kind, able)) from None
         raise DataError(f"{path}: its pixels cannot be decoded ({_first_line(error)}); the file "
                         "is damaged or truncated, fetch it again") from None
     return frame
@@ -71,6 +70,11 @@ def decode(path: Path, dataset: Dataset) -> npt.NDArray[Any]:
 def mended(dataset: Dataset) -> list[str]:
     """Fill in what a decoder needs and the header lacks or contradicts; say what."""
     doubts = []
+    meta = getattr(dataset, "file_meta", None)
+    if meta is not None and not str(meta.get("TransferSyntaxUID") or "") and (
+            syntax := _plain_syntax(dataset)):
+        meta.TransferSyntaxUID = syntax
+        doubts.append(f"its header does not state its transfer syntax, taken for {syntax.name}")
     samples = whole(dataset, "SamplesPerPixel")
     photometric = text(dataset, "PhotometricInterpretation")
     if samples is None:
@@ -92,6 +96,20 @@ def mended(dataset: Dataset) -> list[str]:
     return doubts
 
 
+def _plain_syntax(dataset: Dataset) -> UID | None:
+    """The syntax in which a file was read whose pixels are not compressed."""
+    from pydicom import uid
+
+    syntaxes: dict[tuple[bool | None, bool | None], UID] = {
+        (True, True): uid.ImplicitVRLittleEndian, (False, True): uid.ExplicitVRLittleEndian,
+        (False, False): uid.ExplicitVRBigEndian}
+    pixels = dataset.get_item("PixelData")
+    if pixels is None or getattr(pixels, "is_undefined_length", False) or (
+            getattr(pixels, "length", 0) == 0xFFFFFFFF):
+        return None
+    return syntaxes.get(dataset.original_encoding)
+
+
 def no_pixels(path: Path, dataset: Dataset) -> str:
     """The sentence on a file without pixels."""
     kind = dataset.get("Modality") or "unknown"
@@ -99,17 +117,20 @@ def no_pixels(path: Path, dataset: Dataset) -> str:
             "image it refers to")
 
 
-def _lacking(path: Path, syntax: UID, decoder: Any, kind: str = "") -> str:
-    needs = [entry.partition(" - requires ")[2] or entry for entry in decoder.missing_dependencies]
+def _lacking(path: Path, syntax: UID, decoder: Any, kind: str = "",
+             able: frozenset[str] | set[str] = frozenset({"gdcm", "pylibjpeg"})) -> str:
+    entries = [entry.partition(" - requires ") for entry in decoder.missing_dependencies]
+    needs = [need or name for name, _, need in entries if name in able]
     plugins = "; ".join(need.replace("gdcm>=", "python-gdcm>=") for need in needs)
     return (f"{path} is in the transfer syntax {syntax.name}{kind}, for which no decoder is "
             f"installed; pip install 'saltrust[dicom]', or one of: {plugins}")
 
 
-def _beyond_pillow(dataset: Dataset) -> str:
-    """What of a JPEG frame Pillow cannot decode; empty where it could, or it is no JPEG."""
+def _beyond_pillow(dataset: Dataset) -> tuple[str, set[str]]:
+    """What of a JPEG frame Pillow cannot decode, and what can; empty where it could, or no JPEG."""
     from pydicom.encaps import get_frame
 
+    none: tuple[str, set[str]] = "", set()
     try:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         start = 2 if frame[:2] == b"\xff\xd8" else len(frame)
@@ -118,12 +139,12 @@ def _beyond_pillow(dataset: Dataset) -> str:
             if marker in _FRAMES_OF_JPEG:
                 precision = frame[start + 4]
                 if marker not in _LOSSY_JPEG:
-                    return f" (a lossless JPEG of {precision} bits)"
-                return f" (a JPEG of {precision} bits)" if precision != 8 else ""
+                    return f" (a lossless JPEG of {precision} bits)", {"gdcm", "pylibjpeg"}
+                return (f" (a JPEG of {precision} bits)", {"pylibjpeg"}) if precision != 8 else none
             start += 1 if marker == 0xFF else 2 + int.from_bytes(frame[start + 2:start + 4], "big")
     except Exception:  # noqa: BLE001 - what is damaged needs no plug-in
-        return ""
-    return ""
+        return none
+    return none
 
 
 def _first_line(error: BaseException) -> str:

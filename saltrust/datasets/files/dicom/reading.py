@@ -45,6 +45,9 @@ def read_dataset(path: Path, *, header_only: bool = False) -> Dataset:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check the path") from None
     except InvalidDicomError:
+        bare = _without_preamble(path, header_only=header_only)
+        if bare is not None:
+            return bare
         raise DataError(f"{path} is named like DICOM but is not (no DICM after 128 bytes); "
                         "convert it or fetch it again") from None
     except PermissionError:
@@ -54,6 +57,18 @@ def read_dataset(path: Path, *, header_only: bool = False) -> Dataset:
     except Exception as error:  # noqa: BLE001 - parsers raise what they like on damaged data
         raise DataError(f"{path} is truncated or damaged ({reason_of(error).rstrip('.')}); fetch "
                         "it again") from None
+
+
+def _without_preamble(path: Path, *, header_only: bool) -> Dataset | None:
+    """Read a file that begins with its elements, as old ones do; None where it has no image."""
+    from pydicom import dcmread
+
+    try:
+        with _Within(path, io.FileIO(path), path.stat().st_size) as stream:
+            dataset = dcmread(stream, force=True, stop_before_pixels=header_only)
+            return dataset if "Rows" in dataset and "SOPClassUID" in dataset else None
+    except Exception:  # noqa: BLE001 - what is no DICOM may be anything
+        return None
 
 
 class _Within(io.BufferedReader):
