@@ -260,6 +260,12 @@ def test_sixteen_bit_color_is_stretched_as_sixteen_bit_gray_is(tmp_path: Path, k
     np.testing.assert_array_equal(read_pixels(path), np.dstack(DEEP[kind]))
 
 
+def test_gray_in_color_is_rounded_as_gray_is(tmp_path: Path) -> None:
+    halves = np.arange(511, dtype=np.uint16).reshape(7, 73)
+    path = write_png(tmp_path / "x.png", np.dstack([halves] * 3))
+    np.testing.assert_array_equal(read_gray(path), np.rint(halves / 2))
+
+
 @pytest.mark.parametrize("ending", ["png", "tiff"])
 @pytest.mark.parametrize("alpha", [False, True])
 def test_sixteen_bit_color_of_other_writers(tmp_path: Path, ending: str, alpha: bool) -> None:

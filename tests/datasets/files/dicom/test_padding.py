@@ -30,8 +30,9 @@ def test_one_value_in_either_sign(stored: np.ndarray, value: tuple[str, int]) ->
     assert doubt == ""
 
 
-def test_the_sign_of_the_stored_bits() -> None:
-    np.testing.assert_array_equal(shown(SIGNED, ("US", 4096 - 2000), bits=12)[0],
+@pytest.mark.parametrize("value", [4096 - 2000, 65536 - 2000])
+def test_the_sign_of_the_stored_bits(value: int) -> None:
+    np.testing.assert_array_equal(shown(SIGNED, ("US", value), bits=12)[0],
                                   [[False, True], [True, True]])
 
 
