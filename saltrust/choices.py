@@ -55,6 +55,9 @@ MapChoice = Literal["auto", "raw", "absolute", "positive"]
 #: Maps of explainers, of localizers and decoders, or both.
 MapSource = Literal["all", "saliency", "localizer"]
 
+#: What becomes of a job at a file that cannot be read.
+OnError = Literal["stop", "skip"]
+
 #: Of a linear mixed model.
 Engine = Literal["auto", "builtin", "pymer4"]
 #: Of the response: a number with normal errors, or a hit (a logit link).

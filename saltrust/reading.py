@@ -7,10 +7,14 @@ and what the way out is, around all that it evaluates.
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
+import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from saltrust.errors import DataError, SaltrustError, UsageError
@@ -21,6 +25,17 @@ MOST_TEXT_BYTES = 64 * 2**20
 MOST_NAME_BYTES = 255
 #: Of a whole path, as Linux takes it.
 MOST_PATH_BYTES = 4095
+#: What is often given in the place of a text, by how it begins, in lower case.
+_OTHER_FILES = {
+    b"pk\x03\x04": "an Excel workbook or another packed file",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook of the old kind",
+    b"\x1f\x8b": "packed by gzip (call it NAME.gz)", b"%pdf": "a PDF",
+    b"{\\rtf": "a document of a word processor",
+    b"<!doctype html": "a web page, as comes where a download asks for a login",
+    b"<html": "a web page, as comes where a download asks for a login", b"par1": "a Parquet file",
+}
+#: A drive of Windows, or a share of its network.
+WINDOWS_PLACE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 #: Longest piece of a value that a sentence shows.
 _MOST_SHOWN = 200
 
@@ -135,8 +150,41 @@ def check_path(text: str | Path, what: str, error: type[SaltrustError] = UsageEr
                     f"for a name, {MOST_PATH_BYTES:,} in all); shorten it")
 
 
+def existing_path(folder: Path, text: str) -> Path:
+    r"""The file or folder that a text means, as the file system spells it.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where relative paths start.
+    text : str
+        Also with the backslashes of Windows, and with letters and their accents in one piece or
+        in two (Unicode's normal forms C and D: the second is macOS's).
+
+    Returns
+    -------
+    pathlib.Path
+        Where nothing exists, the text as it stands, with slashes.
+    """
+    plain = folder / text
+    if os.path.lexists(plain) or (text.isascii() and "\\" not in text):
+        return plain
+    slashed = PurePosixPath(text.replace("\\", "/"))
+    place = folder
+    for part in slashed.parts:
+        forms = dict.fromkeys((part, unicodedata.normalize("NFC", part),
+                               unicodedata.normalize("NFD", part)))
+        spelled = next((form for form in forms if os.path.lexists(place / form)), None)
+        if spelled is None:
+            return folder / slashed
+        place = place / spelled
+    return place
+
+
 def read_text(path: Path, most: int = MOST_TEXT_BYTES) -> str:
-    """A file of text in UTF-8, a byte order mark left out; inside :func:`reading`.
+    """A file of text in UTF-8, or in UTF-16 as Windows writes it; inside :func:`reading`.
+
+    Byte order marks are left out, and lines end in a line feed, whatever they ended in.
 
     Parameters
     ----------
@@ -147,13 +195,75 @@ def read_text(path: Path, most: int = MOST_TEXT_BYTES) -> str:
     Raises
     ------
     ValueError
-        If the file is larger; the boundary says which file.
+        If the file is larger, or is no such text; the boundary says which file.
     """
     with path.open("rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:
         raise ValueError(f"it has more than {most:,} bytes, the most that such a file may have")
-    return content.decode("utf-8-sig")
+    try:
+        text = content.decode(encoding_of(content))
+    except UnicodeDecodeError as error:
+        raise ValueError(_no_text(content, error)) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def encoding_of(head: bytes) -> str:
+    r"""The encoding of a text, from its byte order mark or the zeros of UTF-16.
+
+    Parameters
+    ----------
+    head : bytes
+        Its beginning.
+
+    Returns
+    -------
+    str
+        UTF-8 where nothing speaks for another.
+
+    Examples
+    --------
+    >>> encoding_of(b"\xff\xfea\0"), encoding_of(b"a\0b\0"), encoding_of(b"a")
+    ('utf-16', 'utf-16-le', 'utf-8-sig')
+    """
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    even, odd = head[0:64:2], head[1:64:2]
+    if odd and not any(odd) and all(even):
+        return "utf-16-le"
+    if odd and not any(even) and all(odd):
+        return "utf-16-be"
+    return "utf-8-sig"
+
+
+def _no_text(content: bytes, error: UnicodeDecodeError) -> str:
+    """What is wrong with a text, and how its line reads in the code page of Windows."""
+    start = content.rfind(b"\n", 0, error.start) + 1
+    line = content[start:start + 200].split(b"\n")[0].decode("cp1252", "replace").strip()
+    return (f"byte {error.start}, in line {content.count(bytes([10]), 0, error.start) + 1}, is no "
+            f"text in UTF-8; in Windows-1252 the line reads {shown(line, 60)}: if that is right, "
+            "save the file as UTF-8")
+
+
+def refuse_other_files(head: bytes, path: Path, way_out: str) -> None:
+    """Refuse what is no plain text but another kind of file, in words.
+
+    Parameters
+    ----------
+    head : bytes
+        Its beginning.
+    path : pathlib.Path
+    way_out : str
+
+    Raises
+    ------
+    DataError
+    """
+    for mark, kind in _OTHER_FILES.items():
+        if head.lstrip()[:32].lower().startswith(mark):
+            raise DataError(f"{path} is {kind}, not a text file; {way_out}")
 
 
 def read_json(path: Path, most: int = MOST_TEXT_BYTES) -> Any:

@@ -10,17 +10,16 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from saltrust.choices import MapReading, words
 from saltrust.errors import UsageError, nearest
-from saltrust.presets import DEFAULT_PRESETS, PRESETS
-from saltrust.reading import check_path, reading, shown
-from saltrust.typed_table import bounded, build
+from saltrust.presets import PRESETS
+from saltrust.reading import WINDOWS_PLACE, check_path, existing_path, reading, shown
+from saltrust.training_settings import TrainedEntry, TrainSpec, overridden, settle
+from saltrust.typed_table import bounded
 
-UNCERTAIN_POLICIES = ("ignore", "zeros", "ones", "three-class")
 DEVICES = ("auto", "cuda", "mps", "cpu")
-PRECISIONS = ("float32", "tf32", "bf16", "float16")
 HEATMAP_PRECISIONS = ("float32", "tf32", "bf16")
 INPUT_PRESETS = ("imagenet", "torchxrayvision", "gray")
 OUTPUT_KINDS = ("logits", "probabilities", "softmax")
@@ -54,37 +53,6 @@ class DataSpec:
     splits: str = bounded("", help="CSV of ids and their split")
     classes: str = bounded("", help="stage_2_detailed_class_info.csv, to leave out what is "
                                     "neither normal nor pneumonia")
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """``[train]``: how every model of the study is trained; of one model, in its ``train``."""
-
-    preset: str = bounded("", choices=("", *PRESETS),
-                          help="published settings, for all entries they are made for")
-    epochs: int = bounded(3, 1, 10_000, help="most passes over the training images")
-    batch_size: int = bounded(16, 1, 65_536)
-    learning_rate: float = bounded(1e-4, 1e-12, 10.0)
-    weight_decay: float = bounded(0.0, 0.0, 10.0)
-    patience: int = bounded(4, 1, 10_000, help="epochs without a better validation score")
-    plateau_factor: float = bounded(1.0, 1e-6, 1.0,
-                                    help="of the learning rate, where the validation loss stays; "
-                                         "1: a fixed rate")
-    plateau_patience: int = bounded(3, 0, 10_000,
-                                    help="the rate drops after more epochs than this without a "
-                                         "lower validation loss")
-    validations_per_epoch: int = bounded(1, 1, 10_000, help="evenly spaced")
-    keep: int = bounded(0, 0, 10_000,
-                        help="best checkpoints of each epoch that are kept beside the best of "
-                             "all, for an ensemble")
-    selection_findings: tuple[str, ...] = bounded(
-        (), help="the mean AUC of these decides what is best; empty: of all")
-    balanced: bool = bounded(False, help="as many training images with a finding as without")
-    precision: str = bounded("float32", choices=PRECISIONS,
-                             help="of the arithmetic; tf32 and float16 on CUDA only")
-    uncertain: str = bounded("ignore", choices=UNCERTAIN_POLICIES,
-                             help="what an uncertain label counts as")
-    augment: bool = bounded(False, help="random shifts, small rotations and contrast")
 
 
 @dataclass(frozen=True)
@@ -163,21 +131,6 @@ class ModelSpec:
     def kind(self) -> str:
         """How it is trained: with the losses of ``guidance``, or as any classifier."""
         return "classifier" if self.guidance.loss == "none" else "guided"
-
-
-class TrainedEntry(Protocol):
-    """What every entry of a study that can be trained says; ``kind`` is a preset's."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def preset(self) -> str: ...
-    @property
-    def train(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -265,6 +218,9 @@ class Study:
         where they are the same.
     runs : str
         Folder for trained models, relative to ``folder``.
+    training_data : DataSpec
+        What models are trained on where that is another release than the one of ``data``; its
+        kind is empty where it is not.
     stated : tuple of str
         Keys that ``[train]`` of the file states, even if with their default.
     """
@@ -275,6 +231,7 @@ class Study:
         320, 16, 4096, help="height and width the models see: 320, or [height, width]")
     runs: str = bounded("runs", help="folder of trained models")
     data: DataSpec = field(default_factory=DataSpec)
+    training_data: DataSpec = field(default_factory=lambda: DataSpec(kind=""))
     train: TrainSpec = field(default_factory=TrainSpec)
     generate: GenerateSpec = field(default_factory=GenerateSpec)
     randomization: RandomizationSpec = field(default_factory=RandomizationSpec)
@@ -303,7 +260,15 @@ class Study:
         """A path of the study file, made absolute from its folder."""
         with reading(f"path {shown(relative)} of the study file", "correct it", UsageError):
             check_path(relative, "path of the study file")
-            return (self.folder / Path(relative).expanduser()).resolve()
+            place = existing_path(self.folder, str(Path(relative).expanduser()))
+            if WINDOWS_PLACE.match(relative) and not place.exists():
+                raise UsageError(f"path {shown(relative)} of the study file is of Windows, where a "
+                                 "drive has a letter; write it as it is called on this machine")
+            if not relative.isprintable() and not place.exists():
+                raise UsageError(f"path {shown(relative)} of the study file holds what cannot be "
+                                 "printed: backslashes mean something between double quotes; write "
+                                 "it with /, or between single quotes")
+            return place.resolve()
 
     def data_path(self, key: str) -> Path | None:
         """A path that ``[data]`` names under a key, made absolute; None where it names none."""
@@ -313,6 +278,13 @@ class Study:
     def run_folder(self, model: TrainedEntry) -> Path:
         """Where ``saltrust train`` leaves a model: checkpoint, card and metrics."""
         return self.path(self.runs) / model.name
+
+    @property
+    def for_training(self) -> Study:
+        """The same study with the data that its models are trained on as its data."""
+        if not self.training_data.kind:
+            return self
+        return dataclasses.replace(self, data=self.training_data)
 
     @property
     def trained(self) -> tuple[TrainedEntry, ...]:
@@ -356,23 +328,23 @@ class Study:
         >>> spec.epochs, spec.patience, spec.learning_rate
         (2, 9, 7e-05)
         """
-        wide = self.train.preset
-        if wide and PRESETS[wide].kind != entry.kind:
-            wide = ""
-        preset = entry.preset or wide or DEFAULT_PRESETS.get(entry.kind, "")
-        published = PRESETS[preset] if preset else None
-        if published and published.kind != entry.kind:
-            fitting = [name for name, item in PRESETS.items() if item.kind == entry.kind]
-            raise UsageError(f"preset {preset!r} of {entry.name!r} is for another kind of model; "
-                             f"take one of {', '.join(fitting)}")
-        plain = TrainSpec()
-        stated = {item.name: getattr(self.train, item.name) for item in dataclasses.fields(plain)
-                  if item.name in self.stated
-                  or getattr(self.train, item.name) != getattr(plain, item.name)}
-        of_entry = build(TrainSpec, entry.train, f"model {entry.name!r}", "train")
-        return dataclasses.replace(
-            plain, **{**(published.settings if published else {}), **stated,
-                      **{key: getattr(of_entry, key) for key in entry.train}, "preset": preset})
+        return settle(self.train, self.stated, entry)
+
+    def overridden(self, entry: TrainedEntry) -> dict[str, tuple[Any, Any]]:
+        """Settings of an entry's preset in whose place ``[train]`` states something else.
+
+        Returns
+        -------
+        dict of str to (object, object)
+            By key: what ``[train]`` states, which counts, and what the preset says.
+
+        Examples
+        --------
+        >>> net = ModelSpec("net", preset="arun-densenet", train={"epochs": 2})
+        >>> Study(train=TrainSpec(epochs=9, patience=9), models=(net,)).overridden(net)
+        {'patience': (9, 5)}
+        """
+        return overridden(self.train, self.stated, entry)
 
     def members(self, ensemble: EnsembleSpec) -> tuple[ModelSpec, ...]:
         """The models an ensemble is the mean of: those it names, then its checkpoints, sorted.
@@ -408,6 +380,8 @@ class Study:
         """The study as plain values, without the folder: what provenance records."""
         content = dataclasses.asdict(self)
         del content["folder"], content["stated"]
+        if not self.training_data.kind:
+            del content["training_data"]
         return content
 
     def fingerprint(self) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,13 +49,37 @@ def read_study(path: str | Path, *, replicates: int | None = None) -> Study:
     with reading(f"study file {path}", "correct it, or take the one that `saltrust demo` writes "
                  "to start from", UsageError):
         try:
-            content = tomllib.loads(read_text(path, MOST_BYTES))
+            # Letters and accents in one piece, as in tables; paths are looked for in both forms.
+            text = unicodedata.normalize("NFC", read_text(path, MOST_BYTES))
+            content = tomllib.loads(text)
         except FileNotFoundError:
             raise UsageError(f"study file {path} does not exist: `saltrust demo` writes one to "
                              "start from") from None
         except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"study file {path} is not valid TOML: {reason_of(error)}") from None
+            raise UsageError(f"study file {path} is not valid TOML: {reason_of(error)}"
+                             f"{_toml_hint(text, error)}") from None
         return _checked(content, path, replicates)
+
+
+def _toml_hint(text: str, error: tomllib.TOMLDecodeError) -> str:
+    """What the line of an error shows to be the cause, where it is a common one."""
+    at = re.search(r"at line (\d+)", str(error))
+    lines = text.split("\n")
+    line = lines[int(at[1]) - 1] if at and int(at[1]) <= len(lines) else text[-200:]
+    if re.search("[\u2018-\u201f\u00ab\u00bb]", line):
+        return "; it has the curly quotes of a word processor, take straight ones"
+    if re.search(r'"[^"]*\\', line):
+        return ("; backslashes mean something between double quotes: write paths with /, or "
+                "between single quotes")
+    if re.search(r"=\s*(True|False|None|yes|no)\b", line):
+        return "; TOML writes true and false in small letters and leaves out what is not set"
+    if re.search(r"[\u00a0\u200b\ufeff\u2028]", line):
+        return "; it holds a blank of another kind, as comes with copying: type it again"
+    if re.search(r"=\s*\d+,\d", line):
+        return "; numbers have a decimal point"
+    if re.search(r"=\s*[A-Za-z./~]", line):
+        return "; texts and paths stand between quotes"
+    return ""
 
 
 def _checked(content: dict[str, Any], path: Path, replicates: int | None) -> Study:
@@ -156,16 +182,19 @@ def _check_names(study: Study, path: Path) -> None:
         if "\0" in model.name or len(model.name.encode()) > MOST_NAME_BYTES:
             raise UsageError(f"{path}: model name {shown(model.name)} must do as a folder name; "
                              "shorten it and leave out what cannot be printed")
-    fractions = study.data.split_fractions
-    if fractions and (len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9):
-        raise UsageError(f"{path}: split_fractions of [data] must be three numbers (train, val, "
-                         f"test) that add up to 1, not {list(fractions)}")
+    for table, data in (("data", study.data), ("training_data", study.training_data)):
+        fractions = data.split_fractions
+        if fractions and (len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-9):
+            raise UsageError(f"{path}: split_fractions of [{table}] must be three numbers (train, "
+                             f"val, test) that add up to 1, not {list(fractions)}")
 
 
 def _check_paths(study: Study, path: Path) -> None:
     """Refuse paths that no file system has, before hours of work ask for them."""
-    stated = {"runs": study.runs, **{f"{key} of [data]": getattr(study.data, key) for key in
-                                     ("path", "images", "heatmaps", "splits", "classes")}}
+    stated = {"runs": study.runs,
+              **{f"{key} of [{table}]": getattr(data, key)
+                 for table, data in (("data", study.data), ("training_data", study.training_data))
+                 for key in ("path", "images", "heatmaps", "splits", "classes")}}
     entries: tuple[ModelSpec | LocalizerSpec, ...] = (*study.models, *study.localizers)
     for entry in entries:
         stated |= {f"checkpoint of {entry.name!r}": entry.checkpoint,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from saltrust.presets import DEFAULT_PRESETS, PRESETS
-from saltrust.study import LocalizerSpec, ModelSpec, Study, TrainSpec
+from saltrust.study import LocalizerSpec, ModelSpec, Study
+from saltrust.training_settings import TrainSpec
 
 FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 
@@ -82,6 +83,22 @@ def test_a_preset_reaches_the_entries_of_its_kind() -> None:
         settled = chosen.training_of(entry)
         assert settled.preset == name
         assert {key: getattr(settled, key) for key in preset.settings} == dict(preset.settings)
+
+
+def test_what_train_states_in_place_of_a_preset_is_known() -> None:
+    entry = ModelSpec("a", preset="arun-densenet", train={"patience": 9, "epochs": 2})
+    stated = TrainSpec(batch_size=16, learning_rate=1e-3, epochs=4, weight_decay=0.1)
+    study = Study(train=stated, models=(entry, ModelSpec("b")), localizers=(LocalizerSpec("c"),),
+                  stated=("batch_size", "learning_rate", "epochs", "weight_decay"))
+    # What both say alike, the entry says itself or no preset speaks of is no contradiction.
+    assert study.overridden(entry) == {"learning_rate": (1e-3, 7e-5)}
+    assert study.overridden(study.models[1]) == {}
+    assert study.overridden(study.localizers[0]) == {
+        "batch_size": (16, 4), "learning_rate": (1e-3, 1e-4), "epochs": (4, 75)}
+    for item in study.trained:
+        settled = study.training_of(item)
+        assert all(getattr(settled, key) == value
+                   for key, (value, _) in study.overridden(item).items())
 
 
 def test_localizers_have_theirs_unasked() -> None:

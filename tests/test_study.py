@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from saltrust.cli.demo import STUDY
 from saltrust.errors import SaltrustError, UsageError
 from saltrust.presets import PRESETS
-from saltrust.study import ExplainerSpec, TrainSpec
+from saltrust.study import ExplainerSpec
 from saltrust.study_file import read_study
+from saltrust.training_settings import TrainSpec
 
 
 def write(folder: Path, text: str) -> Path:
@@ -253,3 +255,46 @@ def test_bytes_that_are_no_study(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"study\.toml"):
         read_study(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_study_is_the_same_in_every_encoding(encoding: str, end: str, form: str, tmp_path: Path,
+                                               ) -> None:
+    (tmp_path / unicodedata.normalize("NFD", "Büro")).mkdir()
+    text = '[data]\nkind = "manifest"\npath = "Büro/m.csv"\nfindings = ["Ödem"]\n'
+    (tmp_path / "study.toml").write_bytes(
+        unicodedata.normalize(form, text.replace("\n", end)).encode(encoding))
+    study = read_study(tmp_path / "study.toml")
+    assert study.data.findings == ("Ödem",)
+    assert study.path("Büro").is_dir()
+    assert study.data_path("path") == study.path("Büro\\m.csv")
+
+
+@pytest.mark.parametrize(("line", "hint"), [
+    (r'path = "C:\data\m.csv"', "backslashes .* single quotes"), ("name = “chest”", "curly quotes"),
+    ("overwrite = True", "true and false in small letters"), ("path = films.csv", "between quotes"),
+    ("seed\u00a0= 1", "a blank of another kind"), ("seed = 1,5", "a decimal point"),
+    ("seed = = 1", "not valid TOML: [^;]*$"),
+])
+def test_what_is_no_toml_says_why(line: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"not valid TOML: .*{hint}" if ";" not in hint else hint):
+        read_study(write(tmp_path, f'name = "x"\n{line}\n'))
+
+
+def test_a_code_page_of_windows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_bytes('name = "Müller"\n'.encode("cp1252"))
+    with pytest.raises(UsageError, match=r"study\.toml cannot be read .*in line 1.*'name = "
+                                         r"\"Müller\"'.*save the file as UTF-8"):
+        read_study(tmp_path / "study.toml")
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (r"'C:\data\m.csv'", "of Windows, where a drive has a letter"),
+    ('"data\\new.csv"', "backslashes mean something between double quotes"),
+])
+def test_paths_that_only_windows_has(text: str, words: str, tmp_path: Path) -> None:
+    study = read_study(write(tmp_path, f'[data]\nkind = "manifest"\npath = {text}\n'))
+    with pytest.raises(UsageError, match=words):
+        study.data_path("path")

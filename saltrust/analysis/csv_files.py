@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from saltrust.errors import DataError, SaltrustError
 from saltrust.reading import reason_of, shown
+from saltrust.table_dialect import dialect_of, undecodable
 from saltrust.table_sizes import MOST_COLUMNS, look_over, too_many_columns
 
 
@@ -22,7 +25,7 @@ def read_header(path: Path) -> list[str]:
     Parameters
     ----------
     path : pathlib.Path
-        UTF-8, comma-separated, compressed if the suffix says so.
+        As :mod:`saltrust.table_dialect` knows them, compressed if the suffix says so.
 
     Raises
     ------
@@ -30,12 +33,13 @@ def read_header(path: Path) -> list[str]:
         If it is no such file, or larger than a table may be.
     """
     with _reading(path):
-        look_over(path)
+        dialect = dialect_of(path)
+        look_over(path, dialect)
         first = pd.read_csv(path, header=None, nrows=1, dtype="object", keep_default_na=False,
-                            encoding="utf-8-sig")
+                            **dialect.options())
         if first.shape[1] > MOST_COLUMNS:
             raise too_many_columns(path, first.shape[1])
-        return [str(name).strip() for name in first.iloc[0]]
+        return [unicodedata.normalize("NFC", str(name).strip()) for name in first.iloc[0]]
 
 
 def read_csv(path: Path, header: list[str], *, dtype: Mapping[Any, Any] | type,
@@ -60,10 +64,16 @@ def read_csv(path: Path, header: list[str], *, dtype: Mapping[Any, Any] | type,
     """
     with _reading(path), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(path, header=0, names=range(len(header)), index_col=False,
-                           dtype=cast(Any, dtype), keep_default_na=missing is None,
-                           na_values=None if missing is None else list(missing),
-                           low_memory=False, encoding="utf-8-sig")
+        dialect = dialect_of(path)
+        table = pd.read_csv(path, header=0, names=range(len(header)), index_col=False,
+                            dtype=cast(Any, dtype), keep_default_na=missing is None,
+                            na_values=None if missing is None else list(missing),
+                            low_memory=False, decimal=dialect.decimal, **dialect.options())
+    if dialect.decimal == ",":
+        # Those that are read as text, which their readers turn into numbers.
+        for column in table.columns[[not is_numeric_dtype(kind) for kind in table.dtypes]]:
+            table[column] = table[column].map(dialect.plain, na_action="ignore")
+    return table
 
 
 def read_table(path: Path, *, dtype: Mapping[str, type] | type,
@@ -106,9 +116,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is not a file; check the path") from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{path} is empty; it needs a header and a row per score") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8"
-                        ) from None
+    except UnicodeDecodeError:
+        raise undecodable(path, dialect_of(path)) from None
     except Exception as error:
         raise DataError(f"{path} cannot be read as CSV ({reason_of(error)}); save it as CSV in "
                         "UTF-8, with a header and commas") from error

@@ -304,8 +304,11 @@ def stored_tails(folder: Path, name: str) -> npt.NDArray[np.uint32] | None:
     try:
         if not (place / _DOCUMENT).is_file():
             return None
-        content = (place / "c" / "0").read_bytes()
         metadata = json.loads((folder / name / _DOCUMENT).read_text(encoding="utf-8"))
+        if not math.prod(grid_of(metadata)):
+            # Of no reader, say: nothing was written.
+            return np.zeros((*grid_of(metadata), 1 + chunks_within(metadata)), dtype=np.uint32)
+        content = (place / "c" / "0").read_bytes()
         tails = np.frombuffer(content[:-_TAIL], dtype="<u4").reshape(
             (*grid_of(metadata), 1 + chunks_within(metadata)))
         intact = google_crc32c.value(content[:-_TAIL]) == int.from_bytes(content[-_TAIL:],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -129,6 +130,49 @@ class Collection(Protocol):
         A pair that is absent was not annotated; an annotated negative has an empty mask.
         """
         ...
+
+
+@runtime_checkable
+class FileSource(Protocol):
+    """What a collection offers beside, whose radiographs are files.
+
+    Attributes
+    ----------
+    files : mapping of str to pathlib.Path
+        By image; images without a file have no radiograph, and get neither maps nor predictions.
+    """
+
+    @property
+    def files(self) -> Mapping[str, Path]: ...
+
+
+@runtime_checkable
+class PartialSource(Protocol):
+    """What a collection offers beside, of whose images some may have no radiograph."""
+
+    def has_radiograph(self, image: str) -> bool:
+        """Whether there is a radiograph of this image."""
+        ...
+
+
+def radiograph_files(collection: Collection) -> Mapping[str, Path]:
+    """Files of the radiographs by image; empty where radiographs are no files."""
+    files = collection.files if isinstance(collection, FileSource) else {}
+    # The name is so common that another's data set may mean something else by it.
+    return files if isinstance(files, Mapping) else {}
+
+
+def with_radiograph(collection: Collection) -> npt.NDArray[np.bool_]:
+    """Whether there is a radiograph of each image, shape (image,)."""
+    names = [str(name) for name in collection.index["image"].values]
+    if not collection.has_radiographs:
+        return np.zeros(len(names), dtype=bool)
+    if isinstance(collection, PartialSource):
+        return np.array([collection.has_radiograph(name) for name in names], dtype=bool)
+    files = radiograph_files(collection)
+    if files:
+        return np.array([name in files for name in names], dtype=bool)
+    return np.ones(len(names), dtype=bool)
 
 
 @runtime_checkable

@@ -9,12 +9,21 @@ import numpy as np
 import xarray as xr
 
 from saltrust.cache.readings import declared_readings
-from saltrust.cache.schema import GROUPS, LABELED_DIMS, SCORES, Label, Status
+from saltrust.cache.schema import (
+    GROUPS,
+    LABELED_DIMS,
+    SCORES,
+    Label,
+    RadiographStatus,
+    Status,
+)
 from saltrust.cache.validation import covariate_names, problems, unknown_contents
 
 #: Root attributes that the description gives a place of their own.
 _STRUCTURAL = {"saltrust_schema", "complete", "identity", "laid_out", "coordinates", "source",
                "sealed"}
+#: Radiographs in doubt, and left out, whose remarks are shown.
+MOST_REMARKS = 5
 _OF_MODEL = ("model_role", "model_architecture", "model_seed", "model_checkpoint")
 
 
@@ -26,7 +35,8 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
     dict
         ``path``, ``schema``, ``grid``, ``dims``, ``labels`` (images only counted),
         ``splits``, ``views``, ``covariates`` (names), ``findings`` (label counts), ``readers``,
-        ``models``, ``explainers``, ``localizers``,
+        ``models``, ``explainers``, ``localizers``, ``radiographs`` (counts by status, and the
+        first remarks), ``left_out`` (files of the data set that are no radiographs),
         ``groups`` (variables, completeness, bytes on disk), ``size_on_disk``, ``provenance``,
         ``problems`` and ``warnings`` (see :func:`saltrust.cache.validation.problems` and
         :func:`saltrust.cache.validation.unknown_contents`).
@@ -54,6 +64,8 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
         "models": _labels_with(cubes, ("saliency", "prediction"), "model", _OF_MODEL),
         "explainers": _explainers(cubes),
         "localizers": _labels_with(cubes, "localizer", "model", _OF_MODEL),
+        "radiographs": _radiographs(cubes),
+        "left_out": _left_out(cubes),
         "groups": groups,
         "size_on_disk": _bytes(path),
         "provenance": {key: value for key, value in cubes.attrs.items()
@@ -74,6 +86,10 @@ def _describe_group(dataset: xr.Dataset, path: Path) -> dict[str, Any]:
 
 def _completeness(dataset: xr.Dataset) -> dict[str, int]:
     """How much of a group has been computed."""
+    if "pixels" in dataset:
+        codes = dataset["status" if "status" in dataset else "stored"].values
+        return {"images": int(codes.size),
+                **{code.name.lower(): int((codes == code).sum()) for code in RadiographStatus}}
     if "status" in dataset:
         status = dataset["status"].values
         return {"maps": int(status.size),
@@ -87,8 +103,32 @@ def _completeness(dataset: xr.Dataset) -> dict[str, int]:
         if "gaze_recorded" in dataset:
             counts["gaze_maps"] = int(dataset["gaze_recorded"].values.sum())
         return counts
-    if "stored" in dataset:
-        return {"images": int(dataset["stored"].size), "ok": int(dataset["stored"].values.sum())}
+    return {}
+
+
+def _radiographs(cubes: xr.DataTree) -> dict[str, Any]:
+    """What became of radiographs; empty where the store does not say."""
+    if "radiograph" not in cubes.children or "status" not in cubes["radiograph"].data_vars:
+        return {}
+    group = cubes["radiograph"].to_dataset()
+    status = group["status"].values
+    names = group["image"].values
+    remarks = group["remark"].values if "remark" in group else np.full(len(names), "")
+    return {
+        "counts": {code.name.lower(): int((status == code).sum()) for code in RadiographStatus},
+        "remarks": {code.name.lower(): {
+            str(names[at]): str(remarks[at])
+            for at in np.flatnonzero(status == code)[:MOST_REMARKS].tolist()}
+            for code in (RadiographStatus.DOUBTFUL, RadiographStatus.LEFT_OUT)}}
+
+
+def _left_out(cubes: xr.DataTree) -> dict[str, Any]:
+    data = cubes.attrs.get("data")
+    left_out = data.get("left_out") if isinstance(data, dict) else None
+    # What a store of somebody else says under this name is passed over.
+    if isinstance(left_out, dict) and "first" in left_out and isinstance(
+            left_out.get("files"), int) and isinstance(left_out.get("endings"), dict):
+        return left_out
     return {}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,15 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from saltrust.cache import rle
-from saltrust.cache.collection import Annotation, Collection, gaze_source
+from saltrust.cache.bad_files import BadFiles, settle_all
+from saltrust.cache.collection import Annotation, Collection, gaze_source, with_radiograph
+from saltrust.cache.fewer_images import as_begun
 from saltrust.cache.grid import mask_to_grid
-from saltrust.cache.layout import CODES_PER_CHUNK
+from saltrust.cache.layout import CODES_PER_CHUNK, IMAGES_PER_CHUNK
+from saltrust.cache.radiographs import labels_of, settle_classes, write_radiographs
+from saltrust.cache.reopening import opened_again
 from saltrust.cache.writing import StoreWriter, create_store
+from saltrust.choices import OnError
 from saltrust.errors import DataError
 
 #: Of the annotations that are in memory at once; 14 findings by ten readers on a grid of 1024 x
@@ -22,39 +28,87 @@ from saltrust.errors import DataError
 MOST_BLOCK_BYTES = 512 * 2**20
 _LISTS = ("point_y", "point_x", "box")
 
+_log = logging.getLogger(__name__)
+
 
 def import_collection(collection: Collection, output: str | Path, *, grid: tuple[int, int],
                       attributes: Mapping[str, Any] | None = None, overwrite: bool = False,
-                      resume: bool = False, progress: bool = False) -> Path:
+                      resume: bool = False, on_error: OnError = "stop",
+                      progress: bool = False) -> Path:
     """Store a whole data set, without predictions or heatmaps.
+
+    Parameters
+    ----------
+    collection : Collection
+    output : path
+        Store to write.
+    grid : (int, int)
+        Height and width of radiographs and masks.
+    attributes : mapping, optional
+        Further provenance.
+    overwrite, resume : bool
+        Replace what is there; go on with what is unfinished, or with what has changed since: of a
+        finished store, radiographs that were left out and can be read now, or whose files have
+        another content.
+    on_error : {'stop', 'skip'}
+        Whether radiographs and annotations that cannot be read are an error, once all of them are
+        known, or are left out.
+    progress : bool
 
     Returns
     -------
     pathlib.Path
         The finished store.
+
+    Raises
+    ------
+    DataError
+        If something cannot be read, with ``"skip"`` if nothing can, or no image of a finding;
+        what is stored stays, unfinished.
     """
-    n_points, n_boxes = instance_counts(collection)
+    if resume:
+        collection = as_begun(collection, output)
+    bad_annotations = BadFiles(on_error)
+    n_points, n_boxes = instance_counts(collection, bad_annotations)
     groups = ["reference", *(["radiograph"] if collection.has_radiographs else [])]
-    with create_store(
+
+    def open_store() -> StoreWriter:
+        return create_store(
             output, index=collection.index, grid=grid, groups=groups, n_points=n_points,
             n_boxes=n_boxes, n_fixations=fixation_count(collection), overwrite=overwrite,
             resume=resume,
             identity={"data": collection.fingerprint},
             attributes={"data": collection.description,
                         "data_fingerprint": collection.fingerprint,
-                        **(attributes or {})}) as writer:
-        write_annotations(writer, collection, progress=progress)
+                        **(attributes or {})})
+
+    names = [str(name) for name in collection.index["image"].values]
+    images = [name for name, has in zip(names, with_radiograph(collection), strict=True) if has]
+    with opened_again(open_store, collection, output, images, progress=progress) as writer:
+        write_annotations(writer, collection, bad=bad_annotations, progress=progress)
+        bad = BadFiles(on_error)
         if collection.has_radiographs:
-            write_radiographs(writer, collection, writer.labels("image"), progress=progress)
+            write_radiographs(writer, collection, images, bad=bad, progress=progress)
+            settle_classes(collection, bad, images)
+        for sentence in settle_all(
+                lambda: bad.settle(len(images), "radiographs", labels_of(collection, bad)),
+                lambda: bad_annotations.settle(len(names), "annotations of images")):
+            _log.warning("%s", sentence)
         return writer.finish()
 
 
-def instance_counts(collection: Collection, images: Sequence[str] | None = None,
-                    ) -> tuple[int, int]:
+def instance_counts(collection: Collection, bad: BadFiles | None = None) -> tuple[int, int]:
     """The longest lists of points and of boxes of any annotation: sizes for the store.
 
     A collection that knows them says so in ``index.attrs`` (``n_points``, ``n_boxes``); else
     every annotation is looked at.
+
+    Parameters
+    ----------
+    collection : Collection
+    bad : BadFiles, optional
+        Takes up annotations that cannot be read, for the caller to settle; without it they are an
+        error here.
 
     Returns
     -------
@@ -64,10 +118,14 @@ def instance_counts(collection: Collection, images: Sequence[str] | None = None,
     if {"n_points", "n_boxes"} <= set(stated):
         return int(stated["n_points"]), int(stated["n_boxes"])
     n_points = n_boxes = 0
-    for image in images if images is not None else collection.index["image"].values:
-        for annotation in collection.annotations(str(image)).values():
-            n_points = max(n_points, len(annotation.points))
-            n_boxes = max(n_boxes, len(annotation.boxes))
+    asked = bad or BadFiles()
+    for image in map(str, collection.index["image"].values):
+        with asked.collecting(image):
+            for annotation in collection.annotations(image).values():
+                n_points = max(n_points, len(annotation.points))
+                n_boxes = max(n_boxes, len(annotation.boxes))
+    if bad is None:
+        asked.settle(collection.index.sizes["image"], "annotations of images")
     return n_points, n_boxes
 
 
@@ -79,11 +137,20 @@ def fixation_count(collection: Collection) -> int | None:
 
 
 def write_annotations(writer: StoreWriter, collection: Collection, *,
-                      progress: bool = False) -> None:
+                      bad: BadFiles | None = None, progress: bool = False) -> None:
     """Write labels, every annotation and gaze of the collection; done images are passed over.
 
-    Images are written in blocks of one chunk of run-length codes; ``reference/stored`` is set
-    after the block, so that an interrupted run can be resumed.
+    Images are written in blocks of one chunk, of run-length codes where anybody annotated;
+    ``reference/stored`` is set after the block, so that an interrupted run can be resumed.
+
+    Parameters
+    ----------
+    writer : StoreWriter
+    collection : Collection
+    bad : BadFiles, optional
+        Takes up what cannot be read, for the caller to settle; such images count as not
+        annotated.  Without it they are an error here, once all of them are known.
+    progress : bool
 
     Raises
     ------
@@ -91,46 +158,24 @@ def write_annotations(writer: StoreWriter, collection: Collection, *,
         If a mask does not fit the native size of its image, or there are so many findings and
         readers that one image would take gigabytes.
     """
+    asked = bad or BadFiles()
     images = [str(image) for image in collection.index["image"].values]
     _check_memory(writer)
     _write_labels(writer, collection)
     stored = np.asarray(writer.array("reference/stored")[:])
+    # Looked up once: a release has thousands of blocks.
+    names = writer.labels("finding"), writer.labels("reader")
+    step = CODES_PER_CHUNK if names[1] else IMAGES_PER_CHUNK
     bar = tqdm(total=len(images), desc="annotations", unit="image",
                disable=None if progress else True)
     with bar:
-        for start in range(0, len(images), CODES_PER_CHUNK):
-            block = slice(start, min(start + CODES_PER_CHUNK, len(images)))
+        for start in range(0, len(images), step):
+            block = slice(start, min(start + step, len(images)))
             if not stored[block].all():
-                _write_block(writer, collection, images[block], block)
+                _write_block(writer, collection, images[block], block, names, asked)
             bar.update(block.stop - block.start)
-
-
-def write_radiographs(writer: StoreWriter, collection: Collection, images: Sequence[str], *,
-                      progress: bool = False) -> None:
-    """Write the grid pixels of the given images; done images are passed over."""
-    position = {image: i for i, image in enumerate(writer.labels("image"))}
-    stored = np.asarray(writer.array("radiograph/stored")[:])
-    for image in tqdm(images, desc="radiographs", unit="image",
-                      disable=None if progress else True):
-        if not stored[position[image]]:
-            write_radiograph(writer, collection, image, position[image])
-
-
-def write_radiograph(writer: StoreWriter, collection: Collection, image: str,
-                     position: int) -> npt.NDArray[np.uint8]:
-    """Decode one radiograph, write it at ``position`` and return its grid pixels.
-
-    Returns
-    -------
-    ndarray of uint8, shape (y, x)
-    """
-    _, height, width = writer.array("radiograph/pixels").shape
-    radiograph = collection.radiograph(image, (height, width))
-    writer.write("radiograph/pixels", position, radiograph.pixels)
-    writer.write("native_height", position, radiograph.native_height)
-    writer.write("native_width", position, radiograph.native_width)
-    writer.write("radiograph/stored", position, 1)
-    return radiograph.pixels
+    if bad is None:
+        asked.settle(len(images), "annotations of images")
 
 
 def _write_labels(writer: StoreWriter, collection: Collection) -> None:
@@ -160,48 +205,62 @@ def _check_memory(writer: StoreWriter) -> None:
 
 
 def _write_block(writer: StoreWriter, collection: Collection, images: Sequence[str],
-                 block: slice) -> None:
-    findings, readers = writer.labels("finding"), writer.labels("reader")
+                 block: slice, names: tuple[Sequence[str], Sequence[str]], bad: BadFiles) -> None:
+    findings, readers = names
     finding_at = {name: i for i, name in enumerate(findings)}
     reader_at = {name: i for i, name in enumerate(readers)}
     shape = (len(images), len(findings), len(readers))
     annotated = np.zeros(shape, dtype=bool)
     codes = np.full(shape, "", dtype=np.dtypes.StringDType())
     polygons = np.full(shape, -1, dtype=np.int32)
-    lists = _empty_lists(writer, shape)
-    masks = writer.array("reference/mask") if readers else None
+    lists = _empty_lists(writer, shape) if readers else {}
+    grid = writer.array("reference/mask").shape[-2:] if readers else (0, 0)
     for i, image in enumerate(images):
-        annotations = collection.annotations(image)
-        if not annotations:
-            continue
-        height, width = native_size(collection, image, block.start + i)
-        grids = np.zeros((*shape[1:], *masks.shape[-2:]), dtype=bool) if masks else None
-        for (finding, reader), annotation in annotations.items():
-            at = (finding_at[finding], reader_at[reader])
-            annotated[i][at] = True
-            codes[i][at] = annotation.mask_rle
-            polygons[i][at] = annotation.n_polygons
-            _fill_lists(lists, (i, *at), annotation)
-            try:
-                mask = rle.decode(annotation.mask_rle, height, width)
-            except DataError as error:
-                raise DataError(f"{image}, {finding}, reader {reader}: {error}") from None
-            if grids is not None:
-                grids[at] = mask_to_grid(mask, (grids.shape[-2], grids.shape[-1]))
-        if grids is not None:
-            writer.write("reference/mask", block.start + i, grids)
+        with bad.collecting(image):
+            annotations = collection.annotations(image)
+            if not annotations:
+                continue
+            grids = np.zeros((*shape[1:], *grid), dtype=bool)
+            for (finding, reader), mask in _on_grid(collection, image, block.start + i,
+                                                    annotations, (grid[0], grid[1])):
+                grids[finding_at[finding], reader_at[reader]] = mask
+            for (finding, reader), annotation in annotations.items():
+                at = (finding_at[finding], reader_at[reader])
+                annotated[i][at] = True
+                codes[i][at] = annotation.mask_rle
+                polygons[i][at] = annotation.n_polygons
+                _fill_lists(lists, (i, *at), annotation)
+            if readers and grids.any():
+                writer.write("reference/mask", block.start + i, grids)
     if readers:
         writer.write("reference/mask_rle", block, codes)
         writer.write("reference/n_polygons", block, polygons)
         writer.write("reference/annotated", block, annotated)
         for name, values in lists.items():
             writer.write(f"reference/{name}", block, values)
-    _write_gaze(writer, collection, images, block)
-    writer.write("reference/stored", block, 1)
+    _write_gaze(writer, collection, images, block, bad)
+    # Of those that cannot be read it stays 0, so that whoever resumes tries them again.
+    writer.write("reference/stored", block, [int(image not in bad.reasons) for image in images])
+
+
+def _on_grid(collection: Collection, image: str, position: int,
+             annotations: Mapping[tuple[str, str], Annotation], grid: tuple[int, int],
+             ) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.bool_]]]:
+    """Masks of one image on the grid, by finding and reader, where they have any pixel."""
+    height, width = native_size(collection, image, position)
+    for (finding, reader), annotation in annotations.items():
+        try:
+            # Most of what a release annotates is that there is nothing.
+            drawn = rle.area(annotation.mask_rle, height, width) > 0
+        except DataError as error:
+            raise DataError(f"{image}, {finding}, reader {reader}: {error}") from None
+        if drawn:
+            mask = rle.decode(annotation.mask_rle, height, width)
+            yield (finding, reader), mask_to_grid(mask, grid)
 
 
 def _write_gaze(writer: StoreWriter, collection: Collection, images: Sequence[str],
-                block: slice) -> None:
+                block: slice, bad: BadFiles) -> None:
     source = gaze_source(collection)
     if source is None:
         return
@@ -213,13 +272,14 @@ def _write_gaze(writer: StoreWriter, collection: Collection, images: Sequence[st
         shape = (*recorded.shape, writer.array("reference/fixation_y").shape[-1])
         lists = {name: np.full(shape, np.nan, dtype=np.float32) for name in ("y", "x", "duration")}
     for i, image in enumerate(images):
-        for reader, heatmap in source.gaze(image, (grid[0], grid[1])).items():
-            at = reader_at[reader]
-            recorded[i, at] = True
-            writer.write("reference/gaze", (block.start + i, at), heatmap)
-        for reader, fixations in (source.fixations(image) if lists else {}).items():
-            for name, values in lists.items():
-                values[i, reader_at[reader], :len(fixations)] = getattr(fixations, name)
+        with bad.collecting(image):
+            for reader, heatmap in source.gaze(image, (grid[0], grid[1])).items():
+                at = reader_at[reader]
+                recorded[i, at] = True
+                writer.write("reference/gaze", (block.start + i, at), heatmap)
+            for reader, fixations in (source.fixations(image) if lists else {}).items():
+                for name, values in lists.items():
+                    values[i, reader_at[reader], :len(fixations)] = getattr(fixations, name)
     for name, values in lists.items():
         writer.write(f"reference/fixation_{name}", block, values)
     writer.write("reference/gaze_recorded", block, recorded)

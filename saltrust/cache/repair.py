@@ -67,12 +67,44 @@ def repair(path: str | Path, faults: Sequence[Fault]) -> Path:
             for variable in dict.fromkeys(fault.variable for fault in of_cubes):
                 _forget(path, root, variable,
                         [fault for fault in of_cubes if fault.variable == variable])
-            shutil.rmtree(path / CHECKSUMS, ignore_errors=True)
-            attributes = {key: value for key, value in root.attrs.asdict().items()
-                          if key not in (SEALED, "finished")}
-            root.attrs.put({**attributes, "complete": False})
-        path.rename(partial_path(path))
-    return partial_path(path)
+        return _unfinished(path)
+
+
+def reopen(path: str | Path) -> Path:
+    """Make a finished store an unfinished one that can be resumed, without its kept scores.
+
+    Parameters
+    ----------
+    path : path
+        A store of which something is to be computed again.
+
+    Returns
+    -------
+    pathlib.Path
+        The unfinished store.
+
+    Raises
+    ------
+    UsageError
+        If an unfinished store lies beside it already, or somebody writes there.
+    """
+    path = Path(path)
+    with owned(path):
+        if partial_path(path).exists():
+            raise UsageError(f"{partial_path(path)} is in the way; move it away or finish it first")
+        shutil.rmtree(path / SCORES, ignore_errors=True)
+        return _unfinished(path)
+
+
+def _unfinished(path: Path) -> Path:
+    """Take the seal from a store, and its name."""
+    with guarded():
+        root = zarr.open_group(path, mode="r+")
+        shutil.rmtree(path / CHECKSUMS, ignore_errors=True)
+        attributes = {key: value for key, value in root.attrs.asdict().items()
+                      if key not in (SEALED, "finished")}
+        root.attrs.put({**attributes, "complete": False})
+    return path.rename(partial_path(path))
 
 
 def _is_of_scores(fault: Fault) -> bool:

@@ -44,6 +44,15 @@ class Status(IntEnum):
     NONFINITE = 3
 
 
+class RadiographStatus(IntEnum):
+    """What became of one radiograph."""
+
+    MISSING = 0
+    OK = 1
+    DOUBTFUL = 2
+    LEFT_OUT = 3
+
+
 class Label(IntEnum):
     """Image-level label of one finding."""
 
@@ -123,6 +132,7 @@ class Group:
 _NAN = float("nan")
 _LABEL_FLAGS = tuple((int(label), label.name.lower()) for label in Label)
 _STORED_FLAGS = ((0, "no"), (1, "yes"))
+_RADIOGRAPH_FLAGS = tuple((int(status), status.name.lower()) for status in RadiographStatus)
 _STATUS_FLAGS = tuple((int(status), status.name.lower()) for status in Status)
 
 
@@ -190,6 +200,14 @@ RADIOGRAPH = Group(
                  valid_range=(0, 255), fill=0, required=True),
         Variable("stored", ("image",), "uint8", "1 where the pixels have been written.",
                  valid_range=(0, 1), fill=0, flags=_STORED_FLAGS, required=True),
+        Variable("status", ("image",), "uint8",
+                 "What became of the radiograph: not asked for or not there, as its header says, "
+                 "in doubt, or left out because it cannot be read.",
+                 valid_range=(0, 3), fill=int(RadiographStatus.MISSING), flags=_RADIOGRAPH_FLAGS),
+        Variable("remark", ("image",), "string",
+                 "Why the radiograph is in doubt or left out; blank otherwise."),
+        Variable("source", ("image",), "string",
+                 "SHA-256 of the file that the pixels are of; blank: of no file."),
     ),
 )
 

@@ -28,7 +28,7 @@ from saltrust.cache.checksums import (
 from saltrust.cache.flatness import is_flat
 from saltrust.cache.guarded import labels_along, open_stored
 from saltrust.cache.plausibility import implausible
-from saltrust.cache.schema import CHECKSUMS, SCORES, Status
+from saltrust.cache.schema import CHECKSUMS, SCORES, RadiographStatus, Status
 from saltrust.cache.scores import read_scores
 from saltrust.cache.store import open_cubes, root_attributes
 from saltrust.cache.validation import problems
@@ -86,12 +86,16 @@ class Verification:
         Whether the store has checksums at all.
     chunks : int
         Chunk files that were read.
+    left_out : int
+        Radiographs that the store says were left out because they cannot be read, which is no
+        fault of the store.
     """
 
     path: Path
     faults: tuple[Fault, ...]
     sealed: bool
     chunks: int
+    left_out: int = 0
 
 
 def verify(path: str | Path, *, progress: bool = False) -> Verification:
@@ -167,7 +171,15 @@ def _gone_through(path: Path, progress: bool) -> Verification:
     # Where something is damaged, what does not fit is no news.
     if not seen:
         seen += _misfits(path)
-    return Verification(path, tuple(_unique(seen)), sealed, chunks)
+    return Verification(path, tuple(_unique(seen)), sealed, chunks,
+                        0 if seen else _count_left_out(path))
+
+
+def _count_left_out(path: Path) -> int:
+    if not (path / "radiograph" / "status" / "zarr.json").is_file():
+        return 0
+    return int((np.asarray(open_stored(path, "radiograph/status")[...])
+                == RadiographStatus.LEFT_OUT).sum())
 
 
 class _Reader:

@@ -138,6 +138,7 @@ def main(ctx: click.Context, quiet: bool, debug: bool) -> None:  # noqa: ARG001 
     saltrust generate STUDY.toml -o C.zarr   store heatmaps and predictions, once
     saltrust analyze regressions C.zarr      statistics from the cubes, any time
     saltrust protocol localization C.zarr -o DIR   tables, figures, methods
+    saltrust protocol localization STUDY.toml -o DIR   all of these by one command
 
     Exit status: 0 done, 1 the data cannot give the result (and why), 2 wrong usage.
     """

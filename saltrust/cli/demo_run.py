@@ -6,10 +6,12 @@ import dataclasses
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saltrust.cli.output import say, write_files
+from saltrust.cli.training import Launch, train_models
 from saltrust.errors import UsageError
 from saltrust.files import Advice, write_text
 
@@ -78,13 +80,11 @@ def _train_and_generate(study_file: Path, cubes_path: Path, *, progress: bool,
     from saltrust.datasets.registry import open_collection
     from saltrust.generate.job import generate
     from saltrust.study_file import read_study
-    from saltrust.training.tasks.classifier import train
 
     study = read_study(study_file)
     collection = open_collection(study)
-    for model in study.models:
-        train(collection, study, model, device=study.generate.device, overwrite=True,
-              progress=progress)
+    train_models(collection, study, (), Launch(overwrite=True), progress=progress,
+                 tell=partial(say, err=True))
     generate(collection, study, cubes_path, overwrite=True, progress=progress,
              command_line=command_line)
 

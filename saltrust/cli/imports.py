@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from saltrust.choices import MapReading, words
+from saltrust.choices import MapReading, OnError, words
 from saltrust.cli.options import (
     PathType,
     command_line,
+    on_error_option,
     overwrite_option,
     refuse_both,
     resume_option,
@@ -36,9 +37,10 @@ def import_() -> None:
               help="What of the heatmaps is segmented and ranked where --map is auto.")
 @overwrite_option
 @resume_option
+@on_error_option
 @click.pass_context
 def chexlocalize(ctx: click.Context, /, directory: Path, output: Path, reading: MapReading,
-                 overwrite: bool, resume: bool) -> None:
+                 overwrite: bool, resume: bool, on_error: OnError) -> None:
     """Read the released CheXlocalize layout: heatmap pickles, masks, polygons, labels, images.
 
     Pickles are opened with an allow-list that rebuilds tensors and plain values only; one that
@@ -48,7 +50,8 @@ def chexlocalize(ctx: click.Context, /, directory: Path, output: Path, reading: 
 
     refuse_both(overwrite=overwrite, resume=resume)
     path = import_chexlocalize(directory, output, reading=reading, overwrite=overwrite,
-                               resume=resume, progress=shows_progress(ctx))
+                               resume=resume, on_error=on_error,
+                               progress=shows_progress(ctx))
     say(str(path))
 
 
@@ -64,6 +67,7 @@ _challenge_options = stack(
                  metavar="CUBES", help="Store to write."),
     overwrite_option,
     resume_option,
+    on_error_option,
 )
 
 
@@ -146,8 +150,10 @@ def _fractions(text: str) -> tuple[float, ...]:
               metavar="CUBES", help="Store to write.")
 @overwrite_option
 @resume_option
+@on_error_option
 @click.pass_context
-def study(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume: bool) -> None:
+def study(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume: bool,
+          on_error: OnError) -> None:
     """Store the radiographs, labels and masks of a study file, without any model.
 
     Enough for `saltrust analyze descriptors` and for comparing readers; needs no torch.
@@ -159,7 +165,7 @@ def study(ctx: click.Context, study: Path, output: Path, overwrite: bool, resume
     refuse_both(overwrite=overwrite, resume=resume)
     declared = read_study(study)
     path = import_collection(
-        open_collection(declared), output, grid=declared.size,
+        open_collection(declared, on_error), output, grid=declared.size,
         attributes={"study": declared.as_dict(), "command_line": command_line(ctx)},
-        overwrite=overwrite, resume=resume, progress=shows_progress(ctx))
+        overwrite=overwrite, resume=resume, on_error=on_error, progress=shows_progress(ctx))
     say(str(path))

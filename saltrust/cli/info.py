@@ -123,6 +123,7 @@ def _lines(content: dict[str, Any]) -> list[str]:
         lines.append("views       " + _counts(content["views"]))
     if content["covariates"]:
         lines.append("covariates  " + ", ".join(content["covariates"]))
+    lines += _radiographs(content)
     lines.append("findings")
     width = max((len(name) for name in content["findings"]), default=0)
     lines += [f"  {name:<{width}}  " + _counts(counts, skip_zero=True)
@@ -148,6 +149,25 @@ def _lines(content: dict[str, Any]) -> list[str]:
     if content["warnings"]:
         lines.append("warnings")
         lines += [f"  {warning}" for warning in content["warnings"]]
+    return lines
+
+
+def _radiographs(content: dict[str, Any]) -> list[str]:
+    """What became of radiographs, where not all are as they should be."""
+    lines = []
+    known = content["radiographs"]
+    if known and (known["counts"]["doubtful"] or known["counts"]["left_out"]):
+        lines.append("radiographs " + _counts(known["counts"], skip_zero=True))
+        for kind, remarks in known["remarks"].items():
+            lines += [f"  {kind.replace('_', ' ')}: {image}: {remark}"
+                      for image, remark in remarks.items()]
+            more = known["counts"][kind] - len(remarks)
+            lines += [f"  {kind.replace('_', ' ')}: and {more} more"] if more else []
+    files = content["left_out"]
+    if files:
+        endings = ", ".join(f"{count} {ending}" for ending, count in files["endings"].items())
+        lines.append(f"left out    {files['files']} file{'s' if files['files'] > 1 else ''}: "
+                     f"{endings} (first: {files['first']})")
     return lines
 
 

@@ -16,6 +16,7 @@ from saltrust.choices import (
     Format,
     IouSlice,
     MapChoice,
+    OnError,
     Resolution,
     Split,
     words,
@@ -40,12 +41,19 @@ FORMATS = words(Format)
 study_argument = click.argument("study", type=PathType(path_type=Path), metavar="STUDY.toml")
 cubes_argument = click.argument("cubes", type=PathType(path_type=Path), metavar="CUBES")
 
+cubes_or_study_argument = click.argument("source", type=PathType(path_type=Path),
+                                         metavar="STUDY.toml|CUBES")
+
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default=None,
     help="Where to compute; the study file's choice (auto) otherwise.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 resume_option = click.option("--resume", is_flag=True,
                              help="Go on with an output that an interrupted run left.")
+on_error_option = click.option(
+    "--on-error", type=click.Choice(words(OnError)), default="stop", show_default=True,
+    help="What becomes of the job at radiographs and annotations that cannot be read: it ends, "
+         "once all of them are known, or leaves them out and counts them.")
 spreadsheet_option = click.option(
     "--spreadsheet-safe", is_flag=True,
     help="In CSV, put an apostrophe before texts that a spreadsheet would compute (= + - @).")

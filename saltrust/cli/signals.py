@@ -77,6 +77,24 @@ def interruptible() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
+@contextlib.contextmanager
+def goes_on_when_repeated(kept: str) -> Iterator[None]:
+    """Have an interrupt within say that the very command goes on with what is there.
+
+    Parameters
+    ----------
+    kept : str
+        What is left, where a job within does not say it itself.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if not getattr(error, "__notes__", []):
+            error.add_note(kept)
+        vars(error)["repeat"] = True
+        raise
+
+
 def sentence(error: KeyboardInterrupt, ctx: click.Context, arguments: Sequence[str]) -> str:
     """What the reader is told: what is left, and the command that goes on.
 
@@ -95,6 +113,9 @@ def sentence(error: KeyboardInterrupt, ctx: click.Context, arguments: Sequence[s
     if not notes:
         kept = ", which uses what was kept of the maps" if "--keep" in options else ""
         return f"interrupted before it was done; repeat the command{kept}"
+    if getattr(error, "repeat", False):
+        again = shlex.join(["saltrust", *arguments])
+        return f"interrupted: {'; '.join(notes)}; go on with `{again}`"
     given = [word for word in arguments if word not in ("--overwrite", "--resume")]
     word = "--resume" if "--resume" in options else "--overwrite"
     return f"interrupted: {'; '.join(notes)}; go on with `{shlex.join(['saltrust', *given, word])}`"

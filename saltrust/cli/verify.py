@@ -33,6 +33,7 @@ def verify(ctx: click.Context, cubes: Path, repair: bool, as_json: bool) -> None
     mended = _repaired(cubes, seen.faults) if repair and seen.faults else ""
     if as_json:
         say(json.dumps({"path": str(seen.path), "sealed": seen.sealed, "chunks": seen.chunks,
+                        "left_out": seen.left_out,
                         "faults": [{"variable": fault.variable, "what": fault.what,
                                     **fault.labels} for fault in seen.faults],
                         "repair": mended}, indent=2), form="json")
@@ -42,7 +43,9 @@ def verify(ctx: click.Context, cubes: Path, repair: bool, as_json: bool) -> None
         if not seen.faults:
             unsealed = "" if seen.sealed else (", as far as can be told without checksums; "
                                                f"`saltrust migrate {cubes}` adds them")
-            say(printable(f"{cubes}: all is well ({seen.chunks} chunks read){unsealed}"))
+            left_out = (f", {seen.left_out} radiographs left out by the job that made it"
+                        if seen.left_out else "")
+            say(printable(f"{cubes}: all is well ({seen.chunks} chunks read{left_out}){unsealed}"))
         if mended:
             say(printable(mended), err=True)
     ctx.exit(int(bool(seen.faults)))

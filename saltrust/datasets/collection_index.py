@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,19 +109,23 @@ def choose_findings(asked: Sequence[str], present: Sequence[str], source: Path,
     -------
     dict
         Name in the study -> name in the data set, in the order asked.  They differ only for
-        the aliases of :data:`saltrust.cache.schema.FINDING_ALIASES`.
+        the aliases of :data:`saltrust.cache.schema.FINDING_ALIASES`, and where the data set has
+        accents apart from their letters, as folders of macOS do (Unicode's normal form D).
 
     Raises
     ------
     DataError
         If a finding is absent; the nearest present one is named.
     """
+    spelled = {unicodedata.normalize("NFC", name): name for name in present}
     if not asked:
-        return {name: name for name in present}
+        return spelled
+    present = list(spelled)
     chosen = {}
     for finding in asked:
         aliases = [alias for alias, name in FINDING_ALIASES.items() if name == finding]
-        match = next((name for name in (finding, *aliases) if name in present), None)
+        names = (unicodedata.normalize("NFC", finding), *aliases)
+        match = next((name for name in names if name in spelled), None)
         if match is None and FINDING_ALIASES.get(finding) in present:
             raise DataError(f"{source} calls the finding {finding!r} "
                             f"{FINDING_ALIASES[finding]!r}; ask for it by that name")
@@ -129,7 +134,7 @@ def choose_findings(asked: Sequence[str], present: Sequence[str], source: Path,
                             f"{nearest(finding, present) if present else 'it names none'}")
         if finding in chosen:
             raise DataError(f"the study asks for the finding {finding!r} twice; name it once")
-        chosen[finding] = match
+        chosen[finding] = spelled[match]
     return chosen
 
 

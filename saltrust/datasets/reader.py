@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from saltrust.choices import OnError
 from saltrust.errors import UsageError, nearest
 from saltrust.study import DataSpec, Study
 
@@ -45,17 +46,20 @@ class Reader:
         Opens the data set of a study.
     required, optional : tuple of str
         Keys of ``[data]`` that must be stated, and that may be; ``kind`` and ``findings`` aside.
+    tolerant : bool
+        Whether the function takes ``on_error``: it looks into the files of radiographs itself.
     """
 
     kind: str
     meaning: str
-    function: Callable[[Study], Collection]
+    function: Callable[..., Collection]
     required: tuple[str, ...] = ("path",)
     optional: tuple[str, ...] = ()
+    tolerant: bool = False
 
-    def __call__(self, study: Study) -> Collection:
+    def __call__(self, study: Study, on_error: OnError = "stop") -> Collection:
         """Open the data set of a study whose ``[data]`` has been checked."""
-        return self.function(study)
+        return self.function(study, on_error=on_error) if self.tolerant else self.function(study)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -64,7 +68,8 @@ class Reader:
 
 
 def reader(kind: str, meaning: str, *, required: tuple[str, ...] = ("path",),
-           optional: tuple[str, ...] = ()) -> Callable[[Callable[[Study], Collection]], Reader]:
+           optional: tuple[str, ...] = (), tolerant: bool = False,
+           ) -> Callable[[Callable[..., Collection]], Reader]:
     """Declare a function as the reader of a kind of data set.
 
     Parameters
@@ -77,6 +82,9 @@ def reader(kind: str, meaning: str, *, required: tuple[str, ...] = ("path",),
         Fields of :class:`saltrust.study.DataSpec` that must be stated; ``path`` must exist.
     optional : tuple of str
         Those that may be stated besides.  Whatever is in neither is refused in a study file.
+    tolerant : bool
+        Whether the function takes ``on_error`` beside the study, ``"stop"`` or ``"skip"``, as it
+        looks into the files of radiographs itself; else those are met when they are decoded.
 
     Returns
     -------
@@ -101,7 +109,7 @@ def reader(kind: str, meaning: str, *, required: tuple[str, ...] = ("path",),
             raise UsageError(f"the reader of kind = {kind!r} names the key {key!r}, which [data] "
                              f"does not have; {nearest(key, known)}")
 
-    def declare(function: Callable[[Study], Collection]) -> Reader:
-        return Reader(kind, meaning, function, tuple(required), tuple(optional))
+    def declare(function: Callable[..., Collection]) -> Reader:
+        return Reader(kind, meaning, function, tuple(required), tuple(optional), tolerant)
 
     return declare

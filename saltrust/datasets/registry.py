@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 
 import saltrust.datasets
 from saltrust.cache.collection import Collection
+from saltrust.choices import OnError
 from saltrust.datasets.reader import Reader
 from saltrust.errors import UsageError, nearest
 from saltrust.study import DataSpec, Study
@@ -70,13 +71,15 @@ def find_reader(kind: str) -> Reader:
     return dataclasses.replace(loaded, kind=kind)
 
 
-def open_collection(study: Study) -> Collection:
+def open_collection(study: Study, on_error: OnError = "stop") -> Collection:
     """Open the data set of a study.
 
     Parameters
     ----------
     study : Study
         Its ``[data]`` says what kind of data set, where it lies and which findings are asked.
+    on_error : {'stop', 'skip'}
+        Whether radiographs that cannot be read, as far as they are looked into now, are an error.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def open_collection(study: Study) -> Collection:
     """
     reader = find_reader(study.data.kind)
     _check_keys(study, reader)
-    return reader(study)
+    return reader(study, on_error)
 
 
 def _check_keys(study: Study, reader: Reader) -> None:

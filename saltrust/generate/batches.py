@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from saltrust.cache.collection import Radiograph
+from saltrust.cache.radiographs import Decoded
 from saltrust.errors import DataError
 from saltrust.explainers.explain import explain
 from saltrust.explainers.methods.xrai.segments import SegmentStore
@@ -56,7 +56,7 @@ class ExplainedBatch:
 
     Attributes
     ----------
-    decoded : dict of int to Radiograph
+    decoded : dict of int to Decoded
         Still to be stored.
     logits, probabilities : ndarray of float32, shape (B, finding)
     heatmaps : list of ndarray of float32, shape (B, finding, y, x)
@@ -65,7 +65,7 @@ class ExplainedBatch:
         Likewise; NaN where the explainer's maps promise no sum.
     """
 
-    decoded: dict[int, Radiograph]
+    decoded: dict[int, Decoded]
     logits: Floats
     probabilities: Floats
     heatmaps: list[Floats]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from saltrust.cache.bad_files import BadFiles
 from saltrust.cache.collection import Collection
+from saltrust.cache.fewer_images import as_begun
 from saltrust.cache.reference import fixation_count, instance_counts, write_annotations
+from saltrust.cache.reopening import opened_again
 from saltrust.cache.writing import StoreWriter, create_store
+from saltrust.choices import OnError
 from saltrust.explainers.passes.context import PassSize
 from saltrust.generate.agreement import N_IMAGES, measure_agreement, warn_of_disagreement
 from saltrust.generate.batch_run import run_batches
@@ -24,7 +29,7 @@ from saltrust.generate.localizers import run_localizers
 from saltrust.generate.network_store import BatchResults, NetworkStore
 from saltrust.generate.plan import Plan, PlannedEnsemble, PlannedModel, Positions, make_plan
 from saltrust.generate.provenance import attributes, identity
-from saltrust.generate.radiographs import LoadedBatch, RadiographStore
+from saltrust.generate.radiographs import LoadedBatch, RadiographStore, UnreadableRadiograph
 from saltrust.generate.randomization import run_randomization
 from saltrust.models.device import choose_device
 from saltrust.study import Study
@@ -37,17 +42,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a run decides in place of ``[generate]`` of its study; None leaves it to the study.
+    """What a run decides beside ``[generate]`` of its study; None leaves it to the study.
 
     Attributes
     ----------
     device : {'auto', 'cuda', 'mps', 'cpu'}, optional
     precision : {'float32', 'tf32', 'bf16'}, optional
         In which heatmaps are computed.
+    on_error : {'stop', 'skip'}
+        Whether radiographs and annotations that cannot be read are an error, once all of them are
+        known, or are left out: their maps and predictions stay missing.
     """
 
     device: str | None = None
     precision: str | None = None
+    on_error: OnError = "stop"
 
 
 _NO_OVERRIDES = Overrides()
@@ -82,7 +91,8 @@ def generate(
     overwrite, resume : bool
         Replace what is there; go on with what is unfinished.
     overrides : Overrides
-        What this run decides in place of the study: device and precision.
+        What this run decides: device and precision in place of the study, and what becomes of
+        files that cannot be read.
     progress : bool
         Whether to show bars on a terminal's stderr.
     command_line : str
@@ -100,29 +110,47 @@ def generate(
         unfinished store is of another study (what differs is named); and as in
         :func:`saltrust.generate.plan.make_plan`, before anything is computed.
     NothingToDo
-        If ``resume`` was said and the very store is there, finished.
+        If ``resume`` was said and the very store is there, finished, and no radiograph that was
+        left out can be read now, nor has any another content.
     DataError
-        If models or data do not fit, a radiograph cannot be decoded, or the disk is full; what
-        was finished stays in ``<output>.partial``.
+        If models or data do not fit, radiographs cannot be decoded (all of them are named), or
+        the disk is full; what was finished stays in ``<output>.partial``.
     """
+    if resume:
+        collection = as_begun(collection, output)
     device = choose_device(overrides.device or study.generate.device)
     plan = make_plan(collection, study, device,
                      overrides.precision or study.generate.precision)
-    with _open_store(plan, collection, output, command_line, overwrite=overwrite,
-                     resume=resume) as writer:
+    with _open_store(plan, collection, output, command_line, BadFiles(overrides.on_error),
+                     overwrite=overwrite, resume=resume, progress=progress) as writer:
         _record_start(writer)
         with _use_threads(int(writer.attributes["threads"])):
             resources = Resources(plan.device, study.seed, PassSize.on(plan.device),
                                   plan.precision)
-            _fill(plan, collection, writer, resources, progress=progress)
+            _fill(plan, collection, writer, resources, overrides.on_error, progress=progress)
         return writer.finish()
 
 
-def _fill(plan: Plan, collection: Collection, writer: StoreWriter, resources: Resources, *,
-          progress: bool) -> None:
+def _fill(plan: Plan, collection: Collection, writer: StoreWriter, resources: Resources,
+          on_error: OnError, *, progress: bool) -> None:
     """Compute and store whatever of the plan is not in the store."""
-    write_annotations(writer, collection, progress=progress)
-    radiographs = RadiographStore(writer, collection)
+    bad = BadFiles(on_error)
+    write_annotations(writer, collection, bad=bad, progress=progress)
+    left_out = [bad.settle(collection.index.sizes["image"], "annotations of images")]
+    radiographs = RadiographStore(writer, collection, on_error)
+    try:
+        radiographs.try_again(plan.images)
+        _run_networks(plan, writer, radiographs, resources, progress=progress)
+    except UnreadableRadiograph:
+        radiographs.name_all(plan.images, progress=progress)
+        raise
+    left_out.append(radiographs.settle(plan.images))
+    for sentence in filter(None, left_out):
+        _log.warning("%s", sentence)
+
+
+def _run_networks(plan: Plan, writer: StoreWriter, radiographs: RadiographStore,
+                  resources: Resources, *, progress: bool) -> None:
     for model in plan.all_models().values():
         _record_agreement(plan, model, writer, radiographs, resources)
     stores = [NetworkStore(writer, radiographs, "saliency", (position,))
@@ -136,10 +164,10 @@ def _fill(plan: Plan, collection: Collection, writer: StoreWriter, resources: Re
     run_localizers(plan, writer, radiographs, progress=progress)
 
 
-def _open_store(plan: Plan, collection: Collection, output: str | Path, command_line: str, *,
-                overwrite: bool, resume: bool) -> StoreWriter:
+def _open_store(plan: Plan, collection: Collection, output: str | Path, command_line: str,
+                bad: BadFiles, *, overwrite: bool, resume: bool, progress: bool) -> StoreWriter:
     """Create the store with all groups that the plan will fill, or reopen what is unfinished."""
-    n_points, n_boxes = instance_counts(collection)
+    n_points, n_boxes = instance_counts(collection, bad)
     explainers = plan.explainer_labels()
     models = plan.model_labels()
     groups = ["radiograph", "reference"]
@@ -148,7 +176,9 @@ def _open_store(plan: Plan, collection: Collection, output: str | Path, command_
                          ("localizer", bool(plan.localizers))):
         if wanted:
             groups.append(name)
-    return create_store(
+    names = collection.index["image"].values
+    create = functools.partial(
+        create_store,
         output,
         index=collection.index,
         grid=plan.grid,
@@ -165,6 +195,8 @@ def _open_store(plan: Plan, collection: Collection, output: str | Path, command_
         overwrite=overwrite,
         resume=resume,
     )
+    return opened_again(create, collection, output, [str(names[at]) for at in plan.images],
+                        progress=progress)
 
 
 def _record_start(writer: StoreWriter) -> None:
@@ -182,7 +214,9 @@ def _record_agreement(plan: Plan, model: PlannedModel, writer: StoreWriter,
     module = model.classifier.module
     module.to(plan.device)
     try:
-        loaded = radiographs.load(plan.images[:N_IMAGES])
+        loaded = radiographs.load(plan.images[:N_IMAGES]).present()
+        if not loaded.images:
+            return
         agreement = measure_agreement(model, loaded, resources)
     finally:
         module.to("cpu")
@@ -215,11 +249,12 @@ class _CompletenessCheck:
         self._gap = np.zeros(len(self._explainers))
         self._change = np.zeros(len(self._explainers))
 
-    def add(self, batch: ExplainedBatch) -> None:
-        """Take a batch into account; maps that are not finite are left out."""
+    def add(self, batch: ExplainedBatch, absent: Sequence[int]) -> None:
+        """Take a batch into account, without rows that are absent and maps that are not finite."""
         for position, (maps, gap) in enumerate(
                 zip(batch.heatmaps, batch.completeness, strict=True)):
             usable = np.isfinite(gap)
+            usable[list(absent)] = False
             total = maps[usable].sum(axis=(-2, -1), dtype=np.float64)
             self._gap[position] += np.abs(gap[usable]).sum()
             self._change[position] += np.abs(total - gap[usable]).sum()
@@ -238,7 +273,7 @@ def _run_model(plan: Plan, model: PlannedModel, store: NetworkStore, resources: 
 
     def compute(_batch: Positions, loaded: LoadedBatch) -> BatchResults:
         batch = explain_batch(model, loaded, resources)
-        completeness.add(batch)
+        completeness.add(batch, loaded.absent)
         return batch.results()
 
     run_batches(plan, model.classifier.name, [model.classifier.module], store, compute,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.cache.collection import Radiograph
 from saltrust.cache.flatness import is_flat
+from saltrust.cache.radiographs import Decoded
 from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter
 from saltrust.errors import DataError
@@ -28,7 +28,7 @@ class BatchResults:
 
     Attributes
     ----------
-    decoded : dict of int to Radiograph
+    decoded : dict of int to Decoded
         Still to be stored, by position.
     heatmaps : sequence of ndarray of float32, shape (B, f, y, x)
         One per explainer, in the order of the cubes; of localizers, which explain nothing, one.
@@ -37,7 +37,7 @@ class BatchResults:
         By name of the variable, such as ``"prediction/logit"``; written in this order.
     """
 
-    decoded: Mapping[int, Radiograph]
+    decoded: Mapping[int, Decoded]
     heatmaps: Sequence[Floats]
     values: Mapping[str, Floats]
 
@@ -81,12 +81,16 @@ class NetworkStore:
         return {code.name: int((status == code).sum()) for code in Status}
 
     def finished(self) -> npt.NDArray[np.bool_]:
-        """Whether each image of the store has all its results of this network."""
+        """Whether each image of the store has all its results of this network, or none to come.
+
+        Of a radiograph that cannot be read there are none.
+        """
         if self.has_maps:
             done = self._status() != Status.MISSING
         else:
             done = np.isfinite(self._of_network("prediction/probability"))
-        return np.asarray(done.reshape(len(done), -1).all(axis=1) & self.radiographs.stored)
+        complete = done.reshape(len(done), -1).all(axis=1) & self.radiographs.stored
+        return np.asarray(complete | self.radiographs.left_out)
 
     def _status(self) -> npt.NDArray[np.uint8]:
         status = self._of_network(f"{self.group}/status")
@@ -102,7 +106,7 @@ class NetworkStore:
         return self.radiographs.load(positions)
 
     def store(self, positions: Positions, results: BatchResults) -> None:
-        """Write all results of a batch.
+        """Write all results of a batch; nothing of radiographs that cannot be read.
 
         Parameters
         ----------
@@ -117,13 +121,17 @@ class NetworkStore:
         """
         with self.writer.writing():
             self.radiographs.store(results.decoded)
+            rows = np.flatnonzero(~self.radiographs.left_out[positions])
+            present = positions[rows]
+            if not len(rows):
+                return
             for explainer, maps in enumerate(results.heatmaps):
-                self._store_maps(positions, explainer, maps)
+                self._store_maps(present, explainer, maps[rows])
             for name, values in results.values.items():
-                self._store_values(name, positions, values)
+                self._store_values(name, present, values[rows])
             if results.heatmaps:
-                status = [map_status(maps) for maps in results.heatmaps]
-                self._store_values(f"{self.group}/status", positions,
+                status = [map_status(maps[rows]) for maps in results.heatmaps]
+                self._store_values(f"{self.group}/status", present,
                                    np.stack(status, axis=-1) if self._explains else status[0])
 
     def read(self, positions: Positions, names: Sequence[str]) -> BatchResults:

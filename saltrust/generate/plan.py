@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
-from saltrust.cache.collection import Collection
+from saltrust.cache.collection import Collection, with_radiograph
 from saltrust.cache.readings import READING
 from saltrust.choices import MapReading
 from saltrust.errors import DataError, UsageError
@@ -81,7 +81,7 @@ class Plan:
     ----------
     study : Study
     images : ndarray of int, shape (n,)
-        Positions in the store of the images to explain.
+        Positions in the store of the images to explain: those of the split that have a radiograph.
     models : tuple of PlannedModel
         Whose own results are stored, in the order of the cubes.
     ensembles : tuple of PlannedEnsemble
@@ -216,7 +216,7 @@ def make_plan(collection: Collection, study: Study, device: torch.device,
     if not study.models and not study.ensembles and not study.localizers:
         raise UsageError("the study declares no [[models]]; add one with a name and an "
                          "architecture")
-    images = _select_images(collection.index, study.generate.split)
+    images = select_images(collection, study.generate.split)
     findings = [str(name) for name in collection.index["finding"].values]
     with importable_from(study.folder):
         explainers = [resolve(spec) for spec in study.explainers]
@@ -257,7 +257,15 @@ def _stored_names(study: Study, members: dict[str, tuple[ModelSpec, ...]]) -> li
         if name in kept or name not in averaged]
 
 
-def _select_images(index: xr.Dataset, split: str) -> Positions:
+def select_images(collection: Collection, split: str) -> Positions:
+    """Positions of the images of a split, or of ``all``, that have a radiograph.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    index = collection.index
     if split == "all":
         chosen = np.ones(index.sizes["image"], dtype=bool)
     elif "split" in index:
@@ -268,7 +276,12 @@ def _select_images(index: xr.Dataset, split: str) -> Positions:
         names = sorted(set(map(str, index["split"].values.tolist()))) if "split" in index else []
         raise DataError(f"the data set has no image in split {split!r}; set `split` of [generate] "
                         f"to {', '.join(repr(name) for name in [*names, 'all'])}")
-    return np.flatnonzero(chosen)
+    present = with_radiograph(collection)
+    if not (chosen & present).any():
+        raise DataError(f"none of the {int(chosen.sum())} images of split {split!r} has a "
+                        "radiograph; complete the folder of images, or set another `split` of "
+                        "[generate]")
+    return np.flatnonzero(chosen & present)
 
 
 def _fit(classifier: Classifier, explainers: list[BoundExplainer],

@@ -28,6 +28,7 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
     """
     spec = plan.study.generate
     return {
+        # Radiographs are compared one by one, by the content of their files.
         "data set": collection.fingerprint,
         "seed": plan.study.seed,
         "split": spec.split,

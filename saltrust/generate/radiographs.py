@@ -8,9 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from saltrust.cache.collection import Collection, Radiograph
+from saltrust.cache.bad_files import BadFiles
+from saltrust.cache.collection import Collection
+from saltrust.cache.radiographs import (
+    Decoded,
+    decode,
+    labels_of,
+    left_out,
+    settle_classes,
+    store_radiographs,
+    write_radiographs,
+)
 from saltrust.cache.writing import StoreWriter
+from saltrust.choices import OnError
+from saltrust.errors import DataError
 from saltrust.generate.plan import Positions
+
+
+class UnreadableRadiograph(DataError):
+    """A radiograph cannot be read, and the job is to stop there."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +38,23 @@ class LoadedBatch:
     images : tuple of str
         Names.
     pixels : ndarray of uint8, shape (B, y, x)
-    decoded : dict of int to Radiograph
+        Black where a radiograph cannot be read, so that the others are computed in a batch of the
+        same size as with it.
+    decoded : dict of int to Decoded
         Those that are not in the store yet, by position.
+    absent : tuple of int
+        Which of the batch cannot be read; nothing of them is stored.
     """
 
     images: tuple[str, ...]
     pixels: npt.NDArray[np.uint8]
-    decoded: dict[int, Radiograph]
+    decoded: dict[int, Decoded]
+    absent: tuple[int, ...] = ()
+
+    def present(self) -> LoadedBatch:
+        """The batch without the radiographs that cannot be read."""
+        rows = [row for row in range(len(self.images)) if row not in self.absent]
+        return LoadedBatch(tuple(self.images[row] for row in rows), self.pixels[rows], {})
 
 
 class RadiographStore:
@@ -39,53 +65,89 @@ class RadiographStore:
     writer : StoreWriter
     collection : Collection
         Where radiographs come from that are not in the store yet.
+    on_error : {'stop', 'skip'}
+        What becomes of the job at a radiograph that cannot be read.
 
     Attributes
     ----------
     stored : ndarray of bool, shape (image,)
         What the store had when this was made, and what it got through :meth:`store`.
+    left_out : ndarray of bool, shape (image,)
+        Which cannot be read.
     """
 
-    def __init__(self, writer: StoreWriter, collection: Collection) -> None:
+    def __init__(self, writer: StoreWriter, collection: Collection,
+                 on_error: OnError = "stop") -> None:
         self._writer = writer
         self._collection = collection
         self._images = writer.labels("image")
         self._pixels = writer.array("radiograph/pixels")
+        self._bad = BadFiles(on_error)
         self.stored = np.asarray(writer.array("radiograph/stored")[:]).astype(bool)
+        self.left_out = np.zeros(len(self._images), dtype=bool)
 
     def load(self, positions: Positions) -> LoadedBatch:
         """Pixels of a batch.
 
         Raises
         ------
-        DataError
-            If a radiograph cannot be decoded; the message names its file.
+        UnreadableRadiograph
+            If a radiograph cannot be decoded and the job is to stop; the message names its file.
         """
         _, height, width = self._pixels.shape
-        pixels = np.empty((len(positions), height, width), dtype=np.uint8)
-        decoded = {}
+        pixels = np.zeros((len(positions), height, width), dtype=np.uint8)
+        decoded: dict[int, Decoded] = {}
+        absent = []
         for row, position in enumerate(positions.tolist()):
             if self.stored[position]:
                 pixels[row] = self._pixels[position]
-            else:
-                radiograph = self._collection.radiograph(self._images[position], (height, width))
-                decoded[position] = radiograph
+                continue
+            image = self._images[position]
+            if image not in self._bad.reasons:
+                decoded[position] = decode(self._collection, image, (height, width), self._bad)
+            radiograph = decoded[position].radiograph if position in decoded else None
+            if radiograph is not None:
                 pixels[row] = radiograph.pixels
+            elif self._bad.on_error == "stop":
+                raise UnreadableRadiograph(self._bad.reasons[image])
+            else:
+                absent.append(row)
         return LoadedBatch(tuple(self._images[position] for position in positions.tolist()),
-                           pixels, decoded)
+                           pixels, decoded, tuple(absent))
 
-    def store(self, decoded: Mapping[int, Radiograph]) -> None:
+    def store(self, decoded: Mapping[int, Decoded]) -> None:
         """Write what was decoded; that it is there is written last."""
-        if not decoded:
-            return
-        for position, radiograph in decoded.items():
-            self._pixels[position] = radiograph.pixels
-        where = (np.array(list(decoded)),)
-        for name, values in (
-            ("native_height", [item.native_height for item in decoded.values()]),
-            ("native_width", [item.native_width for item in decoded.values()]),
-            ("radiograph/stored", [1 for _ in decoded]),
-        ):
-            array = self._writer.array(name)
-            array.set_orthogonal_selection(where, np.array(values, dtype=array.dtype))
-        self.stored[where] = True
+        store_radiographs(self._writer, decoded)
+        for position, item in decoded.items():
+            readable = item.radiograph is not None
+            self.stored[position], self.left_out[position] = readable, not readable
+
+    def try_again(self, positions: Positions) -> None:
+        """Decode what an earlier run left out, so that it is known which batches are wanting."""
+        before = positions[left_out(self._writer)[positions]]
+        for start in range(0, len(before), 16):
+            self.store(self.load(before[start:start + 16]).decoded)
+
+    def name_all(self, positions: Positions, *, progress: bool) -> None:
+        """Decode and store all that is wanting, and end with all that cannot be read.
+
+        Raises
+        ------
+        DataError
+            If anything of it cannot be read.
+        """
+        write_radiographs(self._writer, self._collection,
+                          [self._images[at] for at in positions.tolist()], progress=progress)
+
+    def settle(self, positions: Positions) -> str:
+        """What is left out of some images, for a warning at the end; empty where nothing is.
+
+        Raises
+        ------
+        DataError
+            If nothing is left, or nothing of a finding.
+        """
+        images = [self._images[at] for at in positions.tolist()]
+        settle_classes(self._collection, self._bad, images)
+        return self._bad.settle(len(images), "radiographs",
+                                labels_of(self._collection, self._bad))

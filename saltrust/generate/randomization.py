@@ -31,7 +31,7 @@ def run_randomization(plan: Plan, writer: StoreWriter, radiographs: RadiographSt
     plan : Plan
     writer : StoreWriter
     radiographs : RadiographStore
-        Of the same store, all of the plan's images in it.
+        Of the same store, all of the plan's images in it that can be read.
     resources : Resources
     progress : bool
 

@@ -16,8 +16,9 @@ import xarray as xr
 import zarr
 
 from saltrust.cache.checksums import sealed_attributes
+from saltrust.cache.radiographs import write_radiographs
 from saltrust.cache.readings import BY_NAME, READING
-from saltrust.cache.reference import write_annotations, write_radiographs
+from saltrust.cache.reference import write_annotations
 from saltrust.cache.schema import Status
 from saltrust.cache.store import open_cubes
 from saltrust.cache.writing import StoreWriter, create_store

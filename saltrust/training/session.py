@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from saltrust.analysis.result import plain
-from saltrust.cache.collection import Collection
+from saltrust.cache.collection import Collection, with_radiograph
 from saltrust.errors import DataError, NothingToDo
 from saltrust.interrupts import delay_interrupts
 from saltrust.models.checkpoint import (
@@ -26,7 +27,7 @@ from saltrust.models.device import choose_device, limit_threads
 from saltrust.models.weights import fit_weights
 from saltrust.presets import PRESETS
 from saltrust.reading import reading
-from saltrust.study import Study, TrainedEntry
+from saltrust.study import Study
 from saltrust.training.data.images import check_splits
 from saltrust.training.loop import fit
 from saltrust.training.precision import allow_tensor_cores, check_precision
@@ -43,6 +44,7 @@ from saltrust.training.runs.run_folder import (
 from saltrust.training.runs.seeding import derive_seeds, seed_torch
 from saltrust.training.state import TrainingState
 from saltrust.training.task import Task
+from saltrust.training_settings import TrainedEntry
 
 #: Builds the network of a run (from torch's global generator, which is seeded), completes its
 #: card, and returns what reads the images and makes the task.
@@ -124,7 +126,7 @@ def _train_in(folder: Path, collection: Collection, study: Study, entry: Trained
         run.card = _card(collection, study, entry, run)
         make_task = begin(run)
         run.card = plain(run.card)
-        _warn_of_preset(run)
+        _warn_of_preset(run, study, entry)
         if resume:
             _look_back(run)
         with _report_lack_of_memory(run):
@@ -160,7 +162,8 @@ def _report_lack_of_memory(run: Run) -> Iterator[None]:
 
 
 def _card(collection: Collection, study: Study, entry: TrainedEntry, run: Run) -> dict[str, Any]:
-    split = collection.index["split"].values.astype(str)
+    split = collection.index["split"].values.astype(str)[with_radiograph(collection)]
+    overridden = study.overridden(entry)
     return {
         "name": entry.name,
         "kind": entry.kind,
@@ -170,6 +173,9 @@ def _card(collection: Collection, study: Study, entry: TrainedEntry, run: Run) -
         "study": study.name,
         "study_fingerprint": study.fingerprint(),
         "train": dataclasses.asdict(run.spec),
+        **({"preset_overridden": {
+            key: {"train": stated, "preset": published}
+            for key, (stated, published) in overridden.items()}} if overridden else {}),
         "data": collection.description,
         "data_fingerprint": collection.fingerprint,
         "labels_sha256": labels_digest(collection),
@@ -180,9 +186,16 @@ def _card(collection: Collection, study: Study, entry: TrainedEntry, run: Run) -
     }
 
 
-def _warn_of_preset(run: Run) -> None:
+def _warn_of_preset(run: Run, study: Study, entry: TrainedEntry) -> None:
+    """Say where a model is not trained as its preset was published."""
     if not run.spec.preset:
         return
+    if overridden := study.overridden(entry):
+        differing = ", ".join(f"{key} = {_in_toml(stated)} (preset: {_in_toml(published)})"
+                              for key, (stated, published) in overridden.items())
+        _log.warning("model %r: [train] counts more than preset %r and states %s; leave it out of "
+                     "[train] to train as published, or state it in `train` of the model if it is "
+                     "meant", run.name, run.spec.preset, differing)
     preset = PRESETS[run.spec.preset]
     if run.card.get("architecture") != preset.architecture:
         _log.warning("model %r: preset %r was published for architecture %r, not %r", run.name,
@@ -191,6 +204,10 @@ def _warn_of_preset(run: Run) -> None:
         _log.warning("model %r: preset %r was published with weights trained on %s to start from, "
                      "and this model starts from random ones; give it a file as `pretrained`",
                      run.name, run.spec.preset, preset.initial_weights)
+
+
+def _in_toml(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False)
 
 
 def _look_back(run: Run) -> None:

@@ -65,7 +65,9 @@ def test_a_large_table_that_is_no_bomb_is_read(tmp_path: Path,
     (b'a,b\n"' + b"x" * (5 * 2**20) + b'",1\n', "line of more than 4,194,304 bytes"),
     (b"a,a\n1,2\n", "column 'a' more than once"),
     (b"a,b\n1,2,3\n", "more cells than the header"),
-    (b"", "is empty"), (b"\xff\xfea", "not UTF-8"), (b"\xff\xfea\x00", "NUL"),
+    (b"", "is empty"), (b"\xff\xfea", "not UTF-16"), (b"a\x00,b\n1,2\n", "NUL"),
+    (b"a,b\nM\xfcller,1\n", r"not UTF-8 text \(line 2, byte 1\).*Windows-1252.*'Müller,1'"),
+    (b"PK\x03\x04xx", "an Excel workbook"), (b"\x1f\x8b\x08", "packed by gzip"),
     (b'a,b\n"1', "cannot be read as CSV"),
 ])
 def test_what_is_no_table_of_scores(content: bytes, words: str, tmp_path: Path) -> None:
@@ -74,6 +76,20 @@ def test_what_is_no_table_of_scores(content: bytes, words: str, tmp_path: Path) 
     with pytest.raises(DataError, match=words) as caught:
         read_table(path, dtype=str)
     assert "a.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(("sign", "decimal"), [(",", "."), (";", ","), ("\t", "."), (";", ".")])
+def test_numbers_are_the_same_in_every_dialect(encoding: str, sign: str, decimal: str,
+                                               tmp_path: Path) -> None:
+    rows = [["finding", "Größe", "threshold"], ["Ödem, stark", "1.5", "0.25"], ["Mass", "", "0.5"]]
+    lines = [sign.join(f'"{cell}"' if sign in cell else cell.replace(".", decimal) for cell in row)
+             for row in rows]
+    (tmp_path / "a.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    table = read_table(tmp_path / "a.csv", dtype={"threshold": str})
+    assert table["Größe"].tolist()[0] == 1.5
+    assert table["threshold"].tolist() == ["0.25", "0.5"]
+    assert table["finding"].tolist() == ["Ödem, stark", "Mass"]
 
 
 def test_columns_as_many_as_there_may_be(tmp_path: Path) -> None:

@@ -23,9 +23,7 @@ TESTS_OF_ALL = {"architecture", "calibration", "faults", "fuzz", "golden", "refe
 STAY_SMALL = {
     "saltrust.cli.analyze.group": "the group that commands are added to",
     **dict.fromkeys((
-        "saltrust.cli.demo", "saltrust.cli.generate",
-        "saltrust.cli.protocol.localization",
-        "saltrust.cli.protocol.trustworthiness", "saltrust.cli.report",
+        "saltrust.cli.demo", "saltrust.cli.report",
     ), "a command, which the command line adds to its group"),
 }
 

@@ -22,6 +22,8 @@ from saltrust.errors import DataError, UsageError
 
 #: Nine phantoms of 48 pixels on a grid of 16, every group and variable but ``box`` and
 #: ``completeness`` filled; written by saltrust 0.1.0 as it was before schema 2.
+#: Variables that came without a new number.
+LATER = {"radiograph": {"status", "remark", "source"}}
 SCHEMA_1 = Path(__file__).parents[1] / "reference" / "schema1.zarr.zip"
 
 
@@ -43,7 +45,7 @@ def test_a_store_of_schema_1_is_whole_and_valid(first: Path) -> None:
         assert set(node.data_vars) == {
             variable.name for variable in GROUPS[name].variables
             if variable.dims != (variable.name,) and not variable.name.startswith(
-                ("model", "explainer", "reader", "replicate"))}, name
+                ("model", "explainer", "reader", "replicate"))} - LATER.get(name, set()), name
         assert node.to_dataset()["view"].values[0] == "frontal AP"
     assert describe(cubes)["covariates"] == []
 

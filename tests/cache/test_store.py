@@ -247,3 +247,17 @@ def test_every_declared_variable_is_sound() -> None:
 def test_stated_instance_counts_are_believed(squares) -> None:
     squares.index.attrs.update(n_points=7, n_boxes=3)
     assert instance_counts(squares) == (7, 3)
+
+
+def test_annotations_that_cannot_be_read_are_no_silence(squares, tmp_path: Path) -> None:
+    draw = squares.annotations
+
+    def broken(image):
+        if image in ("image-1", "image-2"):
+            raise DataError(f"{image}.json is cut off; fetch it again")
+        return draw(image)
+
+    squares.annotations = broken
+    with begin(squares, tmp_path / "s.zarr") as writer, pytest.raises(
+            DataError, match="2 of 5 annotations of images cannot be read: image-1, image-2"):
+        write_annotations(writer, squares)

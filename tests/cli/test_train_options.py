@@ -71,6 +71,13 @@ keep_members = true
     trained = run("train", path, "--preset", "saporta")
     assert trained.exit_code == 0, trained.stderr
     assert "published for architecture 'densenet121', not 'phantom_net'" in trained.stderr
+    (line,) = (line for line in trained.stderr.splitlines() if "[train]" in line)
+    assert line == (
+        "WARNING: model 'net': [train] counts more than preset 'saporta' and states epochs = 1 "
+        "(preset: 3), batch_size = 6 (preset: 16), learning_rate = 0.001 (preset: 0.0001), "
+        "validations_per_epoch = 2 (preset: 20), keep = 2 (preset: 10); leave it out of [train] to "
+        "train as published, or state it in `train` of the model if it is meant")
+    assert card(tmp_path, "net")["preset_overridden"]["keep"] == {"train": 2, "preset": 10}
     settings = card(tmp_path, "net")["train"]
     assert (settings["preset"], settings["epochs"], settings["keep"]) == ("saporta", 1, 2)
     assert settings["selection_findings"][0] == "Atelectasis"

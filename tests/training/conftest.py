@@ -15,7 +15,8 @@ import xarray as xr
 from saltrust.cache import rle
 from saltrust.cache.collection import Annotation, Radiograph
 from saltrust.errors import DataError
-from saltrust.study import ModelSpec, Study, TrainSpec
+from saltrust.study import ModelSpec, Study
+from saltrust.training_settings import TrainSpec
 
 FINDINGS = ("Left Square", "Right Square")
 

@@ -11,7 +11,7 @@ from saltrust.choices import Adjustment, AucInterval, CaseLevel, MapChoice, word
 from saltrust.cli.analyze.command import grouped, split_off
 from saltrust.cli.options import (
     bootstrap_options,
-    cubes_argument,
+    cubes_or_study_argument,
     finding_option,
     map_options,
     shows_progress,
@@ -21,7 +21,7 @@ from saltrust.cli.protocol.command import folder_options, run
 
 
 @click.command("guided-training")
-@cubes_argument
+@cubes_or_study_argument
 @split_option("the one whose images were predicted; all where these are of several")
 @finding_option
 @map_options
@@ -44,8 +44,13 @@ from saltrust.cli.protocol.command import folder_options, run
 @bootstrap_options
 @folder_options
 @click.pass_context
-def guided_training(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+def guided_training(ctx: click.Context, /, source: Path, **options: Any) -> None:
     """Classifiers guided by gaze against their baseline (Watanabe et al.): Tables 1 to 4.
+
+    \u0008
+    STUDY.toml         models are trained and DIR/study.zarr generated first; started again, the
+                       same command goes on where it was
+    CUBES              tables and figures only
 
     \u0008
     DIR/methods.md     every definition and choice, ready for a methods section
@@ -67,4 +72,4 @@ def guided_training(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
         return {"areas": areas, "explainers": explainers, "progress": shows_progress(ctx),
                 **grouped(ctx, rest)}
 
-    run(protocol_guided_training, cubes, options, group)
+    run(protocol_guided_training, source, options, group)

@@ -15,7 +15,7 @@ from saltrust.cli.analyze.trustworthiness import (
     rule_option,
 )
 from saltrust.cli.options import (
-    cubes_argument,
+    cubes_or_study_argument,
     map_options,
     reading_option,
     selection_options,
@@ -25,7 +25,7 @@ from saltrust.cli.protocol.command import folder_options, run
 
 
 @click.command()
-@cubes_argument
+@cubes_or_study_argument
 @selection_options
 @map_options
 @reading_option
@@ -35,10 +35,15 @@ from saltrust.cli.protocol.command import folder_options, run
 @decision_options
 @folder_options
 @click.pass_context
-def trustworthiness(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+def trustworthiness(ctx: click.Context, /, source: Path, **options: Any) -> None:
     """Utility, randomization, repeatability, reproducibility (Arun et al.) at once.
 
     A criterion that the cubes cannot give is left out, and why is said.
+
+    \u0008
+    STUDY.toml         models are trained and DIR/study.zarr generated first; started again, the
+                       same command goes on where it was
+    CUBES              tables and figures only
 
     \u0008
     DIR/methods.md     every definition and choice, ready for a methods section
@@ -55,4 +60,4 @@ def trustworthiness(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
         similarity = Similarity(**split_off(rest, ("images", "ssim", "pairs", "against_value")))
         return {"similarity": similarity, "progress": shows_progress(ctx), **grouped(ctx, rest)}
 
-    run(protocol_trustworthiness, cubes, options, group)
+    run(protocol_trustworthiness, source, options, group)

@@ -84,7 +84,7 @@ def challenge_collection(
         CSV with a column of ids and a column ``Split``; images that it leaves out get the split
         ``none``, as all images do without it and without ``split_fractions``.
     images : path or None
-        Folder with a radiograph of every image.
+        Folder of radiographs; images without one are counted in the log, and get no maps.
     findings : sequence of str
         What the study asks for: the one finding, or nothing.
     split_fractions : three floats or none
@@ -98,7 +98,7 @@ def challenge_collection(
         If the folder does not exist.
     DataError
         If a finding is asked for that is not the challenge's, no id of the split file is known,
-        or radiographs are missing.
+        or no image has a radiograph.
     """
     names = list(labels)
     choose_findings(findings, [finding], Path(description["source"]))
@@ -119,8 +119,9 @@ def challenge_collection(
         index=index,
         fingerprint=fingerprint(
             {"labels": dict(labels), "drawn": [vars(drawn[name]) for name in names],
-             "split": split_of, "finding": finding}, files),
+             "split": split_of, "finding": finding}),
         description={**description, "images": len(names), "positive": sum(labels.values()),
+                     **({"radiographs": len(files)} if images is not None else {}),
                      "splits": str(splits) if splits is not None else None,
                      **({"seed": seed} if split_of and splits is None else {}),
                      "split_ids_unknown": unknown,

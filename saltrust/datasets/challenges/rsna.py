@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,20 @@ from saltrust.cache import rle
 from saltrust.cache.collection import Annotation
 from saltrust.cache.reference import import_collection
 from saltrust.cache.schema import Label
+from saltrust.choices import OnError
 from saltrust.datasets.challenges.collection import (
     NATIVE_SIZE,
     ChallengeCollection,
     challenge_collection,
 )
-from saltrust.datasets.files.annotation_codes import Box, boxes_mask
+from saltrust.datasets.files.annotation_codes import boxes_mask
+from saltrust.datasets.files.boxes import Box, BoxTally, box_of
 from saltrust.datasets.files.csv_tables import CsvTable, parse_label, read_csv
 from saltrust.datasets.files.limits import MOST_INSTANCES, of_file
 from saltrust.errors import DataError, nearest
 
-_log = logging.getLogger(__name__)
-
 FINDING = "Pneumonia"
+_SIDES = ("x", "y", "width", "height")
 
 #: What the detailed class file calls images that are neither normal nor pneumonia.
 DROPPED_CLASS = "No Lung Opacity / Not Normal"
@@ -40,7 +40,8 @@ def rsna(labels_csv: str | Path, *, splits: str | Path | None = None,
     ----------
     labels_csv : path
         ``stage_2_train_labels.csv``: ``patientId, x, y, width, height, Target``, one row per
-        box, in pixels of 1024 x 1024.  Boxes that overshoot the image are clipped and counted.
+        box, in pixels of 1024 x 1024.  Boxes that overshoot the image are clipped and counted,
+        repeated ones count once.
     splits : path, optional
         CSV with a column of ids and a column ``Split``; images that it leaves out, and all
         images without it, get the split ``none``.
@@ -60,17 +61,15 @@ def rsna(labels_csv: str | Path, *, splits: str | Path | None = None,
         image, or an image is both positive and negative.
     """
     table = read_csv(labels_csv)
-    for column in ("patientId", "x", "y", "width", "height", "Target"):
+    for column in ("patientId", *_SIDES, "Target"):
         table.require(column)
-    labels, boxes, overshooting = _labels_and_boxes(table)
-    if overshooting:
-        _log.warning("%d images of %s have boxes that reach outside the image (first: %s); they "
-                     "are clipped", len(overshooting), table.path, min(overshooting))
+    labels, boxes, tally = _labels_and_boxes(table)
+    counts = tally.report(table.path)
     dropped = _dropped(classes, labels) if classes is not None else set()
     kept = {image: label for image, label in labels.items() if image not in dropped}
     if not kept:
         raise DataError(f"{classes} leaves none of the {len(labels)} images; check the file")
-    nothing = _annotation([])
+    nothing = _annotation(())
     drawn = {image: _annotation(boxes[image]) if image in boxes else nothing for image in kept}
     return challenge_collection(
         kept, drawn, finding=FINDING,
@@ -78,7 +77,7 @@ def rsna(labels_csv: str | Path, *, splits: str | Path | None = None,
         description={"kind": "rsna", "source": str(table.path), "rows": len(table.numbers),
                      "classes": str(classes) if classes is not None else None,
                      "images_dropped_by_class": len(dropped),
-                     "images_with_clipped_boxes": len(overshooting)})
+                     **counts})
 
 
 def import_rsna(
@@ -91,6 +90,7 @@ def import_rsna(
     size: int = 320,
     overwrite: bool = False,
     resume: bool = False,
+    on_error: OnError = "stop",
     progress: bool = False,
 ) -> Path:
     """Turn the boxes of RSNA Pneumonia Detection, and its radiographs, into cubes.
@@ -104,6 +104,8 @@ def import_rsna(
     size : int
         Height and width of the grid in pixels.
     overwrite, resume, progress : bool
+    on_error : {'stop', 'skip'}
+        As in :func:`saltrust.cache.reference.import_collection`.
 
     Returns
     -------
@@ -112,16 +114,14 @@ def import_rsna(
     """
     return import_collection(rsna(labels_csv, splits=splits, classes=classes, images=images),
                              output, grid=(size, size), overwrite=overwrite, resume=resume,
-                             progress=progress)
+                             on_error=on_error, progress=progress)
 
 
-def _labels_and_boxes(table: CsvTable
-                      ) -> tuple[dict[str, int], dict[str, list[Box]], set[str]]:
-    """Label and boxes of every image, and the images with boxes that had to be clipped."""
+def _labels_and_boxes(table: CsvTable) -> tuple[dict[str, int], dict[str, tuple[Box, ...]],
+                                                BoxTally]:
+    """Label and boxes of every image, and what was done to the boxes."""
     labels: dict[str, int] = {}
-    boxes: dict[str, list[Box]] = defaultdict(list)
-    overshooting: set[str] = set()
-    outside: list[str] = []
+    boxes: dict[str, list[tuple[str, Box]]] = defaultdict(list)
     for number, row in table.rows():
         image = row["patientId"]
         label = parse_label(row["Target"], table.path, number, "Target")
@@ -132,40 +132,32 @@ def _labels_and_boxes(table: CsvTable
                             "correct one of its rows")
         if label == Label.NEGATIVE:
             continue
-        box, clipped = _box(row, f"{table.path}, row {number}")
-        boxes[image].append(box)
+        where = f"row {number}, x, y, width, height " + ", ".join(row[name] for name in _SIDES)
+        boxes[image].append((where, _box(row, f"{table.path}, row {number}")))
         if len(boxes[image]) > MOST_INSTANCES:
             raise DataError(f"{table.path}, row {number}: {image} has more than {MOST_INSTANCES} "
                             "boxes; leave out those that are no boxes")
-        if box[0] >= box[2] or box[1] >= box[3]:
-            outside.append(f"row {number}, x, y, width, height "
-                           + ", ".join(row[name] for name in ("x", "y", "width", "height")))
-        elif clipped:
-            overshooting.add(image)
-    if outside:
-        raise DataError(f"{table.path}: {len(outside)} boxes lie wholly outside the image of "
-                        f"{NATIVE_SIZE[0]} x {NATIVE_SIZE[1]} pixels (first: {outside[0]}); "
-                        "correct them")
-    return labels, boxes, overshooting
+    tally = BoxTally()
+    return labels, {image: tally.within(listed, image, NATIVE_SIZE)
+                    for image, listed in boxes.items()}, tally
 
 
-def _box(row: dict[str, str], where: str) -> tuple[Box, bool]:
-    """One box as y0, x0, y1, x1 within the image, and whether it had to be clipped."""
+def _box(row: dict[str, str], where: str) -> Box:
+    """One box as it stands, which may reach outside the image."""
     try:
-        x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
+        x, y, width, height = (float(row[name]) for name in _SIDES)
     except ValueError:
         x = y = width = height = float("nan")
-    if not (width > 0 and height > 0 and abs(x) < 1e6 and abs(y) < 1e6):
+    box = box_of(x, y, width, height)
+    if box is None:
         raise DataError(f"{where}: x, y, width, height are {row['x']!r}, {row['y']!r}, "
                         f"{row['width']!r}, {row['height']!r}, which is no box; correct them")
-    rows, columns = NATIVE_SIZE
-    box = (max(y, 0.0), max(x, 0.0), min(y + height, float(rows)), min(x + width, float(columns)))
-    return box, box != (y, x, y + height, x + width)
+    return box
 
 
-def _annotation(boxes: list[Box]) -> Annotation:
+def _annotation(boxes: tuple[Box, ...]) -> Annotation:
     return Annotation(rle.encode(boxes_mask(boxes, *NATIVE_SIZE)), n_polygons=len(boxes),
-                      boxes=tuple(boxes))
+                      boxes=boxes)
 
 
 def _dropped(classes: str | Path, labels: dict[str, int]) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from saltrust.cache.collection import Annotation
 from saltrust.cache.reference import import_collection
+from saltrust.choices import OnError
 from saltrust.datasets.challenges.collection import (
     NATIVE_SIZE,
     ChallengeCollection,
@@ -76,6 +77,7 @@ def import_siim_acr(
     size: int = 320,
     overwrite: bool = False,
     resume: bool = False,
+    on_error: OnError = "stop",
     progress: bool = False,
 ) -> Path:
     """Turn the annotations of SIIM-ACR Pneumothorax, and its radiographs, into cubes.
@@ -89,6 +91,8 @@ def import_siim_acr(
     size : int
         Height and width of the grid in pixels.
     overwrite, resume, progress : bool
+    on_error : {'stop', 'skip'}
+        As in :func:`saltrust.cache.reference.import_collection`.
 
     Returns
     -------
@@ -97,4 +101,4 @@ def import_siim_acr(
     """
     return import_collection(siim_acr(rle_csv, splits=splits, images=images), output,
                              grid=(size, size), overwrite=overwrite, resume=resume,
-                             progress=progress)
+                             on_error=on_error, progress=progress)

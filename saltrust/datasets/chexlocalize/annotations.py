@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from saltrust.datasets.files.annotation_codes import (
     Point,
     coco_counts,
     coco_size,
+    contours_with_area,
     polygons_mask,
     xy_points,
 )
@@ -74,6 +75,26 @@ class ReaderFiles:
             1 for split, file in self.points.items() for image, findings in file.content.items()
             for finding in findings
             if finding in CHEXLOCALIZE_FINDINGS and not self.knows(image, split))
+
+
+def stray_contours(reader: ReaderFiles, findings: Collection[str]) -> int:
+    """Contours of some findings that enclose nothing or stand twice, and do not count.
+
+    Raises
+    ------
+    DataError
+        If polygons are no lists of points.
+    """
+    number = 0
+    for file in reader.polygons.values():
+        for image, drawn in file.content.items():
+            for finding in drawn.keys() & findings:
+                try:
+                    number -= len(contours_with_area(drawn[finding]))
+                    number += len(drawn[finding])
+                except DataError as error:
+                    raise DataError(f"{file.path}, {image}, {finding}: {error}") from None
+    return number
 
 
 def read_readers(files: ChexlocalizeFiles) -> list[ReaderFiles]:
@@ -176,12 +197,15 @@ def read_annotation(reader: ReaderFiles, image: str, finding: str, *, split: str
 
 def _n_polygons(reader: ReaderFiles, image: str, finding: str, split: str, *,
                 empty: bool) -> int:
-    """Contours drawn; -1 where the reader has no polygons that could tell."""
+    """Contours drawn, each once; -1 where the reader has no polygons that could tell."""
     if split not in reader.polygons:
         return -1
     contours = _entry(reader.polygons, image, split)
     if contours is not None:
-        return len(contours.get(finding, ()))
+        try:
+            return len(contours_with_area(contours.get(finding, [])))
+        except DataError as error:
+            raise DataError(f"{reader.polygons[split].path}, {image}, {finding}: {error}") from None
     return 0 if empty else -1
 
 

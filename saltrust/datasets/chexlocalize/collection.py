@@ -24,11 +24,13 @@ import xarray as xr
 from saltrust.cache import rle
 from saltrust.cache.collection import Annotation, Radiograph
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS, FINDING_ALIASES, Label
+from saltrust.choices import OnError
 from saltrust.datasets.chexlocalize.annotations import (
     ReaderFiles,
     read_annotation,
     read_readers,
     stated_sizes,
+    stray_contours,
     unknown_findings,
 )
 from saltrust.datasets.chexlocalize.heatmaps import read_heatmap
@@ -41,8 +43,9 @@ from saltrust.datasets.chexlocalize.layout import (
 )
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
 from saltrust.datasets.files.csv_tables import parse_label, read_csv
+from saltrust.datasets.files.headers import UNKNOWN_SIZE, native_sizes
 from saltrust.datasets.files.limits import of_file, of_image
-from saltrust.datasets.files.radiograph_files import native_size, read_radiograph
+from saltrust.datasets.files.radiograph_files import read_radiograph
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -69,7 +72,9 @@ class ChexlocalizeCollection:
     ----------
     heatmaps : list of HeatmapFile
         Released heatmaps of the images and findings of the collection.
-    files : ChexlocalizeFiles
+    files : mapping of str to pathlib.Path
+        Radiographs by image.
+    directory : pathlib.Path
     readers : list of ReaderFiles
     implied_negatives : frozenset of str
         Images whose reference masks are empty because all their labels are negative.
@@ -80,16 +85,17 @@ class ChexlocalizeCollection:
     description: dict[str, Any]
     has_radiographs: bool
     heatmaps: Sequence[HeatmapFile] = field(repr=False)
-    files: ChexlocalizeFiles = field(repr=False)
+    files: Mapping[str, Path] = field(repr=False)
+    directory: Path
     readers: Sequence[ReaderFiles] = field(repr=False)
     implied_negatives: frozenset[str] = field(repr=False)
 
     @of_image("the radiograph")
     def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
         """Decode one radiograph and resample it to ``grid`` = (height, width)."""
-        path = self.files.radiographs.get(image)
+        path = self.files.get(image)
         if path is None:
-            raise DataError(f"{self.files.directory} has no radiograph of {image}; put the "
+            raise DataError(f"{self.directory} has no radiograph of {image}; put the "
                             "folders valid and test of CheXpert there")
         return read_radiograph(path, grid)
 
@@ -106,7 +112,7 @@ class ChexlocalizeCollection:
 
 @of_file("correct what the sentence names")
 def chexlocalize(directory: str | Path, *, findings: Sequence[str] = (),
-                 ) -> ChexlocalizeCollection:
+                 on_error: OnError = "stop") -> ChexlocalizeCollection:
     """Take a folder of the released CheXlocalize layout as a collection.
 
     Parameters
@@ -116,6 +122,9 @@ def chexlocalize(directory: str | Path, *, findings: Sequence[str] = (),
         heatmaps may be absent, and images may lack any of them: they are counted and logged.
     findings : sequence of str
         Which of the ten, in this order; empty: all.
+    on_error : {'stop', 'skip'}
+        Whether radiographs whose headers cannot be read are an error; with ``'skip'`` they are
+        met when they are decoded.
 
     Raises
     ------
@@ -132,7 +141,7 @@ def chexlocalize(directory: str | Path, *, findings: Sequence[str] = (),
     rows = _read_labels(files, chosen)
     split_of = _split_images(files, readers)
     images = sorted(split_of, key=lambda image: (split_of[image] != "val", image))
-    sizes = _native_sizes(files, readers, split_of)
+    sizes = _native_sizes(files, readers, split_of, on_error)
     negatives = _implied_negatives(readers, rows, split_of, sizes)
     labels, origins = [], []
     for image in images:
@@ -169,12 +178,14 @@ def chexlocalize(directory: str | Path, *, findings: Sequence[str] = (),
         "heatmap_files": len(heatmaps),
         "csv_rows_without_data": unused,
         "points_without_mask": sum(reader.points_without_mask() for reader in everyone),
+        "stray_contours": sum(stray_contours(reader, chosen) for reader in readers),
     }
     _log_what_lacks(files, readers, description)
     return ChexlocalizeCollection(
         index=index, fingerprint=_fingerprint(files, chosen), description=description,
-        has_radiographs=bool(files.radiographs), heatmaps=heatmaps, files=files,
-        readers=readers, implied_negatives=negatives)
+        has_radiographs=bool(files.radiographs), heatmaps=heatmaps,
+        files=files.radiographs, directory=files.directory, readers=readers,
+        implied_negatives=negatives)
 
 
 def _annotations(readers: Sequence[ReaderFiles], image: str, split: str, size: Size,
@@ -248,21 +259,21 @@ def _split_images(files: ChexlocalizeFiles, readers: Sequence[ReaderFiles]) -> d
 
 
 def _native_sizes(files: ChexlocalizeFiles, readers: Sequence[ReaderFiles],
-                  split_of: Mapping[str, str]) -> dict[str, Size]:
+                  split_of: Mapping[str, str], on_error: OnError) -> dict[str, Size]:
     """Native size of every image, on which all its sources must agree."""
     first_heatmap: dict[str, HeatmapFile] = {}
     for item in files.heatmaps:
         first_heatmap.setdefault(item.image, item)
     sizes: dict[str, Size] = {}
+    headers = native_sizes(files.radiographs, on_error)
     for image, split in split_of.items():
         stated = [pair for reader in readers for pair in stated_sizes(reader, image, split)]
-        if image in files.radiographs:
-            path = files.radiographs[image]
-            stated.append((path, native_size(path)))
+        if headers.get(image, UNKNOWN_SIZE) != UNKNOWN_SIZE:
+            stated.append((files.radiographs[image], headers[image]))
         if not stated and image in first_heatmap:
             heatmap = read_heatmap(first_heatmap[image])
             stated = [(heatmap.file.path, (heatmap.native_height, heatmap.native_width))]
-        source, size = stated[0] if stated else (files.directory, (0, 0))
+        source, size = stated[0] if stated else (files.directory, UNKNOWN_SIZE)
         for other_source, other in stated[1:]:
             if other != size:
                 raise DataError(f"{image} has {size[0]} x {size[1]} pixels in {source} but "
@@ -310,6 +321,9 @@ def _log_what_lacks(files: ChexlocalizeFiles, readers: Sequence[ReaderFiles],
     if description["csv_rows_without_data"]:
         _log.warning("%d rows of the label CSV have no radiograph, mask or heatmap and are left "
                      "out", description["csv_rows_without_data"])
+    if description["stray_contours"]:
+        _log.warning("%d contours enclose nothing or stand twice, and do not count",
+                     description["stray_contours"])
     if description["points_without_mask"]:
         _log.warning("%d representative points lie on images without masks by that reader and "
                      "are left out", description["points_without_mask"])
@@ -317,7 +331,7 @@ def _log_what_lacks(files: ChexlocalizeFiles, readers: Sequence[ReaderFiles],
 
 def _fingerprint(files: ChexlocalizeFiles, findings: Sequence[str]) -> str:
     tables = [*files.json.values(), *files.labels.values()]
-    everything = [*tables, *files.radiographs.values(), *(item.path for item in files.heatmaps)]
+    everything = [*tables, *(item.path for item in files.heatmaps)]
     return fingerprint({"findings": list(findings)},
                        {path.relative_to(files.directory).as_posix(): path
                         for path in everything})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,14 @@ import numpy.typing as npt
 import xarray as xr
 from tqdm import tqdm
 
+from saltrust.cache.bad_files import BadFiles
+from saltrust.cache.radiographs import labels_of, write_radiographs
 from saltrust.cache.readings import READING
-from saltrust.cache.reference import write_annotations, write_radiographs
+from saltrust.cache.reference import write_annotations
+from saltrust.cache.reopening import opened_again
 from saltrust.cache.schema import Status
 from saltrust.cache.writing import StoreWriter, create_store
-from saltrust.choices import MapReading, check_word
+from saltrust.choices import MapReading, OnError, check_word
 from saltrust.datasets.chexlocalize.annotations import longest_points
 from saltrust.datasets.chexlocalize.collection import ChexlocalizeCollection, chexlocalize
 from saltrust.datasets.chexlocalize.heatmaps import Heatmap, read_heatmap, read_heatmaps
@@ -44,6 +48,7 @@ def import_chexlocalize(
     reading: MapReading = "raw",
     overwrite: bool = False,
     resume: bool = False,
+    on_error: OnError = "stop",
     progress: bool = False,
 ) -> Path:
     """Turn a folder of the released CheXlocalize layout into cubes.
@@ -61,6 +66,9 @@ def import_chexlocalize(
         their signs before they were released is not known here.
     overwrite, resume : bool
         Replace an existing store; go on with an unfinished one.
+    on_error : {'stop', 'skip'}
+        Whether radiographs that cannot be read are an error, once all of them are known, or are
+        left out.
     progress : bool
         Show bars on stderr.
 
@@ -84,14 +92,14 @@ def import_chexlocalize(
     probability, NaN where the probability is 0 or 1.
     """
     check_word(reading, MapReading, "reading")
-    collection = chexlocalize(directory)
+    collection = chexlocalize(directory, on_error=on_error)
     grid = DEFAULT_GRID
     if collection.heatmaps:
         first = read_heatmap(collection.heatmaps[0]).pixels.shape
         grid = (first[0], first[1])
     explainers = sorted({item.explainer for item in collection.heatmaps})
-    writer = create_store(
-        output, index=collection.index, grid=grid, groups=_groups(collection),
+    create = functools.partial(
+        create_store, output, index=collection.index, grid=grid, groups=_groups(collection),
         models=_models() if explainers else None,
         explainers=_explainers(explainers, reading) if explainers else None,
         n_points=max(map(longest_points, collection.readers), default=0),
@@ -101,12 +109,16 @@ def import_chexlocalize(
         attributes={"data": {**collection.description, "labels": _LABEL_RULE},
                     "data_fingerprint": collection.fingerprint},
         overwrite=overwrite, resume=resume)
-    with writer:
+    radiographs = [name for name in map(str, collection.index["image"].values)
+                   if name in collection.files]
+    with opened_again(create, collection, output, radiographs, progress=progress) as writer:
         write_annotations(writer, collection, progress=progress)
-        radiographs = [image for image in writer.labels("image")
-                       if image in collection.files.radiographs]
         if radiographs:
-            write_radiographs(writer, collection, radiographs, progress=progress)
+            bad = BadFiles(on_error)
+            write_radiographs(writer, collection, radiographs, bad=bad, progress=progress)
+            left_out = bad.settle(len(radiographs), "radiographs", labels_of(collection, bad))
+            if left_out:
+                _log.warning("%s", left_out)
         if explainers:
             _write_heatmaps(writer, collection, progress=progress)
         return writer.finish()
@@ -222,4 +234,4 @@ def _log_missing(collection: ChexlocalizeCollection,
     if present < expected:
         without = shape[0] - len(by_image)
         _log.warning("%s has %d of %d heatmaps (%d of %d images have none); the others are marked "
-                     "missing", collection.files.directory, present, expected, without, shape[0])
+                     "missing", collection.directory, present, expected, without, shape[0])

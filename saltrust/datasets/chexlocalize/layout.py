@@ -15,6 +15,7 @@ They may lie in the folder itself or up to three folders below it, as the releas
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from saltrust.cache.schema import CHEXLOCALIZE_FINDINGS, FINDING_ALIASES
+from saltrust.datasets.files.image_search import counted, files_below, is_radiograph_file
 from saltrust.errors import DataError, UsageError
 from saltrust.reading import read_text, reading
 
@@ -36,6 +38,8 @@ _MAPS_NAME = re.compile(r"(.+?)_(?:heat)?maps_(val|valid|test)")
 _MAP_NAME = re.compile(r"(.+)_([^_]+)_map\.pkl")
 _IMAGE_NAME = re.compile(r"(patient\d+)_(study\d+)_(view\d+)_([a-z]+)")
 _DEPTH = 3
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class ChexlocalizeFiles:
     heatmaps : list of HeatmapFile
     unknown_findings : dict
         Names of findings beyond the ten -> a file that has them; nothing of them is read.
+    left_out : list of pathlib.Path
+        Files among radiographs and heatmaps that are neither.
     """
 
     directory: Path
@@ -76,6 +82,7 @@ class ChexlocalizeFiles:
     radiograph_splits: dict[str, str] = field(default_factory=dict)
     heatmaps: list[HeatmapFile] = field(default_factory=list)
     unknown_findings: dict[str, Path] = field(default_factory=dict)
+    left_out: list[Path] = field(default_factory=list)
 
 
 def find_files(directory: str | Path) -> ChexlocalizeFiles:
@@ -112,6 +119,9 @@ def find_files(directory: str | Path) -> ChexlocalizeFiles:
         raise DataError(f"{root} holds no CheXlocalize files (gt_segmentations_val.json, "
                         "gt_annotations_val.json, gradcam_maps_val/ or the same for test); check "
                         "the path")
+    if files.left_out:
+        _log.warning("%s: left out, as their names are neither of radiographs nor of heatmaps, %s",
+                     root, counted(files.left_out, root))
     return files
 
 
@@ -207,9 +217,10 @@ def _add_table(files: ChexlocalizeFiles, path: Path) -> None:
 
 def _add_heatmaps(files: ChexlocalizeFiles, folder: Path, explainer: str, split: str) -> None:
     known = {(item.image, item.finding, item.explainer): item.path for item in files.heatmaps}
-    for path in sorted(folder.rglob("*_map.pkl")):
+    for path in sorted(files_below(folder)):
         match = _MAP_NAME.fullmatch(path.name)
         if not match:
+            files.left_out.append(path)
             continue
         finding = canonical_finding(match[2])
         if finding not in CHEXLOCALIZE_FINDINGS:
@@ -222,12 +233,15 @@ def _add_heatmaps(files: ChexlocalizeFiles, folder: Path, explainer: str, split:
 
 
 def _add_radiographs(files: ChexlocalizeFiles, folder: Path, split: str) -> None:
-    for ending in ("jpg", "jpeg", "png"):
-        for path in sorted(folder.glob(f"patient*/study*/view*.{ending}")):
-            image = image_of_path(path.as_posix())
-            _refuse_second(files.radiographs.get(image), path)
-            files.radiographs[image] = path
-            files.radiograph_splits[image] = split
+    for path in sorted(folder.glob("patient*/study*/*")):
+        if not path.name.startswith("view") or not is_radiograph_file(path):
+            if not path.name.startswith("."):
+                files.left_out.append(path)
+            continue
+        image = image_of_path(path.as_posix())
+        _refuse_second(files.radiographs.get(image), path)
+        files.radiographs[image] = path
+        files.radiograph_splits[image] = split
 
 
 def _refuse_second(known: Path | None, path: Path) -> None:

@@ -31,6 +31,7 @@ class StoredCollection:
     description: dict[str, Any]
     has_radiographs: bool
     path: Path
+    present: frozenset[str] = field(repr=False)
     cubes: xr.DataTree = field(repr=False)
 
     def radiograph(self, image: str, grid: tuple[int, int]) -> Radiograph:
@@ -53,6 +54,10 @@ class StoredCollection:
         self._check_grid("radiographs", stored, grid)
         pixels = np.asarray(group["pixels"][position].values, dtype=np.uint8)
         return Radiograph(resample(pixels, grid), *self._native_size(position, stored))
+
+    def has_radiograph(self, image: str) -> bool:
+        """Whether the store has pixels of an image."""
+        return image in self.present
 
     def annotations(self, image: str) -> Mapping[tuple[str, str], Annotation]:
         """All annotations of one image, keyed by (finding, reader)."""
@@ -170,7 +175,18 @@ def stored_cubes(path: str | Path, *, findings: Sequence[str] = ()) -> StoredCol
             "findings": list(chosen)}),
         description={"kind": "cubes", "source": str(path), "images": root.sizes["image"],
                      "findings": chosen, "data": cubes.attrs.get("data")},
-        has_radiographs="radiograph" in cubes.children, path=Path(path), cubes=cubes)
+        has_radiographs="radiograph" in cubes.children, path=Path(path),
+        present=_present(cubes), cubes=cubes)
+
+
+def _present(cubes: xr.DataTree) -> frozenset[str]:
+    """Images whose pixels are stored."""
+    if "radiograph" not in cubes.children:
+        return frozenset()
+    group = cubes["radiograph"].to_dataset()
+    names = np.asarray(_texts(group["image"]))
+    return frozenset((names[group["stored"].values.astype(bool)] if "stored" in group
+                      else names).tolist())
 
 
 def _annotation(drawn: Mapping[str, Any]) -> Annotation:

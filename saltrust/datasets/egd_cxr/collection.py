@@ -20,6 +20,7 @@ import xarray as xr
 
 from saltrust.cache.collection import Annotation, Fixations, Radiograph
 from saltrust.cache.reference import import_collection
+from saltrust.choices import OnError
 from saltrust.datasets.collection_index import choose_findings, collection_index, fingerprint
 from saltrust.datasets.egd_cxr.tables import (
     Case,
@@ -29,6 +30,7 @@ from saltrust.datasets.egd_cxr.tables import (
     size_from_screen,
 )
 from saltrust.datasets.files.dicom_pixels import is_dicom
+from saltrust.datasets.files.headers import UNKNOWN_SIZE, native_sizes
 from saltrust.datasets.files.heatmap_files import gaze_heatmap
 from saltrust.datasets.files.image_ids import find_radiographs, read_splits
 from saltrust.datasets.files.limits import check_pixels, of_file, of_image
@@ -46,7 +48,6 @@ READER = "radiologist"
 SIGMA = "150px"
 #: Of the patients, as Watanabe et al. 2022.
 SPLIT_FRACTIONS = (0.8, 0.1, 0.1)
-UNKNOWN_SIZE = (0, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,8 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
             images: str | Path | None = None, heatmaps: str | Path | None = None,
             splits: str | Path | None = None,
             split_fractions: Sequence[float] = SPLIT_FRACTIONS, seed: int = 0,
-            smoothing: GazeSmoothing | None = None) -> EgdCxrCollection:
+            smoothing: GazeSmoothing | None = None,
+            on_error: OnError = "stop") -> EgdCxrCollection:
     """Take Eye Gaze Data for Chest X-rays as a collection.
 
     Parameters
@@ -117,7 +119,8 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
     findings : sequence of str
         Among Normal, CHF and Pneumonia; empty: all.
     images : path, optional
-        Folder of the radiographs, such as that of MIMIC-CXR; without it, labels and gaze alone.
+        Folder of the radiographs, such as that of MIMIC-CXR, or of any of them; without it, labels
+        and gaze alone.
     heatmaps : path, optional
         Folder with ``ID.png`` or, as the released code leaves them, ``ID/heatmap.png``, in the
         place of heatmaps made of fixations.
@@ -129,6 +132,9 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
         Of the random split.
     smoothing : GazeSmoothing, optional
         How fixations become heatmaps; 150 native pixels, weighted by duration.
+    on_error : {'stop', 'skip'}
+        Whether radiographs whose headers cannot be read are an error; with ``'skip'`` they are
+        met when they are decoded.
 
     Returns
     -------
@@ -139,7 +145,7 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
     UsageError
         If a folder does not exist.
     DataError
-        If a table is missing or not as it should be, radiographs are missing, no id of
+        If a table is missing or not as it should be, no image has a radiograph, no id of
         fixations, heatmaps or splits is known, or most fixations lie outside their radiographs.
     """
     smoothing = smoothing or GazeSmoothing(SIGMA)
@@ -156,7 +162,7 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
     if not maps or (root / "fixations.csv").exists():
         table = read_fixations(root / "fixations.csv", cases,
                                durations=not maps and smoothing.weight == "duration")
-    sizes, origins = _sizes(cases, files, maps, table)
+    sizes, origins = _sizes(cases, native_sizes(files, on_error), maps, table)
     looks, counts = _placed(sizes, files, cases, table)
     labels = np.array([[cases[name].labels[classes.index(one)] for one in chosen.values()]
                        for name in names])
@@ -175,13 +181,14 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
              "sizes": sizes, "sigma": smoothing.sigma, "weight": smoothing.weight,
              "looks": {name: [one.y.tolist(), one.x.tolist(), one.duration.tolist()]
                        for name, one in looks.items()}},
-            {**files, **{f"heatmap {name}": path for name, path in maps.items()}}),
+            {f"heatmap {name}": path for name, path in maps.items()}),
         description={
             "kind": "egd-cxr", "source": str(root), "images": len(names),
             "patients": len(set(patients)), "findings": chosen,
             "gaze": {"reader": READER, "heatmaps": str(heatmaps) if maps else None,
                      **({} if maps else {"sigma": smoothing.sigma, "weight": smoothing.weight}),
                      "images": len(maps or looks), **counts},
+            **({"radiographs": len(files)} if images is not None else {}),
             "native_size": dict(origins), "seed": seed,
             "split": str(splits) if splits is not None else "random by patient",
             "split_ids_unknown": unknown,
@@ -191,8 +198,8 @@ def egd_cxr(directory: str | Path, *, findings: Sequence[str] = (),
 
 
 def import_egd_cxr(directory: str | Path, output: str | Path, *, size: int = 320,
-                   overwrite: bool = False, resume: bool = False, progress: bool = False,
-                   **options: Any) -> Path:
+                   overwrite: bool = False, resume: bool = False, on_error: OnError = "stop",
+                   progress: bool = False, **options: Any) -> Path:
     """Turn Eye Gaze Data for Chest X-rays into cubes.
 
     Parameters
@@ -204,14 +211,17 @@ def import_egd_cxr(directory: str | Path, output: str | Path, *, size: int = 320
     size : int
         Height and width of the grid in pixels.
     overwrite, resume, progress : bool
+    on_error : {'stop', 'skip'}
+        As in :func:`saltrust.cache.reference.import_collection`.
 
     Returns
     -------
     pathlib.Path
         The finished store.
     """
-    return import_collection(egd_cxr(directory, **options), output, grid=(size, size),
-                             overwrite=overwrite, resume=resume, progress=progress)
+    return import_collection(egd_cxr(directory, on_error=on_error, **options), output,
+                             grid=(size, size), overwrite=overwrite, resume=resume,
+                             on_error=on_error, progress=progress)
 
 
 def _radiographs(directory: str | Path, cases: Mapping[str, Case]) -> dict[str, Path]:
@@ -226,11 +236,8 @@ def _radiographs(directory: str | Path, cases: Mapping[str, Case]) -> dict[str, 
             if path is not None:
                 files[name] = path
                 break
-    # MIMIC-CXR has hundreds of thousands of files: look through them only if need be.
-    rest = [name for name in cases if name not in files]
-    if not rest and root.is_dir():
-        return files
-    return {**files, **find_radiographs(root, rest)}
+    # MIMIC-CXR has hundreds of thousands of files: they are looked through only if need be.
+    return find_radiographs(root, list(cases), files)
 
 
 def _heatmap_files(directory: str | Path, names: Sequence[str]) -> dict[str, Path]:
@@ -253,15 +260,15 @@ def _heatmap_files(directory: str | Path, names: Sequence[str]) -> dict[str, Pat
     return known
 
 
-def _sizes(cases: Mapping[str, Case], files: Mapping[str, Path], maps: Mapping[str, Path],
+def _sizes(cases: Mapping[str, Case], headers: Mapping[str, Size], maps: Mapping[str, Path],
            table: FixationTable | None) -> tuple[dict[str, Size], Counter[str]]:
     """Native size of every image, and how many are known from what."""
     sizes: dict[str, Size] = {}
     origins: Counter[str] = Counter()
     for name, case in cases.items():
         size, origin = None, "unknown"
-        if name in files:
-            size, origin = native_size(files[name]), "radiograph"
+        if headers.get(name, UNKNOWN_SIZE) != UNKNOWN_SIZE:
+            size, origin = headers[name], "radiograph"
         elif table is not None and name in table.screen:
             size, origin = size_from_screen(case, table.of_image[name],
                                             table.screen[name]), "screen"

@@ -13,7 +13,7 @@ import numpy as np
 
 from saltrust.cache.collection import Fixations
 from saltrust.datasets.collection_index import require_unique
-from saltrust.datasets.files.csv_tables import CsvTable, parse_label, read_csv
+from saltrust.datasets.files.csv_tables import CsvTable, parse_label, read_csv, stated
 from saltrust.datasets.files.limits import FARTHEST_PIXEL, MOST_FIXATIONS
 from saltrust.errors import DataError, nearest
 
@@ -245,7 +245,7 @@ def _pads(row: Mapping[str, str], columns: Sequence[str | None],
 
 def _number(text: str, path: Path, number: int, column: str) -> float:
     """A number; NaN where the cell is blank or says so."""
-    if not text:
+    if not stated(text):
         return math.nan
     try:
         value = float(text)

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
 from saltrust.cache import rle
+from saltrust.datasets.files.boxes import Box, box_of, clipped
 from saltrust.datasets.files.limits import (
     FARTHEST_PIXEL,
     MOST_CORNERS,
@@ -28,11 +29,14 @@ from saltrust.errors import DataError
 from saltrust.reading import shown
 
 Mask = npt.NDArray[np.bool_]
-Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
 #: Filling a row takes time for every corner, and for so many pixels as much as for one.
 _PIXELS_PER_CORNER = 512
+
+#: The ways out where a code is of the other kind than its column.
+RELATIVE_HINT = "that of SIIM-ACR, whose column in a manifest is called siim_rle:FINDING"
+ABSOLUTE_HINT = "in a manifest their column is called kaggle_rle:FINDING"
 
 #: Cells that state "looked, and there is nothing": Kaggle's, and a word for people.
 EMPTY_CELLS = ("-1", "none")
@@ -55,7 +59,8 @@ def kaggle_counts(code: str, height: int, width: int, *, relative: bool) -> str:
     Raises
     ------
     DataError
-        If it is not pairs of numbers, or a run leaves the image.
+        If it is not pairs of numbers, a run leaves the image, or runs of the usual kind are not
+        in order or overlap; where the other kind fits, the sentence says so.
 
     Examples
     --------
@@ -69,9 +74,8 @@ def kaggle_counts(code: str, height: int, width: int, *, relative: bool) -> str:
     """
     starts, ends = _kaggle_runs(code, height * width, relative=relative)
     inside = ends > starts
-    order = np.argsort(starts[inside], kind="stable")
-    starts, ends = starts[inside][order], np.maximum.accumulate(ends[inside][order])
-    # Runs that touch or overlap become one, so that equal masks have equal codes.
+    starts, ends = starts[inside], ends[inside]
+    # Runs that touch become one, so that equal masks have equal codes.
     apart = np.ones(len(starts), dtype=bool)
     apart[1:] = starts[1:] > ends[:-1]
     last = np.append(apart[1:], True) if len(apart) else apart
@@ -119,10 +123,28 @@ def _kaggle_runs(code: str, size: int, *, relative: bool,
                         f"{size} pixels")
     starts = (np.cumsum(starts) + np.cumsum(lengths) - lengths) if relative else starts - 1
     ends = starts + lengths
+    if relative and ends.max() > size:
+        meant = (_in_order(numbers[0::2], lengths)
+                 and int((numbers[0::2] + lengths).max()) <= size + 1)
+        raise DataError(f"the run-length code reaches pixel {int(ends.max())}, but the image has "
+                        f"{size}" + ("; its starts are in order, as those counted from the first "
+                                     f"pixel are: {ABSOLUTE_HINT}" if meant else ""))
     if ends.max() > size:
         raise DataError(f"the run-length code reaches pixel {int(ends.max())}, but the image has "
                         f"{size}")
+    if not relative and not _in_order(starts, lengths):
+        meant = int(numbers.sum()) <= size
+        raise DataError("the runs of the run-length code are not in order or overlap, as those "
+                        "counted from the first pixel never do"
+                        + (f"; it looks like the relative kind, {RELATIVE_HINT}; if it is not, put "
+                           "its runs in order" if meant else "; encode the mask again"))
     return starts, ends
+
+
+def _in_order(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> bool:
+    """Whether every run begins where that before it has ended, or later."""
+    starts, lengths = starts[lengths > 0], lengths[lengths > 0]
+    return bool((starts[1:] >= (starts + lengths)[:-1]).all())
 
 
 def coco_counts(code: str | dict[str, Any], height: int, width: int) -> str:
@@ -155,7 +177,8 @@ def coco_counts(code: str | dict[str, Any], height: int, width: int) -> str:
         size = coco_size(code)
         if size != (height, width):
             raise DataError(f"the COCO code is of a mask of {size[0]} x {size[1]} pixels, the "
-                            f"radiograph has {height} x {width}")
+                            f"radiograph has {height} x {width}"
+                            + "; its height and width are exchanged" * (size == (width, height)))
         counts = code["counts"]
     else:
         counts = code
@@ -190,7 +213,8 @@ def polygons_mask(polygons: Any, height: int, width: int) -> Mask:
     Parameters
     ----------
     polygons : list of list of (x, y)
-        Contours in native pixels; overlaps are united.
+        Contours in native pixels; overlaps are united, those without area left out
+        (:func:`contours_with_area`).
     height, width : int
 
     Returns
@@ -201,30 +225,63 @@ def polygons_mask(polygons: Any, height: int, width: int) -> Mask:
     Raises
     ------
     DataError
-        If a contour has fewer than two points or a point is not two finite numbers.
+        If a point is not two finite numbers, or a contour lies wholly outside the image.
     """
     check_pixels(height, width, "the image of the polygons")
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)
+    contours = contours_with_area(polygons)
+    work = 0.0
+    for points in contours:
+        ys, xs = [y for _, y in points], [x for x, _ in points]
+        if max(xs) < 0 or max(ys) < 0 or min(xs) > width or min(ys) > height:
+            raise DataError(f"a contour from ({min(xs):g}, {min(ys):g}) to ({max(xs):g}, "
+                            f"{max(ys):g}) (x, y) lies wholly outside the image of {height} x "
+                            f"{width} pixels; correct it, or see whether it is of the image at "
+                            "another size")
+        rows = [min(max(y, 0), height) for y in ys]
+        work += (max(rows) - min(rows)) * (len(points) + width / _PIXELS_PER_CORNER)
+    if work > MOST_SCANNING:
+        corners = sum(map(len, contours))
+        raise DataError(f"{len(contours):,} polygons with {corners:,} corners would take minutes "
+                        "to fill, more than anybody draws; give a mask instead")
+    for points in contours:
+        draw.polygon(points, outline=1, fill=1)
+    return np.asarray(canvas, dtype=bool).copy()
+
+
+def contours_with_area(polygons: Any) -> list[list[Point]]:
+    """Contours as lists of (x, y), each once, without those that enclose nothing.
+
+    A click that was meant for something else leaves a contour of one point, or of two.
+
+    Raises
+    ------
+    DataError
+        If it is not a list of contours, or a point is not two finite numbers.
+
+    Examples
+    --------
+    >>> contours_with_area([[[0, 0], [4, 0], [0, 4]], [[7, 7]], [[1, 1], [5, 5]]])
+    [[(0.0, 0.0), (4.0, 0.0), (0.0, 4.0)]]
+    """
     if not isinstance(polygons, list):
         raise DataError("the polygons are not a list of contours")
     corners = sum(len(contour) for contour in polygons if isinstance(contour, list))
     if corners > MOST_CORNERS:
         raise DataError(f"the polygons have {corners:,} corners, more than {MOST_CORNERS:,}, "
                         "which nobody draws")
-    contours = [[(x, y) for y, x in xy_points(contour)] for contour in polygons]
-    work = 0.0
-    for points in contours:
-        if len(points) < 2:
-            raise DataError(f"a contour has {len(points)} points; it needs at least two")
-        rows = [min(max(y, 0), height) for _, y in points]
-        work += (max(rows) - min(rows)) * (len(points) + width / _PIXELS_PER_CORNER)
-    if work > MOST_SCANNING:
-        raise DataError(f"{len(contours):,} polygons with {corners:,} corners would take minutes "
-                        "to fill, more than anybody draws; give a mask instead")
-    for points in contours:
-        draw.polygon(points, outline=1, fill=1)
-    return np.asarray(canvas, dtype=bool).copy()
+    contours = dict.fromkeys(xy_points(contour) for contour in polygons)
+    return [[(x, y) for y, x in contour] for contour in contours if _encloses(contour)]
+
+
+def _encloses(contour: Sequence[Point]) -> bool:
+    """Whether not all points lie on one line."""
+    if len(contour) < 3:
+        return False
+    y, x = (np.array(numbers) - numbers[0] for numbers in zip(*contour, strict=True))
+    far = int(np.argmax(y**2 + x**2))
+    return bool((y * x[far] != x * y[far]).any())
 
 
 def xy_points(pairs: Any) -> tuple[Point, ...]:
@@ -246,35 +303,61 @@ def xy_points(pairs: Any) -> tuple[Point, ...]:
     return points
 
 
-def parse_boxes(text: str, height: int, width: int) -> tuple[Box, ...]:
-    """Read ``"x y width height; x y width height"`` in native pixels.
+def stated_boxes(text: str) -> list[tuple[str, Box]]:
+    """Read ``"x y width height; x y width height"`` in native pixels, as it stands.
 
     Returns
     -------
-    tuple of (y0, x0, y1, x1)
-        Far edges exclusive; clipped to the image where they overshoot by at most one pixel.
+    list of (str, Box)
+        The text of each, and y0, x0, y1, x1, which may reach outside the image.
 
     Raises
     ------
     DataError
-        If it is not groups of four numbers, a side is not positive, or a box leaves the image.
+        If it is not groups of four numbers, or a box has no area.
 
     Examples
     --------
-    >>> parse_boxes("10 20 5 8; 0 0 2 2", 100, 100)
-    ((20.0, 10.0, 28.0, 15.0), (0.0, 0.0, 2.0, 2.0))
+    >>> stated_boxes("-3 5 20 20")
+    [('-3 5 20 20', (5.0, -3.0, 25.0, 17.0))]
     """
     boxes = []
-    for x, y, box_width, box_height in _number_groups(text, 4, "x y width height"):
-        if box_width <= 0 or box_height <= 0:
-            raise DataError(f"the box {x:g} {y:g} {box_width:g} {box_height:g} has no area")
-        far_x, far_y = x + box_width, y + box_height
-        if (not -1 <= x < width or not -1 <= y < height
-                or not 0 < far_x <= width + 1 or not 0 < far_y <= height + 1):
-            raise DataError(f"the box {x:g} {y:g} {box_width:g} {box_height:g} (x y width "
-                            f"height) reaches outside the image of {height} x {width} pixels")
-        boxes.append((max(y, 0.0), max(x, 0.0), min(far_y, float(height)),
-                      min(far_x, float(width))))
+    for numbers in _number_groups(text, 4, "x y width height"):
+        written = " ".join(f"{number:g}" for number in numbers)
+        box = box_of(*numbers)
+        if box is None:
+            raise DataError(f"the box {written} (x y width height) has no area, or one larger than "
+                            "any image")
+        boxes.append((written, box))
+    return boxes
+
+
+def parse_boxes(text: str, height: int, width: int) -> tuple[Box, ...]:
+    """Read ``"x y width height; x y width height"`` in native pixels, cut to the image.
+
+    Returns
+    -------
+    tuple of (y0, x0, y1, x1)
+        Far edges exclusive; boxes that are the same stand once.
+
+    Raises
+    ------
+    DataError
+        If it is not groups of four numbers, a side is not positive, or a box lies wholly outside
+        the image.
+
+    Examples
+    --------
+    >>> parse_boxes("10 20 5 8; -1 0 2 2; 10 20 5 8", 100, 100)
+    ((20.0, 10.0, 28.0, 15.0), (0.0, 0.0, 2.0, 1.0))
+    """
+    boxes: dict[Box, None] = {}
+    for written, box in stated_boxes(text):
+        inside = clipped(box, (height, width))
+        if inside is None:
+            raise DataError(f"the box {written} (x y width height) lies wholly outside the image "
+                            f"of {height} x {width} pixels; correct it")
+        boxes[inside] = None
     return tuple(boxes)
 
 
@@ -330,7 +413,7 @@ def _number_groups(text: str, length: int, form: str) -> list[list[float]]:
         if not part.strip():
             continue
         try:
-            numbers = [float(number) for number in part.split()]
+            numbers = [float(number) for number in _numbers_of(part, length)]
         except ValueError:
             numbers = []
         if len(numbers) != length or not all(math.isfinite(number) for number in numbers):
@@ -338,6 +421,15 @@ def _number_groups(text: str, length: int, form: str) -> list[list[float]]:
                             "semicolons")
         groups.append(numbers)
     return groups
+
+
+def _numbers_of(text: str, length: int) -> list[str]:
+    """Numbers between blanks, whose commas are decimal, or between commas, also in brackets."""
+    plain = text.strip().strip("[]()")
+    words = [word.strip(",") for word in plain.split()]
+    if len(words) == length:
+        return [word.replace(",", ".") if word.count(",") == 1 else word for word in words]
+    return [word.strip() for word in plain.split(",")]
 
 
 def _shortened(text: str) -> str:

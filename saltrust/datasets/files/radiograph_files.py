@@ -15,12 +15,15 @@ from saltrust.cache.collection import Radiograph
 from saltrust.datasets.files import dicom_pixels
 from saltrust.datasets.files.gray_scale import LUMA, stretch
 from saltrust.datasets.files.limits import bands, of_file
+from saltrust.datasets.files.mask_values import MaskColors, foreground
+from saltrust.datasets.files.patient_ids import distinct_patients
 from saltrust.datasets.files.pictures import Picture, opened, picture_size
+from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
 
 #: File name endings taken for radiographs when a folder is searched.
-RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".bmp", ".tif", ".tiff")
 
 #: The tag of TIFF that is 0 where 0 is white.
 _PHOTOMETRIC = 262
@@ -146,20 +149,38 @@ def _gray_of_deep(picture: Picture) -> npt.NDArray[np.uint8]:
 
 @of_file()
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:
-    """Decode a mask from PNG: foreground is every pixel that is neither black nor transparent.
+    """Decode a mask from PNG: foreground is nearer to its largest value than to black.
+
+    Transparency counts as black; see :mod:`saltrust.datasets.files.mask_values` for what is a
+    mask.
 
     Returns
     -------
     ndarray of bool, shape (height, width)
+
+    Raises
+    ------
+    DataError
+        If it has the gray levels of a radiograph, several classes, or covers the whole image.
     """
     with opened(path) as picture:
-        mask = np.empty(picture.shape, dtype=bool)
-        for rows in bands(mask.shape):
-            values = np.atleast_3d(picture.part(rows)) != 0
-            opaque = values[..., -1] if picture.has_alpha else True
-            colors = values[..., :-1] if picture.has_alpha else values
-            mask[rows] = colors.any(axis=-1) & opaque
-        return picture.upright(mask)
+        values = np.empty(picture.shape, dtype=np.uint16)
+        colors = MaskColors()
+        transparency = set()
+        for rows in bands(values.shape):
+            pixels = np.atleast_3d(picture.part(rows))
+            if picture.has_alpha:
+                opaque, top = pixels[..., -1:], np.iinfo(pixels.dtype).max
+                transparency |= {int(opaque.min()), int(opaque.max())}
+                pixels = (pixels[..., :-1].astype(np.uint32) * opaque + top // 2) // top
+            if pixels.shape[2] == 3:
+                colors.look(pixels)
+            values[rows] = pixels.max(axis=-1)
+        if len(transparency) > 1 and not values.any():
+            raise DataError(f"the mask {path} is drawn in black on what is transparent, and both "
+                            "are background; draw in white")
+        colors.check(path)
+        return picture.upright(foreground(values, path))
 
 
 @of_file()
@@ -207,17 +228,25 @@ def _luma(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(black, color).convert("L")
 
 
+def _patient(path: Path) -> str:
+    try:
+        return dicom_pixels.patient_id(path) if dicom_pixels.is_dicom(path) else ""
+    except DataError:
+        # Whoever decodes it says what is wrong, of all such files at once.
+        return ""
+
+
 def stated_patients(images: Sequence[str], paths: Sequence[Path]) -> list[str]:
     """Patient of every image: PatientID of a DICOM header, else the image's own name.
 
     Where all of several DICOM files state the same PatientID, it is a mark of
-    anonymisation, and every image counts as its own patient; the log says so.
+    anonymisation, and every image counts as its own patient; so does one whose id is nobody's
+    (:func:`saltrust.datasets.files.patient_ids.distinct_patients`).  The log says so.
     """
-    stated = [dicom_pixels.patient_id(path) if dicom_pixels.is_dicom(path) else ""
-              for path in paths]
+    stated = [_patient(path) for path in paths]
     known = set(stated) - {""}
     if len(known) == 1 and stated.count(next(iter(known))) > 1:
         _log.warning("all DICOM files state the PatientID %r, so every image counts as its own "
                      "patient; name patients in a CSV manifest if they repeat", next(iter(known)))
         return list(images)
-    return [patient or image for patient, image in zip(stated, images, strict=True)]
+    return distinct_patients(stated, images, "the DICOM files")

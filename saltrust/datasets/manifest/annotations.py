@@ -18,8 +18,12 @@ from saltrust.datasets.files.annotation_codes import (
     kaggle_counts,
     parse_boxes,
     parse_points,
+    stated_boxes,
 )
-from saltrust.datasets.files.radiograph_files import native_size, read_mask
+from saltrust.datasets.files.boxes import BoxTally
+from saltrust.datasets.files.csv_tables import CsvTable, stated
+from saltrust.datasets.files.radiograph_files import read_mask
+from saltrust.datasets.manifest.file_names import mask_file
 from saltrust.errors import DataError, nearest
 
 #: Column kinds that give a mask; a finding and reader may have one of them.
@@ -64,7 +68,8 @@ def reader_role(reader: str) -> str:
 
 
 def annotation_columns(columns: Sequence[str], findings: Mapping[str, str], path: Path,
-                       label_columns: Sequence[str]) -> list[AnnotationColumns]:
+                       label_columns: Sequence[str], *, named: bool = False,
+                       ) -> list[AnnotationColumns]:
     """Sort the columns ``kind:finding`` and ``kind:finding:reader`` by finding and reader.
 
     Parameters
@@ -77,6 +82,9 @@ def annotation_columns(columns: Sequence[str], findings: Mapping[str, str], path
         Of the manifest, for errors.
     label_columns : sequence of str
         All label columns; annotations of those that the study leaves out are passed over.
+    named : bool
+        Whether the study names its findings: then a column of another kind is passed over
+        unless what it annotates is one of them.
 
     Raises
     ------
@@ -91,6 +99,8 @@ def annotation_columns(columns: Sequence[str], findings: Mapping[str, str], path
         if not colon or kind == GAZE:
             continue
         label_column, _, reader = (part.strip() for part in rest.partition(":"))
+        if kind not in KINDS and named and label_column not in label_columns:
+            continue
         if kind not in KINDS:
             raise DataError(f"{path}: the column {column!r} is of an unknown kind; "
                             f"{nearest(kind, (*KINDS, GAZE))}")
@@ -130,26 +140,62 @@ def gaze_columns(columns: Sequence[str]) -> dict[str, str]:
     return of_reader
 
 
-def mask_file(cell: str, folder: Path) -> Path | None:
-    """Path of a mask cell that names a file; None where it holds a code or nothing.
+def blank_or_stated(cell: str) -> str:
+    """An annotation cell; blank where it holds a word for blank, which ``none`` is not here.
 
-    A file name has a dot, which no run-length code has.
+    Examples
+    --------
+    >>> blank_or_stated("NaN"), blank_or_stated("none")
+    ('', 'none')
     """
-    if "." not in cell or cell.startswith("{"):
-        return None
-    return folder / cell
+    return cell if cell.lower() in EMPTY_CELLS else stated(cell)
 
 
-def check_mask_file(path: Path, radiograph: str, size: tuple[int, int]) -> None:
-    """Raise a DataError unless a mask file is a PNG of its radiograph's size."""
-    if path.suffix.lower() != ".png":
-        raise DataError(f"the mask {path} is not a PNG, and other formats blur edges or hide "
-                        "labels; convert it")
-    mask_size = native_size(path)
-    if mask_size != size:
-        raise DataError(f"the mask {path} has {mask_size[0]} x {mask_size[1]} pixels but its "
-                        f"radiograph {radiograph} has {size[0]} x {size[1]}; give the mask at "
-                        "the size of the radiograph")
+def check_codes(table: CsvTable, columns: Sequence[AnnotationColumns], images: Sequence[str],
+                sizes: Sequence[tuple[int, int]]) -> dict[str, int]:
+    """Read every run-length code and box once, so that what is wrong is known at the start.
+
+    Parameters
+    ----------
+    table : CsvTable
+    columns : sequence of AnnotationColumns
+    images : sequence of str
+        Names of the rows.
+    sizes : sequence of (height, width)
+        Of the rows.
+
+    Returns
+    -------
+    dict
+        Counts of clipped and repeated boxes, for the description; empty without boxes.
+
+    Raises
+    ------
+    DataError
+        If a code or a box breaks its format; row and column are named.
+    """
+    tally = BoxTally()
+    names = [(kind, name) for item in columns for kind, name in item.names.items()
+             if kind in {"boxes", "kaggle_rle", "siim_rle"}]
+    for (number, row), image, size in zip(table.rows(), images, sizes, strict=True):
+        if 0 in size:
+            # Of a radiograph that cannot be read and is left out.
+            continue
+        for kind, name in names:
+            cell = blank_or_stated(row[name])
+            if not cell or cell.lower() in EMPTY_CELLS:
+                continue
+            where = f"row {number}, {name}"
+            try:
+                if kind == "boxes":
+                    tally.within([(f"{where}, {text} (x y width height)", box)
+                                  for text, box in stated_boxes(cell)], image, size)
+                else:
+                    kaggle_counts(cell, *size, relative=kind == "siim_rle")
+            except DataError as error:
+                raise DataError(f"{table.path}, {where}: {error}") from None
+    counts = tally.report(table.path)
+    return counts if any(kind == "boxes" for kind, _ in names) else {}
 
 
 def read_annotation(cells: Mapping[str, str], role: str, label: int, folder: Path,
@@ -177,6 +223,7 @@ def read_annotation(cells: Mapping[str, str], role: str, label: int, folder: Pat
     """
     height, width = size
     kind = next((kind for kind in MASK_KINDS if kind in cells), "mask")
+    cells = {name: blank_or_stated(cell) for name, cell in cells.items()}
     mask_cell, box_cell = cells.get(kind, ""), cells.get("boxes", "")
     boxes = (parse_boxes(box_cell, height, width)
              if box_cell and box_cell.lower() not in EMPTY_CELLS else ())

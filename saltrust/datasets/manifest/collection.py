@@ -1,6 +1,7 @@
 """A CSV manifest of radiographs, labels and annotations as a collection.
 
-One row per image, UTF-8, comma-separated.  Columns, all but ``image`` or ``path`` optional:
+One row per image, written as :mod:`saltrust.table_dialect` knows it.  Columns, all but ``image`` or
+``path`` optional, some of them also by other names (:mod:`saltrust.datasets.manifest.columns`):
 
 ``image``
     Name of the image; without it, ``path`` without its file ending.  Names are unique.
@@ -8,27 +9,30 @@ One row per image, UTF-8, comma-separated.  Columns, all but ``image`` or ``path
     PNG, JPEG or DICOM file, relative to the CSV.  Without this column the collection has
     labels and annotations only.
 ``patient``, ``study``, ``view``
-    Text.  Without ``patient``, the PatientID of DICOM files, else every image is its own.
+    Text.  Without ``patient``, the PatientID of DICOM files, else every image is its own; ids that
+    are nobody's stand for as many patients
+    (:func:`saltrust.datasets.files.patient_ids.distinct_patients`).
 ``split``
     ``train``, ``val``, ``test`` or ``none``.  Without this column: drawn at random by patient.
 ``height``, ``width``
     Native size in pixels; needed for annotations where there is no ``path``.
 *covariate*
-    Columns that the study names under ``covariates``, such as ``age`` or ``site``: numbers, or
-    text; see :mod:`saltrust.datasets.manifest.covariates`.
+    Columns that the study names under ``covariates``, such as ``site``, and ``age``, ``sex`` and
+    their like unless they are findings of the study: numbers, or text; see
+    :mod:`saltrust.datasets.manifest.covariates`.
 *finding*
     Every other column is a finding: 1 positive, 0 negative, -1 uncertain, blank not stated.
     Where the study names its findings, columns it does not name are ignored.
 ``mask:FINDING`` or ``mask:FINDING:READER``
-    Path of a PNG (black or transparent is background), or a COCO run-length code: compressed
-    counts, or ``{"size": [height, width], "counts": ...}``.
+    Path of a PNG (one value beside black, :mod:`saltrust.datasets.files.mask_values`), or a COCO
+    run-length code: compressed counts, or ``{"size": [height, width], "counts": ...}``.
 ``kaggle_rle:FINDING[:READER]``
-    ``start length ...``, starts counted from 1 down the columns.
+    ``start length ...``, starts counted from 1 down the columns, in order.
 ``siim_rle:FINDING[:READER]``
     The same with relative starts, as in SIIM-ACR Pneumothorax.
 ``boxes:FINDING[:READER]``
-    ``x y width height; x y width height`` in native pixels; without a mask column the mask is
-    the boxes filled.
+    ``x y width height; x y width height`` in native pixels, cut to the image, each once; without
+    a mask column the mask is the boxes filled.
 ``points:FINDING[:READER]``
     ``x y; x y``: most representative points, beside a mask or boxes.
 ``gaze`` or ``gaze:READER``
@@ -44,6 +48,7 @@ an annotated negative.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,39 +59,52 @@ import numpy.typing as npt
 import xarray as xr
 
 from saltrust.cache.collection import Annotation, Fixations, Radiograph
+from saltrust.choices import OnError
 from saltrust.datasets.collection_index import (
     choose_findings,
     collection_index,
     fingerprint,
     require_unique,
 )
-from saltrust.datasets.files.csv_tables import CsvTable, parse_label, parse_split, read_csv
+from saltrust.datasets.files.csv_tables import (
+    CsvTable,
+    parse_count,
+    parse_label,
+    parse_split,
+    read_csv,
+    stated,
+)
+from saltrust.datasets.files.headers import UNKNOWN_SIZE, native_sizes, require_files
 from saltrust.datasets.files.heatmap_files import gaze_heatmap
 from saltrust.datasets.files.limits import check_pixels, of_file, of_image
+from saltrust.datasets.files.patient_ids import distinct_patients
 from saltrust.datasets.files.radiograph_files import (
     RADIOGRAPH_SUFFIXES,
-    native_size,
     read_radiograph,
     stated_patients,
 )
 from saltrust.datasets.manifest.annotations import (
     AnnotationColumns,
     annotation_columns,
-    check_mask_file,
+    blank_or_stated,
+    check_codes,
     gaze_columns,
-    mask_file,
     read_annotation,
     reader_role,
 )
+from saltrust.datasets.manifest.columns import RESERVED, with_our_names
 from saltrust.datasets.manifest.covariates import covariate_values
+from saltrust.datasets.manifest.file_names import (
+    check_mask_file,
+    listed_name,
+    mask_file,
+    missing_hint,
+)
 from saltrust.datasets.splits import split_by_patient, warn_of_shared_patients
 from saltrust.errors import DataError
-from saltrust.reading import check_path, shown
+from saltrust.reading import check_path, existing_path, shown
 
-#: Of a height or width; a number of more is no size.
-_MOST_DIGITS = 10
-RESERVED_COLUMNS = ("image", "path", "patient", "study", "view", "split", "height", "width",
-                    "gaze")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -162,6 +180,7 @@ def manifest(
     covariates: Sequence[str] = (),
     split_fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
+    on_error: OnError = "stop",
 ) -> ManifestCollection:
     """Take a CSV manifest as a collection; the columns are described above.
 
@@ -178,6 +197,9 @@ def manifest(
         Train, val and test by patient, where there is no column ``split``.
     seed : int
         Of the random split.
+    on_error : {'stop', 'skip'}
+        Whether radiographs that do not exist or whose headers cannot be read are an error; with
+        ``'skip'`` they are met when they are decoded.
 
     Returns
     -------
@@ -191,29 +213,40 @@ def manifest(
         not valid (row and column are named), image names repeat, files are missing (counted, the
         first named), or a mask has another size than its radiograph (both are named).
     """
-    table = read_csv(path)
+    given = with_our_names(read_csv(path), findings, covariates)
+    table = given.table
     if "image" not in table.columns and "path" not in table.columns:
-        raise DataError(f"{table.path} has neither a column 'path' nor 'image'; add the paths of "
-                        "the radiographs as 'path'")
-    label_columns = [column for column in table.columns
-                     if column and column not in (*RESERVED_COLUMNS, *covariates)
-                     and ":" not in column]
-    facts = covariate_values(table, covariates, reserved=RESERVED_COLUMNS, findings=findings)
+        raise DataError(f"{table.path} has neither a column 'path' nor 'image' (its columns are "
+                        f"{', '.join(map(repr, filter(None, table.columns)))[:200]}); add the "
+                        "paths of the radiographs as 'path'")
+    label_columns = given.label_columns(covariates)
+    facts = covariate_values(table, covariates, reserved=RESERVED, findings=findings,
+                             demographics=given.demographics)
+    if given.demographics and not findings:
+        _log.warning("%s: %s tell of people and are taken for covariates, not findings", table.path,
+                     ", ".join(map(repr, given.demographics.values())))
     chosen = choose_findings(findings, label_columns, table.path)
     if not chosen:
         raise DataError(f"{table.path} has no finding columns; add one per finding with 1, 0, -1 "
                         "or blank")
-    columns = annotation_columns(table.columns, chosen, table.path, label_columns)
+    columns = annotation_columns(table.columns, chosen, table.path, label_columns,
+                                 named=bool(findings))
     rows = [row for _, row in table.rows()]
     images, files = _images_and_files(table, rows)
+    if on_error == "stop":
+        require_files(list(files.values()), f"radiographs that {table.path} names",
+                      missing_hint)
     labels = np.array([[parse_label(row[column], table.path, number, column)
                         for column in chosen.values()] for number, row in table.rows()])
     paths = [files[image] for image in images] if files else []
-    patients = _patients(rows, images, paths)
+    patients = _patients(table, rows, images, paths)
     splits = _splits(table, patients, labels, split_fractions, seed)
-    sizes = _native_sizes(table, paths) if columns or "height" in table.columns else None
+    sizes = (_native_sizes(table, files, on_error)
+             if columns or "height" in table.columns else None)
+    drawn: dict[str, int] = {}
     if columns and sizes is not None:
         _check_mask_files(table, columns, images, sizes)
+        drawn = check_codes(table, columns, images, sizes)
     looking = gaze_columns(table.columns)
     gazes = _gaze_files(table, looking, images)
     return ManifestCollection(
@@ -226,12 +259,13 @@ def manifest(
         fingerprint=fingerprint(
             {"columns": table.columns, "cells": table.cells, "findings": list(chosen),
              "splits": splits},
-            {**files, **{f"gaze {image} {reader}": path for image, of_image in gazes.items()
-                         for reader, path in of_image.items()}}),
+            {f"gaze {image} {reader}": path for image, of_image in gazes.items()
+             for reader, path in of_image.items()}),
         description={
             "kind": "manifest", "source": str(table.path), "seed": seed, "images": len(images),
             "patients": len(set(patients)),
             "split": "given" if "split" in table.columns else "random by patient",
+            **drawn, **({"columns_read_as": given.read_as} if given.read_as else {}),
         },
         has_radiographs=bool(files), table=table, files=files, columns=columns,
         rows={image: position for position, image in enumerate(images)}, gazes=gazes,
@@ -247,7 +281,7 @@ def _images_and_files(table: CsvTable, rows: Sequence[Mapping[str, str]],
         if "path" in table.columns and not cell:
             raise DataError(f"{table.path}, row {number}: path is blank; name the radiograph or "
                             "leave the row out")
-        plain = Path(cell)
+        plain = listed_name(table.path.parent, cell)
         if plain.suffix.lower() in RADIOGRAPH_SUFFIXES:
             plain = plain.with_suffix("")
         image = row.get("image", "") or plain.as_posix()
@@ -255,22 +289,17 @@ def _images_and_files(table: CsvTable, rows: Sequence[Mapping[str, str]],
             raise DataError(f"{table.path}, row {number}: image is blank; name it")
         check_path(cell or image, f"{table.path}, row {number}: the path", DataError)
         images.append(image)
-        paths.append(table.path.parent / cell)
+        paths.append(existing_path(table.path.parent, cell))
     require_unique(images, [f"{table.path} row {number}" for number in table.numbers])
     if "path" not in table.columns:
         return images, {}
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(f"{len(missing)} of {len(paths)} radiographs that {table.path} names do "
-                        f"not exist, the first is {missing[0]}; paths start at the folder of the "
-                        "CSV")
     return images, dict(zip(images, paths, strict=True))
 
 
-def _patients(rows: Sequence[Mapping[str, str]], images: Sequence[str], paths: Sequence[Path],
-              ) -> list[str]:
-    if rows and "patient" in rows[0]:
-        return [row["patient"] or image for row, image in zip(rows, images, strict=True)]
+def _patients(table: CsvTable, rows: Sequence[Mapping[str, str]], images: Sequence[str],
+              paths: Sequence[Path]) -> list[str]:
+    if "patient" in table.columns:
+        return distinct_patients([row["patient"] for row in rows], images, str(table.path))
     return stated_patients(images, paths) if paths else list(images)
 
 
@@ -283,29 +312,39 @@ def _splits(table: CsvTable, patients: Sequence[str], labels: Any,
     return splits
 
 
-def _native_sizes(table: CsvTable, paths: Sequence[Path]) -> list[tuple[int, int]]:
+def _native_sizes(table: CsvTable, files: Mapping[str, Path], on_error: OnError,
+                  ) -> list[tuple[int, int]]:
     """Native size of every image, from the headers of the files or the columns."""
-    stated: list[tuple[int, int]] = []
+    paths = list(files.values())
+    listed: list[tuple[int, int] | None] = [None] * len(table.numbers)
     if "height" in table.columns or "width" in table.columns or not paths:
         for column in ("height", "width"):
             table.require(column)
-        for number, row in table.rows():
-            if not all(row[name].isdecimal() and len(row[name]) < _MOST_DIGITS
-                       for name in ("height", "width")) or "0" in (row["height"], row["width"]):
-                raise DataError(f"{table.path}, row {number}: height {shown(row['height'])} and "
-                                f"width {shown(row['width'])} must be whole numbers of pixels")
-            check_pixels(int(row["height"]), int(row["width"]), f"{table.path}, row {number},")
-            stated.append((int(row["height"]), int(row["width"])))
+        listed = [_listed_size(table, number, row, optional=bool(paths))
+                  for number, row in table.rows()]
     if not paths:
-        return stated
-    sizes = [native_size(path) for path in paths]
-    for number, path, listed, size in zip(table.numbers, paths, stated or sizes, sizes,
-                                          strict=True):
-        if listed != size:
-            raise DataError(f"{table.path}, row {number}: height and width say {listed[0]} x "
-                            f"{listed[1]} but {path} has {size[0]} x {size[1]} pixels; correct "
+        return [size for size in listed if size is not None]
+    sizes = list(native_sizes(files, on_error).values())
+    for number, path, size, other in zip(table.numbers, paths, sizes, listed, strict=True):
+        if other is not None and size not in (other, UNKNOWN_SIZE):
+            raise DataError(f"{table.path}, row {number}: height and width say {other[0]} x "
+                            f"{other[1]} but {path} has {size[0]} x {size[1]} pixels; correct "
                             "the row")
-    return sizes
+    # What the list states is known of files that cannot be read, too.
+    return [other or size for other, size in zip(listed, sizes, strict=True)]
+
+
+def _listed_size(table: CsvTable, number: int, row: Mapping[str, str], *, optional: bool,
+                 ) -> tuple[int, int] | None:
+    """What a row states; None where it states nothing and need not."""
+    if optional and not stated(row["height"]) and not stated(row["width"]):
+        return None
+    height, width = parse_count(row["height"]), parse_count(row["width"])
+    if height is None or width is None:
+        raise DataError(f"{table.path}, row {number}: height {shown(row['height'])} and width "
+                        f"{shown(row['width'])} must be whole numbers of pixels")
+    check_pixels(height, width, f"{table.path}, row {number},")
+    return height, width
 
 
 def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
@@ -314,12 +353,14 @@ def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
     missing: list[Path] = []
     for (number, row), image, size in zip(table.rows(), images, sizes, strict=True):
         for name in names:
-            path = mask_file(row[name], table.path.parent)
+            path = mask_file(blank_or_stated(row[name]), table.path.parent)
             if path is None:
                 continue
             check_path(path, f"{table.path}, row {number}: the mask", DataError)
             if not path.is_file():
                 missing.append(path)
+                continue
+            if size == UNKNOWN_SIZE:
                 continue
             try:
                 check_mask_file(path, row.get("path") or image, size)
@@ -327,26 +368,22 @@ def _check_mask_files(table: CsvTable, columns: Sequence[AnnotationColumns],
                 raise DataError(f"{table.path}, row {number}: {error}") from None
     if missing:
         raise DataError(f"{len(missing)} masks that {table.path} names do not exist, the first "
-                        f"is {missing[0]}; paths start at the folder of the CSV")
+                        f"is {missing[0]}; {missing_hint(missing[0])}")
 
 
 def _gaze_files(table: CsvTable, columns: Mapping[str, str], images: Sequence[str],
                 ) -> dict[str, dict[str, Path]]:
     """Existing heatmap file of every image and reader whose cell is not blank."""
-    files = {image: {reader: table.path.parent / row[column]
-                     for reader, column in columns.items() if row[column]}
+    files = {image: {reader: existing_path(table.path.parent, row[column])
+                     for reader, column in columns.items() if stated(row[column])}
              for image, (_, row) in zip(images, table.rows(), strict=True)}
     for of_one in files.values():
         for path in of_one.values():
             check_path(path, f"{table.path}: the path", DataError)
-    paths = [path for of_image in files.values() for path in of_image.values()]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(f"{len(missing)} of {len(paths)} gaze heatmaps that {table.path} names do "
-                        f"not exist, the first is {missing[0]}; paths start at the folder of the "
-                        "CSV")
+    require_files([path for of_image in files.values() for path in of_image.values()],
+                  f"gaze heatmaps that {table.path} names", missing_hint)
     return files
 
 
 def _text(rows: Sequence[Mapping[str, str]], column: str) -> list[str] | None:
-    return [row[column] for row in rows] if rows and column in rows[0] else None
+    return [stated(row[column]) for row in rows] if rows and column in rows[0] else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from saltrust.cache.schema import covariate_fault
-from saltrust.datasets.files.csv_tables import CsvTable
+from saltrust.datasets.files.csv_tables import CsvTable, stated
 from saltrust.datasets.files.limits import check_names
 from saltrust.errors import DataError, nearest
 from saltrust.reading import shown
@@ -19,9 +19,15 @@ from saltrust.reading import shown
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
+#: An age as DICOM writes it: three digits and years, months, weeks or days.
+_AGE = re.compile(r"(\d{1,3})\s?([YMWD])", re.ASCII | re.IGNORECASE)
+_OF_A_YEAR = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
+
+
 def covariate_values(table: CsvTable, names: Sequence[str], *, reserved: Collection[str],
-                     findings: Collection[str]) -> dict[str, npt.NDArray[Any]]:
-    """Read the columns that a study names as covariates.
+                     findings: Collection[str], demographics: Mapping[str, str] = {},
+                     ) -> dict[str, npt.NDArray[Any]]:
+    """Read the columns that a study names as covariates, and those that are covariates anyway.
 
     Parameters
     ----------
@@ -31,6 +37,8 @@ def covariate_values(table: CsvTable, names: Sequence[str], *, reserved: Collect
         Columns that mean something else in a manifest.
     findings : collection of str
         Findings that the study names.
+    demographics : mapping of str to str
+        Covariates that the study does not name -> their columns.
 
     Returns
     -------
@@ -62,29 +70,30 @@ def covariate_values(table: CsvTable, names: Sequence[str], *, reserved: Collect
         if list(names).count(name) > 1:
             raise DataError(f"covariates under [data] names {name!r} twice; name it once")
     values = {}
-    for name in names:
-        cells = [row[name] for _, row in table.rows()]
-        check_names(cells, f"value of {name}")
+    for name, column in {**{name: name for name in names}, **demographics}.items():
+        cells = [row[column] for _, row in table.rows()]
+        check_names(cells, f"value of {column}")
         values[name] = column_values(cells)
         if values[name].dtype.kind == "f" and np.isinf(values[name]).any():
             at = int(np.flatnonzero(np.isinf(values[name]))[0])
-            raise DataError(f"{table.path}, row {table.numbers[at]}: {name} is {shown(cells[at])}, "
-                            "too large for a number; correct or blank it")
+            raise DataError(f"{table.path}, row {table.numbers[at]}: {column} is "
+                            f"{shown(cells[at])}, too large for a number; correct or blank it")
     return values
 
 
 def column_values(cells: Sequence[str]) -> npt.NDArray[Any]:
-    """Cells as numbers where all that is stated are numbers, else as text.
+    """Cells as numbers where all that is stated are numbers or ages, else as text.
 
     Parameters
     ----------
     cells : sequence of str
-        Blank where nothing is stated.
+        Blank, or a word such as ``nan``, where nothing is stated.
 
     Returns
     -------
     ndarray of float64 or str, shape (len(cells),)
-        A blank cell is NaN among numbers; a column without any number is text.
+        A blank cell is NaN among numbers; a column without any number is text.  Ages with a unit,
+        as ``063Y`` or ``018M`` of DICOM, are years.
 
     Examples
     --------
@@ -92,8 +101,23 @@ def column_values(cells: Sequence[str]) -> npt.NDArray[Any]:
     array([61., nan, 55.])
     >>> column_values(["61", "", "unknown"])
     array(['61', '', 'unknown'], dtype='<U7')
+    >>> column_values(["063Y", "006M", "nan"])
+    array([63. ,  0.5,  nan])
     """
-    stated = [cell for cell in cells if cell]
-    if stated and all(_NUMBER.fullmatch(cell) for cell in stated):
-        return np.array([float(cell) if cell else np.nan for cell in cells])
-    return np.array(cells, dtype=np.str_)
+    known = [stated(cell) for cell in cells]
+    if any(known) and all(_NUMBER.fullmatch(cell) for cell in known if cell):
+        return np.array([float(cell) if cell else np.nan for cell in known])
+    ages = [_years(cell) for cell in known]
+    if any(known) and None not in ages and any(_AGE.fullmatch(cell) for cell in known):
+        return np.array(ages, dtype=np.float64)
+    return np.array(known, dtype=np.str_)
+
+
+def _years(cell: str) -> float | None:
+    """An age in years, NaN where none is stated; None where it is no age."""
+    if not cell:
+        return np.nan
+    match = _AGE.fullmatch(cell)
+    if match:
+        return int(match[1]) / _OF_A_YEAR[match[2].upper()]
+    return float(cell) if _NUMBER.fullmatch(cell) else None

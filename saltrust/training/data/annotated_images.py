@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,10 +12,12 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from saltrust.cache import rle
+from saltrust.cache.bad_files import BadFiles
 from saltrust.cache.collection import Annotation, Collection
 from saltrust.cache.grid import mask_to_grid
 from saltrust.cache.reference import native_size
 from saltrust.cache.schema import Label
+from saltrust.choices import OnError
 from saltrust.errors import DataError
 from saltrust.training.data.images import LabeledImages
 
@@ -24,6 +27,8 @@ _EIGHT = np.ones((3, 3), dtype=int)
 _TOLERANCE = 1.0
 
 Boxes = npt.NDArray[np.float32]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class AnnotatedImages:
 
 
 def read_annotations(collection: Collection, images: LabeledImages, *,
-                     progress: bool = True) -> AnnotatedImages:
+                     on_error: OnError = "stop", progress: bool = True) -> AnnotatedImages:
     """Bring all reference annotations of decoded images onto their grid.
 
     Parameters
@@ -69,6 +74,9 @@ def read_annotations(collection: Collection, images: LabeledImages, *,
     collection : Collection
     images : LabeledImages
         Decoded from it.
+    on_error : {'stop', 'skip'}
+        Whether annotations that cannot be read are an error, once all of them are known, or leave
+        it unknown where the findings of their image are.
     progress : bool
         Show a bar on stderr.
 
@@ -88,10 +96,16 @@ def read_annotations(collection: Collection, images: LabeledImages, *,
     position = {str(name): k for k, name in enumerate(collection.index["image"].values)}
     bar = tqdm(images.names, desc="reading annotations", unit="image",
                disable=None if progress else True)
+    bad = BadFiles(on_error)
     for row, name in enumerate(bar):
-        drawn = {pair: item for pair, item in collection.annotations(name).items()
-                 if pair[1] in readers}
-        size = native_size(collection, name, position[name]) if drawn else (height, width)
+        drawn: dict[tuple[str, str], Annotation] = {}
+        size = (height, width)
+        with bad.collecting(name):
+            drawn = {pair: item for pair, item in collection.annotations(name).items()
+                     if pair[1] in readers}
+            size = native_size(collection, name, position[name]) if drawn else size
+        if name in bad.reasons:
+            known[row] = False
         of_image: list[tuple[Boxes, npt.NDArray[np.int64]]] = []
         for column, finding in enumerate(images.findings):
             label = images.labels[row, column]
@@ -108,6 +122,9 @@ def read_annotations(collection: Collection, images: LabeledImages, *,
             of_image.append((around, np.full(len(around), column, np.int64)))
         boxes.append((np.concatenate([b for b, _ in of_image] or [np.zeros((0, 4), np.float32)]),
                       np.concatenate([c for _, c in of_image] or [np.zeros(0, np.int64)])))
+    sentence = bad.settle(n, "annotations of images")
+    if sentence:
+        _log.warning("%s", sentence)
     return AnnotatedImages(images, known, positive, packed, tuple(boxes))
 
 

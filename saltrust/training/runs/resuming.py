@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ from saltrust.models.card_fields import check_fields
 from saltrust.models.checkpoint import read_weights
 from saltrust.models.torch_file import check_claims
 from saltrust.reading import reading, shown
+from saltrust.training.data.images import LabeledImages
+from saltrust.training.runs.run import Run
 
 STATE_FILE = "resume.pt"
+
+_log = logging.getLogger(__name__)
 
 #: What a state is read for before the network takes it up.
 _NEEDED: dict[str, type] = {"card": dict, "threads": int, "network": dict, "optimizer": dict,
@@ -25,7 +30,8 @@ _NEEDED: dict[str, type] = {"card": dict, "threads": int, "network": dict, "opti
 
 #: Entries of a card that may differ between two starts of one run.
 _FREE = ("name", "study", "study_fingerprint", "data", "versions", "complete", "pretrained.path",
-         "pretrained.matched", "pretrained.left_over")
+         "pretrained.matched", "pretrained.left_over",
+         "preset_overridden")  # What came of it is in `train`.
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -108,6 +114,32 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], what: Path
         raise UsageError(f"{what} cannot be resumed, since it was started from something else: "
                          f"{shown}{more}; restore what has changed, or say --overwrite to train "
                          "from the beginning")
+
+
+def note_images(images: LabeledImages, run: Run) -> None:
+    """Note on the card which radiographs a run sees, and say where that has changed since.
+
+    Radiographs that were left out, mended or replaced do not end a run that goes on; from then on
+    it sees what is there now.
+
+    Parameters
+    ----------
+    images : LabeledImages
+        Decoded, for all splits.
+    run : Run
+    """
+    facts = {"images_sha256": images.digest(), "images_left_out": list(images.left_out)}
+    if run.saved_state is not None:
+        before = run.saved_state["card"]
+        changes = list(before.get("images_changed_after_epochs", []))
+        if before.get("images_sha256", facts["images_sha256"]) != facts["images_sha256"]:
+            epoch = run.saved_state["epoch"]
+            _log.warning("model %r: radiographs have changed, or others are left out, since epoch "
+                         "%d; it goes on with those that are there now, and its card says so",
+                         run.name, epoch)
+            changes.append(epoch)
+        facts |= {"images_changed_after_epochs": changes} if changes else {}
+    run.card |= facts
 
 
 def _may_differ(key: str) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from saltrust.models.checkpoint import WEIGHTS_FILE
-from saltrust.study import TrainSpec
 from saltrust.training.runs.seeding import Seeds
+from saltrust.training_settings import TrainSpec
 
 
 @dataclass

@@ -26,14 +26,16 @@ from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.models.trial import Expected, try_network
 from saltrust.models.user_code import importable_from
 from saltrust.models.weights import fit_pretrained_encoder
-from saltrust.study import ModelSpec, Study, TrainSpec
+from saltrust.study import ModelSpec, Study
 from saltrust.training.data.augmentation import augment
 from saltrust.training.data.images import LabeledImages, read_images
 from saltrust.training.data.targets import label_loss
 from saltrust.training.evaluation import evaluate_auc, predict
+from saltrust.training.runs.resuming import note_images
 from saltrust.training.runs.run import Run
 from saltrust.training.session import train_entry
 from saltrust.training.task import BatchLoss, Validation
+from saltrust.training_settings import TrainSpec
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ def train(
         def make_task() -> ClassifierTask:
             read = (images() if images is not None
                     else read_images(collection, study.size, progress=progress))
+            note_images(read, run)
             check_labels(read, selected)
             return ClassifierTask(run.name, network.to(run.device), run.device, read, run.spec,
                                   Preprocessing.from_dict(run.card["preprocessing"]), selected)

@@ -33,6 +33,7 @@ from saltrust.training.losses.guidance import (
     MapLosses,
     map_losses,
 )
+from saltrust.training.runs.resuming import note_images
 from saltrust.training.runs.run import Run
 from saltrust.training.session import train_entry
 from saltrust.training.task import BatchLoss, Validation
@@ -123,6 +124,7 @@ def train_guided(
         def make_task() -> GuidedTask:
             read = (images() if images is not None
                     else read_images(collection, study.size, progress=progress))
+            note_images(read, run)
             check_labels(read, selected)
             gaze = None
             if spec.loss in NEEDS_GAZE:

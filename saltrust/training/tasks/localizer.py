@@ -32,7 +32,7 @@ from saltrust.models.torchvision_operators import import_torchvision
 from saltrust.models.trial import Expected
 from saltrust.models.user_code import importable_from
 from saltrust.models.weights import fit_pretrained_encoder
-from saltrust.study import LocalizerSpec, Study, TrainSpec
+from saltrust.study import LocalizerSpec, Study
 from saltrust.training.data.annotated_images import (
     AnnotatedImages,
     read_annotations,
@@ -42,9 +42,11 @@ from saltrust.training.data.images import check_splits, read_images
 from saltrust.training.data.localizer_data import Batch, LocalizerData, select_data, warn_of_data
 from saltrust.training.evaluation import evaluate_auc
 from saltrust.training.loop import cut_batches
+from saltrust.training.runs.resuming import note_images
 from saltrust.training.runs.run import Run
 from saltrust.training.session import train_entry
 from saltrust.training.task import BatchLoss, Validation
+from saltrust.training_settings import TrainSpec
 
 # segmentation-models-pytorch imports torchvision, whose operators must be declared by then.
 import_torchvision()
@@ -124,6 +126,7 @@ def train_localizer(
             drawn = annotated() if annotated else read_annotations(
                 collection, read_images(collection, study.size, progress=progress),
                 progress=progress)
+            note_images(drawn.images, run)
             data = select_data(drawn, findings, complete=isinstance(network, Detector),
                                name=localizer.name)
             warn_of_data(data, localizer.name)

@@ -122,7 +122,7 @@ def test_rows_of_a_table_are_chosen_by_a_value_or_several() -> None:
 @pytest.mark.parametrize(("content", "words"), [
     (b"", "is empty"),
     (b"auprc,explainer,image\n", "has a header but no rows"),
-    (b"\xff\xfeauprc", "not UTF-8"),
+    (b"\xff\xfeauprc", "not UTF-16"),
     (b"auprc,explainer,image\n1,a,1\n2,b,1,9\n", "cannot be read as CSV"),
     (b"auprc,explainer,image\n1,a,1,9\n2,b,1,9\n", "more cells than the header"),
     (b"auprc,explainer,image,image\n1,a,1,1\n", "column 'image' more than once"),

@@ -11,6 +11,7 @@ import pytest
 
 from saltrust.cache import rle
 from saltrust.cache.collection import Collection
+from saltrust.cache.schema import RadiographStatus
 from saltrust.cache.store import open_cubes
 from saltrust.cache.validation import problems
 from saltrust.datasets.challenges.rsna import import_rsna, rsna
@@ -93,8 +94,8 @@ def test_damaged_codes_name_the_row(codes: Path, tmp_path: Path) -> None:
         siim_acr(codes)
 
 
-def test_siim_acr_with_radiographs_into_cubes(codes: Path, tmp_path: Path,
-                                              save_dicom: Make) -> None:
+def test_siim_acr_with_radiographs_into_cubes(
+        codes: Path, tmp_path: Path, save_dicom: Make, caplog: pytest.LogCaptureFixture) -> None:
     pixels = np.tile(np.arange(1024, dtype=np.uint16), (1024, 1))
     for name in (A, B, C):
         save_dicom(tmp_path / "images" / "deep" / f"{name}.dcm", pixels)
@@ -104,8 +105,13 @@ def test_siim_acr_with_radiographs_into_cubes(codes: Path, tmp_path: Path,
     assert cubes["radiograph"].to_dataset()["pixels"].shape == (3, 64, 64)
     assert cubes["reference"].to_dataset()["mask"].sel(image=A).any()
     (tmp_path / "images" / "deep" / f"{C}.dcm").unlink()
-    with pytest.raises(DataError, match=f"1 of 3 images, the first is {C}"):
-        siim_acr(codes, images=tmp_path / "images")
+    some = siim_acr(codes, images=tmp_path / "images")
+    assert f"no radiographs of 1 of 3 images (first: {C})" in caplog.text
+    assert (some.description["radiographs"], some.index.sizes["image"]) == (2, 3)
+    path = import_siim_acr(codes, tmp_path / "some.zarr", images=tmp_path / "images", size=64)
+    status = open_cubes(path)["radiograph/status"]
+    assert int(status.sel(image=C)) == RadiographStatus.MISSING
+    assert int((status == RadiographStatus.OK).sum()) == 2
     save_dicom(tmp_path / "images" / f"{C}.dcm", pixels[:512])
     with pytest.raises(DataError, match="512 x 1024 pixels"):
         siim_acr(codes, images=tmp_path / "images").radiograph(C, (8, 8))
@@ -126,6 +132,19 @@ def test_boxes_are_kept_and_filled(boxes: Path, caplog: pytest.LogCaptureFixture
     assert mask_of(data, "p3").sum() == 24 * 30
     assert "1 images" in caplog.text
     assert not mask_of(data, "p2").any()
+
+
+def test_identical_boxes_count_once(boxes: Path, caplog: pytest.LogCaptureFixture) -> None:
+    boxes.write_text("patientId,x,y,width,height,Target\np1,10,20,30,40,1\np1,10.0,20,30,40,1\n"
+                     "p1,-3,20,30,40,1\np2,10,20,30,40,1\n")
+    data = rsna(boxes)
+    assert data.description["repeated_boxes"] == 1
+    assert data.description["images_with_clipped_boxes"] == 1
+    (annotation,) = data.annotations("p1").values()
+    assert annotation.boxes == ((20, 10, 60, 40), (20, 0, 60, 27))
+    assert annotation.n_polygons == 2
+    assert "1 boxes of" in caplog.text
+    assert "by 3 pixels at most" in caplog.text
 
 
 def test_the_detailed_classes_drop_what_is_not_normal(boxes: Path, tmp_path: Path) -> None:

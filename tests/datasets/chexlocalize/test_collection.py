@@ -78,6 +78,20 @@ def test_polygons_are_counted_and_masks_win(layout: Any) -> None:
     assert drawn["Cardiomegaly", REFERENCE].n_polygons == 0
 
 
+def test_stray_contours_are_left_out_and_counted(layout: Any,
+                                                 caplog: pytest.LogCaptureFixture) -> None:
+    square_contour = [[3, 2], [7, 2], [7, 6], [3, 6]]
+    layout.json("gt_annotations_val.json", {ONE: {
+        "img_size": list(SHAPE),
+        "Edema": [[[9, 9]], square_contour, [[1, 1], [5, 5]], square_contour]}})
+    data = chexlocalize(layout.root)
+    drawn = data.annotations(ONE)["Edema", REFERENCE]
+    assert drawn.n_polygons == 1
+    np.testing.assert_array_equal(decoded(drawn), square(2, 3))
+    assert data.description["stray_contours"] == 3
+    assert "3 contours enclose nothing or stand twice" in caplog.text
+
+
 def test_without_polygons_their_number_is_unknown(layout: Any) -> None:
     layout.segmentations({ONE: {"Edema": square(2, 3)}})
     assert {a.n_polygons for a in chexlocalize(layout.root).annotations(ONE).values()} == {-1}
@@ -331,3 +345,17 @@ def test_the_released_sample(shared_data: Path, tmp_path: Path) -> None:
         expected = {key: (a.mask_rle, a.n_polygons) for key, a in data.annotations(name).items()}
         assert {key: (a.mask_rle, a.n_polygons)
                 for key, a in filled.annotations(name).items()} == expected
+
+
+def test_radiographs_of_any_ending_and_what_is_none(
+        layout: Any, caplog: pytest.LogCaptureFixture) -> None:
+    layout.segmentations({ONE: {"Edema": square(2, 3)}})
+    place = layout.radiograph(ONE, SHAPE)
+    place = place.rename(place.with_suffix(".JPG"))
+    place.with_name("view1_frontal.txt").write_text("a report")
+    data = chexlocalize(layout.root)
+    assert list(data.files) == [ONE]
+    assert "1 file: 1 .txt" in caplog.text
+    place.write_bytes(b"<html>")
+    refuse(layout.root, "view1_frontal.JPG", "--on-error skip")
+    assert chexlocalize(layout.root, on_error="skip").index["native_height"].values.tolist() == [20]

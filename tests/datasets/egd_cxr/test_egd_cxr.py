@@ -319,14 +319,19 @@ def test_durations_are_not_needed_to_count(mini: Miniature) -> None:
     assert data.gaze(IDS[3], (16, 16))[READER].max() == 1
 
 
-def test_missing_folders_and_files(mini: Miniature, tmp_path: Path, save_png: Make) -> None:
+def test_missing_folders_and_files(mini: Miniature, tmp_path: Path, save_png: Make,
+                                   caplog: pytest.LogCaptureFixture) -> None:
     for options in ({"images": tmp_path / "no"}, {"heatmaps": tmp_path / "no"}):
         with pytest.raises(UsageError, match="there is no folder"):
             egd_cxr(mini.root, **options)
     with pytest.raises(UsageError, match="there is no folder"):
         egd_cxr(tmp_path / "no")
     save_png(tmp_path / "some" / f"{IDS[1]}.png", np.zeros((9, 9), np.uint8))
-    with pytest.raises(DataError, match="11 of 12 images"):
+    some = egd_cxr(mini.root, images=tmp_path / "some")
+    assert "no radiographs of 11 of 12 images" in caplog.text
+    assert (some.description["radiographs"], some.index.sizes["image"]) == (1, 12)
+    (tmp_path / "some" / f"{IDS[1]}.png").rename(tmp_path / "some" / "strange.png")
+    with pytest.raises(DataError, match="none of the 12 images"):
         egd_cxr(mini.root, images=tmp_path / "some")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no heatmaps"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import cv2
@@ -16,6 +17,7 @@ from saltrust.cache import rle
 from saltrust.datasets.files.annotation_codes import (
     boxes_mask,
     coco_counts,
+    contours_with_area,
     kaggle_counts,
     parse_boxes,
     parse_points,
@@ -52,14 +54,39 @@ def test_kaggle_codes_give_the_code_of_the_mask(mask: Mask, relative: bool) -> N
     assert drawn == rle.encode(mask)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 9)), min_size=1, max_size=8))
-def test_unordered_and_overlapping_runs_are_united(runs: list[tuple[int, int]]) -> None:
+def test_runs_of_absolute_starts_are_in_order_and_apart(runs: list[tuple[int, int]]) -> None:
     flat = np.zeros(40, dtype=bool)
     for start, length in runs:
         flat[start - 1:start - 1 + length] = True
     code = " ".join(f"{start} {length}" for start, length in runs)
-    assert kaggle_counts(code, 8, 5, relative=False) == rle.encode(flat.reshape(5, 8).T)
+    real = [(start, length) for start, length in runs if length]
+    if all(first + length <= second for (first, length), (second, _) in itertools.pairwise(real)):
+        assert kaggle_counts(code, 8, 5, relative=False) == rle.encode(flat.reshape(5, 8).T)
+    else:
+        with pytest.raises(DataError, match="not in order or overlap"):
+            kaggle_counts(code, 8, 5, relative=False)
+
+
+@pytest.mark.parametrize(("code", "relative", "column"), [
+    # Twenty runs of a column each; read as absolute ones they lie on each other.
+    ("405 15" + " 25 15" * 19, False, "siim_rle:FINDING"),
+    ("30 9 3 9", False, "siim_rle:FINDING"),
+    ("406 15 446 15 1986 15", True, "kaggle_rle:FINDING"),
+])
+def test_a_code_of_the_other_kind_names_its_column(code: str, relative: bool, column: str) -> None:
+    with pytest.raises(DataError, match=column):
+        kaggle_counts(code, 40, 50, relative=relative)
+    # The way out leads out.
+    assert kaggle_counts(code, 40, 50, relative=not relative)
+
+
+def test_a_code_of_neither_kind_is_to_be_encoded_again() -> None:
+    with pytest.raises(DataError, match=r"overlap, .*; encode the mask again"):
+        kaggle_counts("30 9 3 9 20 9", 6, 7, relative=False)
+    with pytest.raises(DataError, match=r"reaches pixel 63, but the image has 42$"):
+        kaggle_counts("30 9 20 4", 6, 7, relative=True)
 
 
 @settings(deadline=None, max_examples=50)
@@ -102,7 +129,7 @@ def test_coco_codes_in_all_their_forms(mask: Mask) -> None:
 
 
 @pytest.mark.parametrize(("code", "words"), [
-    ('{"size": [3, 4], "counts": "<"}', "3 x 4 .* 3 x 3"), ('{"size": [3, 3]}', "size"),
+    ('{"size": [3, 4], "counts": "<"}', "3 x 4 .* 3 x 3$"), ('{"size": [3, 3]}', "size"),
     ('{"size": "x", "counts": "9"}', "size"), ("{not json", "JSON"),
     ('{"size": [3, 3], "counts": [1, 2]}', "add up"),
     ('{"size": [3, 3], "counts": [10, -1]}', "add up"),
@@ -111,6 +138,11 @@ def test_coco_codes_in_all_their_forms(mask: Mask) -> None:
 def test_coco_codes_that_are_none(code: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         coco_counts(code, 3, 3)
+
+
+def test_a_coco_code_on_its_side_is_named() -> None:
+    with pytest.raises(DataError, match=r"4 x 3 .* has 3 x 4; its height and width are exchanged"):
+        coco_counts('{"size": [4, 3], "counts": [12]}', 3, 4)
 
 
 def test_polygons_agree_with_opencv_away_from_edges() -> None:
@@ -133,7 +165,7 @@ def test_a_rectangle_as_polygon_includes_its_outline() -> None:
 
 
 @pytest.mark.parametrize("polygons", [
-    [[[1, 2]]], [[[1, 2], [3]]], [[[1, 2], ["a", 3]]], [[[1, 2], [float("nan"), 3]]], "x", [5],
+    [[[1, 2], [3]]], [[[1, 2], ["a", 3]]], [[[1, 2], [float("nan"), 3]]], "x", [5],
     {"a": 1},
 ])
 def test_polygons_that_are_none(polygons: Any) -> None:
@@ -141,9 +173,31 @@ def test_polygons_that_are_none(polygons: Any) -> None:
         polygons_mask(polygons, 10, 10)
 
 
+def test_stray_contours_enclose_nothing_and_count_for_nothing() -> None:
+    square = [[2.0, 1.0], [5.0, 1.0], [5.0, 3.0], [2.0, 3.0]]
+    strays: list[Any] = [[[7, 4]], [[0, 0], [7, 5]], [], [[1, 1], [3, 3], [6, 6]], [[2, 2]] * 5]
+    np.testing.assert_array_equal(polygons_mask([*strays, square, square], 6, 8),
+                                  polygons_mask([square], 6, 8))
+    assert contours_with_area([*strays, square, square]) == [[tuple(point) for point in square]]
+    assert not polygons_mask(strays, 6, 8).any()
+
+
+@pytest.mark.parametrize(("left", "top", "words"), [
+    (-9, 1, "wholly outside the image of 6 x 8"), (9, 1, "wholly outside"), (1, 7, "outside"),
+    (1, -9, "outside"), (-2, 1, ""), (6, 4, "")])
+def test_contours_reach_into_the_image(left: int, top: int, words: str) -> None:
+    contour = [[left, top], [left + 4, top], [left + 4, top + 4], [left, top + 4]]
+    if words:
+        with pytest.raises(DataError, match=words):
+            polygons_mask([contour], 6, 8)
+    else:
+        assert polygons_mask([contour], 6, 8).any()
+
+
 def test_points_are_x_then_y() -> None:
     assert parse_points("30 10; 5 6.5;") == ((10.0, 30.0), (6.5, 5.0))
     assert xy_points([[30, 10]]) == ((10.0, 30.0),)
+    assert parse_points("30,10; [5, 6.5]") == ((10.0, 30.0), (6.5, 5.0))
     with pytest.raises(DataError, match="x y"):
         parse_points("1 2 3")
 
@@ -169,8 +223,8 @@ def test_whole_boxes_have_their_area(x: int, y: int, width: int, height: int) ->
 
 @pytest.mark.parametrize(("text", "words"), [
     ("1 2 3", "x y width height"), ("1 2 3 a", "x y width height"), ("1 2 0 4", "no area"),
-    ("1 2 3 -4", "no area"), ("5 5 6.5 4", "outside"), ("-2 0 4 4", "outside"),
-    ("-0.9 0 0.5 4", "outside"), ("10 10 1 1", "outside"),
+    ("1 2 3 -4", "no area"), ("-0.9 0 0.5 4", "outside"), ("10 10 1 1", "outside"),
+    ("0 -4 4 4", "outside"), ("1 1 2e6 2", "larger than any image"),
     ("nan 0 4 4", "x y width height"),
 ])
 def test_boxes_that_are_none(text: str, words: str) -> None:
@@ -178,5 +232,13 @@ def test_boxes_that_are_none(text: str, words: str) -> None:
         parse_boxes(text, 10, 10)
 
 
-def test_a_box_may_overshoot_by_a_pixel() -> None:
-    assert parse_boxes("-0.5 0 10.8 10.5", 10, 10) == ((0.0, 0.0, 10.0, 10.0),)
+@pytest.mark.parametrize(("text", "boxes"), [
+    ("-0.5 0 10.8 10.5", [(0.0, 0.0, 10.0, 10.0)]),
+    ("-3 5 20 20; 8 -7 4 9", [(5.0, 0.0, 10.0, 10.0), (0.0, 8.0, 2.0, 10.0)]),
+    ("1 2 3 4; 1 2 3 4;1 2 3.0 4", [(2.0, 1.0, 6.0, 4.0)]),
+    ("1, 2, 3, 4", [(2.0, 1.0, 6.0, 4.0)]), ("[1,2,3,4]", [(2.0, 1.0, 6.0, 4.0)]),
+    ("1,5 2,5 3 4", [(2.5, 1.5, 6.5, 4.5)]),
+])
+def test_boxes_are_cut_to_the_image_and_count_once(text: str, boxes: list[tuple[float, ...]],
+                                                   ) -> None:
+    assert parse_boxes(text, 10, 10) == tuple(boxes)

@@ -364,7 +364,17 @@ def test_exif_orientation_is_applied(tmp_path: Path, ending: str, orientation: i
     assert native_size(path) == turned.shape
     assert turned.shape == ((80, 96) if orientation in {5, 6, 7, 8} else (96, 80))
     np.testing.assert_array_equal(read_pixels(path), turned)
-    np.testing.assert_array_equal(read_mask(path), turned != 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_are_turned_as_their_images_are(tmp_path: Path, orientation: int) -> None:
+    inside = np.zeros((12, 10), dtype=bool)
+    inside[1:4, 2:9] = inside[4:7, 2:3] = True
+    image = Image.fromarray(inside)
+    image.save(tmp_path / "x.png", exif=exif_of(orientation))
+    image.getexif()[0x0112] = orientation
+    np.testing.assert_array_equal(read_mask(tmp_path / "x.png"),
+                                  np.asarray(ImageOps.exif_transpose(image)))
 
 
 @pytest.mark.parametrize("place", ["before", "after"])

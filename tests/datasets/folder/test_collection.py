@@ -130,3 +130,59 @@ def test_the_real_radiographs(shared_data: Path) -> None:
     assert len(set(data.index["image"].values.tolist())) == 200
     assert Counter(data.index["split"].values.tolist()) == {"train": 140, "val": 20, "test": 40}
     assert data.radiograph("pneumothorax/099", (64, 64)).native_height == 320
+
+
+def test_what_is_no_radiograph_is_counted_and_named(
+        tmp_path: Path, save_png: Make, caplog: pytest.LogCaptureFixture) -> None:
+    save_png(tmp_path / "edema" / "a.png", PIXELS)
+    save_png(tmp_path / "edema" / "b.bmp", PIXELS)
+    save_png(tmp_path / "mass" / "c.TIF", PIXELS)
+    (tmp_path / "mass" / "c.txt").write_text("a report")
+    (tmp_path / "mass" / "volume.npy").write_bytes(b"x")
+    (tmp_path / "labels.csv").write_text("a,b")
+    (tmp_path / "mass" / ".DS_Store").touch()
+    data = folder(tmp_path)
+    assert data.index["image"].values.tolist() == ["edema/a", "edema/b", "mass/c"]
+    for name in data.index["image"].values.tolist():
+        np.testing.assert_array_equal(data.radiograph(name, (5, 6)).pixels, PIXELS)
+    assert data.description["left_out"]["files"] == 3
+    assert data.description["left_out"]["endings"] == {".csv": 1, ".txt": 1, ".npy": 1}
+    assert "3 files: 1 .csv, 1 .txt, 1 .npy (first: labels.csv)" in caplog.text
+
+
+def test_linked_folders_and_dicom_without_ending(tmp_path: Path, save_png: Make,
+                                                 save_dicom: Make) -> None:
+    save_png(tmp_path / "disk" / "b.png", PIXELS)
+    root = tmp_path / "films"
+    for split in ("Train", "TEST"):
+        save_dicom(root / split / "mass" / "1.2.7", PIXELS, PatientID=f"patient of {split}")
+    (root / "Train" / "edema").symlink_to(tmp_path / "disk")
+    save_png(root / "TEST" / "edema" / "x.png", PIXELS)
+    data = folder(root)
+    assert data.index["image"].values.tolist() == [
+        "TEST/edema/x", "TEST/mass/1.2.7", "Train/edema/b", "Train/mass/1.2.7"]
+    assert data.index["split"].values.tolist() == ["test", "test", "train", "train"]
+
+
+def test_a_file_that_is_linked_again_counts_once_in_its_class(
+        tmp_path: Path, save_png: Make, caplog: pytest.LogCaptureFixture) -> None:
+    save_png(tmp_path / "edema" / "a.png", PIXELS)
+    (tmp_path / "edema" / "again.png").symlink_to(tmp_path / "edema" / "a.png")
+    save_png(tmp_path / "mass" / "b.png", PIXELS)
+    (tmp_path / "mass" / "a.png").symlink_to(tmp_path / "edema" / "a.png")
+    data = folder(tmp_path)
+    assert data.index["image"].values.tolist() == ["edema/a", "mass/a", "mass/b"]
+    assert "1 files lie, by links, in several classes or splits" in caplog.text
+    assert data.description["left_out"]["first"] == "edema/again.png"
+
+
+@pytest.mark.parametrize("content", [["a.npy", "b.npy"], []])
+def test_a_class_that_would_vanish_is_refused(tmp_path: Path, save_png: Make,
+                                              content: list[str]) -> None:
+    save_png(tmp_path / "edema" / "a.png", PIXELS)
+    (tmp_path / "mass").mkdir()
+    for name in content:
+        (tmp_path / "mass" / name).write_bytes(b"x")
+    held = r"2 files: 2 \.npy \(first: a\.npy\)" if content else "is empty"
+    with pytest.raises(DataError, match=rf"class folder .*mass .*{held}.*would vanish"):
+        folder(tmp_path)

@@ -37,21 +37,45 @@ def test_columns_become_coordinates_and_no_findings(tmp_path: Path) -> None:
     assert all(index[name].dims == ("image",) for name in NAMES)
 
 
-def test_columns_that_are_not_named_are_what_they_were(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"row 2: age is '61.5'.*\[data\] findings"):
+def test_what_is_known_of_people_needs_no_naming(tmp_path: Path,
+                                                 caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DataError, match=r"row 3: site is 'B'.*\[data\] findings"):
         manifest(write(tmp_path))
+    caplog.clear()
     plain = manifest(write(tmp_path), findings=["Edema"])
-    assert not {*NAMES} & set(plain.index.coords)
+    assert {*NAMES} & set(plain.index.coords) == {"age", "sex"}
+    assert caplog.text == ""
     # Nor does naming them change what the data are, so that trained models stay theirs.
     named = manifest(write(tmp_path), findings=["Edema"], covariates=NAMES)
     assert named.fingerprint == plain.fingerprint
+
+
+@pytest.mark.parametrize("header", ["image,age,sex,Edema", "Image,Patient Age,GENDER,Edema",
+                                    "image_id,Age_Years,Patient_Sex,Edema"])
+def test_age_and_sex_are_never_findings(header: str, tmp_path: Path,
+                                        caplog: pytest.LogCaptureFixture) -> None:
+    index = manifest(write(tmp_path, header, "one,063Y,1,1", "two,18M,0,0", "three,,,")).index
+    assert index["finding"].values.tolist() == ["Edema"]
+    np.testing.assert_array_equal(index["age"].values, [63, 1.5, np.nan])
+    np.testing.assert_array_equal(index["sex"].values, [1, 0, np.nan])
+    assert "taken for covariates, not findings" in caplog.text
+
+
+def test_a_study_may_ask_for_sex_as_a_finding(tmp_path: Path) -> None:
+    index = manifest(write(tmp_path, "image,age,sex,Edema", "one,63,1,1", "two,64,0,0"),
+                     findings=["sex"]).index
+    assert index["label"].values.tolist() == [[1], [0]]
+    assert "sex" not in index.coords
+    np.testing.assert_array_equal(index["age"].values, [63, 64])
 
 
 @pytest.mark.parametrize(("cells", "values"), [
     (["1", "-2.5", "+.5e1", "3."], [1, -2.5, 5, 3]),
     (["", "7"], [np.nan, 7]),
     (["007", "1_000"], ["007", "1_000"]),
-    (["1", "nan"], ["1", "nan"]),
+    (["NA", "1", "nan"], [np.nan, 1, np.nan]), (["null", "F", "NaN"], ["", "F", ""]),
+    (["063Y", "018M", "73D", "52W", ""], [63, 1.5, 73 / 365.25, 52 / (365.25 / 7), np.nan]),
+    (["63Y", "old"], ["63Y", "old"]), (["63Y", "41.5"], [63, 41.5]),
     (["inf", "1"], ["inf", "1"]),
     (["٣", "1"], ["٣", "1"]),
     (["", ""], ["", ""]),
@@ -60,7 +84,7 @@ def test_columns_that_are_not_named_are_what_they_were(tmp_path: Path) -> None:
 def test_what_is_a_number(cells: list[str], values: list[Any]) -> None:
     read = column_values(cells)
     np.testing.assert_array_equal(read, np.array(values))
-    assert read.dtype.kind == ("U" if isinstance(values[-1], str) else "f")
+    assert read.dtype.kind == ("U" if any(isinstance(value, str) for value in values) else "f")
 
 
 @pytest.mark.parametrize(("names", "words"), [

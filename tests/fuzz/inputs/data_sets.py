@@ -54,8 +54,9 @@ def _look(collection: Any) -> None:
 
 
 def _manifest(folder: Path, content: bytes) -> None:
-    for name in ("a.png", "b.png"):
-        Image.fromarray(np.arange(63, dtype=np.uint8).reshape(7, 9)).save(folder / name)
+    ramp = np.arange(63, dtype=np.uint8).reshape(7, 9)
+    for name, pixels in (("a.png", ramp), ("b.png", 255 * (ramp // 40))):
+        Image.fromarray(pixels).save(folder / name)
     (folder / "m.csv").write_bytes(content)
     _look(manifest(folder / "m.csv", covariates=["age"]))
 

@@ -84,3 +84,46 @@ def test_several_images_of_a_patient_in_one_split_are_no_leak(
     data.index = data.index.drop_vars("patient")
     check_splits(data)
     assert "cannot be checked" in caplog.text
+
+
+def damage(data: Any, *rows: int) -> None:
+    """Make radiographs unreadable."""
+    decode = data.radiograph
+    bad = {f"image{row:03d}" for row in rows}
+
+    def broken(image: str, grid: tuple[int, int]) -> Any:
+        if image in bad:
+            raise DataError(f"{image}.png is truncated; fetch it again")
+        return decode(image, grid)
+
+    data.radiograph = broken
+
+
+def test_all_bad_radiographs_are_named_or_left_out(
+    squares: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = squares(train=4, val=3, test=2)
+    damage(data, 1, 5)
+    with pytest.raises(DataError, match="2 of 9 radiographs cannot be read: image001, image005;"):
+        read_images(data, (32, 32), progress=False)
+    images = read_images(data, (32, 32), on_error="skip", progress=False)
+    assert "2 of 9 radiographs cannot be read and are left out" in caplog.text
+    kept = [0, 2, 3, 4, 6, 7, 8]
+    assert images.left_out == ("image001", "image005")
+    assert images.split.tolist() == ["train"] * 3 + ["val"] * 2 + ["test"] * 2
+    assert np.array_equal(images.pixels, data.pixels[kept])
+    assert np.array_equal(images.labels, data.index["label"].values[kept])
+    assert images.digest() != read_images(squares(train=4, val=3, test=2), (32, 32),
+                                          progress=False).digest()
+    damage(data, 4, 6)
+    with pytest.raises(DataError, match="split 'val' has 0 images"):
+        read_images(data, (32, 32), on_error="skip", progress=False)
+
+
+def test_images_without_a_file_are_not_used(squares: Callable[..., Any]) -> None:
+    data = squares(train=4, val=3, test=2)
+    data.files = {f"image{row:03d}": None for row in range(1, 8)}
+    assert read_images(data, (32, 32), progress=False).names == tuple(data.files)
+    data.files = {"image000": None}
+    with pytest.raises(DataError, match="split 'train' has 1 images"):
+        check_splits(data)

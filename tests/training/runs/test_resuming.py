@@ -327,3 +327,19 @@ def test_the_settings_of_the_card_are_those_of_the_model(squares: Data, study: M
     assert card["train"] == {**expected, "selection_findings": ["Left Square"]}
     assert card["train"]["learning_rate"] == 0.5
     assert card["val_auc"]["findings"]["Left Square"] == card["score"]
+
+
+def test_a_radiograph_that_was_replaced_does_not_end_a_run_but_is_said(
+    squares: Data, study: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = study(epochs=2)
+    # Three batches an epoch.
+    folder = cut_short(squares(), settings, monkeypatch, step=5)
+    data = squares()
+    data.pixels[3] = 255 - data.pixels[3]
+    resume(data, settings)
+    assert "radiographs have changed, or others are left out, since epoch 1" in caplog.text
+    card = read_card(folder / "model.safetensors")
+    assert card is not None
+    assert card["images_changed_after_epochs"] == [1]
+    assert card["images_left_out"] == []

@@ -21,7 +21,7 @@ from saltrust.models.localizers.registry import build_localizer
 from saltrust.models.localizers.trained_localizer import load_localizer
 from saltrust.models.preprocessing import GRAY, to_input
 from saltrust.models.torchvision_operators import import_torchvision
-from saltrust.study import LocalizerSpec, Study, TrainSpec
+from saltrust.study import LocalizerSpec, Study
 from saltrust.training.data.annotated_images import read_annotations
 from saltrust.training.data.images import read_images
 from saltrust.training.tasks.localizer import (
@@ -30,6 +30,7 @@ from saltrust.training.tasks.localizer import (
     segmentation_loss,
     train_localizer,
 )
+from saltrust.training_settings import TrainSpec
 
 FINDINGS = ["Left Square", "Right Square"]
 UNET = LocalizerSpec(
