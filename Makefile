@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.
 export RPY2_CFFI_MODE := ABI
 
-.PHONY: install demo test faults fuzz calibration r check lint types contracts counts wheel bench models evidence references pymer4-09 clean
+.PHONY: install demo test faults fuzz calibration r check lint types contracts counts dcmtk wheel bench models evidence references pymer4-09 clean
 
 install: $(VENV)/installed
 
@@ -46,6 +46,10 @@ r:
 	else \
 	  echo "R with lme4, lmerTest, emmeans, multcomp and pbkrtest is not here and cannot be installed (no root or no apt): tests marked needs_r are skipped"; \
 	fi
+
+# Only `make evidence` needs it: gray values of DICOM are compared with those of dcm2pnm.
+dcmtk:
+	@command -v dcm2pnm >/dev/null || apt-get install -qq -y --no-install-recommends dcmtk >/dev/null
 
 test: install r
 	$(BIN)/python -m pytest -n 2 -m "not cuda" --durations=20
@@ -95,7 +99,7 @@ bench: install
 models: install
 	$(BIN)/python evidence/models.py docs/networks.md
 
-evidence: install
+evidence: install dcmtk
 	for script in $(filter-out evidence/promises.py evidence/models.py,$(wildcard evidence/*.py)); do $(BIN)/python $$script || exit 1; done
 
 references: install r

@@ -49,6 +49,12 @@ def read_heatmap(path: str | Path) -> npt.NDArray[np.float32]:
         values = _parts(top)
         return _converted(pixels, lambda part: values[part.astype(np.uint16)])
     parts = list(bands(pixels.shape))
+    if pixels.dtype == np.uint16:
+        if pixels.shape[2] == 2 or all(_is_gray(pixels[rows]) for rows in parts):
+            values = _parts(65535)
+            return _converted(pixels, lambda part: values[part[..., 0]])
+        # The colours of viridis are of 8 bits.
+        pixels = _converted_to_8_bits(pixels)
     if pixels.shape[2] in {1, 2} or all(_is_gray(pixels[rows]) for rows in parts):
         grays = _parts(255)
         return _converted(pixels, lambda part: grays[part[..., 0]])
@@ -100,6 +106,13 @@ def resample_heatmap(heatmap: npt.NDArray[np.floating], grid: tuple[int, int],
     return np.asarray(values / values.max(), dtype=np.float32)
 
 
+def _converted_to_8_bits(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    eight = np.empty(pixels.shape, dtype=np.uint8)
+    for rows in bands(eight.shape):
+        eight[rows] = (pixels[rows].astype(np.uint32) + 128) // 257
+    return eight
+
+
 def _converted(pixels: npt.NDArray[Any], convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
                ) -> npt.NDArray[np.float32]:
     values = np.empty(pixels.shape[:2], dtype=np.float32)
@@ -113,7 +126,7 @@ def _parts(top: int) -> npt.NDArray[np.float32]:
     return np.asarray(np.arange(top + 1) / top, dtype=np.float32)
 
 
-def _is_gray(pixels: npt.NDArray[np.uint8]) -> bool:
+def _is_gray(pixels: npt.NDArray[Any]) -> bool:
     return bool((pixels[..., 1:3] == pixels[..., :1]).all())
 
 

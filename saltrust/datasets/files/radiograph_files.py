@@ -1,23 +1,23 @@
-"""Decoding radiographs from PNG, JPEG and DICOM files."""
+"""Decoding radiographs and masks from pictures and DICOM files."""
 
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from saltrust.cache.collection import Radiograph
 from saltrust.datasets.files import dicom_pixels
-from saltrust.datasets.files.limits import bands, check_pixels, of_file
+from saltrust.datasets.files.gray_scale import LUMA, stretch
+from saltrust.datasets.files.limits import bands, of_file
 from saltrust.datasets.files.mask_values import MaskColors, foreground
 from saltrust.datasets.files.patient_ids import distinct_patients
+from saltrust.datasets.files.pictures import Picture, opened, picture_size
 from saltrust.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,11 @@ _log = logging.getLogger(__name__)
 #: File name endings taken for radiographs when a folder is searched.
 RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".bmp", ".tif", ".tiff")
 
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+#: The tag of TIFF that is 0 where 0 is white.
+_PHOTOMETRIC = 262
+#: Files that are named for one kind of doubt; a store has the doubt of every radiograph.
+_MOST_NAMED = 20
+_named: dict[str, set[Path]] = {}
 
 
 @of_file()
@@ -35,11 +39,10 @@ def read_radiograph(path: str | Path, grid: tuple[int, int]) -> Radiograph:
     Parameters
     ----------
     path : path
-        PNG (gray or colour, 8 or 16 bit, palette), JPEG or DICOM (see
-        :mod:`saltrust.datasets.files.dicom_pixels`).  Colour becomes luma (ITU-R 601-2),
-        transparent
-        becomes black, and 16-bit gray is stretched from its own minimum and maximum, since a
-        PNG does not say how many of its bits are used.  EXIF orientation is not applied.
+        DICOM (see :mod:`saltrust.datasets.files.dicom_pixels`), PNG, JPEG, BMP or TIFF, gray or
+        colour.  Colour becomes luma (ITU-R 601-2), transparent becomes black.  More than 8 bits
+        are stretched from their own minimum to their maximum, since a picture does not say how
+        many of its bits are used.  EXIF orientation is applied.
     grid : (int, int)
         Height and width of the result; bilinear, and averaging over area when reducing.
 
@@ -54,10 +57,26 @@ def read_radiograph(path: str | Path, grid: tuple[int, int]) -> Radiograph:
         or in a transfer syntax for which no decoder is installed.  The message names the file.
     """
     path = Path(path)
-    pixels = read_gray(path)
+    pixels, doubt = _gray_and_doubt(path)
     if pixels.min() == pixels.max():
-        _log.warning("%s has one gray value everywhere: there is nothing to be seen in it", path)
-    return Radiograph(resample(pixels, grid), *pixels.shape)
+        constant = "it has one gray value everywhere, so there is nothing to be seen in it"
+        doubt = f"{doubt}; {constant}" if doubt else constant
+    if doubt:
+        _warn_of(path, doubt)
+    height, width = pixels.shape
+    return Radiograph(resample(pixels, grid), height, width, doubt)
+
+
+def _warn_of(path: Path, doubt: str) -> None:
+    """Say once what is doubtful about a file; after many of one kind, only that there are more."""
+    kind = "".join(letter for letter in doubt if letter.isalpha() or letter == " ")
+    named = _named.setdefault(kind, set())
+    if path in named or len(named) > _MOST_NAMED:
+        return
+    named.add(path)
+    end = ("more files of this kind are not named" if len(named) > _MOST_NAMED
+           else "correct its header if the image looks wrong")
+    _log.warning("%s: %s; %s", path, doubt, end)
 
 
 @of_file()
@@ -68,19 +87,64 @@ def read_gray(path: Path) -> npt.NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (height, width)
     """
+    return _gray_and_doubt(path)[0]
+
+
+def _gray_and_doubt(path: Path) -> tuple[npt.NDArray[np.uint8], str]:
     if dicom_pixels.is_dicom(path):
         return dicom_pixels.read_gray(path)
-    with _opened(path) as image:
-        gray = np.empty((image.height, image.width), dtype=np.uint8)
-        if image.mode in {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}:
-            values = np.asarray(image)
-            low, high = float(values.min()), float(values.max())
-            for rows in bands(gray.shape):
-                gray[rows] = dicom_pixels.stretch(values[rows], low, high)
+    with opened(path) as picture:
+        doubt = ""
+        if picture.deep is not None:
+            gray = _gray_of_deep(picture)
+        elif picture.image.mode[0] in "IF":
+            gray, doubt = _gray_of_many_bits(picture)
         else:
+            gray = np.empty(picture.shape, dtype=np.uint8)
             for rows in bands(gray.shape):
-                gray[rows] = np.asarray(_luma(_cut(image, rows)))
-        return gray
+                gray[rows] = np.asarray(_luma(picture.cut(rows)))
+        return picture.upright(gray), doubt
+
+
+def _gray_of_many_bits(picture: Picture) -> tuple[npt.NDArray[np.uint8], str]:
+    values = np.asarray(picture.image)
+    shown = np.isfinite(values)
+    if not shown.any():
+        raise ValueError("it holds no pixel that is a number")
+    low, high = float(values[shown].min()), float(values[shown].max())
+    gray = np.empty(values.shape, dtype=np.uint8)
+    for rows in bands(gray.shape):
+        gray[rows] = stretch(np.where(shown[rows], values[rows], low), low, high)
+    # TIFF may say that 0 is white, which Pillow heeds where there are at most 8 bits.
+    if getattr(picture.image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+        gray = 255 - gray
+    gray[~shown] = 0
+    return gray, "" if shown.all() else "it holds pixels that are no numbers, which are black"
+
+
+def _gray_of_deep(picture: Picture) -> npt.NDArray[np.uint8]:
+    def values_of(rows: slice) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        part = picture.part(rows)
+        opaque = part[..., -1:] if picture.has_alpha else np.full((1, 1, 1), 65535)
+        colors = part[..., :-1] if picture.has_alpha else part
+        gray = colors[..., 0].astype(np.float64)
+        if colors.shape[2] == 3:
+            # Of a gray pixel its gray, which products with fractions would miss by a rounding.
+            level = (colors == colors[..., :1]).all(axis=-1)
+            gray = np.where(level, gray, colors @ LUMA)
+        shown = np.broadcast_to(opaque[..., 0] > 0, gray.shape)
+        return gray * (opaque[..., 0] / 65535), shown
+
+    low, high = np.inf, -np.inf
+    for rows in bands(picture.shape):
+        values, shown = values_of(rows)
+        low = min(low, float(values.min(where=shown, initial=np.inf)))
+        high = max(high, float(values.max(where=shown, initial=-np.inf)))
+    gray = np.empty(picture.shape, dtype=np.uint8)
+    for rows in bands(gray.shape):
+        values, shown = values_of(rows)
+        gray[rows] = np.where(shown, stretch(values, low, high), 0)
+    return gray
 
 
 @of_file()
@@ -99,17 +163,16 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     DataError
         If it has the gray levels of a radiograph, several classes, or covers the whole image.
     """
-    with _opened(path) as image:
-        values = np.empty((image.height, image.width), dtype=np.uint16)
+    with opened(path) as picture:
+        values = np.empty(picture.shape, dtype=np.uint16)
         colors = MaskColors()
         transparency = set()
         for rows in bands(values.shape):
-            part = _without_palette(_cut(image, rows))
-            pixels = np.atleast_3d(np.asarray(part))
-            if part.mode in {"LA", "RGBA", "La", "RGBa"}:
-                opaque = pixels[..., -1:]
+            pixels = np.atleast_3d(picture.part(rows))
+            if picture.has_alpha:
+                opaque, top = pixels[..., -1:], np.iinfo(pixels.dtype).max
                 transparency |= {int(opaque.min()), int(opaque.max())}
-                pixels = (pixels[..., :-1].astype(np.uint16) * opaque + 127) // 255
+                pixels = (pixels[..., :-1].astype(np.uint32) * opaque + top // 2) // top
             if pixels.shape[2] == 3:
                 colors.look(pixels)
             values[rows] = pixels.max(axis=-1)
@@ -117,39 +180,36 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
             raise DataError(f"the mask {path} is drawn in black on what is transparent, and both "
                             "are background; draw in white")
         colors.check(path)
-        return foreground(values, path)
+        return picture.upright(foreground(values, path))
 
 
 @of_file()
 def read_pixels(path: Path) -> npt.NDArray[Any]:
-    """Decode a PNG or JPEG as it is stored, palettes resolved.
+    """Decode a picture as it is stored, palettes resolved, upright.
 
     Returns
     -------
     ndarray of uint8, uint16, int32 or bool, shape (height, width) or (height, width, channels)
     """
-    with _opened(path) as image:
-        first = np.asarray(_without_palette(_cut(image, slice(0, 1))))
-        pixels = np.empty((image.height, *first.shape[1:]), dtype=first.dtype)
-        for rows in bands((image.height, image.width)):
-            pixels[rows] = np.asarray(_without_palette(_cut(image, rows)))
-        return pixels
+    with opened(path) as picture:
+        first = picture.part(slice(0, 1))
+        pixels = np.empty((picture.shape[0], *first.shape[1:]), dtype=first.dtype)
+        for rows in bands(picture.shape):
+            pixels[rows] = picture.part(rows)
+        return picture.upright(pixels)
 
 
 @of_file()
 def native_size(path: str | Path) -> tuple[int, int]:
-    """Read height and width in pixels from the header, without decoding.
+    """Read height and width in pixels, upright, from the header.
 
     Raises
     ------
     DataError
-        If the file is missing or is not a PNG, JPEG or DICOM image.
+        If the file is missing or is no such image.
     """
     path = Path(path)
-    if dicom_pixels.is_dicom(path):
-        return dicom_pixels.native_size(path)
-    with _opened(path, decode=False) as image:
-        return image.height, image.width
+    return dicom_pixels.native_size(path) if dicom_pixels.is_dicom(path) else picture_size(path)
 
 
 def resample(pixels: npt.NDArray[np.uint8], grid: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -160,54 +220,12 @@ def resample(pixels: npt.NDArray[np.uint8], grid: tuple[int, int]) -> npt.NDArra
     return np.asarray(image).copy()
 
 
-def _cut(image: Image.Image, rows: slice) -> Image.Image:
-    return image.crop((0, rows.start, image.width, rows.stop))
-
-
-def _without_palette(image: Image.Image) -> Image.Image:
-    return image.convert("RGBA") if image.mode in {"P", "PA"} else image
-
-
 def _luma(image: Image.Image) -> Image.Image:
     if image.mode not in {"P", "PA", "LA", "RGBA", "La", "RGBa"}:
         return image.convert("L")
     color = image.convert("RGBA")
     black = Image.new("RGBA", color.size, (0, 0, 0, 255))
     return Image.alpha_composite(black, color).convert("L")
-
-
-@contextmanager
-def _opened(path: Path, *, decode: bool = True) -> Iterator[Image.Image]:
-    """Open a PNG or JPEG, decode it, and say what is wrong with it in one sentence."""
-    try:
-        with _open(path) as image:
-            check_pixels(image.height, image.width, path)
-            if decode:
-                image.load()
-            yield image
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; check the path") from None
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder, not an image; check the path") from None
-    except PermissionError:
-        raise DataError(f"{path} cannot be read; check its permissions") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is not a PNG, JPEG or DICOM image (or its header is damaged); "
-                        "convert it or fetch it again") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(f"{path} declares more pixels than any radiograph has; check where it "
-                        "comes from") from None
-    except DataError:
-        raise
-    except Exception as error:  # noqa: BLE001 - decoders raise what they like on damaged data
-        raise DataError(f"{path} is truncated or damaged ({error}); fetch it again") from None
-
-
-def _open(path: Path) -> Image.Image:
-    with warnings.catch_warnings():
-        # Of sizes; it ends in a sentence.
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(path, formats=_FORMATS)
 
 
 def _patient(path: Path) -> str:

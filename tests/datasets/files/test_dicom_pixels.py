@@ -22,9 +22,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from saltrust.datasets.files import limits
-from saltrust.datasets.files.dicom_pixels import read_gray
-from saltrust.datasets.files.radiograph_files import native_size, read_radiograph, stated_patients
+from saltrust.datasets.files import limits, radiograph_files
+from saltrust.datasets.files.radiograph_files import (
+    native_size,
+    read_gray,
+    read_radiograph,
+    stated_patients,
+)
 from saltrust.errors import DataError
 
 Make = Callable[..., Path]
@@ -37,35 +41,17 @@ def narrow_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_PIXELS_AT_ONCE", 40)
 
 
-@pytest.mark.parametrize(("pixels", "header", "told"), [
-    (RAMP12, {"BitsStored": 8, "HighBit": 7}, True),
-    (RAMP12, {"BitsStored": 12, "HighBit": 11}, False),
-    (RAMP12.astype(np.int16) - 2048, {"BitsStored": 12, "HighBit": 11}, False),
-    (RAMP12.astype(np.int16) - 2049, {"BitsStored": 12, "HighBit": 11}, True),
-    (RAMP12, {"BitsStored": 8, "HighBit": 7, "OverlayRows": 1}, False)])
-def test_more_bits_than_the_header_states_are_said(
-        tmp_path: Path, save_dicom: Make, caplog: Any, pixels: np.ndarray, header: dict[str, int],
-        told: bool) -> None:
-    overlay = header.pop("OverlayRows", None)
-    path = save_dicom(tmp_path / "x.dcm", pixels, **header)
-    if overlay:
-        dataset = dcmread(path)
-        dataset.add_new(0x60000010, "US", 1)
-        dataset.save_as(path)
-    read_gray(path)
-    assert ("upper bits are cut off" in caplog.text) == told
-
-
 @pytest.mark.parametrize("header", [
     {"RescaleSlope": None, "RescaleIntercept": None}, {"RescaleSlope": "1", "RescaleIntercept": ""},
     {"RescaleSlope": "", "RescaleIntercept": "0"}, {"VOILUTSequence": Sequence([Dataset()])},
-    {"VOILUTSequence": Sequence([])}])
+    {"VOILUTSequence": Sequence([])}, {"ModalityLUTSequence": Sequence([Dataset()])}])
 def test_what_is_empty_counts_as_not_there(tmp_path: Path, save_dicom: Make,
                                            header: dict[str, Any]) -> None:
     window = {"WindowCenter": "2048", "WindowWidth": "4096"}
     plain = read_gray(save_dicom(tmp_path / "x.dcm", RAMP12, **window))
-    np.testing.assert_array_equal(
-        read_gray(save_dicom(tmp_path / "y.dcm", RAMP12, **window, **header)), plain)
+    path = save_dicom(tmp_path / "y.dcm", RAMP12, **window, **header)
+    np.testing.assert_array_equal(read_gray(path), plain)
+    assert read_radiograph(path, (8, 16)).doubt == ""
 
 
 def test_a_picture_within_that_is_far_larger_than_the_header(tmp_path: Path,
@@ -166,11 +152,47 @@ def test_a_voi_table_is_looked_up(tmp_path: Path, save_dicom: Make) -> None:
     np.testing.assert_array_equal(read_gray(path), 255 - stored)
 
 
-def test_a_window_that_is_none_is_said_and_passed_over(tmp_path: Path, save_dicom: Make,
-                                                       caplog: pytest.LogCaptureFixture) -> None:
+def test_a_doubt_is_said_once_with_the_file(tmp_path: Path, save_dicom: Make,
+                                            caplog: pytest.LogCaptureFixture) -> None:
     path = save_dicom(tmp_path / "x.dcm", RAMP12, WindowCenter=2048, WindowWidth=0)
-    np.testing.assert_array_equal(read_gray(path), np.rint(RAMP12 / RAMP12.max() * 255))
-    assert str(path) in caplog.text
+    for _ in range(2):
+        radiograph = read_radiograph(path, (8, 16))
+    np.testing.assert_array_equal(radiograph.pixels, np.rint(RAMP12 / RAMP12.max() * 255))
+    assert radiograph.doubt == ("its window (center 2048, width 0) is none; the range from its "
+                                "minimum to its maximum is taken instead")
+    assert [record.getMessage().count(str(path)) for record in caplog.records] == [1]
+
+
+def test_not_every_file_of_one_kind_is_named(tmp_path: Path, save_dicom: Make,
+                                             monkeypatch: pytest.MonkeyPatch,
+                                             caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(radiograph_files, "_MOST_NAMED", 3)
+    monkeypatch.setattr(radiograph_files, "_named", {})
+    for width in range(9):
+        path = save_dicom(tmp_path / f"{width}.dcm", RAMP12, WindowCenter=2048, WindowWidth=-width)
+        assert f"width {-width:g}" in read_radiograph(path, (8, 16)).doubt
+    assert len(caplog.records) == 4
+    assert "more files of this kind are not named" in caplog.records[-1].getMessage()
+
+
+def test_colors_of_12_bits_in_16_are_stretched_and_8_bits_are_not(tmp_path: Path,
+                                                                  save_dicom: Make) -> None:
+    radiograph = read_radiograph(
+        save_dicom(tmp_path / "a.dcm", np.dstack([RAMP12] * 3)), (8, 16))
+    np.testing.assert_array_equal(radiograph.pixels, np.rint(RAMP12 / RAMP12.max() * 255))
+    assert "the range of its 16 bits is not that of its values" in radiograph.doubt
+    dark = (np.arange(128) // 8).astype(np.uint8).reshape(8, 16)
+    radiograph = read_radiograph(save_dicom(tmp_path / "b.dcm", np.dstack([dark] * 3)), (8, 16))
+    np.testing.assert_array_equal(radiograph.pixels, dark)
+    assert radiograph.doubt == ""
+
+
+def test_a_palette_that_is_broken(tmp_path: Path, save_dicom: Make) -> None:
+    stored = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    radiograph = read_radiograph(save_dicom(tmp_path / "x.dcm", stored,
+                                            PhotometricInterpretation="PALETTE COLOR"), (10, 10))
+    np.testing.assert_array_equal(radiograph.pixels, np.rint(stored / 99 * 255))
+    assert "palette" in radiograph.doubt
 
 
 def test_color_and_several_frames(tmp_path: Path, save_dicom: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from matplotlib import colormaps
@@ -33,6 +34,16 @@ def test_values_are_those_that_were_drawn(pixels: np.ndarray, tmp_path: Path) ->
     np.testing.assert_allclose(read_heatmap(tmp_path / "a.png"), VALUES / 255, atol=3 / 255)
     if pixels is VALUES:
         assert read_heatmap(tmp_path / "a.png").dtype == np.float32
+
+
+@pytest.mark.parametrize(("channels", "atol"), [
+    (np.dstack([VALUES * np.uint16(64)] * 3), 1e-7),
+    (VIRIDIS[..., :3].astype(np.uint16) * 257 + 100, 3 / 255),
+    (np.dstack([VALUES * np.uint16(64)] * 3 + [np.full_like(VALUES, 65535, np.uint16)]), 1e-7)])
+def test_sixteen_bit_colors(channels: np.ndarray, atol: float, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), channels[..., [2, 1, 0, 3][:channels.shape[2]]])
+    expected = VALUES.astype(int) * 64 / 65535 if atol < 1e-3 else VALUES / 255
+    np.testing.assert_allclose(read_heatmap(tmp_path / "a.png"), expected, atol=atol)
 
 
 @pytest.mark.parametrize("side", [16, 200])

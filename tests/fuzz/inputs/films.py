@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
@@ -128,6 +129,9 @@ def _picture(form: str, mode: str, large: bool) -> bytes:
 _VALID = [_picture(form, mode, False) for form, modes in (
     ("PNG", ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")), ("JPEG", ("L", "RGB", "CMYK")),
     ("BMP", ("L",)), ("TIFF", ("L",)), ("GIF", ("L",))) for mode in modes]
+# Of 16-bit colour, which Pillow does not write.
+_VALID += [cv2.imencode(ending, np.arange(189, dtype=np.uint16).reshape(9, 7, 3) * 300)[1].tobytes()
+           for ending in (".png", ".tiff")]
 
 
 def _claim(width: int, height: int, kind: int) -> bytes:
