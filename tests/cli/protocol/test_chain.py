@@ -86,7 +86,7 @@ def test_interrupted_in_each_step_it_goes_on_by_the_same_command(
              "--resamples 200`")
     moments = (("saltrust.cli.protocol.chain._generate", 1, signal.SIGTERM,
                 f"what is finished stays in {folder}"),
-               ("saltrust.cache.writing.StoreWriter.write", 20, signal.SIGINT,
+               ("saltrust.cache.writing.StoreWriter.write", 5, signal.SIGINT,
                 f"what is finished stays in {folder}/study.zarr.partial"),
                ("saltrust.analysis.localization.thresholds.tune_thresholds", 1, signal.SIGTERM,
                 f"models and cubes stay in {folder}"))
