@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
+from saltrust.cli import main
 from saltrust.datasets.registry import data_kinds
 from saltrust.presets import PRESETS
+from saltrust.report.catalog.registry import named_figures
 from saltrust.study_file import read_study
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -35,14 +40,13 @@ def test_the_page_prints_the_file_and_its_command(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_models_are_trained_as_published(path: Path) -> None:
     study = read_study(path)
-    assert study.data.kind in data_kinds()
+    assert {study.data.kind, study.for_training.data.kind} <= set(data_kinds())
     for entry in study.trained:
         spec = study.training_of(entry)
         preset = PRESETS[spec.preset]
         assert study.overridden(entry) == {}
         assert {key: getattr(spec, key) for key in preset.settings} == dict(preset.settings)
-        # The paper's U-Net has a name of its own beside the one that the preset was first for.
-        assert entry.architecture in {preset.architecture, f"base_{preset.architecture}"}
+        assert entry.architecture == preset.architecture
         assert bool(preset.initial_weights) == bool(entry.pretrained)
 
 
@@ -52,3 +56,22 @@ def test_every_way_of_training_with_gaze_is_there() -> None:
     assert sorted(ways) == sorted([
         ("classification", "guided_backprop"), ("decoder", "guided_backprop"),
         *((f"set{k}", rule) for k in (1, 2, 3) for rule in ("guided_backprop", "deconvnet"))])
+
+
+@pytest.mark.parametrize("page", sorted({f"redo_{name.replace('-', '_')}.md"
+                                         for name in PAGES.values()}))
+def test_every_command_of_the_page_can_be_typed(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    typed = re.findall(r"(?:^    |`)(saltrust [^`#\n]+)", text, re.MULTILINE)
+    assert len(typed) >= 4
+    for line in typed:
+        command: click.Command = main
+        words = shlex.split(line)[1:]
+        while isinstance(command, click.Group):
+            name, *words = words
+            assert name in command.commands, line
+            command = command.commands[name]
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= known, line
+        if line.startswith("saltrust figure"):
+            assert words[0] in named_figures(), line

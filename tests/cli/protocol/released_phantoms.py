@@ -41,8 +41,8 @@ kind = "chexlocalize"
 path = "CheXlocalize"
 findings = ["Cardiomegaly", "Pleural Effusion"]
 [training_data]
-kind = "manifest"
-path = "CheXpert/train.csv"
+kind = "chexpert"
+path = "CheXpert-v1.0-small"
 [train]
 epochs = 1
 learning_rate = 1e-3
@@ -119,7 +119,8 @@ def localization(root: Path) -> Path:
     """CheXlocalize to tune and test on, CheXpert to train on; the study file."""
     data = phantom(patients=20, size=SIZE, seed=3, split_fractions=(0.4, 0.3, 0.3))
     home = root / "CheXlocalize"
-    rows: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
+    chexpert = root / "CheXpert-v1.0-small"
+    rows: dict[Path, list[dict[str, Any]]] = {}
     masks: dict[tuple[str, str], dict[str, Any]] = {}
     points: dict[str, Any] = {}
     for image in data.index["image"].values.astype(str).tolist():
@@ -129,12 +130,16 @@ def localization(root: Path) -> Path:
         patient, study, view = name.split("_", 2)
         labels = dict(zip(data.index["finding"].values.tolist(), one["label"].values.tolist(),
                           strict=True))
-        folder = root / "CheXpert" if split == "train" else home / "CheXpert" / split
-        path = folder / patient / study / f"{view}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(data.radiograph(image, (SIZE, SIZE)).pixels).save(path, quality=95)
-        rows[split].append({"Path": path.relative_to(path.parents[2]).as_posix(), "Sex": "Male",
-                            "Age": 50, "Frontal/Lateral": "Frontal", "AP/PA": "AP", **labels})
+        pixels = Image.fromarray(data.radiograph(image, (SIZE, SIZE)).pixels)
+        facts = {"Sex": "Male", "Age": 50, "Frontal/Lateral": "Frontal", "AP/PA": "AP"}
+        for folder in ([chexpert / "train"] if split == "train" else [home / "CheXpert" / split]
+                       + [chexpert / "valid"] * (split == "val")):
+            path = folder / patient / study / f"{view}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels.save(path, quality=95)
+            rows.setdefault(folder, []).append({
+                "Path": f"CheXpert-v1.0/{folder.name}/{patient}/{study}/{view}.jpg", **facts,
+                **{finding: float(label) for finding, label in labels.items()}})
         if split == "train":
             continue
         for (finding, reader), drawn in data.annotations(image).items():
@@ -152,15 +157,14 @@ def localization(root: Path) -> Path:
               {name: dict.fromkeys(CHEXLOCALIZE_FINDINGS, empty) | of
                for name, of in drawn.items()})
     _json(home / "CheXlocalize" / "hb_salient_pt_test.json", points)
-    for split, name in (("val", "val_labels.csv"), ("test", "test_labels.csv")):
-        pd.DataFrame(rows[split]).to_csv(home / "CheXpert" / name, index=False)
-    training = pd.DataFrame(rows["train"]).rename(columns={"Path": "path"})
-    training["patient"] = training["path"].str.split("/").str[0]
-    # The last patients are there to stop by.
-    training["split"] = np.where(training["patient"].isin(training["patient"].unique()[-4:]),
-                                 "val", "train")
-    training[["path", "patient", "split", *FINDINGS]].to_csv(root / "CheXpert" / "train.csv",
-                                                             index=False)
+    for folder, listed in rows.items():
+        table = pd.DataFrame(listed).rename(columns={"Airspace Opacity": "Lung Opacity"})
+        if folder.parent == chexpert:
+            # What the release labels beside; a blank is a finding that is not mentioned.
+            table[["No Finding", "Pneumonia", "Pleural Other", "Fracture"]] = None
+            table.to_csv(chexpert / f"{folder.name}.csv", index=False)
+        else:
+            table.to_csv(folder.with_name(f"{folder.name}_labels.csv"), index=False)
     return _study(root, S)
 
 
