@@ -58,25 +58,23 @@ def read_radiograph(path: str | Path, grid: tuple[int, int]) -> Radiograph:
     """
     path = Path(path)
     pixels, doubt = _gray_and_doubt(path)
-    if pixels.min() == pixels.max():
-        constant = "it has one gray value everywhere, so there is nothing to be seen in it"
-        doubt = f"{doubt}; {constant}" if doubt else constant
     if doubt:
-        _warn_of(path, doubt)
+        _warn_of(path, f"{doubt}; correct its header if the image looks wrong")
+    if pixels.min() == pixels.max():
+        _warn_of(path, "it has one gray value everywhere, so there is nothing to be seen in it")
     height, width = pixels.shape
     return Radiograph(resample(pixels, grid), height, width, doubt)
 
 
 def _warn_of(path: Path, doubt: str) -> None:
-    """Say once what is doubtful about a file; after many of one kind, only that there are more."""
+    """Say once what is odd about a file; after many of one kind, only that there are more."""
     kind = "".join(letter for letter in doubt if letter.isalpha() or letter == " ")
     named = _named.setdefault(kind, set())
     if path in named or len(named) > _MOST_NAMED:
         return
     named.add(path)
-    end = ("more files of this kind are not named" if len(named) > _MOST_NAMED
-           else "correct its header if the image looks wrong")
-    _log.warning("%s: %s; %s", path, doubt, end)
+    more = "; more files of this kind are not named" if len(named) > _MOST_NAMED else ""
+    _log.warning("%s: %s%s", path, doubt, more)
 
 
 @of_file()
