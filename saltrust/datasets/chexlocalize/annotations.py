@@ -17,7 +17,7 @@ from saltrust.datasets.files.annotation_codes import (
     Point,
     coco_counts,
     coco_size,
-    contours_with_area,
+    drawn_contours,
     polygons_mask,
     xy_points,
 )
@@ -78,7 +78,7 @@ class ReaderFiles:
 
 
 def stray_contours(reader: ReaderFiles, findings: Collection[str]) -> int:
-    """Contours of some findings that enclose nothing or stand twice, and do not count.
+    """Contours of some findings that are of one point or stand twice, and do not count.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def stray_contours(reader: ReaderFiles, findings: Collection[str]) -> int:
         for image, drawn in file.content.items():
             for finding in drawn.keys() & findings:
                 try:
-                    number -= len(contours_with_area(drawn[finding]))
+                    number -= len(drawn_contours(drawn[finding]))
                     number += len(drawn[finding])
                 except DataError as error:
                     raise DataError(f"{file.path}, {image}, {finding}: {error}") from None
@@ -203,7 +203,7 @@ def _n_polygons(reader: ReaderFiles, image: str, finding: str, split: str, *,
     contours = _entry(reader.polygons, image, split)
     if contours is not None:
         try:
-            return len(contours_with_area(contours.get(finding, [])))
+            return len(drawn_contours(contours.get(finding, [])))
         except DataError as error:
             raise DataError(f"{reader.polygons[split].path}, {image}, {finding}: {error}") from None
     return 0 if empty else -1

@@ -322,7 +322,7 @@ def _log_what_lacks(files: ChexlocalizeFiles, readers: Sequence[ReaderFiles],
         _log.warning("%d rows of the label CSV have no radiograph, mask or heatmap and are left "
                      "out", description["csv_rows_without_data"])
     if description["stray_contours"]:
-        _log.warning("%d contours enclose nothing or stand twice, and do not count",
+        _log.warning("%d contours are of one point or stand twice, and do not count",
                      description["stray_contours"])
     if description["points_without_mask"]:
         _log.warning("%d representative points lie on images without masks by that reader and "

@@ -213,8 +213,8 @@ def polygons_mask(polygons: Any, height: int, width: int) -> Mask:
     Parameters
     ----------
     polygons : list of list of (x, y)
-        Contours in native pixels; overlaps are united, those without area left out
-        (:func:`contours_with_area`).
+        Contours in native pixels; overlaps are united, those of one point left out
+        (:func:`drawn_contours`).
     height, width : int
 
     Returns
@@ -230,7 +230,7 @@ def polygons_mask(polygons: Any, height: int, width: int) -> Mask:
     check_pixels(height, width, "the image of the polygons")
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)
-    contours = contours_with_area(polygons)
+    contours = drawn_contours(polygons)
     work = 0.0
     for points in contours:
         ys, xs = [y for _, y in points], [x for x, _ in points]
@@ -250,10 +250,11 @@ def polygons_mask(polygons: Any, height: int, width: int) -> Mask:
     return np.asarray(canvas, dtype=bool).copy()
 
 
-def contours_with_area(polygons: Any) -> list[list[Point]]:
-    """Contours as lists of (x, y), each once, without those that enclose nothing.
+def drawn_contours(polygons: Any) -> list[list[Point]]:
+    """Contours as lists of (x, y), each once, without those of a single point.
 
-    A click that was meant for something else leaves a contour of one point, or of two.
+    A click that was meant for something else leaves one point.  Two make a line, which the
+    released CheXlocalize code draws: that is how a wire may have been marked.
 
     Raises
     ------
@@ -262,8 +263,8 @@ def contours_with_area(polygons: Any) -> list[list[Point]]:
 
     Examples
     --------
-    >>> contours_with_area([[[0, 0], [4, 0], [0, 4]], [[7, 7]], [[1, 1], [5, 5]]])
-    [[(0.0, 0.0), (4.0, 0.0), (0.0, 4.0)]]
+    >>> drawn_contours([[[0, 0], [4, 0], [0, 4]], [[7, 7]], [[1, 1], [5, 5]]])
+    [[(0.0, 0.0), (4.0, 0.0), (0.0, 4.0)], [(1.0, 1.0), (5.0, 5.0)]]
     """
     if not isinstance(polygons, list):
         raise DataError("the polygons are not a list of contours")
@@ -272,16 +273,8 @@ def contours_with_area(polygons: Any) -> list[list[Point]]:
         raise DataError(f"the polygons have {corners:,} corners, more than {MOST_CORNERS:,}, "
                         "which nobody draws")
     contours = dict.fromkeys(xy_points(contour) for contour in polygons)
-    return [[(x, y) for y, x in contour] for contour in contours if _encloses(contour)]
-
-
-def _encloses(contour: Sequence[Point]) -> bool:
-    """Whether not all points lie on one line."""
-    if len(contour) < 3:
-        return False
-    y, x = (np.array(numbers) - numbers[0] for numbers in zip(*contour, strict=True))
-    far = int(np.argmax(y**2 + x**2))
-    return bool((y * x[far] != x * y[far]).any())
+    return [[(x, y) for y, x in contour] for contour in contours
+            if len(set(contour)) > 1]
 
 
 def xy_points(pairs: Any) -> tuple[Point, ...]:

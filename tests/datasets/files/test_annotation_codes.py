@@ -17,7 +17,7 @@ from saltrust.cache import rle
 from saltrust.datasets.files.annotation_codes import (
     boxes_mask,
     coco_counts,
-    contours_with_area,
+    drawn_contours,
     kaggle_counts,
     parse_boxes,
     parse_points,
@@ -173,13 +173,16 @@ def test_polygons_that_are_none(polygons: Any) -> None:
         polygons_mask(polygons, 10, 10)
 
 
-def test_stray_contours_enclose_nothing_and_count_for_nothing() -> None:
+def test_stray_contours_count_for_nothing_and_lines_are_drawn() -> None:
     square = [[2.0, 1.0], [5.0, 1.0], [5.0, 3.0], [2.0, 3.0]]
-    strays: list[Any] = [[[7, 4]], [[0, 0], [7, 5]], [], [[1, 1], [3, 3], [6, 6]], [[2, 2]] * 5]
+    strays: list[Any] = [[[7, 4]], [], [[2, 2]] * 5]
     np.testing.assert_array_equal(polygons_mask([*strays, square, square], 6, 8),
                                   polygons_mask([square], 6, 8))
-    assert contours_with_area([*strays, square, square]) == [[tuple(point) for point in square]]
+    assert drawn_contours([*strays, square, square]) == [[tuple(point) for point in square]]
     assert not polygons_mask(strays, 6, 8).any()
+    # As the released code draws it.
+    line = polygons_mask([*strays, [[1, 1], [4, 4]]], 6, 8)
+    np.testing.assert_array_equal(np.argwhere(line), [[1, 1], [2, 2], [3, 3], [4, 4]])
 
 
 @pytest.mark.parametrize(("left", "top", "words"), [
