@@ -63,14 +63,15 @@ def confidence(result: Result) -> Figure:
 
 
 def utility(result: Result) -> Figure:
-    """Average precision of every map of the first finding, beside the baselines.
+    """The deciding metric of every map of the first finding, beside the baselines.
 
     Parameters
     ----------
     result : Result
         Of :func:`saltrust.analysis.trustworthiness.utility.utility`.
     """
-    return trustworthiness.utility(_first(result["scores"], "finding"), "average_precision")
+    return trustworthiness.utility(_first(result["scores"], "finding"),
+                                   result.meta["deciding_metric"])
 
 
 def randomization(result: Result) -> Figure:
