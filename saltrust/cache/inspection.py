@@ -86,8 +86,9 @@ def _describe_group(dataset: xr.Dataset, path: Path) -> dict[str, Any]:
 
 def _completeness(dataset: xr.Dataset) -> dict[str, int]:
     """How much of a group has been computed."""
-    if "pixels" in dataset:
-        codes = dataset["status" if "status" in dataset else "stored"].values
+    told = next((name for name in ("status", "stored") if name in dataset), "")
+    if "pixels" in dataset and told:
+        codes = dataset[told].values
         return {"images": int(codes.size),
                 **{code.name.lower(): int((codes == code).sum()) for code in RadiographStatus}}
     if "status" in dataset:

@@ -185,7 +185,7 @@ def read_scores(store: str | Path, topic: str, key: str) -> xr.Dataset | None:
             # What lost its metadata is found missing by the digest.
             warnings.filterwarnings("ignore", message=".*not recognized as a component.*")
             kept = xr.open_zarr(place, consolidated=False, chunks=None).load()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - of damaged files, whatever a codec likes
         _log.warning("the scores kept at %s cannot be read (%s); they are computed again", place,
                      type(error).__name__)
         return None

@@ -15,6 +15,7 @@ import pytest
 import zarr
 
 from saltrust.cache.checksums import seal
+from saltrust.cache.guarded import guarded
 from saltrust.cache.migration import migrate
 from saltrust.cache.reference import import_collection
 from saltrust.cache.repair import repair
@@ -141,6 +142,16 @@ def test_kept_scores_have_digests_of_their_own(store: Path) -> None:
     assert repair(store, [fault]) == store
     assert not verify(store).faults
     assert read_scores(store, "masks", "0" * 16) is None
+
+
+def test_damaged_scores_are_computed_again_however_they_are_read(store: Path) -> None:
+    from xarray import Dataset
+
+    write_scores(store, "masks", "0" * 16, Dataset({"a": ("x", np.arange(9.0))}), {})
+    flip(store / "scores" / "masks" / ("0" * 16) / "a" / "c" / "0", -3)
+    assert read_scores(store, "masks", "0" * 16) is None
+    with guarded():
+        assert read_scores(store, "masks", "0" * 16) is None
 
 
 @pytest.mark.parametrize("group", ["scores", "scores/masks"])

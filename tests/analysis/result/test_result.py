@@ -146,8 +146,8 @@ def test_figures_and_printed_tables_exist_where_they_are_named() -> None:
     for topic in PRINTED:
         assert callable(printed_table(topic))
     assert printed_table("gaze") is None
-    with pytest.raises(UsageError, match="no figure belongs to a result of mixed"):
-        figure_of("mixed")
+    with pytest.raises(UsageError, match="no figure belongs to a result of thresholds"):
+        figure_of("thresholds")
 
 
 def test_plot_draws_the_rows_of_a_label(result: Result) -> None:

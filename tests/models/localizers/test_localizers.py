@@ -243,7 +243,7 @@ def test_a_detector_of_ones_own() -> None:
 
 @pytest.mark.parametrize(("architecture", "arguments", "message"), [
     ("unett", {}, "did you mean 'unet'"),
-    ("densenet121", {}, "classifies; a localizer is one of unet, retinanet"),
+    ("densenet121", {}, "classifies; a localizer is one of unet, base_unet, retinanet"),
     ("unet", {"encoder_name": "resnet81"}, "did you mean 'resnet18'"),
     ("unet", {"in_channels": 2}, "in_channels of a U-Net must be 1"),
     ("unet", {"encoder_name": "resnet18", "encoder_depth": 9}, "does not take the arguments"),
