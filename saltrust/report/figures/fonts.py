@@ -142,7 +142,7 @@ def sentences(missing: Collection[str], letters: Collection[str], *,
             package, f"{', '.join(sorted(scripts))} letters")
         extra = ", or `pip install 'saltrust[fonts]'`" if scripts <= _IN_EXTRA else ""
         lines.append(f"no installed font has the {names} of the labels, so figures show boxes in "
-                    f" their place; install one (Debian: `apt install {package}`{extra})")
+                    f"their place; install one (Debian: `apt install {package}`{extra})")
     current = tuple(version or mpl.__version_info__[:2])
     if current < _JOINS_SINCE and (joined := {_script(letter) for letter in letters
                                                if _is_joined(letter)}):
