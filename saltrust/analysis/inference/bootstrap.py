@@ -262,8 +262,10 @@ def mean_interval(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None, 
             low[k] = high[k] = np.nan
             notes[-1] = too_few(int(present[k]))
         elif method == "bootstrap-t" or (method == "auto" and present[k] <= MANY_PATIENTS):
-            bounds = _studentized(sums[:, k], counts[:, k], resamples, seed, alpha)
-            low[k], high[k] = bounds or (low[k], high[k])
+            made = _studentized(sums[:, k], counts[:, k], resamples, seed)
+            if made is not None:
+                center, spread, deviations = made
+                high[k], low[k] = center - spread * np.quantile(deviations, levels)
     shape = np.shape(values)[1:]
     return MeanInterval(
         mean=mean.reshape(shape), std_error=error.reshape(shape), conf_low=low.reshape(shape),
@@ -363,9 +365,43 @@ def too_few(patients: int) -> str:
             "bootstrap interval")
 
 
-def _studentized(sums: FloatArray, counts: FloatArray, resamples: int, seed: int, alpha: float
-                 ) -> tuple[float, float] | None:
-    """Bootstrap-t of one column, with the error of a ratio of sums over clusters.
+def zero_p_value(values: FloatArray, clusters: npt.NDArray[Any], *, resamples: int,
+                 seed: int) -> float:
+    """Two-sided p of a mean of zero: the level at which the interval ``auto`` reaches zero.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+    clusters : ndarray, shape (n,)
+        Patients.
+    resamples, seed : int
+        As of :func:`mean_interval`.
+
+    Returns
+    -------
+    float
+        NaN of fewer than :data:`FEWEST_PATIENTS`, but 1 where all values are zero.
+    """
+    sums, counts = _cluster_sums(_columns(values), clusters)
+    if not values.any():
+        return 1.0
+    if len(sums) < FEWEST_PATIENTS:
+        return float("nan")
+    made = (_studentized(sums[:, 0], counts[:, 0], resamples, seed)
+            if len(sums) <= MANY_PATIENTS else None)
+    if made is None:
+        drawn = _means(sums, counts, resamples, seed)[:, 0]
+    else:
+        mean, error, deviations = made
+        drawn = mean / error - deviations
+    tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
+    return float(min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
+
+
+def _studentized(sums: FloatArray, counts: FloatArray, resamples: int, seed: int
+                 ) -> tuple[float, float, FloatArray] | None:
+    """Mean of a column, its error as a ratio of sums over clusters, and the deviations of the
+    resampled means over their own errors.
 
     None where patients do not differ, so that there is no error to take anything over.
     """
@@ -385,8 +421,7 @@ def _studentized(sums: FloatArray, counts: FloatArray, resamples: int, seed: int
     usable = errors > 1e-12 * error
     if usable.sum() < 2:
         return None
-    low, high = np.quantile((drawn[usable] - mean) / errors[usable], [alpha, 1 - alpha])
-    return float((mean - high * error)[0]), float((mean - low * error)[0])
+    return float(mean[0]), float(error[0]), (drawn[usable] - mean) / errors[usable]
 
 
 def _jackknife(sums: FloatArray, counts: FloatArray) -> FloatArray:

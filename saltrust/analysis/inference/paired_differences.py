@@ -18,6 +18,7 @@ from saltrust.analysis.inference.bootstrap import (
     left_out_means,
     mean_interval,
     resampled_means,
+    zero_p_value,
 )
 from saltrust.analysis.inference.clustered import clustered_mean
 from saltrust.analysis.inference.estimate import Estimate
@@ -32,7 +33,11 @@ FEWEST_TO_JUDGE, LEVEL_TO_JUDGE = 10, 0.05
 
 def bootstrap(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int, seed: int,
               confidence_level: float) -> Estimate:
-    """Mean difference with a bootstrap interval and the p-value of the resampled means.
+    """Mean difference with a bootstrap interval and the p-value that goes with it.
+
+    Both are studentized of up to :data:`saltrust.analysis.inference.bootstrap.MANY_PATIENTS`
+    patients, and neither is given of fewer than :data:`FEWEST_PATIENTS`, of which resampled
+    means vary too little.
 
     Parameters
     ----------
@@ -50,8 +55,7 @@ def bootstrap(values: FloatArray, patients: npt.NDArray[Any], *, resamples: int,
     drawn = resampled_means(values, patients, resamples=resamples, seed=seed)
     made = mean_interval(values, patients, resamples=resamples, seed=seed, method="auto",
                          confidence_level=confidence_level)
-    tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
-    p_value = min(1.0, 2 * (float(tail) + 1) / (len(drawn) + 1))
+    p_value = zero_p_value(values, patients, resamples=resamples, seed=seed)
     return Estimate(estimate=float(values.mean()), std_error=float(np.std(drawn, ddof=1)),
                     conf_low=float(made.conf_low), conf_high=float(made.conf_high),
                     p_value=p_value, n=len(values), note=made.notes[0])

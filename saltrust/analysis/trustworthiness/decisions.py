@@ -139,8 +139,10 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
         headline = rows[0]
         if verdicts[0] == UNKNOWN and rows[0]["n"]:
             # Without a fit, such as where all differences are zero, the bootstrap decides.
-            why = f"by paired bootstrap, no mixed model: {rows[0]['note']}"
-            headline = {**rows[1], "note": why}
+            why = f"no mixed model: {rows[0]['note']}"
+            headline = {**rows[1], "note": (f"by paired bootstrap, {why}"
+                                            if verdicts[1] != UNKNOWN else
+                                            f"{why}; {rows[1]['note']}")}
         decisions.append({
             **headline, "bootstrap_decision": verdicts[1], "wilcoxon_decision": verdicts[2],
             "changes": _changes(verdicts),

@@ -10,6 +10,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
 from saltrust.analysis.inference.paired_differences import (
+    bootstrap,
     equivalence,
     signed_rank,
     within_cluster_ranks,
@@ -92,3 +93,26 @@ def test_error_rates_with_several_images_a_patient(patients: int) -> None:
     assert 0.02 <= symmetric / runs <= 0.07
     assert 0.02 <= at_margin / runs <= 0.08
     assert unclustered / runs > 0.15
+
+
+@pytest.mark.parametrize("patients", [12, 29, 40])
+def test_the_bootstrap_rejects_where_its_interval_leaves_zero(patients: int) -> None:
+    generator = np.random.default_rng(patients)
+    rejected = []
+    for _ in range(40):
+        owner = np.repeat(np.arange(patients), generator.integers(1, 6, patients))
+        values = generator.normal(0.5, 1, patients)[owner] + generator.normal(size=len(owner))
+        made = bootstrap(values, owner, resamples=999, seed=3, confidence_level=0.95)
+        rejected.append(made.p_value <= 0.05)
+        if not 0.045 < made.p_value < 0.055:  # the edge of a quantile lies between two resamples
+            assert rejected[-1] == (not made.conf_low <= 0 <= made.conf_high)
+    assert 0 < sum(rejected) < 40
+
+
+def test_the_bootstrap_of_few_patients_has_no_p_but_of_zeros() -> None:
+    values, owner = np.random.default_rng(0).normal(3, 1, 18), np.repeat(np.arange(9), 2)
+    made = bootstrap(values, owner, resamples=200, seed=0, confidence_level=0.95)
+    assert np.isnan([made.p_value, made.conf_low, made.conf_high]).all()
+    assert "fewer than 10" in made.note
+    zeros = bootstrap(np.zeros(18), owner, resamples=200, seed=0, confidence_level=0.95)
+    assert zeros.p_value == 1
