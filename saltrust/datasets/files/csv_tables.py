@@ -113,7 +113,7 @@ def read_csv(path: str | Path) -> CsvTable:
         raise DataError(f"{path} cannot be read as CSV ({reason_of(error)}); check that row"
                         ) from None
     # Piece by piece: a table of a hundred million cells is not copied whole.
-    rows = [[_cell(str(cell), dialect) for cell in row]
+    rows = [[plain_cell(str(cell), dialect) for cell in row]
             for start in range(0, len(frame), _ROWS_AT_ONCE)
             for row in frame.iloc[start:start + _ROWS_AT_ONCE].fillna("").values.tolist()]
     columns = _without_index(path, rows)
@@ -127,8 +127,8 @@ def read_csv(path: str | Path) -> CsvTable:
     return CsvTable(path, columns, [row for _, row in kept], [number for number, _ in kept])
 
 
-def _cell(text: str, dialect: TableDialect) -> str:
-    """Stripped text in normal form C, with decimal points."""
+def plain_cell(text: str, dialect: TableDialect) -> str:
+    """A cell stripped, in normal form C, with decimal points."""
     text = text.strip()
     if not text.isascii():
         # Marks of byte order and width that copying leaves, seen by nobody.

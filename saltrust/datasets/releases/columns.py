@@ -9,7 +9,6 @@ import csv
 import itertools
 import logging
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from saltrust.cache.schema import Label
-from saltrust.datasets.files.csv_tables import MOST_ROWS, parse_label
+from saltrust.datasets.files.csv_tables import MOST_ROWS, parse_label, plain_cell
 from saltrust.datasets.files.limits import check_pixels
 from saltrust.errors import DataError, nearest
 from saltrust.reading import check_path, reading, shown
+from saltrust.table_dialect import TableDialect, dialect_of, undecodable
 from saltrust.table_sizes import look_over
 
 _log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class Columns:
 
 def read_columns(path: str | Path, needed: Sequence[str], optional: Sequence[str] = (),
                  ) -> Columns:
-    """Read columns of a CSV file (UTF-8, also gzipped) as text.
+    """Read columns of a CSV file as text, in any of :mod:`saltrust.table_dialect`'s, also gzipped.
 
     Parameters
     ----------
@@ -125,27 +125,29 @@ def read_columns(path: str | Path, needed: Sequence[str], optional: Sequence[str
     Raises
     ------
     DataError
-        If the file is missing, empty, not UTF-8 text, lacks a column (the nearest is named), has
+        If the file is missing, empty, not such text, lacks a column (the nearest is named), has
         one twice, has a row with more cells than the header or fewer than are needed, or no rows.
     """
     from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
     path = Path(path)
     check_path(path, "the path", DataError)
+    dialect = TableDialect()
     try:
         with reading(f"{path} as CSV", "check that row, or fetch the file again"):
-            rows = look_over(path).rows
+            dialect = dialect_of(path)
+            rows = look_over(path, dialect).rows
             if rows > MOST_ROWS:
                 raise DataError(f"{path} has {rows:,} lines, more than the {MOST_ROWS:,} of any "
                                 "data set of radiographs; leave out what is not needed")
-            with get_handle(path, "r", encoding="utf-8-sig", compression="infer") as handles:
-                return _columns(path, cast(TextIO, handles.handle), needed, optional)
+            with get_handle(path, "r", encoding=dialect.encoding, compression="infer") as handles:
+                lines = itertools.islice(cast(TextIO, handles.handle), dialect.skipped, None)
+                return _columns(path, dialect, lines, needed, optional)
     except DataError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise DataError(f"{path} does not exist; check the path") from None
         if isinstance(error.__cause__, UnicodeDecodeError):
-            raise DataError(f"{path} is not UTF-8 text (byte {error.__cause__.start}); save it as "
-                            "UTF-8") from None
+            raise undecodable(path, dialect) from None
         raise
 
 
@@ -254,18 +256,22 @@ def pixel_values(columns: Columns, name: str) -> npt.NDArray[np.int32]:
     return columns.values(name, convert).astype(np.int32)
 
 
-class _Stripped(dict[str, str]):
-    """Cells without blanks around them and in Unicode's normal form C, equal ones kept once."""
+class _PlainCells(dict[str, str]):
+    """Cells as all tables have them, equal ones kept once."""
+
+    def __init__(self, dialect: TableDialect) -> None:
+        super().__init__()
+        self._dialect = dialect
 
     def __missing__(self, cell: str) -> str:
-        plain = self[cell] = unicodedata.normalize("NFC", cell.strip())
+        plain = self[cell] = plain_cell(cell, self._dialect)
         return plain
 
 
 def _header(path: Path, cells: Sequence[str], needed: Sequence[str],
             optional: Sequence[str]) -> tuple[list[str], list[str]]:
     """Names of all columns, and of those that are kept."""
-    names = [cell.strip() for cell in cells]
+    names = [plain_cell(cell, TableDialect()) for cell in cells]
     for name in (*needed, *optional):
         if names.count(name) > 1:
             raise DataError(f"{path} has the column {name!r} more than once; rename one")
@@ -274,20 +280,19 @@ def _header(path: Path, cells: Sequence[str], needed: Sequence[str],
     return names, [name for name in dict.fromkeys((*needed, *optional)) if name in names]
 
 
-def _columns(path: Path, stream: TextIO, needed: Sequence[str], optional: Sequence[str],
-             ) -> Columns:
-    header = stream.readline()
-    if not header.strip():
+def _columns(path: Path, dialect: TableDialect, stream: Iterable[str], needed: Sequence[str],
+             optional: Sequence[str]) -> Columns:
+    lines = csv.reader(stream, delimiter=dialect.delimiter)
+    header = next(lines, [])
+    if not any(header):
         raise DataError(f"{path} is empty; it needs a header and a row per image")
-    separator = max(",;\t", key=header.count)
-    lines = csv.reader(itertools.chain([header], stream), delimiter=separator)
-    names, kept = _header(path, next(lines), needed, optional)
+    names, kept = _header(path, header, needed, optional)
     places = [names.index(name) for name in kept]
     fewest, most = max(places) + 1, len(names)
-    plain = [_Stripped() for _ in kept]
+    plain = [_PlainCells(dialect) for _ in kept]
     cells: list[list[str]] = [[] for _ in kept]
     numbers: list[int] = []
-    numbered = enumerate(lines, start=2)
+    numbered = enumerate(lines, start=2 + dialect.blank)
     while piece := list(itertools.islice(numbered, _ROWS_AT_ONCE)):
         rows = []
         for number, row in piece:

@@ -23,8 +23,10 @@ def read(path: Path, content: bytes) -> Columns:
 @pytest.mark.parametrize("content", [
     PLAIN.encode(), PLAIN.encode("utf-8-sig"), PLAIN.replace("\n", "\r\n").encode(),
     b"age;id;text\n061Y;a;\"x, y\"\n\n6M;b;\n;;\nnan;c;\"two\nlines\"\n",
-    b"age\tid\ttext\n061Y\ta\tx, y\n\n6M\tb\t\n\t\t\nnan\tc\t\"two\nlines\"\n"],
-    ids=["plain", "byte order mark", "windows", "semicolons", "tabs"])
+    b"age\tid\ttext\n061Y\ta\tx, y\n\n6M\tb\t\n\t\t\nnan\tc\t\"two\nlines\"\n",
+    PLAIN.encode("utf-16"),
+    b"sep=;\nage;id;text\n61,0;a;\"x, y\"\n\n0,5;b;\n;;\nnan;c;\"two\nlines\"\n"],
+    ids=["plain", "byte order mark", "windows", "semicolons", "tabs", "UTF-16", "decimal commas"])
 def test_every_dialect_gives_the_same_cells_and_rows(tmp_path: Path, content: bytes) -> None:
     columns = read(tmp_path / "a.csv", content)
     assert columns.text("id").tolist() == ["a", "b", "c"]
