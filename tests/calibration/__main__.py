@@ -3,7 +3,8 @@
     python -m tests.calibration [--only TEXT] [--scale 1.0] [--page docs/statistics.md]
 
 The seed of a cell is a digest of its name.  Replications are those of the cell times ``--scale``.
-With ``--page`` the table stands between two marks of that page.
+With ``--page`` the table stands between two marks of that page; with ``--only``, the rows of other
+cells stay as they are.
 """
 
 from __future__ import annotations
@@ -87,22 +88,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
                       f"  ({count}, {seconds:.0f} s)", flush=True)
                 if not good and not why:
                     missed.append(f"{cell.name}: {name} {value:.3f}, not {bounds}")
-    rows.sort(key=lambda row: row[0])
     if options.page:
-        _write(options.page, [
-            "| simulation | figure | value | bounds |", "|---|---|---|---|",
-            *(f"| {cell.name} | {name} | {value:.3f} | {bounds}{'' if good else f' ({why})'} |"
-              for _, cell, name, value, bounds, good, why in rows)])
+        _write(options.page, {
+            (cell.name, name): f"{value:.3f} | {bounds}{'' if good else f' ({why})'}"
+            for _, cell, name, value, bounds, good, why in rows})
     print(f"{len(_CELLS)} cells, {len(rows)} figures, {len(missed)} out of bounds")
     for sentence in missed:
         print(f"MISSED {sentence}")
     return int(bool(missed))
 
 
-def _write(page: Path, lines: Sequence[str]) -> None:
+def _write(page: Path, values: dict[tuple[str, str], str]) -> None:
+    """Set figures of cells in the table of a page, in the order of the registry."""
     text = page.read_text()
     before, rest = text.split(BEGIN)
-    page.write_text("\n".join([before + BEGIN, *lines, END]) + rest.split(END)[1])
+    table, after = rest.split(END)
+    for line in table.splitlines():
+        if line.startswith("| ") and line.count(" | ") >= 3:
+            simulation, figure, value = line.removeprefix("| ").removesuffix(" |").split(" | ", 2)
+            values.setdefault((simulation, figure), value)
+    lines = ["| simulation | figure | value | bounds |", "|---|---|---|---|"]
+    for cell in cells():
+        lines += [f"| {cell.name} | {figure} | {values[cell.name, figure]} |"
+                  for figure in cell.asked if (cell.name, figure) in values]
+    page.write_text("\n".join([before + BEGIN, *lines, END]) + after)
 
 
 if __name__ == "__main__":
