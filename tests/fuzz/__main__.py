@@ -77,7 +77,9 @@ def _in_child(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
              "--keep", str(arguments.keep)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True, errors="replace", check=False,
-            env={**os.environ, "TMPDIR": folder, "OMP_NUM_THREADS": "1"})
+            # Each thread may have an arena of its own, and reserves 64 MB of addresses for it.
+            env={**os.environ, "TMPDIR": folder, "OMP_NUM_THREADS": "1",
+                 "MALLOC_ARENA_MAX": "2"})
         row: dict[str, Any] = {"examples": 0, "kinds": {}, "slowest": 0.0, "peak_mb": 0.0,
                                "stories": {}}
         if record.exists():

@@ -31,6 +31,7 @@ from saltrust.cli.training import (
 from saltrust.errors import NothingToDo, UsageError
 from saltrust.files import Advice, write_text
 from saltrust.printable import printable_json
+from saltrust.reading import reading
 
 if TYPE_CHECKING:
     from saltrust.analysis.result import Result
@@ -81,12 +82,13 @@ def is_study_file(path: Path) -> bool:
 
     Cubes are a folder, and what lies in one file is text; where nothing is, the name decides.
     """
-    if not path.is_file():
-        return not path.is_dir() and path.suffix.lower() == ".toml"
-    if zipfile.is_zipfile(path):
-        return False
-    with path.open("rb") as file:
-        return b"\0" not in file.read(_HEAD)
+    with reading(str(path), "give cubes or a study file that can be read", UsageError):
+        if not path.is_file():
+            return not path.is_dir() and path.suffix.lower() == ".toml"
+        if zipfile.is_zipfile(path):
+            return False
+        with path.open("rb") as file:
+            return b"\0" not in file.read(_HEAD)
 
 
 def make_cubes(request: Request, *, tunes: bool) -> list[Path]:

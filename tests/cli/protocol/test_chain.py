@@ -23,6 +23,7 @@ from saltrust.analysis.protocols.result import ProtocolResult
 from saltrust.cache.writing import StoreWriter
 from saltrust.cli import main
 from saltrust.cli.protocol import chain
+from saltrust.errors import UsageError
 from saltrust.testing import simulate_cubes
 
 FINDINGS = ["Cardiomegaly", "Pleural Effusion"]
@@ -76,6 +77,12 @@ def test_a_study_file_is_told_from_cubes_by_its_content(tmp_path: Path) -> None:
         cubes, packed, packed.rename(tmp_path / "packed.toml"), study, binary,
         tmp_path / "none.toml", tmp_path / "none.zarr")] == [
         False, False, False, True, False, True, False]
+
+
+def test_a_file_that_cannot_be_read_is_said_in_one_sentence() -> None:
+    """Memory of a process is a file to the eye, and every read of its beginning fails."""
+    with pytest.raises(UsageError, match=r"/proc/self/mem cannot be read .*give cubes or a study"):
+        chain.is_study_file(Path("/proc/self/mem"))
 
 
 def test_interrupted_in_each_step_it_goes_on_by_the_same_command(
