@@ -180,6 +180,21 @@ def test_bootstrap_resamples_patients_and_is_seeded() -> None:
     np.testing.assert_allclose(one_low, other_low, atol=0.2)
 
 
+def test_images_that_repeat_those_of_their_patients_narrow_no_bootstrap_interval() -> None:
+    scores, predicted = study(40)
+    twice = [pd.concat([table, table.assign(image=table["image"] + " again")])
+             for table in (scores, predicted)]
+    widths = []
+    for tables in ((scores, predicted), twice):
+        table = estimates(*tables, testing=Testing(interval="bootstrap"),
+                          resampling=Resampling(400))
+        table = table[table["term"] == "spearman"]
+        widths.append((table["conf_high"] - table["conf_low"]).to_numpy())
+    assert len(widths[0]) >= 6
+    # By images they would be narrower by the square root of two.
+    np.testing.assert_allclose(widths[1], widths[0], rtol=0.1)
+
+
 @pytest.mark.parametrize("interval", [None, "bootstrap", "fisher"])
 def test_correlations_are_tested_by_patient(interval: Any) -> None:
     scores, predicted = study(30)

@@ -10,7 +10,9 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from saltrust.analysis.inference.multiplicity import adjust
 from saltrust.analysis.trustworthiness.decisions import (
+    METHODS,
     Decision,
+    adjust_together,
     decide,
     decision_tables,
     verdict,
@@ -153,6 +155,26 @@ def test_constants_are_tested_by_marginal_means() -> None:
     np.testing.assert_allclose(rows["estimate"], means - 0.5)
     assert rows["decision"].tolist() == ["did not pass", "pass"]
     assert (rows["adjustment"] == "holm").all()
+    # A t interval about the difference from the constant.
+    reach = rows["std_error"] * stats.t.ppf(0.975, rows["df"])
+    np.testing.assert_allclose(rows["conf_low"], rows["estimate"] - reach)
+    np.testing.assert_allclose(rows["conf_high"], rows["estimate"] + reach)
+
+
+def test_contrasts_that_were_fitted_apart_are_adjusted_as_one_family() -> None:
+    alone = [decide(scores({"base": 0, name: shift}, seed=k), [(name, "base")],
+                    identify={"finding": "f"}, options=OPTIONS)
+             for k, (name, shift) in enumerate((("a", 0.05), ("b", 0.045), ("c", 0.2)))]
+    decisions, methods = adjust_together(alone, "explainers", OPTIONS)
+    raw = [rows[0]["p_value"] for rows, _ in alone]
+    np.testing.assert_allclose([row["p_adjusted"] for row in decisions], adjust(raw, "holm"))
+    assert raw[0] < 0.05
+    assert [row["decision"] for row in decisions] == ["uncertain", "uncertain", "pass"]
+    assert {row["family"] for row in decisions} == {"explainers (3 tests)"}
+    for method in METHODS:
+        of_method = [row for row in methods if row["method"] == method]
+        np.testing.assert_allclose([row["p_adjusted"] for row in of_method], adjust(
+            [row["p_value"] for row in of_method], "holm"))
 
 
 def several_models(models: int, disagreement: float, seed: int = 0) -> pd.DataFrame:

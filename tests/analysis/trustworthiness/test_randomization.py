@@ -60,6 +60,10 @@ def test_the_rules_differ_on_what_is_not_significant(build_study) -> None:
 def test_values_stages_and_baseline(build_study) -> None:
     cubes = build_study(positives=3, negatives=2, fitted=0, stages=4, replicates=2,
                         randomization=True)
+    stored = cubes["randomization"].to_dataset()
+    # Trained maps that every replicate has of its own, and is compared with.
+    stored["heatmap"][:, :, :, :, 1, 0] = stored["heatmap"].values[::-1, :, :, :, 1, 0]
+    cubes["randomization"] = xr.DataTree(stored)
     result = randomization(cubes, decision=OPTIONS)
     maps = cubes["randomization/heatmap"].isel(finding=0, model=0).values
     scores = result.tables["scores"]
