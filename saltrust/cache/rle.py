@@ -139,7 +139,10 @@ def checked_run_lengths(counts: str, height: int, width: int) -> npt.NDArray[np.
         raise DataError("the run-length code holds characters outside ASCII") from None
     # No run is longer than the mask, or sums would wrap around to what is right.
     size = height * width
-    if (runs < 0).any() or (runs > size).any() or int(runs.sum()) != size:
+    if (runs < 0).any():
+        raise DataError("the run-length code holds a run of a negative number of pixels; it is "
+                        "damaged")
+    if (runs > size).any() or int(runs.sum()) != size:
         raise DataError(
             f"the run-length code covers {sum(runs.tolist())} pixels but the mask should have "
             f"{height} x {width} = {height * width}; check the image's native size")

@@ -73,6 +73,8 @@ def test_runs_that_wrap_around_to_the_right_sum() -> None:
     ("é", (2, 2), "ASCII"),
     ("o", (2, 2), "truncated"),
     ("", (2, 2), "0 pixels"),
+    # 6 of background, 1, and 3 less than none: 4 in all.
+    ("61M", (2, 2), "negative number of pixels"),
 ])
 def test_damaged_codes_are_refused(counts: str, size: tuple[int, int], word: str) -> None:
     with pytest.raises(DataError, match=word):

@@ -191,6 +191,15 @@ def test_shared_positives_leave_out_what_an_expert_missed(study: xr.DataTree) ->
             ["finding", "metric"]))
 
 
+def test_shared_positives_are_positives_under_every_slice(study: xr.DataTree) -> None:
+    """Where the reference is empty, a reader who drew something shares no positive with it."""
+    scores = localization(study, resampling=FEW).tables["scores"]
+    kept = on_shared_positives(scores)
+    empty = scores[scores["image"] == "a"].assign(image="nothing there", area_reference=0.0)
+    assert (empty["area_predicted"] > 0).all()
+    pd.testing.assert_frame_equal(on_shared_positives(pd.concat([scores, empty])), kept)
+
+
 def test_studies_without_readers_or_second_maps_have_empty_tables(build_cubes: BuildCubes) -> None:
     cubes = build_cubes({("a", "Edema", "truth"): _box(28, 28, 10, 10)},
                         heatmaps={("a", "Edema", "cam", "net"): np.eye(8)})

@@ -92,6 +92,16 @@ def test_the_first_of_a_plateau_in_row_order_is_the_peak() -> None:
     assert peak == (1, 3, 2, 1.0)
 
 
+def test_all_of_a_large_plateau_is_counted() -> None:
+    """More pixels than are looked at in one step."""
+    values = np.zeros((6, 6), dtype=np.float32)
+    values[1:5, 1:5] = 1
+    made = bilinear_map(values, 600, 600)
+    peak = made.peak()
+    assert peak.n == np.count_nonzero(made.values() == 1) > 1 << 16
+    assert (peak.row, peak.column) == (150, 150)
+
+
 def test_rows_on_request_are_rows_of_the_whole() -> None:
     upsampled = bilinear_map(_maps(9, 7)[0], 50, 60, "torch")
     whole = upsampled.values()

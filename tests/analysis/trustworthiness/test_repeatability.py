@@ -38,6 +38,16 @@ def test_pairs_follow_the_architectures_and_values_scikit_image(build_study) -> 
         assert row.ssim == pytest.approx(structural_similarity(a, b, data_range=2.0), abs=1e-9)
 
 
+def test_a_mean_of_models_repeats_none_of_them(build_study) -> None:
+    models = {"dense-1": "densenet121", "dense-2": "densenet121", "mean": "densenet121"}
+    cubes = build_study(positives=3, negatives=2, models=models)
+    saliency = cubes["saliency"].to_dataset()
+    cubes["saliency"] = xr.DataTree(saliency.assign_coords(
+        model_role=("model", ["member", "member", "ensemble"])))
+    scores = repeatability(select(cubes, split="test"), decision=OPTIONS).tables["scores"]
+    assert set(zip(scores["model_a"], scores["model_b"], strict=True)) == {("dense-1", "dense-2")}
+
+
 def test_localizers_constants_and_chance(build_study) -> None:
     cubes = build_study(localizers=["unet-1", "unet-2"])
     result = repeatability(select(cubes, split="test"), decision=OPTIONS)

@@ -289,3 +289,11 @@ def test_all_share_one_forward_pass(network: nn.Module, images: Tensor) -> None:
     torch.testing.assert_close(
         explanation.heatmaps["guided_gradcam"],
         explanation.heatmaps["guided_backprop"] * explanation.heatmaps["gradcam"], rtol=0, atol=0)
+    # What is shared is shared by those of one rule alone.
+    for name in ("guided_backprop", "deconvnet"):
+        alone = explain(network, images, [0, 3], [resolve(ExplainerSpec(name)).fit(
+            network, images[:1])])
+        torch.testing.assert_close(explanation.heatmaps[name], alone.heatmaps[name], rtol=0,
+                                   atol=0)
+    assert not torch.allclose(explanation.heatmaps["guided_backprop"],
+                              explanation.heatmaps["deconvnet"])

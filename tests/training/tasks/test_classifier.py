@@ -21,7 +21,12 @@ from saltrust.models.preprocessing import to_input
 from saltrust.study import ModelSpec, Study
 from saltrust.training.data.images import read_images
 from saltrust.training.task import BatchLoss, Validation
-from saltrust.training.tasks.classifier import ClassifierTask, start_network, train
+from saltrust.training.tasks.classifier import (
+    ClassifierTask,
+    balanced_order,
+    start_network,
+    train,
+)
 
 Data = Callable[..., Any]
 Make = Callable[..., Study]
@@ -457,3 +462,15 @@ def test_the_network_of_protocol_w_starts_from_a_published_encoder(
     assert (recorded["head"], recorded["left_over"]) == (
         "new", ["classifier.weight", "classifier.bias"])
     assert len(recorded["matched"]) == len(source.state_dict()) - 2
+
+
+def test_a_balanced_epoch_mixes_its_classes() -> None:
+    """Batches of one class would train the last layer to and fro."""
+    positive = torch.arange(400) < 40
+    order = balanced_order(positive, torch.Generator().manual_seed(0))
+    batches = positive[order].view(20, 20).double().mean(dim=1)
+    assert float(batches.mean()) == 0.5
+    # Of a random order: 20 draws of a fair coin have an SD of .11.
+    assert 0.1 < float(batches.min()) < 0.5 < float(batches.max()) < 0.9
+    assert torch.equal(order, balanced_order(positive, torch.Generator().manual_seed(0)))
+    assert order[positive[order]].bincount(minlength=40)[:40].tolist() == [5] * 40

@@ -142,6 +142,8 @@ def test_each_region_adds_its_mean() -> None:
     fewer = grow_regions(attribution, prepared, min_pixels=3)
     assert fewer.segments == [1, 0]
     assert fewer.heatmap[0, 10:].tolist() == [5.0] * 4
+    # With four the first adds just as many as it must.
+    assert grow_regions(attribution, prepared, min_pixels=4).segments == [1, 0]
 
 
 @pytest.fixture
