@@ -73,7 +73,7 @@ def test_it_is_a_finished_store_of_the_schema(cubes: xr.DataTree) -> None:
 
 
 @pytest.mark.parametrize("parts", [(), ("gaze",), ("randomization", "localizer"),
-                                   ("gaze", "guidance")])
+                                   ("gaze", "guidance"), ("faithfulness",)])
 def test_a_store_has_the_parts_asked_for(parts: tuple[str, ...], cubes: xr.DataTree) -> None:
     some = simulate(parts=parts)
     validate(some)
@@ -175,3 +175,27 @@ def test_gaze_and_its_fixations_agree() -> None:
 def test_what_cannot_be_simulated_is_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         simulate(**options)
+
+
+def test_curves_of_faithful_maps_are_better_than_random_ones() -> None:
+    group = simulate(patients=20, parts=("faithfulness",))["faithfulness"].to_dataset()
+    area = -group["curve"].integrate("fraction") * xr.DataArray(
+        [1, -1, 1, -1], dims="metric", coords={"metric": group["metric"]})
+    chance = -group["random"].mean("order").integrate("fraction") * xr.DataArray(
+        [1, -1, 1, -1], dims="metric", coords={"metric": group["metric"]})
+    gain = (area - chance).mean(("image", "finding", "model"))
+    assert (gain.sel(explainer="gradcam") > gain.sel(explainer="guided_backprop")).all()
+    assert (gain.sel(explainer="guided_backprop") > 0.03).all()
+    assert (abs(gain.sel(explainer="grad")) < 0.01).all()
+    # Images of a patient are alike.
+    first = group["curve"].isel(fraction=0, finding=0, model=0)
+    one = ((area.isel(finding=0, model=0) / first).sel(explainer="gradcam", metric="deletion"))
+    pairs = one.values.reshape(-1, 2)[np.isfinite(one.values.reshape(-1, 2)).all(axis=1)]
+    assert np.corrcoef(pairs.T)[0, 1] > 0.3
+
+
+def test_curves_are_missing_where_maps_are(cubes: xr.DataTree) -> None:
+    group = simulate(parts=("faithfulness",))["faithfulness"].to_dataset()
+    lost = np.isin(group["status"], (Status.MISSING, Status.NONFINITE))
+    assert lost.any()
+    assert (np.isnan(group["curve"].values).all(axis=(-2, -1)) == lost).all()

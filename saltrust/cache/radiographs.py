@@ -25,7 +25,7 @@ from saltrust.errors import DataError
 
 #: Radiographs that are written together, for what stands beside their pixels is small.
 _AT_ONCE = 16
-_GROUPS_OF_MAPS = ("saliency", "randomization", "localizer")
+_GROUPS_WITH_STATUS = ("saliency", "randomization", "faithfulness", "localizer")
 
 _log = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def forget(writer: StoreWriter, positions: Sequence[int], status: RadiographStat
     """
     at = np.array(positions)
     with writer.writing():
-        for group in _GROUPS_OF_MAPS:
+        for group in _GROUPS_WITH_STATUS:
             if group in writer.root:
                 of_maps = np.asarray(writer.array(f"{group}/status")[:])
                 of_maps[at] = Status.MISSING

@@ -65,6 +65,8 @@ class Label(IntEnum):
 SPLITS = ("train", "val", "test", "none")
 READER_ROLES = ("reference", "benchmark")
 MODEL_ROLES = ("member", "ensemble")
+#: Curves of ``/faithfulness``.
+FAITHFULNESS_METRICS = ("deletion", "insertion", "morf", "lerf")
 
 
 @dataclass(frozen=True)
@@ -306,6 +308,43 @@ RANDOMIZATION = Group(
     ),
 )
 
+_CURVE = ("metric", "fraction")
+_OF_MAPS = ("image", "finding", "explainer", "model")
+
+FAITHFULNESS = Group(
+    "faithfulness",
+    "Predictions while what a map calls relevant is removed from the image, or inserted.",
+    (
+        *_EXPLAINER_COORDS,
+        *_MODEL_COORDS,
+        Variable("metric", ("metric",), "string",
+                 "What is done in which order: deletion or insertion of the most relevant pixels; "
+                 "removal and imputation of the most (morf) or least (lerf) relevant squares.",
+                 choices=FAITHFULNESS_METRICS, required=True),
+        Variable("fraction", ("fraction",), "float64",
+                 "Nominal fraction of the image that is removed or inserted, both ends included.",
+                 valid_range=(0, 1), fill=_NAN, required=True),
+        Variable("order", ("order",), "int64", "Number of the random order.", fill=-1,
+                 required=True),
+        Variable("curve", (*_OF_MAPS, *_CURVE), "float32",
+                 "Predicted probability of the finding after that fraction; NaN not computed.",
+                 valid_range=(0, 1), fill=_NAN, required=True),
+        Variable("removed", ("image", *_CURVE), "float32",
+                 "True fraction of the pixels that are removed; of insertion, that are still "
+                 "hidden, which is 1 minus the fraction inserted.", valid_range=(0, 1), fill=_NAN,
+                 required=True),
+        Variable("random", ("image", "finding", "model", "metric", "order", "fraction"), "float32",
+                 "The same probability where the order is random, one for all explainers.",
+                 valid_range=(0, 1), fill=_NAN, required=True),
+        Variable("infidelity", _OF_MAPS, "float32",
+                 "Normalised infidelity of the map; NaN not asked for.", fill=_NAN),
+        Variable("sensitivity", _OF_MAPS, "float32",
+                 "Largest relative change of the map under small changes of the image; NaN not "
+                 "asked for.", fill=_NAN),
+        _status(_OF_MAPS),
+    ),
+)
+
 LOCALIZER = Group(
     "localizer",
     "Heatmaps of models trained to localise, and of the average mask.",
@@ -322,11 +361,13 @@ LOCALIZER = Group(
 
 GROUPS: dict[str, Group] = {
     group.name: group
-    for group in (ROOT, RADIOGRAPH, REFERENCE, PREDICTION, SALIENCY, RANDOMIZATION, LOCALIZER)
+    for group in (ROOT, RADIOGRAPH, REFERENCE, PREDICTION, SALIENCY, RANDOMIZATION,
+                  FAITHFULNESS, LOCALIZER)
 }
 
 #: Dimensions with a coordinate variable of the same name.
-LABELED_DIMS = ("image", "finding", "reader", "explainer", "model", "replicate", "stage")
+LABELED_DIMS = ("image", "finding", "reader", "explainer", "model", "replicate", "stage", "metric",
+                "fraction", "order")
 
 #: Where analyses keep what they found; its groups are named by topic and key, not declared here.
 SCORES = "scores"

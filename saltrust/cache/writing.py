@@ -201,6 +201,7 @@ def create_store(
     explainers: xr.Dataset | None = None,
     randomization: xr.Dataset | None = None,
     localizers: xr.Dataset | None = None,
+    faithfulness: xr.Dataset | None = None,
     n_points: int = 0,
     n_boxes: int = 0,
     n_fixations: int | None = None,
@@ -228,19 +229,18 @@ def create_store(
     randomization : xarray.Dataset, optional
         Coordinates ``replicate``, ``replicate_seed`` and ``stage``, and those of ``models``
         where only some of them are randomised.
-    localizers : xarray.Dataset, optional
-        Coordinates ``model`` and ``model_*`` of ``/localizer``.
+    localizers, faithfulness : xarray.Dataset, optional
+        Coordinates ``model`` and ``model_*`` of ``/localizer``; ``metric``, ``fraction``,
+        ``order`` and ``explainer_reading``, by which pixels are ordered, of ``/faithfulness``.
     n_points, n_boxes : int
         Longest list of points and of boxes of one annotation.  A variable is created only
         where there is something to hold.
     n_fixations : int, optional
         Most fixations of one image and reader; None (default): the data have no gaze; 0: gaze
         as heatmaps only.
-    attributes : mapping, optional
-        Provenance for the root, plain JSON values.
-    identity : mapping, optional
-        What must agree for an unfinished store to be resumed (besides all labels): seeds,
-        hashes of data and models, batch size.
+    attributes, identity : mapping, optional
+        Provenance for the root, plain JSON values; what must agree for an unfinished store to be
+        resumed (besides all labels): seeds, hashes of data and models, batch size.
     overwrite, resume : bool
         Replace what is there; go on with what is unfinished.
 
@@ -260,11 +260,11 @@ def create_store(
     coords = _coordinates(index, models, explainers)
     covariates = _covariates(index)
     of_group = {"randomization": _coordinates(randomization),
-                "localizer": _coordinates(localizers)}
+                "localizer": _coordinates(localizers),
+                "faithfulness": _coordinates(faithfulness)}
     wanted = json.loads(json.dumps({
         "labels": _label_digests(coords, covariates, of_group), "grid": list(grid),
-        "groups": list(groups), **(identity or {}),
-    }))
+        "groups": list(groups), **(identity or {})}))
     sizes = {"y": grid[0], "x": grid[1], "instance": max(n_points, n_boxes), "corner": 4,
              "fixation": n_fixations or 0}
     partial = partial_path(path)

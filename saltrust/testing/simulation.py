@@ -23,6 +23,8 @@ from saltrust.cache.schema import Status
 from saltrust.cache.store import open_cubes
 from saltrust.cache.writing import StoreWriter, create_store
 from saltrust.errors import UsageError, nearest
+from saltrust.testing.curves import curve_facts, curve_labels, simulated_curves
+from saltrust.testing.fields import FloatArray
 from saltrust.testing.maps import (
     EXPLAINERS,
     REPLICATES,
@@ -44,7 +46,7 @@ from saltrust.testing.models import (
 )
 from saltrust.testing.readers import N_FIXATIONS, RANDOM, SimulatedStudy, draw_study
 
-PARTS = ("radiograph", "randomization", "localizer", "gaze", "guidance")
+PARTS = ("radiograph", "randomization", "localizer", "gaze", "guidance", "faithfulness")
 #: Kept scores are keyed by when a store was finished, and the same seed is the same store.
 _MOMENT = "2000-01-01T00:00:00+00:00"
 
@@ -74,11 +76,14 @@ def simulate_cubes(
     findings : sequence of str
     grid : int
         Height and width of every map, at least 8.  Radiographs are larger, of three sizes.
-    parts : sequence of {'radiograph', 'randomization', 'localizer', 'gaze', 'guidance'}
-        What the store holds beside ``/reference``, ``/prediction`` and ``/saliency``: pixels;
-        maps of one model at four stages and in two replicates of cascading randomization; maps
-        of two networks that localize; gaze of two readers, with fixations of one; and in the
-        place of the models six of which some were trained with gaze (needs ``gaze``).
+    parts : sequence of str
+        What the store holds beside ``/reference``, ``/prediction`` and ``/saliency``:
+        ``radiograph``: pixels; ``randomization``: maps of one model at four stages and in two
+        replicates of cascading randomization; ``localizer``: maps of two networks that localize;
+        ``gaze`` of two readers, with fixations of one; ``guidance``: in the place of the models
+        six of which some were trained with gaze (needs ``gaze``); ``faithfulness``: curves of
+        every map and of five random orders, by which ``gradcam`` is the most faithful and
+        ``grad`` no better than chance.
     seed : int
         The same arguments give the same store, bit for bit, whatever the other parts.
 
@@ -111,7 +116,11 @@ def simulate_cubes(
         write_annotations(writer, study)
         if study.has_radiographs:
             write_radiographs(writer, study, writer.labels("image"))
-        _write_predictions(writer, study, models)
+        probability = _write_predictions(writer, study, models)
+        if "faithfulness" in parts:
+            curves = simulated_curves(study, probability, statuses(study, len(models)))
+            for name, values in curves.items():
+                writer.write(f"faithfulness/{name}", slice(None), values)
         _write_maps(writer, study, models)
         if localizers:
             _write_localizers(writer, study, localizers, decoders)
@@ -153,7 +162,7 @@ def _temporary_path() -> Path:
 def _create(path: Path, study: SimulatedStudy, models: Sequence[SimulatedModel],
             localizers: Sequence[SimulatedModel], parts: Sequence[str]) -> StoreWriter:
     groups = ["reference", "prediction", "saliency"]
-    groups += [part for part in ("radiograph", "randomization") if part in parts]
+    groups += [part for part in ("radiograph", "randomization", "faithfulness") if part in parts]
     groups += ["localizer"] if localizers else []
     randomization = model_labels(models[:1]).assign_coords({
         "replicate": np.arange(REPLICATES),
@@ -167,6 +176,7 @@ def _create(path: Path, study: SimulatedStudy, models: Sequence[SimulatedModel],
         models=model_labels(models), explainers=explainers,
         randomization=randomization if "randomization" in parts else None,
         localizers=model_labels(localizers) if localizers else None,
+        faithfulness=curve_labels() if "faithfulness" in parts else None,
         n_points=study.index.attrs["n_points"], n_boxes=study.index.attrs["n_boxes"],
         n_fixations=N_FIXATIONS if study.has_gaze else None,
         identity={"data set": study.fingerprint, "parts": sorted(parts)},
@@ -174,21 +184,24 @@ def _create(path: Path, study: SimulatedStudy, models: Sequence[SimulatedModel],
             "data": study.description, "data_fingerprint": study.fingerprint,
             "models": model_facts(models),
             **({"localizers": model_facts(localizers)} if localizers else {}),
+            **({"faithfulness": curve_facts(study.seed)} if "faithfulness" in parts else {}),
             "seeds": {"study": study.seed, "models": {m.name: m.seed for m in models}}})
 
 
 def _write_predictions(writer: StoreWriter, study: SimulatedStudy,
-                       models: Sequence[SimulatedModel]) -> None:
+                       models: Sequence[SimulatedModel]) -> FloatArray:
+    """Write and return probabilities, shape (image, finding, model)."""
     probability = predicted_probabilities(study, models)
     writer.write("prediction/probability", slice(None), probability.astype(np.float32))
     writer.write("prediction/logit", slice(None),
                  np.log(probability / (1 - probability)).astype(np.float32))
     if "randomization" not in writer.root:
-        return
+        return probability
     stages = study.stream(RANDOM).random(
         (*probability.shape[:2], 1, REPLICATES, len(STAGES))) * 0.4 + 0.3
     stages[..., 0] = probability[:, :, :1, None]
     writer.write("randomization/probability", slice(None), stages.astype(np.float32))
+    return probability
 
 
 def _write_maps(writer: StoreWriter, study: SimulatedStudy, models: Sequence[SimulatedModel]
