@@ -102,9 +102,19 @@ models: install
 evidence: install dcmtk
 	for script in $(filter-out evidence/promises.py evidence/models.py,$(wildcard evidence/*.py)); do $(BIN)/python $$script || exit 1; done
 
-references: install r
+# Quantus wants an older NumPy and another OpenCV than ours; torch and pytorch-grad-cam are those here.
+ENV_QUANTUS := build/quantus
+
+references: install r $(ENV_QUANTUS)/made
 	@Rscript -e 'for (p in c("clubSandwich", "glmmTMB", "nlme", "brglm2", "boot", "pROC", "pwr", "geepack")) loadNamespace(p)' >/dev/null 2>&1 || apt-get install -qq -y --no-install-recommends $(R_REFERENCES) >/dev/null
 	for script in Rscripts/reference_*.R; do Rscript $$script || exit 1; done
+	PYTHONPATH=. $(ENV_QUANTUS)/bin/python .ci/reference_faithfulness.py tests/reference/faithfulness/curves.json
+
+$(ENV_QUANTUS)/made: | install
+	$(PYTHON) -m venv $(ENV_QUANTUS)
+	$(ENV_QUANTUS)/bin/python -m pip install --quiet 'quantus==0.6.0' 'numpy<2.4'
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > $$($(ENV_QUANTUS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/of_saltrust.pth
+	touch $@
 
 # pymer4 0.9 wants other R packages than 0.8. Debian's are unpacked beside it, not installed; Debian
 # lacks `report`, which is loaded and, for what is compared, not called: a stub stands for it. rpy2

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from saltrust.cache.schema import FAITHFULNESS_METRICS
 from saltrust.choices import MapReading, words
 from saltrust.errors import UsageError, nearest
 from saltrust.presets import PRESETS
@@ -224,6 +225,27 @@ class RandomizationSpec:
 
 
 @dataclass(frozen=True)
+class FaithfulnessSpec:
+    """``[faithfulness]``: predictions while what maps call relevant is removed or inserted."""
+
+    metrics: tuple[str, ...] = bounded(
+        (), choices=(*FAITHFULNESS_METRICS, "infidelity", "sensitivity"),
+        help="which curves are computed, and which measures of captum; empty: none")
+    steps: int = bounded(5, 2, 1000, help="equal steps from nothing to all, both ends included")
+    baseline: str | int = bounded("blur", help="what deletion puts in the place of pixels and "
+                                               "insertion starts from: blur, black, gray, white "
+                                               "or a gray level of 0..255")
+    blur: float = bounded(0.022, 0.001, 0.5, help="sigma as a fraction of the shorter side")
+    squares: int = bounded(32, 2, 4096, help="of morf and lerf, along the shorter side; the "
+                                             "nearest number that divides it")
+    orders: int = bounded(5, 5, 1000, help="random orders of each image")
+    labels: str = bounded("positive", choices=("positive", "all"),
+                          help="maps that get curves: of findings that the image shows, or of all")
+    images: int = bounded(0, 0, 10_000_000,
+                          help="how many of the images of [generate], drawn by seed; 0: all")
+
+
+@dataclass(frozen=True)
 class Study:
     """One study file, read and checked.
 
@@ -253,6 +275,7 @@ class Study:
     train: TrainSpec = field(default_factory=TrainSpec)
     generate: GenerateSpec = field(default_factory=GenerateSpec)
     randomization: RandomizationSpec = field(default_factory=RandomizationSpec)
+    faithfulness: FaithfulnessSpec = field(default_factory=FaithfulnessSpec)
     models: tuple[ModelSpec, ...] = ()
     localizers: tuple[LocalizerSpec, ...] = ()
     ensembles: tuple[EnsembleSpec, ...] = ()
@@ -400,6 +423,9 @@ class Study:
         del content["folder"], content["stated"]
         if not self.training_data.kind:
             del content["training_data"]
+        if self.faithfulness == FaithfulnessSpec():
+            # Studies that do not ask for it are those they were.
+            del content["faithfulness"]
         return content
 
     def fingerprint(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from saltrust.cache.schema import FAITHFULNESS_METRICS
 from saltrust.errors import UsageError, nearest
 from saltrust.reading import MOST_NAME_BYTES, check_path, read_text, reading, reason_of, shown
 from saltrust.study import LocalizerSpec, ModelSpec, RandomizationSpec, Study
@@ -105,6 +106,7 @@ def _checked(content: dict[str, Any], path: Path, replicates: int | None) -> Stu
     _check_batches(study, path)
     _check_ensembles(study, path)
     _check_randomization(study, path)
+    _check_faithfulness(study, path, asked="faithfulness" in content)
     return study
 
 
@@ -272,3 +274,28 @@ def _check_randomization(study: Study, path: Path) -> None:
         if name not in models:
             raise UsageError(f"{path}: models of [randomization] names {name!r}, which is not "
                              f"among [[models]]; {nearest(name, models)}")
+
+
+def _check_faithfulness(study: Study, path: Path, *, asked: bool) -> None:
+    spec, where = study.faithfulness, f"{path}: [faithfulness]"
+    if not asked:
+        return
+    curves = [name for name in spec.metrics if name in FAITHFULNESS_METRICS]
+    if not curves:
+        raise UsageError(f"{where} names no curve; set metrics to some of "
+                         f"{', '.join(FAITHFULNESS_METRICS)}")
+    if twice := _repeated(spec.metrics):
+        raise UsageError(f"{where} names the metric {shown(twice)} twice; name it once")
+    if not study.explainers:
+        raise UsageError(f"{where} judges heatmaps, but the study has no explainers; name some")
+    words = ("blur", "black", "gray", "white")
+    if isinstance(spec.baseline, str):
+        if spec.baseline not in words:
+            raise UsageError(f"{where}: baseline = {shown(spec.baseline)} is not known; "
+                             f"{nearest(spec.baseline, words)}, or a gray level of 0 to 255")
+    elif not 0 <= spec.baseline <= 255:
+        raise UsageError(f"{where}: baseline = {shown(spec.baseline)} is no gray level; they go "
+                         "from 0 (black) to 255 (white)")
+    if spec.squares > min(study.size):
+        raise UsageError(f"{where}: squares = {spec.squares} is more than the {min(study.size)} "
+                         "pixels of the grid's shorter side; take fewer")

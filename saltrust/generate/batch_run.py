@@ -5,20 +5,42 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 from tqdm import tqdm
 
-from saltrust.generate.network_store import BatchResults, NetworkStore
 from saltrust.generate.pipeline import overlap
 from saltrust.generate.plan import Plan, Positions
 from saltrust.generate.radiographs import LoadedBatch
 
 _log = logging.getLogger(__name__)
 
+Results = TypeVar("Results")
+_Stored_contra = TypeVar("_Stored_contra", contravariant=True)
 
-def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module], store: NetworkStore,
-                compute: Callable[[Positions, LoadedBatch], BatchResults], *,
+
+class BatchStore(Protocol[_Stored_contra]):
+    """A part of a store that is filled by batches, such as a ``NetworkStore``."""
+
+    def finished(self) -> npt.NDArray[np.bool_]:
+        """Whether each image of the store has all it is to have."""
+
+    def counts(self) -> dict[str, int]:
+        """How many maps have which status, by its name."""
+
+    def load(self, positions: npt.NDArray[Any], /) -> LoadedBatch:
+        """Pixels of a batch."""
+
+    def store(self, positions: npt.NDArray[Any], results: _Stored_contra, /) -> None:
+        """Write what was computed of a batch."""
+
+
+def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module],
+                store: BatchStore[Results],
+                compute: Callable[[Positions, LoadedBatch], Results], *,
                 progress: bool) -> None:
     """Load, compute and store every batch that is not finished.
 
@@ -29,7 +51,7 @@ def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module], store: Netw
         Of the model, for the bar and for warnings.
     modules : sequence of torch.nn.Module
         They lie on the plan's device while this lasts.
-    store : NetworkStore
+    store : BatchStore
     compute : callable
         From the positions and pixels of a batch to what ``store`` takes.
     progress : bool

@@ -25,6 +25,7 @@ from saltrust.generate.agreement import N_IMAGES, measure_agreement, warn_of_dis
 from saltrust.generate.batch_run import run_batches
 from saltrust.generate.batches import ExplainedBatch, Resources, explain_batch
 from saltrust.generate.ensembles import explain_ensemble
+from saltrust.generate.faithfulness.stage import run_faithfulness
 from saltrust.generate.localizers import run_localizers
 from saltrust.generate.network_store import BatchResults, NetworkStore
 from saltrust.generate.plan import Plan, PlannedEnsemble, PlannedModel, Positions, make_plan
@@ -161,6 +162,7 @@ def _run_networks(plan: Plan, writer: StoreWriter, radiographs: RadiographStore,
         members = [None if k is None else stores[k] for k in ensemble.stored]
         _run_ensemble(plan, ensemble, members, store, resources, progress=progress)
     run_randomization(plan, writer, radiographs, resources, progress=progress)
+    run_faithfulness(plan, writer, radiographs, resources, progress=progress)
     run_localizers(plan, writer, radiographs, progress=progress)
 
 
@@ -173,6 +175,7 @@ def _open_store(plan: Plan, collection: Collection, output: str | Path, command_
     groups = ["radiograph", "reference"]
     for name, wanted in (("prediction", plan.has_models), ("saliency", explainers is not None),
                          ("randomization", plan.randomization is not None),
+                         ("faithfulness", plan.faithfulness is not None),
                          ("localizer", bool(plan.localizers))):
         if wanted:
             groups.append(name)
@@ -187,6 +190,7 @@ def _open_store(plan: Plan, collection: Collection, output: str | Path, command_
         explainers=explainers,
         randomization=None if plan.randomization is None else plan.randomization.labels(models),
         localizers=plan.localizer_labels() if plan.localizers else None,
+        faithfulness=None if plan.faithfulness is None else plan.faithfulness.labels(),
         n_points=n_points,
         n_boxes=n_boxes,
         n_fixations=fixation_count(collection),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from saltrust.explainers.bound import BoundExplainer, describe_parameters
 from saltrust.explainers.explain import explain
 from saltrust.explainers.passes.precision import check_precision
 from saltrust.explainers.registry import resolve
+from saltrust.generate.faithfulness.plan import FaithfulnessPlan, plan_faithfulness
 from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomization
 from saltrust.models.classifiers.decoding import trained_decoder
 from saltrust.models.classifiers.trained_classifier import Classifier, load_classifier
@@ -94,6 +95,8 @@ class Plan:
     localizers : tuple of Localizer
         Networks that localise, in the order of ``/localizer``: those of the study, then the
         decoders of classifiers that were trained with one.
+    faithfulness : FaithfulnessPlan or None
+        Which curves of maps are computed, where the study asks for them.
     """
 
     study: Study
@@ -104,6 +107,7 @@ class Plan:
     ensembles: tuple[PlannedEnsemble, ...] = ()
     localizers: tuple[Localizer, ...] = ()
     precision: str = "float32"
+    faithfulness: FaithfulnessPlan | None = None
 
     @property
     def has_models(self) -> bool:
@@ -239,8 +243,10 @@ def make_plan(collection: Collection, study: Study, device: torch.device,
     localizers = [load_localizer(spec, study, findings) for spec in study.localizers]
     decoders = [trained_decoder(item.classifier) for item in models]
     localizers += [item for item in decoders if item is not None]
-    return Plan(study, images, tuple(models), device, randomization, ensembles,
+    plan = Plan(study, images, tuple(models), device, randomization, ensembles,
                 tuple(localizers), precision)
+    return replace(plan, faithfulness=plan_faithfulness(
+        study, plan.explainer_readings(), images, collection.index["label"].values))
 
 
 def _stored_names(study: Study, members: dict[str, tuple[ModelSpec, ...]]) -> list[str]:

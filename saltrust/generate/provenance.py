@@ -53,6 +53,8 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
            for item in plan.localizers},
         **({"randomization": _digest(plan.randomization.describe())}
            if plan.randomization else {}),
+        **({"faithfulness": _digest(plan.faithfulness.describe())}
+           if plan.faithfulness else {}),
     }
 
 
@@ -77,6 +79,7 @@ def attributes(plan: Plan, collection: Collection, command_line: str) -> dict[st
                           for item in plan.ensembles}} if plan.ensembles else {}),
         **({"localizers": {item.name: _describe_localizer(item) for item in plan.localizers}}
            if plan.localizers else {}),
+        **({"faithfulness": plan.faithfulness.facts()} if plan.faithfulness else {}),
         "seeds": {"study": plan.study.seed,
                   "models": {name: facts["seed"] for name, facts in models.items()},
                   **({"localizers": {item.name: item.seed for item in plan.localizers}}

@@ -33,6 +33,7 @@ from saltrust.models.checkpoint import save
 from saltrust.models.preprocessing import GRAY
 from saltrust.study import (
     ExplainerSpec,
+    FaithfulnessSpec,
     GenerateSpec,
     LocalizerSpec,
     ModelSpec,
@@ -177,6 +178,8 @@ def main(folder: Path, seed: int) -> None:
     noisy = ExplainerSpec("smoothgrad", {"samples": 2})
     study = write_study(folder, explainers=(ExplainerSpec("grad"), ExplainerSpec("gradcam"), noisy),
                         randomization=RandomizationSpec(replicates=1, images=3),
+                        faithfulness=FaithfulnessSpec(("deletion", "lerf"), steps=2, squares=6,
+                                                      images=5),
                         localizers=(save_localizer(folder, "segmenter", FINDINGS[:2], 3),))
     # Made here, so that what xarray imports with its first data set is imported once.
     collection = NoisyCollection(24)

@@ -308,7 +308,8 @@ def _validation(study: Study, explained: Collection) -> Study | None:
         # Nothing else than maps and probabilities is tuned on.
         generate = dataclasses.replace(study.generate, split="val")
         return dataclasses.replace(study, generate=generate, localizers=(),
-                                   randomization=type(study.randomization)())
+                                   randomization=type(study.randomization)(),
+                                   faithfulness=type(study.faithfulness)())
     _log.warning("no cut-off is tuned, since %s; --cutoff states one", why)
     return None
 
