@@ -235,7 +235,6 @@ class FaithfulnessSpec:
     baseline: str | int = bounded("blur", help="what deletion puts in the place of pixels and "
                                                "insertion starts from: blur, black, gray, white "
                                                "or a gray level of 0..255")
-    blur: float = bounded(0.022, 0.001, 0.5, help="sigma as a fraction of the shorter side")
     squares: int = bounded(32, 2, 4096, help="of morf and lerf, along the shorter side; the "
                                              "nearest number that divides it")
     orders: int = bounded(5, 5, 1000, help="random orders of each image")
@@ -243,6 +242,9 @@ class FaithfulnessSpec:
                           help="maps that get curves: of findings that the image shows, or of all")
     images: int = bounded(0, 0, 10_000_000,
                           help="how many of the images of [generate], drawn by seed; 0: all")
+    passes: int = bounded(200, 0, 10_000_000,
+                          help="most forward passes of an image for curves: as many of its "
+                               "findings are drawn by seed as fit, one at least; 0: no limit")
 
 
 @dataclass(frozen=True)

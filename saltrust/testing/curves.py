@@ -39,7 +39,8 @@ def _readings() -> list[str]:
 def curve_facts(seed: int) -> dict[str, Any]:
     """What the root attribute ``faithfulness`` of a store says."""
     return {"metrics": list(FAITHFULNESS_METRICS), "baseline": "blur", "blur_sigma": 0.022,
-            "squares": [_SQUARES, _SQUARES], "noise_sigma": 0.01, "orders": ORDERS, "seed": seed,
+            "squares": [_SQUARES, _SQUARES], "noise_sigma": 0.01, "orders": ORDERS,
+            "labels": "all", "passes": 0, "seed": seed,
             "reading": dict(zip(EXPLAINERS, _readings(), strict=True))}
 
 

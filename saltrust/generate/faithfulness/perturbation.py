@@ -13,7 +13,12 @@ from torch.nn import functional
 
 from saltrust.generate.faithfulness.imputation import impute
 from saltrust.generate.faithfulness.ordering import means_of_squares, noise_of
-from saltrust.generate.faithfulness.plan import LEVELS, NOISE_SIGMA, FaithfulnessPlan
+from saltrust.generate.faithfulness.plan import (
+    BLUR_SIGMA,
+    LEVELS,
+    NOISE_SIGMA,
+    FaithfulnessPlan,
+)
 
 #: Curves whose parts are squares, imputed from what is left.
 IMPUTED = ("morf", "lerf")
@@ -117,7 +122,7 @@ class Subject:
 def _baseline(gray: npt.NDArray[np.float32], plan: FaithfulnessPlan) -> npt.NDArray[np.float32]:
     stated = plan.spec.baseline
     if stated == "blur":
-        sigma = plan.spec.blur * min(gray.shape)
+        sigma = BLUR_SIGMA * min(gray.shape)
         return np.asarray(gaussian_filter(gray, sigma, mode="nearest"), dtype=np.float32)
     level = LEVELS[stated] if isinstance(stated, str) else stated / 255
     return np.full_like(gray, level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,12 @@ from saltrust.choices import MapReading
 from saltrust.errors import UsageError
 from saltrust.study import FaithfulnessSpec, Study
 
+_log = logging.getLogger(__name__)
+
 #: Of the noise on imputed pixels, as a part of the range from black to white (Rong et al. 2022).
 NOISE_SIGMA = 0.01
+#: Of the blurred image, as a part of its shorter side: 5 of 224 pixels (Petsiuk et al. 2018).
+BLUR_SIGMA = 0.022
 #: Gray levels by name, as parts of the range from black to white.
 LEVELS = {"black": 0.0, "gray": 0.5, "white": 1.0}
 _OF_CAPTUM = ("infidelity", "sensitivity")
@@ -74,9 +79,10 @@ class FaithfulnessPlan:
         """What was removed with what: plain values for the root of the store."""
         spec = self.spec
         return {"metrics": list(spec.metrics), "baseline": spec.baseline,
-                **({"blur_sigma": spec.blur} if spec.baseline == "blur" else {}),
+                **({"blur_sigma": BLUR_SIGMA} if spec.baseline == "blur" else {}),
                 "squares": list(self.squares), "noise_sigma": NOISE_SIGMA, "orders": spec.orders,
-                "labels": spec.labels, "seed": self.seed, "reading": dict(self.readings)}
+                "labels": spec.labels, "passes": spec.passes, "seed": self.seed,
+                "reading": dict(self.readings)}
 
     def describe(self) -> dict[str, Any]:
         """What a resumed job must have in common with the one it goes on with."""
@@ -129,9 +135,52 @@ def plan_faithfulness(study: Study, readings: Mapping[str, MapReading],
                          "another split under [generate]")
     chosen = candidates[:spec.images or len(images)]
     asked = np.zeros(labels.shape, dtype=bool)
-    asked[images[chosen]] = wanted[chosen]
+    asked[images[chosen]] = _within_budget(study, wanted[chosen], len(readings))
     return FaithfulnessPlan(spec, study.seed, study.size, asked, {
         name: "raw" if word == "positive" else word for name, word in readings.items()})
+
+
+def findings_within(spec: FaithfulnessSpec, n_explainers: int) -> int:
+    """How many findings of an image have curves within the budget of forward passes.
+
+    Parameters
+    ----------
+    spec : FaithfulnessSpec
+    n_explainers : int
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Examples
+    --------
+    >>> findings_within(FaithfulnessSpec(("deletion", "insertion")), 8)
+    2
+    """
+    curves = [name for name in FAITHFULNESS_METRICS if name in spec.metrics]
+    inside = spec.steps - 1
+    # `lerf` shares the random orders of `morf`; two ends are shared by all.
+    at_random = len(curves) - ({"morf", "lerf"} <= set(curves))
+    left = spec.passes - spec.orders * at_random * inside - 3
+    return max(1, left // (n_explainers * len(curves) * inside))
+
+
+def _within_budget(study: Study, wanted: npt.NDArray[np.bool_], n_explainers: int
+                   ) -> npt.NDArray[np.bool_]:
+    """Of every image as many findings as its forward passes allow, drawn by seed."""
+    if not study.faithfulness.passes:
+        return wanted
+    most = findings_within(study.faithfulness, n_explainers)
+    drawn = np.random.default_rng([study.seed, 4]).random(wanted.shape)
+    # Those that are not wanted come last.
+    place = np.argsort(np.argsort(np.where(wanted, drawn, 2), axis=1), axis=1)
+    kept = wanted & (place < most)
+    if kept.sum() < wanted.sum():
+        _log.warning("[faithfulness] judges the maps of %d of %d findings of images, drawn by "
+                     "seed: %d forward passes of an image are enough for %d; `passes` there allows "
+                     "more, 0 all", kept.sum(), wanted.sum(), study.faithfulness.passes, most)
+    return np.asarray(kept)
 
 
 def squares_of(wanted: int, size: tuple[int, int]) -> tuple[int, int]:

@@ -57,10 +57,10 @@ def computed(pixels: npt.NDArray[np.uint8], maps: npt.NDArray[np.float32],
 
 def test_deletion_and_insertion_by_loops_over_pixels() -> None:
     pixels, maps = example(12)
-    plan = plan_of(12, metrics=("deletion", "insertion"), steps=6, blur=0.1)
+    plan = plan_of(12, metrics=("deletion", "insertion"), steps=6)
     curves = computed(pixels, maps, plan)
     gray = pixels / 255
-    blurred = gaussian_filter(gray, 1.2, mode="nearest")
+    blurred = gaussian_filter(gray, 0.022 * 12, mode="nearest")
     for finding in range(2):
         for explainer in range(2):
             scores = maps[finding, explainer] if explainer == 0 else abs(maps[finding, explainer])
@@ -173,7 +173,7 @@ def test_a_map_of_what_the_network_sees_beats_chance_in_every_metric_and_edges_d
             contrast = pictures[:, inside].mean(dim=1) - pictures[:, ~inside].mean(dim=1)
             return (20 * (contrast - 0.2)).sigmoid()[:, None]
 
-        plan = dataclasses.replace(plan_of(24, squares=12, blur=0.2),
+        plan = dataclasses.replace(plan_of(24, squares=12, baseline=77),
                                    seed=number, readings={"a": "raw", "b": "raw"})
         curves = computed(pixels, maps.astype(np.float32), plan, predict=predict)
         areas = [np.trapezoid(values, plan.fractions) for values in (
