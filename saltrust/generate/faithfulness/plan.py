@@ -86,8 +86,9 @@ class FaithfulnessPlan:
 
     def describe(self) -> dict[str, Any]:
         """What a resumed job must have in common with the one it goes on with."""
-        return {**self.facts(), "steps": self.spec.steps,
-                "asked": np.argwhere(self.asked).tolist()}
+        # What is drawn follows from these, the labels and the seed; images without a radiograph
+        # change nothing for the others.
+        return {**self.facts(), "steps": self.spec.steps, "images": self.spec.images}
 
 
 def plan_faithfulness(study: Study, readings: Mapping[str, MapReading],
@@ -125,17 +126,18 @@ def plan_faithfulness(study: Study, readings: Mapping[str, MapReading],
         raise UsageError(f"images = {spec.images} of [faithfulness] is more than the {len(images)} "
                          f"of split {study.generate.split!r}; ask for fewer, or choose another "
                          "split under [generate]")
-    wanted = labels[images] == Label.POSITIVE if spec.labels == "positive" else np.ones(
-        (len(images), labels.shape[1]), dtype=bool)
-    order = np.random.default_rng([study.seed, 3]).permutation(len(images))
+    explained = np.zeros(len(labels), dtype=bool)
+    explained[images] = True
+    wanted = explained[:, None] & ((labels == Label.POSITIVE) | (spec.labels == "all"))
+    # Of all images of the store, so that one that is lost does not change what others get.
+    order = np.random.default_rng([study.seed, 3]).permutation(len(labels))
     candidates = order[wanted[order].any(axis=1)]
     if not len(candidates):
         raise UsageError(f"no image of split {study.generate.split!r} shows a finding, of whose "
                          "maps [faithfulness] is asked; set labels = \"all\" there, or choose "
                          "another split under [generate]")
-    chosen = candidates[:spec.images or len(images)]
-    asked = np.zeros(labels.shape, dtype=bool)
-    asked[images[chosen]] = _within_budget(study, wanted[chosen], len(readings))
+    chosen = np.isin(np.arange(len(labels)), candidates[:spec.images or len(images)])
+    asked = _within_budget(study, wanted & chosen[:, None], len(readings))
     return FaithfulnessPlan(spec, study.seed, study.size, asked, {
         name: "raw" if word == "positive" else word for name, word in readings.items()})
 

@@ -139,12 +139,15 @@ class _Stage:
         finished = self.store.finished()
         rows = [row for row, position in enumerate(positions.tolist())
                 if not finished[position] and row not in loaded.absent]
-        heatmaps = np.stack(self.maps.read(positions[rows], []).heatmaps, axis=2)
         status = np.asarray(self.store.writer.array("saliency/status")[..., self.maps.at[0]])
-        return {int(positions[row]): self._of_image(
-            loaded, row, maps, np.where(self.plan.asked[positions[row], :, None],
-                                        status[positions[row]], np.uint8(Status.MISSING)))
-            for row, maps in zip(rows, heatmaps, strict=True)}
+        results = {}
+        for row in rows:
+            position = int(positions[row])
+            # One image at a time: the maps of a batch are as much as all that made them.
+            maps = np.stack(self.maps.read(positions[row:row + 1], []).heatmaps, axis=2)[0]
+            results[position] = self._of_image(loaded, row, maps, np.where(
+                self.plan.asked[position, :, None], status[position], np.uint8(Status.MISSING)))
+        return results
 
     def _of_image(self, loaded: LoadedBatch, row: int, maps: npt.NDArray[np.float32],
                   status: npt.NDArray[np.uint8]) -> Values:

@@ -55,6 +55,17 @@ def test_findings_are_drawn_by_chance_where_not_all_fit(caplog: pytest.LogCaptur
     assert np.ptp(share) < 0.25
 
 
+def test_what_an_image_gets_does_not_change_with_those_that_are_lost() -> None:
+    study = Study(grid=32, faithfulness=FaithfulnessSpec(("deletion",), passes=30))
+    plans = [plan_faithfulness(study, READINGS, images, LABELS.astype(np.int8))
+             for images in (np.arange(400), np.arange(7, 400))]
+    assert all(plan is not None for plan in plans)
+    whole, fewer = (plan for plan in plans if plan is not None)
+    np.testing.assert_array_equal(whole.asked[7:], fewer.asked[7:])
+    assert not fewer.asked[:7].any()
+    assert whole.describe() == fewer.describe()
+
+
 def test_one_finding_always_fits_and_shared_random_orders_are_counted_once() -> None:
     assert findings_within(FaithfulnessSpec(("deletion",), passes=1), 50) == 1
     both = FaithfulnessSpec(("morf", "lerf"), passes=203)
