@@ -188,10 +188,17 @@ class EnsembleSpec:
 class ExplainerSpec:
     """``[[explainers]]``: one saliency method and its parameters."""
 
-    name: str = bounded("", help="registry name or package.module:function")
+    name: str = bounded("", help="registry name, captum.CLASS, pytorch_grad_cam.CLASS or "
+                                 "package.module:function")
     parameters: dict[str, Any] = bounded({})
     reading: str = bounded("", choices=words(MapReading),
                            help="what of its maps is segmented and ranked; empty: as it declares")
+    label: str = bounded("", help="its name in the cubes; empty: `name`")
+
+    @property
+    def stored_name(self) -> str:
+        """Its name in the cubes."""
+        return self.label or self.name
 
 
 @dataclass(frozen=True)
@@ -428,6 +435,9 @@ class Study:
         if self.faithfulness == FaithfulnessSpec():
             # Studies that do not ask for it are those they were.
             del content["faithfulness"]
+        for explainer in content["explainers"]:
+            if not explainer["label"]:
+                del explainer["label"]
         return content
 
     def fingerprint(self) -> str:
