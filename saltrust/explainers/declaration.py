@@ -80,6 +80,8 @@ class Explainer:
         What of its maps speaks for the finding, where they are segmented or ranked: all, the
         magnitude (of gradients, whose sign depends on whether the pixel is dark or bright), or
         the positive part (of attributions, where what is negative speaks against it).
+    cost : str
+        What a map takes, in a few words.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Explainer:
     trial: Mapping[str, Any] = field(default_factory=dict)
     full_precision: bool = False
     reading: MapReading = "raw"
+    cost: str = ""
 
     def __post_init__(self) -> None:
         check_word(self.reading, MapReading, f"explainer {self.name!r}: reading")
@@ -182,6 +185,7 @@ def explainer(
     trial: Mapping[str, Any] = _NONE,
     full_precision: bool = False,
     reading: MapReading = "raw",
+    cost: str = "",
 ) -> Callable[[Method], Method]:
     """Declare a function to be a saliency method, and what it needs.
 
@@ -211,6 +215,8 @@ def explainer(
         Whether it is computed in float32 even where bfloat16 is asked for.
     reading : {"raw", "absolute", "positive"}
         What of its maps is segmented and ranked; a study may say otherwise.
+    cost : str
+        What a map takes, in a few words, for `saltrust info --explainers`.
 
     Returns
     -------
@@ -228,7 +234,7 @@ def explainer(
     """
     def declare(function: Method) -> Method:
         declaration = Explainer(function.__name__, function, rank, to_inputs, layers, baseline,
-                                limits, choices, trial, full_precision, reading)
+                                limits, choices, trial, full_precision, reading, cost)
         setattr(function, _DECLARATION, declaration)
         return function
 

@@ -24,7 +24,7 @@ from saltrust.models.user_code import describe_error
 PREFIX = "pytorch_grad_cam."
 
 _TO_THE_LAYER = "a backward pass to the inputs for each finding"
-_ONE = "a forward pass; the same map for all findings"
+_ONE = "a forward pass for each finding, all of which get the same map"
 _CHANNELS = "a forward pass for each channel of the layer and finding"
 
 #: What each class costs.
@@ -35,7 +35,7 @@ COSTS: dict[str, str] = {
     "ShapleyCAM": "a second derivative for each finding",
     "FullGrad": "a backward pass for each finding, and maps of every layer with a bias",
     "EigenCAM": _ONE, "KPCA_CAM": _ONE, "SegEigenCAM": _TO_THE_LAYER, "FEM": _ONE,
-    "RandomCAM": _ONE, "ScoreCAM": _CHANNELS, "AblationCAM": _CHANNELS,
+    "RandomCAM": "a forward pass for each finding", "ScoreCAM": _CHANNELS, "AblationCAM": _CHANNELS,
     "SESS": "Grad-CAM of every window at twelve scales, for each finding",
 }
 #: Classes that make no map of a finding, and why.

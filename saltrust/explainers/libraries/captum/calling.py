@@ -166,7 +166,7 @@ class Call:
         rows = self._context.passes.rows
         if self._composition.takes_distribution:
             rows //= self._parameters.get("n_samples", len(self._parameters["baselines"]))
-        return max(1, min(rows, self._parameters["nt_samples"]))
+        return max(1, min(rows, int(self._parameters["nt_samples"])))
 
     def _superpixels(self) -> Tensor:
         mask = superpixels(self._context, self._inputs, self._parameters["scale"])
