@@ -113,7 +113,7 @@ def test_what_the_library_cannot_is_a_sentence(pictures: Tensor) -> None:
 
     # It compares a finding with others, of which there are none.
     name = "pytorch_grad_cam.FinerCAM"
-    with pytest.raises(DataError, match="pytorch_grad_cam cannot explain OneLogit .* 'gradcam'"):
+    with pytest.raises(DataError, match=r"cannot explain OneLogit .* 'gradcam'"):
         explain(OneLogit().eval(), pictures, [0], [resolve(ExplainerSpec(name))])
 
 
@@ -147,5 +147,5 @@ def test_tokens_are_brought_to_a_plane(pictures: Tensor) -> None:
         reshape_transform=lambda tokens: tokens.transpose(1, 2).reshape(len(tokens), 8, 6, 5))
     expected = method(pictures.clone().requires_grad_(), targets=[ClassifierOutputTarget(2)] * 3)
     torch.testing.assert_close(maps[:, 0], torch.from_numpy(expected), rtol=1e-3, atol=1e-4)
-    with pytest.raises(UsageError, match="needs a layer of planes, and 'norm2' has tokens|tokens"):
+    with pytest.raises(UsageError, match=r"needs a layer of planes, and .* has tokens"):
         by_saltrust("AblationCAM", network, pictures)

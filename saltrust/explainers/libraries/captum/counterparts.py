@@ -91,10 +91,11 @@ def explain_by_captum(ours: BoundExplainer, theirs: BoundExplainer, module: nn.M
     if "samples" not in ours.parameters:
         explanation = explain(module, inputs, outputs, [theirs], context=context)
         return explanation.heatmaps[theirs.name]
+    samples: int = ours.parameters["samples"]
     total = torch.zeros(len(inputs), len(outputs), *inputs.shape[2:]).to(inputs)
     theirs = theirs.fit(module, inputs[:1])
     with recording():
-        for sample in range(ours.parameters["samples"]):
+        for sample in range(samples):
             noisy = inputs + gaussian_noise(context, inputs, sample, ours.parameters["noise"])
             total += theirs(run_forward(module, noisy, to_inputs=False), outputs, context)
-    return total / ours.parameters["samples"]
+    return total / samples

@@ -335,7 +335,7 @@ def test_rules_that_captum_leaves_behind_are_taken_off(
 def test_shapley_values_of_many_superpixels_are_refused(modular: nn.Module) -> None:
     noise = torch.rand(1, 2, 96, 96, generator=torch.Generator().manual_seed(0))
     bound = resolve(ExplainerSpec("captum.ShapleyValues", {"scale": 50}))
-    with pytest.raises(DataError, match="superpixels, whose orders are too many .*Sampling"):
+    with pytest.raises(DataError, match=r"superpixels, whose orders are too many .*Sampling"):
         explain(modular, noise, [0], [bound])
 
 
@@ -421,7 +421,7 @@ def test_layers_of_tokens_are_brought_to_the_image(context: BatchContext) -> Non
         images.clone().requires_grad_(), target=1).detach()
     plane = values.sum(2).view(2, 1, 4, 6)
     torch.testing.assert_close(maps, functional.interpolate(plane, (16, 24), mode="bilinear"))
-    with pytest.raises(UsageError, match="takes the second dimension .* take 'gradcam'"):
+    with pytest.raises(UsageError, match=r"takes the second dimension .* take 'gradcam'"):
         by_saltrust("captum.LayerGradCam", network, images, pair)
     ablated = by_saltrust("captum.LayerFeatureAblation", network, images, pair)
     assert bool(ablated.any())
