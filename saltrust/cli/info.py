@@ -34,14 +34,11 @@ _GRID = 128
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, everything in it.")
 def info(cubes: Path | None, architecture: str | None, grid: int, explainers: bool,
          as_json: bool) -> None:
-    r"""Say what is in a store: labels, models, explainers, completeness, size, provenance.
+    """Say what is in a store: labels, models, explainers, completeness, size, provenance.
 
     Or, with --model, which stages an architecture has for [randomization] of a study, which
     explainers work with it, and which layer they take.  Or, with --explainers, which explainers
-    there are.
-
-    \b
-    Example: saltrust info --explainers
+    there are, such as captum's: saltrust info --explainers
     """
     if sum((cubes is not None, architecture is not None, explainers)) != 1:
         raise UsageError("give one of CUBES, --model ARCHITECTURE and --explainers")

@@ -69,7 +69,7 @@ class Explainer:
     limits : dict of str to (low, high)
         Range of numeric parameters, ends included; the higher end may be the name of another
         parameter.
-    choices : dict of str to sequence of str
+    choices : dict of str to sequence of str or int
         What a parameter may be; of one that holds several, each of them.
     trial : dict
         Parameters that make it cheap, to try whether it works with a network at all.
@@ -91,7 +91,7 @@ class Explainer:
     layers: tuple[str, ...] = ()
     baseline: str = ""
     limits: Mapping[str, tuple[float, float | str]] = field(default_factory=dict)
-    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    choices: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
     trial: Mapping[str, Any] = field(default_factory=dict)
     full_precision: bool = False
     reading: MapReading = "raw"
@@ -166,7 +166,7 @@ class Explainer:
                                  f"{highest:g}{of}, not {parameters[name]!r}")
         for name, known in self.choices.items():
             values = parameters[name]
-            values = [values] if isinstance(values, str) else values
+            values = values if isinstance(values, list | tuple) else [values]
             wrong = [value for value in values if value not in known]
             if wrong or not values:
                 what = f"not {wrong[0]!r}" if wrong else "and at least one"
@@ -181,7 +181,7 @@ def explainer(
     layers: tuple[str, ...] = (),
     baseline: str = "",
     limits: Mapping[str, tuple[float, float | str]] = _NONE,
-    choices: Mapping[str, Sequence[str]] = _NONE,
+    choices: Mapping[str, Sequence[str | int]] = _NONE,
     trial: Mapping[str, Any] = _NONE,
     full_precision: bool = False,
     reading: MapReading = "raw",
@@ -207,7 +207,7 @@ def explainer(
     limits : dict of str to (low, high)
         Range of numeric parameters, ends included; the higher end may be the name of another
         parameter.
-    choices : dict of str to sequence of str
+    choices : dict of str to sequence of str or int
         What a parameter may be.
     trial : dict
         Parameters that make it cheap, to try whether it works with a network at all.

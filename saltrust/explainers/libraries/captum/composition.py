@@ -34,13 +34,14 @@ _HANDED = frozenset({
     "attribute_to_layer_input", "attribute_to_neuron_input", "perturbations_per_eval",
     "draw_baseline_from_distrib", "memory_efficient", "attr_dim_summation",
 })
-_CHOICES: dict[str, tuple[str, ...]] = {
+_CHOICES: dict[str, tuple[str | int, ...]] = {
     "method": ("gausslegendre", "riemann_left", "riemann_middle", "riemann_right",
                "riemann_trapezoid"),
     "nt_type": ("smoothgrad", "smoothgrad_sq", "vargrad"),
     "interpolate_mode": ("nearest", "area", "bilinear", "bicubic"),
     "baseline": LEVELS,
     "baselines": LEVELS,
+    "scale": SCALES,
 }
 _LIMITS: dict[str, tuple[float, float | str]] = {
     "stdevs": (0, 1000), "eps": (0, 1), "window": COUNT, "stride": (1, "window"),
@@ -149,8 +150,8 @@ class Composition:
         return {name: _LIMITS.get(name, COUNT) for name, value in self.defaults().items()
                 if name in _LIMITS or (type(value) is int and name != "scale")}
 
-    def choices(self) -> dict[str, tuple[str, ...]]:
-        """Words that they may be."""
+    def choices(self) -> dict[str, tuple[str | int, ...]]:
+        """Words and numbers that they may be."""
         return {name: _CHOICES[name] for name in self.defaults() if name in _CHOICES}
 
     def trial(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saltrust.errors import UsageError
 from saltrust.explainers.methods.xrai.segments import SCALES, resized
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.explainers.passes.layouts import Layout
@@ -29,14 +28,7 @@ def superpixels(context: BatchContext, inputs: Tensor, scale: int) -> Tensor:
     Tensor of int64, shape (B, 1, H, W)
         Numbers from 0, none left out, of each image for itself.  An image that is one segment,
         as a uniform one is, is cut into its quarters.
-
-    Raises
-    ------
-    UsageError
-        If there is no such scale.
     """
-    if scale not in SCALES:
-        raise UsageError(f"scale must be one of {', '.join(map(str, SCALES))}, not {scale}")
     height, width = inputs.shape[2:]
     masks = []
     for gray in context.gray(inputs):

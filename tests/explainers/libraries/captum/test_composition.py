@@ -47,6 +47,8 @@ def test_a_name_that_is_none_is_a_sentence(name: str, message: str) -> None:
     ("captum.NoiseTunnel(captum.Saliency)", {"nt_type": "mean"}, "nt_type must be 'smoothgrad'"),
     ("captum.NoiseTunnel(captum.Saliency)", {"stdevs": -1.0}, "stdevs must lie in 0 to"),
     ("captum.Occlusion", {"stride": 40}, "stride must lie in 1 to 32, the window"),
+    ("captum.Lime", {"scale": 300}, r"scale must be 50 or .*, not 300"),
+    ("captum.Lime", {"scale": 0}, "scale must be 50 or 100"),
     ("captum.Saliency", {"abs": 1}, "abs must be of type bool"),
 ])
 def test_parameters_are_held_to_what_captum_takes(
