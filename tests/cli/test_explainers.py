@@ -49,7 +49,7 @@ def test_explainers_of_captum_from_study_to_cubes(run: Any, study: Path, tmp_pat
     ('explainers = ["captum.Saliance"]\n', "did you mean 'Saliency'"),
     ('explainers = ["captum.LLMAttribution"]\n', "makes no map of an image"),
     ('explainers = [{name = "captum.NeuronGradient"}]\n', "give its position as the parameter"),
-    ('explainers = [{name = "captum.Lime", parameters = {scale = 7}}]\n', "scale must be 50 or 100"),
+    ('explainers = [{name = "captum.Lime", parameters = {scale = 7}}]\n', "scale must be 50"),
     ('explainers = [{name = "captum.Lime", parameters = {sale = 7}}]\n', "did you mean 'scale'"),
 ])
 def test_what_cannot_be_is_a_sentence(
