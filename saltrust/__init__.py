@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from saltrust.analysis.confidence.analysis import (
         confidence_from_scores as confidence_from_scores,
     )
+    from saltrust.analysis.froc.analysis import froc as froc
+    from saltrust.analysis.froc.options import Marking as Marking
     from saltrust.analysis.gaze.analysis import gaze as gaze
     from saltrust.analysis.gaze.temporal import temporal_gaze as temporal_gaze
     from saltrust.analysis.localization.analysis import localization as localization
@@ -77,6 +79,7 @@ _EXPORTS = {
     "randomization": "saltrust.analysis.trustworthiness.randomization",
     "repeatability": "saltrust.analysis.trustworthiness.repeatability",
     "reproducibility": "saltrust.analysis.trustworthiness.repeatability",
+    "froc": "saltrust.analysis.froc.analysis",
     "gaze": "saltrust.analysis.gaze.analysis",
     "temporal_gaze": "saltrust.analysis.gaze.temporal",
     "mixed_model": "saltrust.analysis.mixed.model",
@@ -92,6 +95,7 @@ _EXPORTS = {
     "Testing": "saltrust.analysis.options",
     "Decision": "saltrust.analysis.options",
     "GazeComparison": "saltrust.analysis.options",
+    "Marking": "saltrust.analysis.froc.options",
     "Contrasts": "saltrust.analysis.mixed.options",
     "Fitting": "saltrust.analysis.mixed.options",
     "Inspection": "saltrust.analysis.mixed.options",
