@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.calibration.outcome import Cell
-from tests.calibration.simulations import areas, decisions, means, mixed, slopes
+from tests.calibration.simulations import (
+    areas,
+    decisions,
+    free_response,
+    means,
+    mixed,
+    slopes,
+)
 
 #: What a column of intervals or p-values may be called.
 COLUMNS = ("conf_low", "p_value")
@@ -62,6 +69,9 @@ REGISTRY: tuple[Row, ...] = (
       (("fractional", "fractional logit"), ("gee", "GEE of hits"), ("joint", "joint model"),
        ("two_part", "two-part model"), ("ordbeta", "ordered beta"))),
     Row("confidence", "strata", {"conf_low": ("mean", "share", "strata"), "p_value": ("strata",)}),
+    Row("froc", "summary", {"conf_low": ("wAFROC",)}, {"p_value": _NONE}),
+    Row("froc", "differences", {"conf_low": ("wAFROC of two maps",),
+                                "p_value": ("wAFROC of two maps",)}),
     Row("gaze", "summary", {"conf_low": ("mean",)}, {"p_value": _NONE}),
     *(Row("gaze", table, {"conf_low": ("mean",), "p_value": ("clustered mean",)})
       for table in ("specificity", "comparisons", "against_baseline")),
@@ -117,7 +127,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
 
 def cells() -> list[Cell]:
     """Every simulation on every design."""
-    made = [cell for module in (means, slopes, areas, decisions, mixed)
+    made = [cell for module in (means, slopes, areas, decisions, free_response, mixed)
             for cell in module.cells()]
     names = [cell.name for cell in made]
     assert len(set(names)) == len(names)

@@ -63,7 +63,7 @@ def froc(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     image cannot be ranked.  Figures of merit with intervals by patient, differences of explainers
     (--table differences), curves (--table curves); -o also draws them (.png and .svg).
 
-    \b
+    \u0008
     saltrust analyze froc study.zarr --split test --marks-per-map 5
     """
     from saltrust.analysis.froc.analysis import froc as analyze

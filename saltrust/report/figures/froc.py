@@ -18,7 +18,7 @@ from saltrust.report.figures.palette import FONT_SIZE, INK, dress, series_colors
 _LINES = ("-", (0, (4, 1.5)), ":", "-.")
 #: Curve, its axes, and the figure of merit that its legend gives.
 _CURVES = (("froc", "False marks per image", "Share of lesions", ""),
-           ("wafroc", "Share of normal images", "Weighted share of lesions", "wafroc"))
+           ("wafroc", "Normal images with a false mark", "Weighted share of lesions", "wafroc"))
 #: Beyond as many false marks per image a curve says little of what readers would bear.
 _MOST_FALSE = 10.0
 
@@ -35,8 +35,8 @@ def curves(result: Result) -> Figure:
     -------
     Figure
         The legend gives the weighted AFROC figure of merit with its interval, the titles how many
-        images and lesions there are.  FROC curves are drawn up to ten false marks per image; the
-        dashed diagonal is what marks without information give.
+        images and lesions there are.  FROC curves are drawn up to ten false marks per image; a
+        weighted AFROC curve ends in a straight line to what is not marked at all.
     """
     points, summary = result.tables["curves"], result.tables["summary"]
     findings = list(dict.fromkeys(points["finding"]))
@@ -87,7 +87,6 @@ def _dress(axes: Axes, curve: str, across: str, up: str, points: pd.DataFrame) -
         most = float(points.loc[points["curve"] == "froc", "across"].max())
         axes.set_xlim(-0.02 * min(most, _MOST_FALSE), max(min(most, _MOST_FALSE), 1e-3))
     else:
-        axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
         axes.set_xlim(-0.02, 1.02)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     dress(axes, grid="both")
