@@ -257,3 +257,58 @@ def runs_above(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array,
                     places[k] = (left + j + 1) * (height + 2) + y
                     k += 1
     return np.sort(places[:k])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def gather_level(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array, fused: bool,
+                 low: np.float32, span: np.float32, level: int) -> tuple[Float32Array, IntArray]:
+    """Values and places of the pixels of one level; rows that cannot hold it are passed over.
+
+    Parameters
+    ----------
+    wide, lower, upper, weight, fused, low, span
+        Of :func:`runs_above`, which takes the same.
+    level : int
+        On 0..255.
+
+    Returns
+    -------
+    values : ndarray of float32, shape (pixels,)
+    positions : ndarray of int64, shape (pixels,)
+        ``column * height + row``.
+    """
+    width, height, rows = wide.shape[1], len(lower), wide.shape[0]
+    values, places = np.empty(4096, dtype=np.float32), np.empty(4096, dtype=np.int64)
+    smallest, largest = np.empty(rows, dtype=np.float32), np.empty(rows, dtype=np.float32)
+    scale = 255 / np.float64(span)
+    k = 0
+    for left in range(0, width, _STRIP):
+        n = min(_STRIP, width - left)
+        for r in range(rows):
+            smallest[r], largest[r] = wide[r, left], wide[r, left]
+            for j in range(1, n):
+                smallest[r] = min(smallest[r], wide[r, left + j])
+                largest[r] = max(largest[r], wide[r, left + j])
+        for y in range(height):
+            bottom = min(smallest[lower[y]], smallest[upper[y]])
+            top = max(largest[lower[y]], largest[upper[y]])
+            # What rounding can add to a value between two others, in levels.
+            slack = 1e-3 + 1e-6 * scale * max(abs(np.float64(bottom)), abs(np.float64(top)))
+            if ((np.float64(top) - low) * scale + slack < level
+                    or (np.float64(bottom) - low) * scale - slack >= level + 1):
+                continue
+            part = weight[y]
+            rest = np.float64(np.float32(1) - part)
+            if k + n > len(values):
+                values = np.concatenate((values, np.empty_like(values)))
+                places = np.concatenate((places, np.empty_like(places)))
+            for j in range(left, left + n):
+                below, above = wide[lower[y], j], wide[upper[y], j]
+                if fused:
+                    value = np.float32(np.float64(below) * rest + np.float64(above * part))
+                else:
+                    value = (above - below) * part + below
+                if np.int32((value - low) / span * np.float32(255)) == level:
+                    values[k], places[k] = value, j * height + y
+                    k += 1
+    return values[:k].copy(), places[:k].copy()
