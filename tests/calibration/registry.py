@@ -77,6 +77,7 @@ REGISTRY: tuple[Row, ...] = (
       for table in ("specificity", "comparisons", "against_baseline")),
     *(Row("localization", table, {"conf_low": ("mean", "share")}, {"p_value": _NONE})
       for table in ("summary", "expert", "hit_baselines", "agreement")),
+    Row("localization", "relevance", {"conf_low": ("mean",)}, {"p_value": _NONE}),
     *(Row("localization", table, {"conf_low": ("decrease",), "p_value": (tested,)})
       for table, tested in (("decrease", "expert against map"),
                             ("decrease_change", "change of the decrease"),

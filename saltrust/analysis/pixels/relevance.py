@@ -25,7 +25,12 @@ import numpy.typing as npt
 
 from saltrust.analysis.pixels.levels import Levels
 from saltrust.analysis.pixels.run_masks import RunMask
-from saltrust.analysis.pixels.upsampling import BilinearMap, bilinear_map, compiled
+from saltrust.analysis.pixels.upsampling import (
+    Arithmetic,
+    BilinearMap,
+    compiled,
+    sample_positions,
+)
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -62,65 +67,80 @@ def uninformative(mask: RunMask) -> Relevance:
 class RegionSums:
     """Sums of the positive values of a map over regions of the size it is brought to.
 
+    A sum over the first rows of a new column is one over the rows of two old columns, each a sum
+    of whole old rows and a part of one.
+
     Parameters
     ----------
     values : ndarray of float32, shape (rows, columns)
         Finite; negative values count as 0, before the map is brought to its new size.
-    heatmap : BilinearMap
-        Of the same values.
+    height, width : int
+        New size.
+    arithmetic : {"lerp", "torch"}
+        Of :func:`saltrust.analysis.pixels.upsampling.bilinear_map`; its float32 rounding, of one
+        part in ten million, is not repeated.
     """
 
-    def __init__(self, values: Float32Array, heatmap: BilinearMap) -> None:
-        if values.min() < 0:
-            heatmap = bilinear_map(np.maximum(values, np.float32(0)), heatmap.height,
-                                   heatmap.width, heatmap.arithmetic)
-        across, self._lower, self._upper, weight = heatmap.parts()
-        self._across = across
-        self._height, self._width = heatmap.height, heatmap.width
-        weight = weight.astype(np.float64)
-        rows = np.arange(len(across))
-        #: First new row of each source row, and how many and what weight precede each new row.
-        self._first = np.searchsorted(self._lower, rows)
-        self._before = np.concatenate([[0.0], np.cumsum(weight)])
-        self._ends = np.searchsorted(self._lower, rows, side="right")
-        self._columns = self._row_weights(0, self._height) @ across
+    def __init__(self, values: Float32Array, height: int, width: int,
+                 arithmetic: Arithmetic = "lerp") -> None:
+        self._values = np.maximum(values, 0).astype(np.float64)
+        self._height, self._width = height, width
+        self._down = sample_positions(len(values), height, arithmetic)
+        self._across = sample_positions(values.shape[1], width, arithmetic)
+        upper = np.minimum(np.arange(len(values)) + 1, len(values) - 1)
+        self._step = self._values[upper] - self._values
+        # Of every old row: the first new row between it and the next, and the one after the last.
+        lower = self._down[0]
+        rows = np.arange(len(values))
+        self._first = np.searchsorted(lower, rows)
+        self._before = np.concatenate([[0.0], np.cumsum(self._down[2], dtype=np.float64)])
+        ends = np.searchsorted(lower, rows, side="right")
+        whole = ((ends - self._first)[:, None] * self._values
+                 + (self._before[ends] - self._before[self._first])[:, None] * self._step)
+        #: Of old columns, the sum of all new rows before those of each old row.
+        self._above = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(whole, axis=0)])
+        column_sums = self._widened(self._above[-1][None])[0]
+        self._left = np.concatenate([[0.0], np.cumsum(column_sums)])
 
     @property
     def total(self) -> float:
         """Of the whole map."""
-        return float(self._columns.sum())
+        return float(self._left[-1])
 
     def box(self, top: int, bottom: int, left: int, right: int) -> float:
         """Of the rows from ``top`` to before ``bottom``, and columns likewise."""
-        return float((self._row_weights(top, bottom) @ self._across[:, left:right]).sum())
+        sums = self._rows_before(np.array([top, bottom]))
+        return float(self._widened((sums[1] - sums[0])[None])[0, left:right].sum())
 
     def inside(self, mask: RunMask) -> float:
         """Of the pixels of a mask."""
-        column, row = np.divmod(mask.bounds, self._height)
-        used = np.unique(column[column < self._width])
-        if not len(used):
-            return self.total if len(mask.bounds) else 0.0
-        part = self._across[:, used].astype(np.float64)
-        upper = np.minimum(np.arange(len(part)) + 1, len(part) - 1)
-        step = part[upper] - part
-        whole = ((self._ends - self._first)[:, None] * part
-                 + (self._before[self._ends] - self._before[self._first])[:, None] * step)
-        above = np.concatenate([np.zeros((1, len(used))), np.cumsum(whole, axis=0)])
+        column, y = np.divmod(mask.bounds, self._height)
         held = column < self._width
-        at, y = np.searchsorted(used, column[held]), row[held]
-        r = self._lower[np.minimum(y, self._height - 1)]
-        sums = np.full(len(column), self.total)
-        sums[held] = (np.concatenate([[0.0], np.cumsum(self._columns)])[column[held]]
-                      + above[r, at] + (y - self._first[r]) * part[r, at]
-                      + (self._before[y] - self._before[self._first[r]]) * step[r, at])
+        column, y = column[held], y[held]
+        sums = np.full(len(held), self.total)
+        lower, upper, weight = self._across
+        below, above = self._before_in(y, lower[column]), self._before_in(y, upper[column])
+        sums[held] = self._left[column] + below + (above - below) * weight[column]
         return float(sums[1::2].sum() - sums[::2].sum())
 
-    def _row_weights(self, top: int, bottom: int) -> FloatArray:
-        """How often each source row is in the sum of some new rows."""
-        weight = np.diff(self._before[top:bottom + 1])
-        count = len(self._first)
-        return (np.bincount(self._lower[top:bottom], 1 - weight, count)
-                + np.bincount(self._upper[top:bottom], weight, count))
+    def _before_in(self, y: IntArray, column: npt.NDArray[np.intp]) -> FloatArray:
+        """Of old columns, the sum of the new rows before some of them."""
+        r = self._down[0][y]
+        return np.asarray(self._above[r, column] + (y - self._first[r]) * self._values[r, column]
+                          + (self._before[y] - self._before[self._first[r]])
+                          * self._step[r, column])
+
+    def _rows_before(self, y: IntArray) -> FloatArray:
+        """The same of every old column, shape (len(y), columns); ``y`` may be the height."""
+        r = self._down[0][np.minimum(y, self._height - 1)]
+        return np.asarray(self._above[r] + (y - self._first[r])[:, None] * self._values[r]
+                          + (self._before[y] - self._before[self._first[r]])[:, None]
+                          * self._step[r])
+
+    def _widened(self, rows: FloatArray) -> FloatArray:
+        """Rows of old columns as rows of new ones."""
+        lower, upper, weight = self._across
+        return np.asarray(rows[:, lower] + (rows[:, upper] - rows[:, lower]) * weight)
 
 
 def rank_accuracy(heatmap: BilinearMap, low: float, high: float, levels: Levels, total: IntArray,
@@ -162,13 +182,13 @@ def pixels_of_level(heatmap: BilinearMap, low: float, high: float, level: int, *
                     use_compiled: bool | None = None) -> tuple[Float32Array, IntArray]:
     """Values of the pixels of one of the 256 levels, and ``column * height + row`` of each."""
     if compiled() if use_compiled is None else use_compiled:
-        from saltrust.analysis.pixels.level_kernel import gather_level
+        from saltrust.analysis.pixels.level_kernel import STRIP, gather_level
 
         wide, lower, upper, weight = heatmap.parts()
         made: tuple[Float32Array, IntArray] = gather_level(
             np.ascontiguousarray(wide), lower.astype(np.uint32), upper.astype(np.uint32), weight,
             heatmap.arithmetic == "torch", np.float32(low), np.float32(high) - np.float32(low),
-            level)
+            level, *heatmap.bounds_of_strips(STRIP))
         return made
     span = np.float32(high) - np.float32(low)
     values, positions = [], []

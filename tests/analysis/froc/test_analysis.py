@@ -116,7 +116,7 @@ def test_points_and_boxes_are_lesions_too(build_cubes: Any, cubes: xr.DataTree) 
                           points={("a", "F", "truth"): [(6.0, 6.0)]})
     near = Marking(lesions="points", within=1)
     assert estimates(saltrust.froc(pointed, marking=near), "wafroc") == {"e": 1.0}
-    with pytest.raises(DataError, match="no boxes.*--lesions components"):
+    with pytest.raises(DataError, match=r"no boxes.*--lesions components"):
         saltrust.froc(cubes, marking=Marking(lesions="boxes"))
     with pytest.raises(DataError, match="no points of reader 'truth'"):
         saltrust.froc(cubes, marking=near)
@@ -126,7 +126,7 @@ def test_maps_scaled_image_by_image_are_refused(cubes: xr.DataTree) -> None:
     scaled = cubes.copy()
     heatmap = scaled["saliency/heatmap"]
     scaled["saliency/heatmap"] = heatmap / heatmap.max(("y", "x"))
-    with pytest.raises(DataError, match="scaled image by image.*saltrust generate"):
+    with pytest.raises(DataError, match=r"scaled image by image.*saltrust generate"):
         saltrust.froc(scaled, map="raw")
     # With a negative part beside, the reading alone shows it.
     signed = scaled.copy()
@@ -136,9 +136,9 @@ def test_maps_scaled_image_by_image_are_refused(cubes: xr.DataTree) -> None:
 
 
 def test_what_cannot_be_compared_is_said(cubes: xr.DataTree, build_cubes: Any) -> None:
-    with pytest.raises(DataError, match="no normal image with maps.*generate"):
+    with pytest.raises(DataError, match=r"no normal image with maps.*generate"):
         saltrust.froc(saltrust.select(cubes, image=["two", "one"]))
-    with pytest.raises(DataError, match="no image with a lesion of F|annotated"):
+    with pytest.raises(DataError, match="annotated"):
         saltrust.froc(saltrust.select(cubes, image=["calm", "noisy"]))
     for wrong, sentence in (({"within": "far"}, "within = 'far'"), ({"threshold": 1.0}, "range"),
                             ({"lesions": "points"}, "--within"), ({"per_map": 0}, "per map"),
@@ -195,8 +195,8 @@ def test_explainers_are_compared_on_the_same_images(simulated: str) -> None:
         assert row.family.endswith("(3 tests)")
     edema = summary.xs("Edema").xs("wafroc", level="metric")
     assert edema["gradcam"] > edema["grad"]
-    mean = summary.unstack("finding")
-    np.testing.assert_allclose(mean["average"], mean[["Edema", "Pneumonia"]].mean(axis=1))
+    both = (summary.xs("Edema") + summary.xs("Pneumonia")) / 2
+    np.testing.assert_allclose(summary.xs("average"), both.loc[summary.xs("average").index])
 
 
 def test_curves_end_where_the_figures_say(simulated: str) -> None:

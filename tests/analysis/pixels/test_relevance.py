@@ -61,7 +61,7 @@ def test_shares_are_those_of_all_pixels(kind: str, shape: tuple[int, int], size:
     full = heatmap.values()
     positive = bilinear_map(np.maximum(values, 0), *size, arithmetic).values().astype(np.float64)
     low, high = float(full.min()), float(full.max())
-    sums = RegionSums(values, heatmap)
+    sums = RegionSums(values, *size, arithmetic)
     assert sums.total == pytest.approx(positive.sum(), rel=1e-6)
     for pixels in masks(generator, size):
         mask = mask_of_pixels(pixels)
@@ -101,7 +101,7 @@ def test_a_map_that_says_nothing_has_the_shares_of_the_image() -> None:
     assert uninformative(runs) == (0.02, 0.02, 0.15)
     negative = np.full((10, 10), -1.0, dtype=np.float32)
     negative[0, 0] = -2.0
-    sums = RegionSums(negative, bilinear_map(negative, 10, 10))
+    sums = RegionSums(negative, 10, 10)
     assert relevance(sums, 0.5, runs) == (0.02, 0.5, 0.15)
     assert np.isnan(uninformative(mask_of_pixels(np.zeros((3, 3), dtype=bool)))).all()
 
@@ -118,7 +118,7 @@ def test_quantus_sums_negative_values_and_takes_whole_ties() -> None:
     last = np.argsort(values.astype(np.float64).ravel())[-4:]
     assert made.rank == np.isin(last, np.flatnonzero(mask)).mean()
     # Here without what is negative, and K = 4 is at 1, which two pixels outside share.
-    ours = relevance(RegionSums(values, heatmap), 0.5, runs)
+    ours = relevance(RegionSums(values, 3, 4), 0.5, runs)
     assert ours.mass == pytest.approx(6 / 8)
     zero = quantus_relevance(bilinear_map(np.float32([[1, -1]]), 1, 2),
                              mask_of_pixels(np.array([[True, False]])))
