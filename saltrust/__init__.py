@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from saltrust.analysis.trustworthiness.randomization import randomization as randomization
     from saltrust.analysis.trustworthiness.repeatability import repeatability as repeatability
     from saltrust.analysis.trustworthiness.repeatability import reproducibility as reproducibility
+    from saltrust.analysis.trustworthiness.specificity import specificity as specificity
     from saltrust.analysis.trustworthiness.utility import utility as utility
     from saltrust.cache.store import open_cubes as open_cubes
     from saltrust.report.catalog.registry import figure as figure
@@ -80,6 +81,7 @@ _EXPORTS = {
     "repeatability": "saltrust.analysis.trustworthiness.repeatability",
     "reproducibility": "saltrust.analysis.trustworthiness.repeatability",
     "froc": "saltrust.analysis.froc.analysis",
+    "specificity": "saltrust.analysis.trustworthiness.specificity",
     "gaze": "saltrust.analysis.gaze.analysis",
     "temporal_gaze": "saltrust.analysis.gaze.temporal",
     "mixed_model": "saltrust.analysis.mixed.model",

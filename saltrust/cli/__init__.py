@@ -26,6 +26,7 @@ from saltrust.cli.analyze.trustworthiness import (
     randomization,
     repeatability,
     reproducibility,
+    specificity,
     utility,
 )
 from saltrust.cli.demo import demo
@@ -194,7 +195,8 @@ for _command in (demo, import_, train, generate, info, analyze, protocol, figure
     main.add_command(_command)
 
 for _command in (descriptors, localization, thresholds, regressions, confidence, classification,
-                 utility, randomization, repeatability, reproducibility, gaze, froc, mixed):
+                 utility, randomization, repeatability, reproducibility, specificity, gaze, froc,
+                 mixed):
     analyze.add_command(_command)
 for _command in (protocol_localization, trustworthiness, guided_training):
     protocol.add_command(_command)

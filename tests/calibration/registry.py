@@ -102,6 +102,9 @@ REGISTRY: tuple[Row, ...] = (
       for table in ("decisions", "methods")),
     *(Row("randomization", table, {"conf_low": ("randomization",), "p_value": ("randomization",)})
       for table in ("decisions", "methods")),
+    # The same contrast by the same function.
+    *(Row("specificity", table, {"conf_low": ("randomization",), "p_value": ("randomization",)})
+      for table in ("decisions", "findings")),
 )
 
 #: Figures that are not in their bounds, and why: beginning of a cell's name, figure, reason.

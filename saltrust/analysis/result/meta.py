@@ -203,6 +203,8 @@ class Meta(TypedDict, total=False):
     rule: str
     #: The same in words.
     rule_meaning: str
+    #: Findings that are not compared with the others.
+    listed_apart: str
     #: How a decision is made.
     decision: str
     #: What maps are compared with.
