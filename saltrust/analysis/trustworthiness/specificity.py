@@ -286,7 +286,8 @@ def _decisions(table: pd.DataFrame, chance: Mapping[tuple[str, str], Mapping[str
     return made
 
 
-def _by_findings(table: pd.DataFrame, chance: Mapping[tuple[str, str], Mapping[str, list[ByChance]]],
+def _by_findings(table: pd.DataFrame,
+                 chance: Mapping[tuple[str, str], Mapping[str, list[ByChance]]],
                  patients: Mapping[str, str], relations: Mapping[tuple[str, str], Relation],
                  level: float) -> pd.DataFrame:
     rows, texts = [], []
