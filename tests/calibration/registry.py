@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.calibration.outcome import Cell
-from tests.calibration.simulations import areas, decisions, means, mixed, slopes
+from tests.calibration.simulations import areas, decisions, means, mixed, readers, slopes
 
 #: What a column of intervals or p-values may be called.
 COLUMNS = ("conf_low", "p_value")
@@ -67,10 +67,10 @@ REGISTRY: tuple[Row, ...] = (
       for table in ("specificity", "comparisons", "against_baseline")),
     *(Row("localization", table, {"conf_low": ("mean", "share")}, {"p_value": _NONE})
       for table in ("summary", "expert", "hit_baselines", "agreement")),
-    *(Row("localization", table, {"conf_low": ("decrease",), "p_value": (tested,)})
-      for table, tested in (("decrease", "expert against map"),
-                            ("decrease_change", "change of the decrease"),
-                            ("decrease_shared", "expert against map"))),
+    *(Row("localization", table, {"conf_low": ("decrease",), "p_value": tested})
+      for table, tested in (("decrease", ("expert against map", "random readers")),
+                            ("decrease_change", ("change of the decrease",)),
+                            ("decrease_shared", ("expert against map", "random readers")))),
     Row("localization", "agreement_share", {"conf_low": ("decrease",),
                                             "p_value": ("paired bootstrap",)}),
     *(Row("localization", table, {"conf_low": ("difference of maps",),
@@ -78,6 +78,14 @@ REGISTRY: tuple[Row, ...] = (
       for table in ("differences", "hit_above_baseline")),
     Row("localization", "equivalence", {"conf_low": ("difference of maps",),
                                         "p_value": ("equivalence of maps",)}),
+    Row("localization", "random_readers", {"conf_low": ("random readers",),
+                                           "p_value": ("random readers",)}),
+    Row("mrmc", "test", {"p_value": ("ratings of two treatments", "maps by readers")}),
+    Row("mrmc", "differences", {"conf_low": ("ratings of two treatments", "maps by readers"),
+                                "p_value": ("ratings of two treatments",)}),
+    Row("mrmc", "means", {"conf_low": ("mean area of readers",)}, {"p_value": _NONE}),
+    Row("mrmc", "against_ai", {"conf_low": ("random readers' areas",),
+                               "p_value": ("random readers' areas",)}),
     *(Row("mixed", table, {"conf_low": (f"mixed {table}",), "p_value": (f"mixed {table}",)})
       for table in ("means", "fixed_effects")),
     Row("mixed", "contrasts", {"conf_low": ("mixed contrasts",), "p_value": ("mixed contrasts",)}),
@@ -117,7 +125,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
 
 def cells() -> list[Cell]:
     """Every simulation on every design."""
-    made = [cell for module in (means, slopes, areas, decisions, mixed)
+    made = [cell for module in (means, slopes, areas, decisions, mixed, readers)
             for cell in module.cells()]
     names = [cell.name for cell in made]
     assert len(set(names)) == len(names)
