@@ -22,8 +22,8 @@ from saltrust.analysis.localization.decreases import decrease, on_shared_positiv
 from saltrust.analysis.localization.hit_baselines import NO_MODEL, baseline_hits
 from saltrust.analysis.localization.random_readers import (
     ENOUGH_READERS,
+    decreases_among_readers,
     random_readers,
-    tested_among_readers,
 )
 from saltrust.analysis.localization.reader_agreement import (
     agreement,
@@ -140,9 +140,9 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
                         readers=people["model"].nunique())}
     tables = {"summary": summarize(scored.table, **means),
               "expert": summarize_expert(people, **means),
-              "decrease": tested_among_readers(falls, among), "decrease_change": change,
+              "decrease": decreases_among_readers(falls, among), "decrease_change": change,
               "scores": scored.table, "overlap": _overlap(scored),
-              "decrease_shared": tested_among_readers(
+              "decrease_shared": decreases_among_readers(
                   shared, random_readers(positives, confidence_level=level)),
               "differences": map_differences(scored.table, **drawing),
               **_hit_baselines(scored, drawing),

@@ -131,7 +131,7 @@ def benchmark_readers(scores: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(map(str, scores.loc[scores["explainer"] == EXPERT, "model"])))
 
 
-def tested_among_readers(falls: pd.DataFrame, tests: pd.DataFrame) -> pd.DataFrame:
+def decreases_among_readers(falls: pd.DataFrame, tests: pd.DataFrame) -> pd.DataFrame:
     """A table of decreases whose test is of random readers, where there are enough of them.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,11 @@ from saltrust.cli.options import (
 )
 from saltrust.cli.output import output_options
 from saltrust.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from saltrust.analysis.result import Result
 
 #: Columns of a table of ratings whose option is not also one of cubes.
 _COLUMNS = ("case", "truth", "rating")
@@ -81,7 +86,7 @@ def mrmc(ctx: click.Context, /, cubes: Path | None, ratings: Path | None, **opti
 
     From CUBES: mean IoU and hit rate of maps, and AUC of models, against what each reader drew.
     From a table: AUC of anyone's ratings.  Tables test (Obuchowski and Rockette's F with Hillis'
-    degrees of freedom), differences, means and figures.
+    degrees of freedom), differences, means and figures; -o also draws them (.png and .svg).
 
     \b
     saltrust analyze mrmc study.zarr --treatment explainer
@@ -96,10 +101,16 @@ def mrmc(ctx: click.Context, /, cubes: Path | None, ratings: Path | None, **opti
         _leave_out(ctx, options, _FOR_CUBES, "needs CUBES; of --ratings every row counts")
         options["columns"] = _columns(options)
         run(ctx, "mrmc", analysis.mrmc_from_ratings, ratings, options, load=_load_path,
-            shown=_shown)
+            shown=_shown, draw=_draw)
     elif cubes is not None:
         _leave_out(ctx, options, _FOR_RATINGS, "needs --ratings FILE.csv")
-        run(ctx, "mrmc", analysis.mrmc, cubes, options, shown=_shown)
+        run(ctx, "mrmc", analysis.mrmc, cubes, options, shown=_shown, draw=_draw)
+
+
+def _draw(_loaded: Any, result: Result) -> dict[str, Figure]:
+    from saltrust.report.figures.multireader import readers_and_treatments
+
+    return {"mrmc": readers_and_treatments(result)} if "means" in result else {}
 
 
 def _load_path(path: Path, _options: Mapping[str, Any]) -> Path:

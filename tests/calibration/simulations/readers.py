@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
-from saltrust.analysis.inference.multireader.area_covariance import areas_with_covariance
+from saltrust.analysis.inference.multireader.area_covariance import (
+    areas_with_covariance,
+    areas_without_each,
+)
 from saltrust.analysis.inference.multireader.random_readers import readers_against_one
 from saltrust.analysis.localization.random_readers import random_readers
 from saltrust.analysis.multireader.map_figures import Compared, map_factorials
@@ -34,18 +37,18 @@ _AREA = 0.85
 
 
 def cells() -> Iterator[Cell]:
-    for readers in (3, 5):
-        for design in (Design(40), Design(60, "one"), Design(120)):
-            for covariance in ("jackknife", "delong", "unbiased"):
-                if covariance != "jackknife" and (readers, design.patients) != (5, 40):
-                    continue
-                what = f"{design}, {readers} readers, {covariance}"
-                yield Cell("ratings of two treatments", what,
-                           lambda g, d=design, r=readers, c=covariance: _ratings(g, d, r, c),
-                           ("type I", "coverage"), design.patients, 1000)
-                yield Cell("mean area of readers", what,
-                           lambda g, d=design, r=readers, c=covariance: _mean_area(g, d, r, c),
-                           ("coverage",), design.patients, 1000)
+    for readers, design, covariance in (
+            (3, Design(40), "jackknife"), (5, Design(40), "jackknife"), (5, Design(40), "delong"),
+            (5, Design(40), "unbiased"), (3, Design(60, "one"), "jackknife"),
+            (5, Design(60, "one"), "jackknife"), (3, Design(120), "jackknife")):
+        what = f"{design}, {readers} readers, {covariance}"
+        yield Cell("ratings of two treatments", what,
+                   lambda g, d=design, r=readers, c=covariance: _ratings(g, d, r, c),
+                   ("type I", "coverage"), design.patients, 1000)
+        if covariance == "delong" or design.images == "one":
+            yield Cell("mean area of readers", what,
+                       lambda g, d=design, r=readers, c=covariance: _mean_area(g, d, r, c),
+                       ("coverage",), design.patients, 1000)
     for fixed in ("readers", "cases"):
         yield Cell("ratings of two treatments", f"{Design(40)}, 5 readers, fixed {fixed}",
                    lambda g, f=fixed: _ratings(g, Design(40), 5, "jackknife", f),
@@ -57,14 +60,12 @@ def cells() -> Iterator[Cell]:
                        lambda g, d=design, r=readers: _maps(g, d, r), ("type I", "coverage"),
                        patients, 600)
     for patients in (12, 40, 200):
-        for readers in (2, 3, 5):
-            design = Design(patients, "many" if patients < 200 else "one")
-            for metric in ("iou", "hit"):
-                yield Cell("random readers", f"{design}, {readers} readers, {metric}",
-                           lambda g, d=design, r=readers, m=metric: _among(g, d, r, m),
-                           # With two, few degrees of freedom: said, and no test of the protocol.
-                           ("type I", "coverage") if readers > 2 else ("at most",), patients,
-                           1000)
+        design = Design(patients, "many" if patients < 200 else "one")
+        for readers, metric in ((3, "iou"), (3, "hit"), (5, "iou"), (5, "hit"), (2, "iou")):
+            yield Cell("random readers" if readers > 2 else "two random readers",
+                       f"{design}, {readers} readers, {metric}",
+                       lambda g, d=design, r=readers, m=metric: _among(g, d, r, m),
+                       ("type I", "coverage") if readers > 2 else ("at most",), patients, 1000)
     yield Cell("random readers' areas", f"{Design(60)}, 4 readers",
                lambda g: _areas_among(g, Design(60), 4), ("type I", "coverage"), 60, 1000)
 
@@ -144,9 +145,7 @@ def _rounded_area() -> float:
     shift = ndtri(_AREA) * np.sqrt(2) * scale
 
     def shares(mean: float) -> Any:
-        from scipy.stats import norm
-
-        edges = norm.cdf((steps[:, None] + np.array([-0.25, 0.25]) - mean) / scale)
+        edges = ndtr((steps[:, None] + np.array([-0.25, 0.25]) - mean) / scale)
         return edges[:, 1] - edges[:, 0]
 
     negative, positive = shares(0.0), shares(shift)
@@ -202,8 +201,6 @@ def _among(generator: np.random.Generator, design: Design, readers: int, metric:
 
 def _areas_among(generator: np.random.Generator, design: Design, readers: int) -> Outcome:
     """Areas of readers against that of a model, of the same cases."""
-    from saltrust.analysis.inference.multireader.area_covariance import areas_without_each
-
     positive, ratings, owner = _latent_ratings(generator, design, readers + 1)
     # The model is no reader: what readers add to chance, it has from case to case.
     spread = np.sqrt(_ROE_METZ["reader"] + _ROE_METZ["treatment reader"])
