@@ -6,6 +6,7 @@ and see whether its peak lies inside (protocol S; Saporta et al., 2022).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,8 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     -------
     Result
         ``summary``, ``expert`` (mean over those who stand for the expert) and ``decrease``
-        (:mod:`saltrust.analysis.localization.decreases`; with three benchmark readers and more
-        its test is that of ``random_readers``), ``decrease_change``, ``scores``
+        (:mod:`saltrust.analysis.localization.decreases`; of three readers the test is that of
+        ``random_readers``), ``decrease_change``, ``scores``
         (:func:`saltrust.analysis.scores.scored_maps.score_maps`), and ``overlap``: Dice,
         precision, recall, specificity, average
         precision and area under the ROC curve of every map on a positive
@@ -126,11 +127,8 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
         # The released code has percentiles, however few the patients.
         resampling = replace(resampling, kind="percentile")
     means: dict[str, Any] = {**drawing, "chance": chance, "method": resampling.kind}
-    level = resampling.confidence_level
     falls, change = decrease(compared, paired=paired, **drawing)
-    among = random_readers(compared, paired=paired, confidence_level=level)
-    positives = on_shared_positives(compared)
-    shared, _ = decrease(positives, **drawing)
+    shared, _ = decrease(on_shared_positives(compared), **drawing)
     annotations = scored.annotations
     readers = [r for r in range(len(annotations.readers)) if annotations.annotated[..., r].any()]
     pairs = pairwise_scores(scored.drawings, readers, scored.areas)
@@ -140,16 +138,13 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
                         readers=people["model"].nunique())}
     tables = {"summary": summarize(scored.table, **means),
               "expert": summarize_expert(people, **means),
-              "decrease": decreases_among_readers(falls, among), "decrease_change": change,
-              "scores": scored.table, "overlap": _overlap(scored),
-              "decrease_shared": decreases_among_readers(
-                  shared, random_readers(positives, confidence_level=level)),
+              "decrease": falls, "decrease_change": change, "scores": scored.table,
+              "overlap": _overlap(scored), "decrease_shared": shared,
               "differences": map_differences(scored.table, **drawing),
               **_hit_baselines(scored, drawing),
               "agreement": agreement(pairs, **drawing),
               "agreement_share": share_of_agreement(scored.table, pairs, **drawing)}
-    if len(among):
-        tables["random_readers"] = among
+    tables |= _among_readers(tables, compared, paired, resampling.confidence_level)
     if margin is not None:
         meta["equivalence_margin"] = margin
         tables["equivalence"] = equivalences(compared, margin, **drawing)
@@ -184,6 +179,18 @@ def _meanings(resampling: Resampling, *, each_alone: bool, paired: bool, readers
         "hit_baselines": "the image centre; the peak of the mean reference mask of all other "
                          "patients; chance is the mean area ratio",
         "agreement": "every pair of readers, on positives that both annotated"}
+
+
+def _among_readers(tables: Mapping[str, pd.DataFrame], compared: pd.DataFrame,
+                   paired: Collection[Scheme], confidence_level: float) -> dict[str, pd.DataFrame]:
+    """Tables that are other, or more, where there are several benchmark readers."""
+    among = random_readers(compared, paired=paired, confidence_level=confidence_level)
+    if among.empty:
+        return {}
+    shared = random_readers(on_shared_positives(compared), confidence_level=confidence_level)
+    return {"decrease": decreases_among_readers(tables["decrease"], among),
+            "decrease_shared": decreases_among_readers(tables["decrease_shared"], shared),
+            "random_readers": among}
 
 
 def _overlap(scored: ScoredMaps) -> pd.DataFrame:

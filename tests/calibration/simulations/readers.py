@@ -58,7 +58,7 @@ def cells() -> Iterator[Cell]:
             design = Design(patients, "many" if patients < 120 else "one")
             yield Cell("maps by readers", f"{design}, {readers} readers",
                        lambda g, d=design, r=readers: _maps(g, d, r), ("type I", "coverage"),
-                       patients, 600)
+                       patients, 1000)
     for patients in (12, 40, 200):
         design = Design(patients, "many" if patients < 200 else "one")
         for readers, metric in ((3, "iou"), (3, "hit"), (5, "iou"), (5, "hit"), (2, "iou")):
