@@ -248,9 +248,9 @@ def _compared(tree: xr.DataTree, scored: ScoredMaps, treatment: ComparedMaps | N
         other = "model" if factor == "explainer" else "explainer"
         advice = (f"say --treatment {other}" if treatment and len(labels[other]) > 1 else
                   "select or generate more")
-        raise DataError(f"{where} has maps of one {factor} here, "
-                        f"{', '.join(labels[factor]) or 'none at all'}; two or more are compared: "
-                        f"{advice}")
+        named = ([factor] if treatment else ["explainer", "model"])
+        only = " and ".join(f"one {name}, {', '.join(labels[name])}" for name in named)
+        raise DataError(f"{where} has maps of {only}; two or more are compared: {advice}")
     annotations = scored.annotations
     readers = [annotations.readers[r] for r in scored.references]
     _require_readers(annotations.readers, readers, where, fixed)

@@ -64,13 +64,13 @@ def _means(axes: Axes, means: pd.DataFrame, figures: pd.DataFrame) -> None:
     names = _identity(means)
     for at, (name, (_, row)) in enumerate(zip(names, means.iterrows(), strict=True)):
         of_readers = by_name[name].dropna()
-        axes.plot(of_readers, [at] * len(of_readers), "|", color="#888888", markersize=8,
-                  label="a reader" if at == 0 else None)
         draw_interval(axes, row, at, INK, filled=True)
+        # Above the mean, which readers who agree would lie under.
+        axes.plot(of_readers, [at - 0.28] * len(of_readers), "|", color="#777777", markersize=6)
     dress(axes)
     axes.set_yticks(range(len(means)), names.tolist())
     axes.set_ylim(len(means) - 0.5, -0.5)
-    axes.set_title("Means over readers; each reader a stroke", fontsize=FONT_SIZE + 0.5,
+    axes.set_title("Means, with each reader a stroke above", fontsize=FONT_SIZE + 0.5,
                    color=INK, loc="left")
 
 
@@ -87,6 +87,7 @@ def _forest(axes: Axes, differences: pd.DataFrame) -> None:
 
 def _identity(table: pd.DataFrame, name: str = "treatment") -> pd.Series:
     """What a row is called: its treatment or contrast, then what else it is of."""
-    columns = [name, *(column for column in ("explainer", "model", "metric") if column in table)]
+    columns = [name, *(column for column in ("explainer", "model", "metric")
+                       if column in table and len(set(table[column])) > 1)]
     return pd.Series([", ".join(filter(None, map(str, row))) for row in
                       table[columns].itertuples(index=False)], table.index, dtype=str)

@@ -148,9 +148,10 @@ def _idle(cubes: xr.DataTree) -> xr.DataTree:
 
 @pytest.mark.parametrize(("change", "options", "sentence"), [
     (lambda c: saltrust.select(c, reader="reader-1"), {}, "masks of one reader.*fixed readers"),
-    (lambda c: saltrust.select(c, explainer="grad", model="densenet-1"), {}, "one model here"),
+    (lambda c: saltrust.select(c, explainer="grad", model="densenet-1"), {},
+     "one explainer, grad and one model, densenet-1; two"),
     (lambda c: saltrust.select(c, explainer="grad"), {"treatment": "explainer"},
-     "one explainer here, grad.*--treatment model"),
+     "one explainer, grad; .*--treatment model"),
     (_idle, {}, "reader-2 annotated no selected image"),
     (lambda c: c.filter(lambda node: node.name != "saliency"), {}, "no heatmaps")])
 def test_what_cannot_be_compared_is_one_sentence(cubes: xr.DataTree, change: Any,
