@@ -120,8 +120,9 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
         ("pair of macro areas", "20 positive and 32 negative patients, 1 image, area 0.98"))),
     ("mean area of readers", "coverage", "short, as the published interval is (Hillis 2007; "
      "MRMCaov): it is symmetric and an area is not, and its df count readers, not patients"),
-    *(("random readers: 200 patients, 1 image, 3 readers", figure, "a little liberal with three "
+    *((f"random readers: {design}, 3 readers", figure, "a little liberal with three "
        "readers who differ: Hillis' degrees of freedom are estimated from them")
+      for design in ("200 patients, 1 image", "40 patients, 1 to 10 images")
       for figure in ("type I", "coverage")),
     ("two random readers", "at most", "two readers say next to nothing of others, whatever the "
      "degrees of freedom: said in the note, and not the test of the protocol"),

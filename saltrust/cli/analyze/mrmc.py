@@ -82,7 +82,7 @@ _ratings_options = stack(
 @output_options
 @click.pass_context
 def mrmc(ctx: click.Context, /, cubes: Path | None, ratings: Path | None, **options: Any) -> None:
-    r"""Do explainers, models or treatments differ, whoever reads?  Readers are a sample.
+    """Do explainers, models or treatments differ, whoever reads?  Readers are a sample.
 
     From CUBES: mean IoU and hit rate of maps, and AUC of models, against what each reader drew.
     From a table: AUC of anyone's ratings.  Tables test (Obuchowski and Rockette's F with Hillis'
@@ -91,7 +91,7 @@ def mrmc(ctx: click.Context, /, cubes: Path | None, ratings: Path | None, **opti
     \b
     saltrust analyze mrmc study.zarr --treatment explainer
     saltrust analyze mrmc --ratings ratings.csv --treatment modality --cluster patient
-    """
+    """  # noqa: D301
     from saltrust.analysis.multireader import analysis
 
     if (cubes is None) == (ratings is None):
