@@ -88,10 +88,10 @@ def mrmc(ctx: click.Context, /, cubes: Path | None, ratings: Path | None, **opti
     From a table: AUC of anyone's ratings.  Tables test (Obuchowski and Rockette's F with Hillis'
     degrees of freedom), differences, means and figures; -o also draws them (.png and .svg).
 
-    \b
+    \u0008
     saltrust analyze mrmc study.zarr --treatment explainer
     saltrust analyze mrmc --ratings ratings.csv --treatment modality --cluster patient
-    """  # noqa: D301
+    """
     from saltrust.analysis.multireader import analysis
 
     if (cubes is None) == (ratings is None):
