@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from saltrust.analysis.mixed.options import Contrasts as Contrasts
     from saltrust.analysis.mixed.options import Fitting as Fitting
     from saltrust.analysis.mixed.options import Inspection as Inspection
+    from saltrust.analysis.multireader.analysis import mrmc as mrmc
+    from saltrust.analysis.multireader.analysis import mrmc_from_ratings as mrmc_from_ratings
+    from saltrust.analysis.multireader.ratings import RatingColumns as RatingColumns
     from saltrust.analysis.options import Decision as Decision
     from saltrust.analysis.options import Execution as Execution
     from saltrust.analysis.options import GazeComparison as GazeComparison
@@ -85,6 +88,8 @@ _EXPORTS = {
     "gaze": "saltrust.analysis.gaze.analysis",
     "temporal_gaze": "saltrust.analysis.gaze.temporal",
     "mixed_model": "saltrust.analysis.mixed.model",
+    "mrmc": "saltrust.analysis.multireader.analysis",
+    "mrmc_from_ratings": "saltrust.analysis.multireader.analysis",
     "protocol_localization": "saltrust.analysis.protocols.localization.protocol",
     "protocol_trustworthiness": "saltrust.analysis.protocols.trustworthiness.protocol",
     "protocol_guided_training": "saltrust.analysis.protocols.guided_training.protocol",
@@ -98,6 +103,7 @@ _EXPORTS = {
     "Decision": "saltrust.analysis.options",
     "GazeComparison": "saltrust.analysis.options",
     "Marking": "saltrust.analysis.froc.options",
+    "RatingColumns": "saltrust.analysis.multireader.ratings",
     "Contrasts": "saltrust.analysis.mixed.options",
     "Fitting": "saltrust.analysis.mixed.options",
     "Inspection": "saltrust.analysis.mixed.options",

@@ -32,6 +32,12 @@ Errors = Literal["cr2", "classical"]
 CorrelationInterval = Literal["jackknife", "bonett-wright", "fisher", "bootstrap"]
 #: Of areas under ROC curves.
 AucInterval = Literal["newcombe", "delong", "bootstrap", "protocol-w"]
+#: Of areas of several treatments and readers.
+AreaCovariance = Literal["jackknife", "delong", "unbiased"]
+#: Of readers and cases, what a conclusion is not to reach beyond; else both are random.
+FixedFactor = Literal["readers", "cases"]
+#: What is compared from cubes, with readers beside.
+ComparedMaps = Literal["explainer", "model"]
 #: What a classified case is.
 CaseLevel = Literal["image", "study"]
 BootstrapKind = Literal["auto", "percentile", "bca", "bootstrap-t"]

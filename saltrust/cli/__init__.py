@@ -21,6 +21,7 @@ from saltrust.cli.analyze.gaze import gaze
 from saltrust.cli.analyze.group import analyze
 from saltrust.cli.analyze.localization import descriptors, localization, thresholds
 from saltrust.cli.analyze.mixed import mixed
+from saltrust.cli.analyze.mrmc import mrmc
 from saltrust.cli.analyze.regressions import regressions
 from saltrust.cli.analyze.trustworthiness import (
     randomization,
@@ -196,7 +197,7 @@ for _command in (demo, import_, train, generate, info, analyze, protocol, figure
 
 for _command in (descriptors, localization, thresholds, regressions, confidence, classification,
                  utility, randomization, repeatability, reproducibility, specificity, gaze, froc,
-                 mixed):
+                 mixed, mrmc):
     analyze.add_command(_command)
 for _command in (protocol_localization, trustworthiness, guided_training):
     protocol.add_command(_command)

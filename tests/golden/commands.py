@@ -42,7 +42,7 @@ _NO_GRADCAM = ("--explainer", "guided_backprop", "--explainer", "localizer")
 
 #: {cubes} is the store of a whole study, {guided} one of models trained with gaze, {scores} and
 #: {shapes} CSV files of scores, {thresholds} and {probabilities} CSV files of one number a
-#: finding, {folder} a new folder.
+#: finding, {ratings} one of ratings by readers, {folder} a new folder.
 ANALYZE: dict[str, tuple[str, ...]] = {
     "descriptors": ("descriptors", "{cubes}"),
     "descriptors-peer": ("descriptors", "{cubes}", "--definition", "peer", *_TEST),
@@ -126,6 +126,14 @@ ANALYZE: dict[str, tuple[str, ...]] = {
                     "--overlap", "0.05"),
     "localization-quantus": ("localization", "{cubes}", *_FEW, *_ONE, "--model", "densenet-1",
                              "--resolution", "grid", "--relevance", "quantus", *_RAW),
+    "mrmc": ("mrmc", "{cubes}", "--model", "densenet-1"),
+    "mrmc-models": ("mrmc", "{cubes}", "--treatment", "model", "--explainer", "gradcam",
+                    "--reader", "radiologists", "--reader", "reader-2"),
+    "mrmc-ratings": ("mrmc", "--ratings", "{ratings}", "--treatment", "modality", "--cluster",
+                     "patient", "--covariance", "delong"),
+    "mrmc-fixed": ("mrmc", "--ratings", "{ratings}", "--treatment", "modality", "--fixed",
+                   "readers", "--covariance", "unbiased"),
+    "mrmc-ai": ("mrmc", "--ratings", "{ratings}", "--treatment", "modality", "--ai", "r4"),
     "mixed": ("mixed", "--scores", "{scores}", "--formula", "iou ~ explainer + (1|image)",
               "--engine", "builtin"),
     "mixed-crossed": ("mixed", "--scores", "{scores}", "--formula",
@@ -185,12 +193,18 @@ def make_inputs(folder: Path) -> dict[str, str]:
                    parts=("radiograph", "localizer", "gaze", "guidance"))
     inputs = {"cubes": str(folder / "study.zarr"), "guided": str(folder / "guided.zarr"),
               **{name: str(folder / f"{name}.csv")
-                 for name in ("scores", "shapes", "thresholds", "probabilities")}}
+                 for name in ("scores", "shapes", "thresholds", "probabilities",
+                              "ratings")}}
     Path(inputs["thresholds"]).write_text(
         "finding,threshold\n" + "".join(f"{f},0.{3 + k}\n" for k, f in enumerate(findings)))
     Path(inputs["probabilities"]).write_text(
         "finding,cutoff\n" + "".join(f"{f},0.{3 + k}\n" for k, f in enumerate(findings)))
     _write_scores(inputs)
+    rows = ["modality,reader,case,patient,truth,rating"]
+    rows += [f"{'AB'[m]},r{r},c{c},p{c // 2},{c // 2 % 2},"
+             f"{(c * 31 + m * 17 + r * 43 + c * r * 7 + c * m * 11) % 9 + (3 + m) * (c // 2 % 2)}"
+             for m in (0, 1) for r in (1, 2, 3, 4) for c in range(48)]
+    Path(inputs["ratings"]).write_text("\n".join(rows) + "\n")
     return inputs
 
 

@@ -6,6 +6,7 @@ and see whether its peak lies inside (protocol S; Saporta et al., 2022).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from saltrust.analysis.localization.contrasts import (
 )
 from saltrust.analysis.localization.decreases import decrease, on_shared_positives
 from saltrust.analysis.localization.hit_baselines import NO_MODEL, baseline_hits
+from saltrust.analysis.localization.random_readers import (
+    ENOUGH_READERS,
+    decreases_among_readers,
+    random_readers,
+)
 from saltrust.analysis.localization.reader_agreement import (
     agreement,
     pairwise_scores,
@@ -74,7 +80,8 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     -------
     Result
         ``summary``, ``expert`` (mean over those who stand for the expert) and ``decrease``
-        (:mod:`saltrust.analysis.localization.decreases`), ``decrease_change``, ``scores``
+        (:mod:`saltrust.analysis.localization.decreases`; of three readers the test is that of
+        ``random_readers``), ``decrease_change``, ``scores``
         (:func:`saltrust.analysis.scores.scored_maps.score_maps`), and ``overlap``: Dice,
         precision, recall, specificity, average
         precision and area under the ROC curve of every map on a positive
@@ -86,7 +93,9 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
         margin is given, ``hit_baselines`` and
         ``hit_above_baseline`` (:mod:`saltrust.analysis.localization.hit_baselines`), ``agreement``
         of readers
-        and ``agreement_share`` (:mod:`saltrust.analysis.localization.reader_agreement`).
+        and ``agreement_share`` (:mod:`saltrust.analysis.localization.reader_agreement`), with two
+        benchmark readers and more ``random_readers``
+        (:mod:`saltrust.analysis.localization.random_readers`).
 
     Raises
     ------
@@ -131,7 +140,8 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     pairs = pairwise_scores(scored.drawings, readers, scored.areas)
     meta = {**scored.meta, **drawing, "expert": who_stands_for_expert(people),
             "expert_readers": list(dict.fromkeys(map(str, people["model"]))),
-            **_meanings(resampling, each_alone=each_alone, paired=bool(paired))}
+            **_meanings(resampling, each_alone=each_alone, paired=bool(paired),
+                        readers=people["model"].nunique())}
     tables = {"summary": summarize(scored.table, **means),
               "expert": summarize_expert(people, **means),
               "decrease": falls, "decrease_change": change, "scores": scored.table,
@@ -142,24 +152,32 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
               **_hit_baselines(scored, drawing),
               "agreement": agreement(pairs, **drawing),
               "agreement_share": share_of_agreement(scored.table, pairs, **drawing)}
+    tables |= _among_readers(tables, compared, paired, resampling.confidence_level)
     if margin is not None:
         meta["equivalence_margin"] = margin
         tables["equivalence"] = equivalences(compared, margin, **drawing)
     return Result(meta, tables, "localization")
 
 
-def _meanings(resampling: Resampling, *, each_alone: bool, paired: bool) -> dict[str, str]:
+def _meanings(resampling: Resampling, *, each_alone: bool, paired: bool, readers: int
+              ) -> dict[str, str]:
     """What the tables say, for their readers."""
+    by_patient = ("of the difference between the means of expert and map, by patient; p by "
+                  "step-down max-T over the findings of a map and metric")
+    change = ("of its change from one metric to the other, t with the jackknife's error over "
+              "patients, by Holm over the findings of a map")
+    among = (f"of the mean difference between each of {readers} readers and the map, readers and "
+             "patients random, with Hillis' degrees of freedom (2007); p by Holm over the findings "
+             "of a map and metric")
     return {
         "interval": f"{KINDS[resampling.kind]} bootstrap by patient; Wilson where all are hits "
                     "or all misses",
         "decrease": "100 * (expert - saliency) / expert, on "
         + ("images that both have" if not each_alone else
            "the images that each has" + ("; hits on images that both have" if paired else "")),
-        "decrease_test": "of the difference between the means of expert and map, by patient; p by "
-                         "step-down max-T over the findings of a map and metric; of its change "
-                         "from one metric to the other, t with the jackknife's error over "
-                         "patients, by Holm over the findings of a map",
+        "decrease_test": (f"{among}; beside it that {by_patient}; {change}"
+                          if readers >= ENOUGH_READERS else f"{by_patient}; {change}"),
+        **({"random_readers": among} if readers > 1 else {}),
         "decrease_shared": "the same on images where the reference and every reader who "
                            "stands for the expert drew something",
         "differences": "paired by image, percentile bootstrap by patient; p by step-down max-T "
@@ -169,6 +187,18 @@ def _meanings(resampling: Resampling, *, each_alone: bool, paired: bool) -> dict
         "hit_baselines": "the image centre; the peak of the mean reference mask of all other "
                          "patients; chance is the mean area ratio",
         "agreement": "every pair of readers, on positives that both annotated"}
+
+
+def _among_readers(tables: Mapping[str, pd.DataFrame], compared: pd.DataFrame,
+                   paired: Collection[Scheme], confidence_level: float) -> dict[str, pd.DataFrame]:
+    """Tables that are other, or more, where there are several benchmark readers."""
+    among = random_readers(compared, paired=paired, confidence_level=confidence_level)
+    if among.empty:
+        return {}
+    shared = random_readers(on_shared_positives(compared), confidence_level=confidence_level)
+    return {"decrease": decreases_among_readers(tables["decrease"], among),
+            "decrease_shared": decreases_among_readers(tables["decrease_shared"], shared),
+            "random_readers": among}
 
 
 def _overlap(scored: ScoredMaps) -> pd.DataFrame:

@@ -69,6 +69,12 @@ class Meta(TypedDict, total=False):
     benchmark_readers: list[str]
     #: How the expert's score is made of theirs; None without any.
     expert: str | None
+    #: How maps are compared with readers who are a sample.
+    random_readers: str
+    #: Names of readers who are a sample, or of these alone.
+    readers: list[str]
+    #: Who of them is a model.
+    ai: str | None
     #: Those who stand for the expert.
     expert_readers: list[str]
     #: Whose gaze it is.
@@ -194,6 +200,27 @@ class Meta(TypedDict, total=False):
     stars: str
     #: Differences within it count as none.
     equivalence_margin: float
+
+    # Several readers, several cases ---------------------------------------------------------
+
+    #: What is compared: "explainer" or "model".
+    treatment: str
+    #: Labels of what is compared.
+    treatments: list[str]
+    #: The figure of merit of ratings.
+    metric: str
+    #: "readers" or "cases" where one of them is no sample.
+    fixed: str | None
+    #: The test in words.
+    test: str
+    #: How covariances over cases are had.
+    covariance: str
+    #: Column of patients of a table of ratings.
+    cluster: str | None
+    #: Number of abnormal cases.
+    abnormal: int
+    #: Number of ratings.
+    ratings: int
 
     # Criteria of trustworthiness -------------------------------------------------------------
 

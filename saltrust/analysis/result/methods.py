@@ -187,6 +187,9 @@ def _localization(meta: Meta) -> Iterator[str]:
                "readers were told the labels.")
         if "decrease_test" in meta:
             yield f"The test beside it is {meta['decrease_test']}."
+        if len(expert) == 2 and "random_readers" in meta:
+            yield (f"Readers as a sample are beside it: {meta['random_readers']}; of two readers "
+                   "it has few degrees of freedom.")
     else:
         yield "There was no expert benchmark."
     yield (f"{_intervals(meta, 'percentile')}, "
@@ -324,6 +327,27 @@ def _gaze(meta: Meta) -> Iterator[str]:
            f"{_correction(meta['adjustment'])}.")
 
 
+def _mrmc(meta: Meta) -> Iterator[str]:
+    readers = f"{len(meta['readers'])} readers"
+    if "ratings" in meta:
+        yield (f"{meta['ratings']:,} ratings of {meta['cases']:,} cases ({meta['abnormal']:,} "
+               f"abnormal) by {readers} were analysed by their empirical areas under ROC curves.")
+        if meta["ai"]:
+            yield (f"The model `{meta['ai']}` was compared with the mean of these readers, readers "
+                   "and cases random (Hillis 2007, section 5.3).")
+    else:
+        yield (f"The {meta['treatment']}s {', '.join(meta['treatments'])} were compared by their "
+               f"mean IoU (slice `{meta['slice']}`) and hit rate against what each of {readers} "
+               f"drew{_of_split(meta)}"
+               + (", models also by the area under the ROC curve of the probability against "
+                  "whether a reader drew anything." if meta["treatment"] == "model" else "."))
+        yield from reading_of_maps(meta)
+    if len(meta["treatments"]) > 1:
+        yield (f"The test is {meta['test']}; covariances are of {meta['covariance']}; p-values of "
+               f"pairs were corrected by {_correction(meta['adjustment'])}, intervals "
+               f"({_percent(meta)}) are not.")
+
+
 def _mixed(meta: Meta) -> Iterator[str]:
     yield (f"The linear mixed model `{meta['formula']}` was fitted to {meta['n']} rows by "
            f"{meta['estimation']} ({meta['engine']}); degrees of freedom: {meta['df']}.")
@@ -384,5 +408,6 @@ _WRITERS: dict[str, Callable[[Meta], Iterator[str]]] = {
     "reproducibility": _criterion("Reproducibility: maps of models of different architectures "
                                   "were compared by SSIM"),
     "gaze": _gaze,
+    "mrmc": _mrmc,
     "mixed": _mixed,
 }
