@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from saltrust.analysis.options import Resampling as Resampling
     from saltrust.analysis.options import Scoring as Scoring
     from saltrust.analysis.options import Testing as Testing
+    from saltrust.analysis.power.analysis import power as power
+    from saltrust.analysis.power.designs import Designs as Designs
+    from saltrust.analysis.power.options import Pilot as Pilot
+    from saltrust.analysis.power.options import PowerTest as PowerTest
+    from saltrust.analysis.power.options import Simulation as Simulation
+    from saltrust.analysis.power.options import Stated as Stated
     from saltrust.analysis.protocols.guided_training.protocol import (
         protocol_guided_training as protocol_guided_training,
     )
@@ -80,6 +86,7 @@ _EXPORTS = {
     "gaze": "saltrust.analysis.gaze.analysis",
     "temporal_gaze": "saltrust.analysis.gaze.temporal",
     "mixed_model": "saltrust.analysis.mixed.model",
+    "power": "saltrust.analysis.power.analysis",
     "protocol_localization": "saltrust.analysis.protocols.localization.protocol",
     "protocol_trustworthiness": "saltrust.analysis.protocols.trustworthiness.protocol",
     "protocol_guided_training": "saltrust.analysis.protocols.guided_training.protocol",
@@ -92,6 +99,11 @@ _EXPORTS = {
     "Testing": "saltrust.analysis.options",
     "Decision": "saltrust.analysis.options",
     "GazeComparison": "saltrust.analysis.options",
+    "PowerTest": "saltrust.analysis.power.options",
+    "Stated": "saltrust.analysis.power.options",
+    "Pilot": "saltrust.analysis.power.options",
+    "Designs": "saltrust.analysis.power.designs",
+    "Simulation": "saltrust.analysis.power.options",
     "Contrasts": "saltrust.analysis.mixed.options",
     "Fitting": "saltrust.analysis.mixed.options",
     "Inspection": "saltrust.analysis.mixed.options",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.calibration.outcome import Cell
-from tests.calibration.simulations import areas, decisions, means, mixed, slopes
+from tests.calibration.simulations import areas, decisions, means, mixed, power, slopes
 
 #: What a column of intervals or p-values may be called.
 COLUMNS = ("conf_low", "p_value")
@@ -91,6 +91,8 @@ REGISTRY: tuple[Row, ...] = (
       for table in ("decisions", "methods")),
     *(Row("randomization", table, {"conf_low": ("randomization",), "p_value": ("randomization",)})
       for table in ("decisions", "methods")),
+    *(Row("power", table, {"conf_low": ("Monte Carlo interval of power",)})
+      for table in ("power", "smallest")),
 )
 
 #: Figures that are not in their bounds, and why: beginning of a cell's name, figure, reason.
@@ -117,7 +119,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
 
 def cells() -> list[Cell]:
     """Every simulation on every design."""
-    made = [cell for module in (means, slopes, areas, decisions, mixed)
+    made = [cell for module in (means, slopes, areas, decisions, mixed, power)
             for cell in module.cells()]
     names = [cell.name for cell in made]
     assert len(set(names)) == len(names)

@@ -227,6 +227,33 @@ class Meta(TypedDict, total=False):
     #: Largest differences between two engines.
     verification: Any
 
+    # Power -----------------------------------------------------------------------------------
+
+    #: What is compared, by name.
+    comparison: str
+    #: Table of the analysis that has the test.
+    compared_table: str
+    #: The test.
+    test: str
+    #: "score" or "hit".
+    outcome: str
+    #: What data are drawn from.
+    drawn_from: str
+    #: Finding, model, pair and score of the pilot.
+    pilot: dict[str, str]
+    #: What is known or assumed of the scores.
+    stated: dict[str, float]
+    #: Tests of the family.
+    tests: int
+    #: alpha / tests.
+    level_of_a_test: float
+    #: Of equivalence or non-inferiority.
+    margin: float
+    #: Simulated data sets of each design.
+    replicates: int
+    #: Power that the fewest patients are searched for.
+    target_power: float
+
     # Protocols -------------------------------------------------------------------------------
 
     #: "S", "A" or "W", as docs/architecture.md names them.
