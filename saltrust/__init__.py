@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saltrust.analysis.checklists.checklist import reporting_checklist as reporting_checklist
     from saltrust.analysis.classification.analysis import classification as classification
     from saltrust.analysis.confidence.analysis import confidence as confidence
     from saltrust.analysis.confidence.analysis import (
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from saltrust.analysis.options import Resampling as Resampling
     from saltrust.analysis.options import Scoring as Scoring
     from saltrust.analysis.options import Testing as Testing
+    from saltrust.analysis.planning.checking import check_plan as check_plan
+    from saltrust.analysis.planning.freezing import freeze_plan as freeze_plan
+    from saltrust.analysis.planning.template import init_plan as init_plan
     from saltrust.analysis.power.analysis import power as power
     from saltrust.analysis.power.designs import Designs as Designs
     from saltrust.analysis.power.options import Pilot as Pilot
@@ -87,6 +91,10 @@ _EXPORTS = {
     "temporal_gaze": "saltrust.analysis.gaze.temporal",
     "mixed_model": "saltrust.analysis.mixed.model",
     "power": "saltrust.analysis.power.analysis",
+    "init_plan": "saltrust.analysis.planning.template",
+    "freeze_plan": "saltrust.analysis.planning.freezing",
+    "check_plan": "saltrust.analysis.planning.checking",
+    "reporting_checklist": "saltrust.analysis.checklists.checklist",
     "protocol_localization": "saltrust.analysis.protocols.localization.protocol",
     "protocol_trustworthiness": "saltrust.analysis.protocols.trustworthiness.protocol",
     "protocol_guided_training": "saltrust.analysis.protocols.guided_training.protocol",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import xarray as xr
 
 from saltrust.analysis.planning.declaration import Analysis, PlanFile, read_plan
 from saltrust.analysis.planning.freezing import changed_keys
+from saltrust.analysis.protocols.result import ProtocolResult
 from saltrust.analysis.result import Result
 from saltrust.errors import DataError
 from saltrust.reading import read_json, reading
@@ -33,7 +36,7 @@ Point = dict[str, str]
 
 
 def check_plan(path: str | Path, results: Mapping[str, Result] | None = None, *,
-               store: Mapping[str, Any] | None = None) -> Result:
+               store: Mapping[Any, Any] | None = None) -> Result:
     """Compare what was run with a plan.
 
     Parameters
@@ -70,6 +73,44 @@ def check_plan(path: str | Path, results: Mapping[str, Result] | None = None, *,
     return Result({"plan": str(file.path), "frozen": frozen.date or "not frozen",
                    "plan_digest": frozen.content, "changed": changed_keys(file),
                    "data_seen": frozen.data_seen, "points": counts}, {"plan": table}, "plan")
+
+
+def with_plan(result: ProtocolResult, path: str | Path, cubes: xr.DataTree) -> ProtocolResult:
+    """A protocol with the table ``plan`` beside its own, and a sentence on it in its methods.
+
+    Parameters
+    ----------
+    result : ProtocolResult
+    path : path
+        Of the plan.
+    cubes : xarray.DataTree
+        What was analysed.
+    """
+    checked = check_plan(path, result.results, store=cubes.attrs)
+    return replace(
+        result, tables={**result.tables, "plan": checked["plan"]},
+        results={**result.results, "plan": checked},
+        captions={**result.captions, "plan": ("The plan, and what followed it",
+                                              sentence(checked.meta))},
+        methods_text=f"{result.methods_text.rstrip()}\n\n{sentence(checked.meta)}\n")
+
+
+def sentence(meta: Mapping[str, Any]) -> str:
+    """What is said of a plan and of what followed it.
+
+    Parameters
+    ----------
+    meta : mapping
+        Of the result of :func:`check_plan`.
+    """
+    points = meta["points"]
+    changed = (f"; changed since: {', '.join(meta['changed'])}" if meta["changed"] else "")
+    when = ("had not been frozen" if meta["frozen"] == "not frozen" else
+            f"was frozen on {meta['frozen']} ({meta['plan_digest']}; data seen: "
+            f"{meta['data_seen']}{changed})")
+    return (f"The plan of the study {when}: {points[YES]} points followed it, {points[NO]} did "
+            f"not, {points[UNCHECKED]} were not checked, and {points[EXPLORATORY]} analyses or "
+            "parts of them are exploratory.")
 
 
 def read_result(path: str | Path) -> tuple[str, Result]:
@@ -116,7 +157,7 @@ def _same(planned: object, done: object) -> bool:
         return _plain(planned).lower() == _plain(done).lower()
 
 
-def _freeze_points(file: PlanFile, store: Mapping[str, Any]) -> Iterator[Point]:
+def _freeze_points(file: PlanFile, store: Mapping[Any, Any]) -> Iterator[Point]:
     frozen = file.plan.frozen
     if not frozen.date:
         yield _point("plan frozen", "before the data", "not frozen", NO,
@@ -142,7 +183,7 @@ def _before(one: str, other: str) -> bool:
         return False
 
 
-def _data_points(file: PlanFile, ran: Mapping[str, Result], store: Mapping[str, Any]
+def _data_points(file: PlanFile, ran: Mapping[str, Result], store: Mapping[Any, Any]
                  ) -> Iterator[Point]:
     data, metas = file.plan.data, [result.meta for result in ran.values()]
     if data.run_id:

@@ -99,7 +99,10 @@ def init_plan(path: str | Path, cubes: xr.DataTree | str | Path | None = None, *
         values |= _labels(as_cubes(cubes), path)
     explainers = [str(name) for name in values["explainers"]]  # type: ignore[attr-defined]
     first, second = [*explainers, "gradcam", "grad"][:2]
-    findings = [str(name) for name in values["findings"]]  # type: ignore[attr-defined]
+    findings, models = ([str(name) for name in values[key]]  # type: ignore[attr-defined]
+                        for key in ("findings", "models"))
+    if len(models) > 1:  # Then contrasts name the models too.
+        first, second = f"{first} ({models[0]})", f"{second} ({models[0]})"
     row = {"finding": findings[0] if len(findings) == 1 else "average", "metric": "iou",
            "contrast": f"{first} - {second}"}
     text = _TEMPLATE.format(

@@ -254,6 +254,21 @@ class Meta(TypedDict, total=False):
     #: Power that the fewest patients are searched for.
     target_power: float
 
+    # Plans -----------------------------------------------------------------------------------
+
+    #: File of the plan.
+    plan: str
+    #: When it was frozen, or "not frozen".
+    frozen: str
+    #: SHA-256 of what was frozen.
+    plan_digest: str
+    #: Keys of a frozen plan that were changed since.
+    changed: list[str]
+    #: Whether the cubes existed when the plan was frozen.
+    data_seen: str
+    #: Points that followed the plan, that did not, that were not checked, that are exploratory.
+    points: dict[str, int]
+
     # Protocols -------------------------------------------------------------------------------
 
     #: "S", "A" or "W", as docs/architecture.md names them.

@@ -47,7 +47,7 @@ def test_without_an_effect_the_level_is_held(name: str) -> None:
     options: dict[str, Any] = {"margin": 0.2} if "margin" in COMPARISONS[name].questions else {}
     # At the margin the hypothesis is just true.
     effect = {"equivalence": 0.2, "non-inferiority": -0.2}.get(name, 0.0)
-    replicates = 200
+    replicates = 100
     made = saltrust.power(test=PowerTest(name, **options),  # type: ignore[arg-type]
                           stated=Stated(mean=0.7),
                           designs=Designs((24,), images=("1-3",), effects=(effect,)),
@@ -108,7 +108,7 @@ def test_more_of_everything_gives_more_power() -> None:
     def of(**options: Any) -> float:
         values: dict[str, Any] = {"patients": (30,), "effects": (0.08,), **options}
         return float(saltrust.power(test=PowerTest("clustered"), designs=Designs(**values),
-                                    simulation=Simulation(replicates=400, target=None))[
+                                    simulation=Simulation(replicates=200, target=None))[
                                         "power"]["power"].item())
 
     least = of()
@@ -120,7 +120,7 @@ def test_more_of_everything_gives_more_power() -> None:
 def test_a_family_costs_power() -> None:
     alone, together = (saltrust.power(
         test=PowerTest("clustered", tests=tests), designs=Designs((40,), effects=(0.08,)),
-        simulation=Simulation(replicates=300, target=None)) for tests in (1, 10))
+        simulation=Simulation(replicates=150, target=None)) for tests in (1, 10))
     assert together.meta["level_of_a_test"] == pytest.approx(0.005)
     assert together["power"]["power"].item() < alone["power"]["power"].item() - 0.1
 
@@ -175,9 +175,9 @@ def test_a_pilot_is_drawn_by_patient() -> None:
 
 @pytest.mark.parametrize(("comparison", "options"), [
     ("maps", {"pair": ("gradcam", "grad")}), ("maps", {"use": "components"}), ("slope", {}),
-    ("auc", {}), ("criteria", {"pair": ("gradcam", "average-mask")})])
+    ("auc", {}), ("mixed", {"pair": ("gradcam", "average-mask")})])
 def test_power_of_a_pilot(cubes: Path, comparison: Any, options: dict[str, Any]) -> None:
-    few = Simulation(replicates=10, target=None)
+    few = Simulation(replicates=4, target=None)
     made = saltrust.power(cubes, test=PowerTest(comparison),
                           pilot=Pilot(finding="Edema", **options),
                           designs=Designs((20,), effects=(0.05,)), simulation=few)
