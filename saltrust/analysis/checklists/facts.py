@@ -82,7 +82,8 @@ def _of_images(cubes: xr.DataTree, images: StudyImages) -> dict[str, Fact | None
         parts = {split: f"{split}: {len(its)} images of {len(set(its))} patients"
                  for split, its in members.items()}
         made["splits"] = Fact("; ".join(parts.values()), "/split")
-        made["disjoint"] = Fact(_disjoint(images), "/split, /patient")
+        if len(members) > 1:
+            made["disjoint"] = Fact(_disjoint(images), "/split, /patient")
         if "test" in parts:
             made["test_size"] = Fact(parts["test"], "/split")
     if "view" in root.variables:
@@ -126,10 +127,13 @@ def _of_labels(images: StudyImages) -> dict[str, Fact | None]:
     made: dict[str, Fact | None] = {"findings": Fact(", ".join(images.findings), "/finding")}
     if images.labels is None:
         return made
-    counts = [f"{finding} {int((images.labels[:, f] == Label.POSITIVE).sum())} of "
-              f"{int(np.isin(images.labels[:, f], (Label.POSITIVE, Label.NEGATIVE)).sum())}"
-              for f, finding in enumerate(images.findings)]
-    made["prevalence"] = Fact("positive images: " + ", ".join(counts), "/reference/label")
+    test = np.array([split == "test" for split in images.splits], dtype=bool)
+    chosen = images.labels[test] if test.any() else images.labels
+    counts = [f"{finding} {int((labels == Label.POSITIVE).sum())} of "
+              f"{int(np.isin(labels, (Label.POSITIVE, Label.NEGATIVE)).sum())}"
+              for finding, labels in zip(images.findings, chosen.T, strict=True)]
+    made["prevalence"] = Fact(f"positive images{' of the test set' if test.any() else ''}: "
+                              + ", ".join(counts), "/reference/label")
     missing = int((images.labels == Label.NOT_STATED).sum())
     uncertain = int((images.labels == Label.UNCERTAIN).sum())
     made["labels_missing"] = Fact(f"{missing} labels not stated and {uncertain} uncertain, of "
@@ -194,26 +198,29 @@ def _of_attributes(cubes: xr.DataTree, description: Mapping[str, Any]
     attributes = cubes.attrs
     models = attributes.get("models")
     models = models if isinstance(models, Mapping) else {}
+    study = attributes.get("study")
+    train = study.get("train") if isinstance(study, Mapping) else None
+    train = train if isinstance(train, Mapping) else {}
     grid = description.get("grid")
+    software = {"saltrust": attributes.get("saltrust_version"),
+                **{name: attributes.get(name) for name in ("versions", "device_name")}}
     made: dict[str, Fact | None] = {
-        "grid": Fact(f"maps and models at {grid} pixels", "/saliency") if grid else None,
-        "software": Fact(f"saltrust {attributes['saltrust_version']}", "attribute saltrust_version")
-        if "saltrust_version" in attributes else None,
+        "grid": Fact(f"maps at {' x '.join(map(str, grid))} pixels", "/saliency") if grid
+        else None,
+        "software": Fact(_flat({name: value for name, value in software.items() if value}),
+                         "attributes saltrust_version, versions, device_name"),
+        "training": Fact(_flat(train), "attribute study, train"),
+        "ensembles": _attribute(attributes, "ensembles"),
         "data": _attribute(attributes, "data"),
         "statistics": Fact("saltrust: estimates clustered by patient; `methods.md` of the protocol "
                            "has every definition", "saltrust"),
         "left_out": Fact(_flat(description.get("left_out") or {}), "attribute data, left_out"),
     }
-    for name, keys in (("architectures", ("architecture",)), ("pretrained", ("pretrained",)),
-                       ("training", ("training", "train", "preset")),
-                       ("checkpoints", ("checkpoint_sha256",)),
-                       ("chosen", ("selected_by", "selection", "epoch")),
-                       ("ensembles", ("members",)), ("preprocessing", ("input", "preprocessing")),
-                       ("replicates", ("seed",))):
-        parts = {str(model): {key: card[key] for key in keys if key in card}
-                 for model, card in models.items() if isinstance(card, Mapping)}
-        made[name] = Fact("; ".join(f"{model}: {_flat(values)}" for model, values in parts.items()
-                                    if values), f"attribute models, {', '.join(keys)}")
+    for name, key in (("architectures", "architecture"), ("checkpoints", "checkpoint_sha256"),
+                      ("preprocessing", "preprocessing"), ("replicates", "seed")):
+        made[name] = Fact("; ".join(f"{model}: {_flat(card[key])}" for model, card in models.items()
+                                    if isinstance(card, Mapping) and key in card),
+                          f"attribute models, {key}")
     return made
 
 

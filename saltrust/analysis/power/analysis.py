@@ -272,7 +272,7 @@ def _meta(question: _Question, stated: Stated, facts: dict[str, Any], pilot: Pil
                   "normal scores with the pilot's mean, spread, intraclass and mutual correlation")
     return {
         "comparison": test.comparison, "compared_table": question.comparison.table,
-        "test": question.comparison.test, "outcome": test.outcome, "drawn_from": source,
+        "decides": question.comparison.test, "outcome": test.outcome, "drawn_from": source,
         **({"pilot": facts} if facts else {}),
         **({} if from_cubes and pilot.use == "resample" else {"stated": asdict(stated)}),
         "alpha": test.alpha, "tests": test.tests, "level_of_a_test": test.level,

@@ -233,8 +233,8 @@ class Meta(TypedDict, total=False):
     comparison: str
     #: Table of the analysis that has the test.
     compared_table: str
-    #: The test.
-    test: str
+    #: The test whose power it is.
+    decides: str
     #: "score" or "hit".
     outcome: str
     #: What data are drawn from.

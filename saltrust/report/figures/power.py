@@ -68,7 +68,7 @@ def power_curves(result: Result) -> Figure:
     axes.set_xlabel("Patients")
     axes.set_ylabel("Power")
     star = "" if target is None else "; star: the fewest patients that reach the target"
-    axes.set_title(f"{result.meta['comparison']}: {result.meta['test']}\nbars: {100 * level:g}% "
+    axes.set_title(f"{result.meta['comparison']}: {result.meta['decides']}\nbars: {100 * level:g}% "
                    f"Monte Carlo interval{star}", fontsize=FONT_SIZE, color=INK, loc="left")
     figure.legend(loc="outside right center", frameon=False, fontsize=FONT_SIZE)
     return figure

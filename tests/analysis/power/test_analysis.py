@@ -34,7 +34,8 @@ FEW = Simulation(replicates=60, target=None)
 @pytest.fixture(scope="module")
 def cubes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pilot") / "pilot.zarr"
-    simulate_cubes(path, patients=12, grid=16, seed=5, findings=("Cardiomegaly", "Edema"))
+    simulate_cubes(path, patients=12, grid=16, seed=5, findings=("Cardiomegaly", "Edema"),
+                   parts=())
     return path
 
 
