@@ -90,6 +90,21 @@ ContrastAdjustment = Literal["tukey", "bonferroni", "holm", "sidak", "dunnett", 
 #: The comparison of all pairs of levels, by the adjustment that is for it.
 AllPairs = Literal["tukey"]
 
+#: What power is asked of: the test of which table.
+PowerComparison = Literal["maps", "clustered", "equivalence", "non-inferiority", "criteria",
+                          "mixed", "slope", "groups", "auc"]
+#: What is compared: scores such as an overlap, or hits and misses.
+Outcome = Literal["score", "hit"]
+#: What of a pilot is drawn: its patients, or scores with its components of variance.
+PilotUse = Literal["resample", "components"]
+
+#: What a plan may be about: the commands of ``saltrust analyze``.
+PlannedAnalysis = Literal["localization", "regressions", "confidence", "classification", "utility",
+                          "randomization", "repeatability", "reproducibility", "gaze", "mixed",
+                          "descriptors", "thresholds", "mrmc", "froc", "specificity",
+                          "faithfulness"]
+PlannedClaim = Literal["difference", "equivalence", "non-inferiority"]
+
 #: How a result is printed.
 Format = Literal["table", "json", "csv", "markdown", "latex"]
 

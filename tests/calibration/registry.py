@@ -11,6 +11,7 @@ from tests.calibration.simulations import (
     free_response,
     means,
     mixed,
+    power,
     readers,
     slopes,
 )
@@ -114,6 +115,8 @@ REGISTRY: tuple[Row, ...] = (
     # The same contrast by the same function.
     *(Row("specificity", table, {"conf_low": ("randomization",), "p_value": ("randomization",)})
       for table in ("decisions", "findings")),
+    *(Row("power", table, {"conf_low": ("Monte Carlo interval of power",)})
+      for table in ("power", "smallest")),
 )
 
 #: Figures that are not in their bounds, and why: beginning of a cell's name, figure, reason.
@@ -150,7 +153,8 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
 
 def cells() -> list[Cell]:
     """Every simulation on every design."""
-    made = [cell for module in (means, slopes, areas, decisions, free_response, mixed, readers)
+    made = [cell for module in (means, slopes, areas, decisions, free_response, mixed, power,
+                                readers)
             for cell in module.cells()]
     names = [cell.name for cell in made]
     assert len(set(names)) == len(names)

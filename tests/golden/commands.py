@@ -172,8 +172,16 @@ DECLARED: dict[str, tuple[str, ...]] = {
                          "Edema"),
     "gaze-declared": ("gaze", "{cubes}", *_FEW, *_TEST, "--model", "densenet-1"),
 }
+#: Of stated values, and of a pilot; {cubes} has 12 patients.
+POWER: dict[str, tuple[str, ...]] = {
+    "power": ("--comparison", "clustered", "--patients", "20,40", "--images", "1-3", "--effect",
+              "0.08,0.1", "--replicates", "100", "--most-patients", "200"),
+    "power-pilot": ("{cubes}", "--finding", "Edema", "--pair", "gradcam", "grad", "--effect",
+                    "0.02", "--patients", "20,40", "--replicates", "60", "--most-patients", "40"),
+}
 COMMANDS = {**{name: ("analyze", *command, "--format", "json")
                for name, command in (ANALYZE | DECLARED).items()},
+            **{name: ("power", *command, "--format", "json") for name, command in POWER.items()},
             **{name: ("protocol", *command) for name, command in PROTOCOL.items()}}
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^\s\"]*")
@@ -258,7 +266,7 @@ def run_command(name: str, inputs: Mapping[str, str], folder: Path) -> dict[str,
         done = CliRunner().invoke(main, ["--quiet", *arguments], catch_exceptions=False)
     if done.exit_code:
         raise RuntimeError(f"{' '.join(arguments)}: {done.stderr}")
-    if arguments[0] == "analyze":
+    if arguments[0] in {"analyze", "power"}:
         files = {"stdout": json.loads(done.stdout)}
     else:
         files = {str(path.relative_to(folder)): json.loads(path.read_text(encoding="utf-8"))

@@ -270,6 +270,48 @@ class Meta(TypedDict, total=False):
     #: Largest differences between two engines.
     verification: Any
 
+    # Power -----------------------------------------------------------------------------------
+
+    #: What is compared, by name.
+    comparison: str
+    #: Table of the analysis that has the test.
+    compared_table: str
+    #: The test whose power it is.
+    decides: str
+    #: "score" or "hit".
+    outcome: str
+    #: What data are drawn from.
+    drawn_from: str
+    #: Finding, model, pair and score of the pilot.
+    pilot: dict[str, str]
+    #: What is known or assumed of the scores.
+    stated: dict[str, float]
+    #: Tests of the family.
+    tests: int
+    #: alpha / tests.
+    level_of_a_test: float
+    #: Of equivalence or non-inferiority.
+    margin: float
+    #: Simulated data sets of each design.
+    replicates: int
+    #: Power that the fewest patients are searched for.
+    target_power: float
+
+    # Plans -----------------------------------------------------------------------------------
+
+    #: File of the plan.
+    plan: str
+    #: When it was frozen, or "not frozen".
+    frozen: str
+    #: SHA-256 of what was frozen.
+    plan_digest: str
+    #: Keys of a frozen plan that were changed since.
+    changed: list[str]
+    #: Whether the cubes existed when the plan was frozen.
+    data_seen: str
+    #: Points that followed the plan, that did not, that were not checked, that are exploratory.
+    points: dict[str, int]
+
     # Protocols -------------------------------------------------------------------------------
 
     #: "S", "A" or "W", as docs/architecture.md names them.

@@ -31,6 +31,7 @@ FIGURES = {
     "reproducibility": "saltrust.report.figures.of_results:similarity",
     "mrmc": "saltrust.report.figures.multireader:readers_and_treatments",
     "mixed": "saltrust.report.figures.mixed:mixed_model",
+    "power": "saltrust.report.figures.power:power_curves",
 }
 #: The headline as papers print it, by topic: module and function, called with the result.
 PRINTED = {"regressions": "saltrust.analysis.shape.regressions:table2"}

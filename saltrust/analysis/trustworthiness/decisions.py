@@ -99,7 +99,7 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
     constants, judge = constants or {}, judge or verdict
     complete = scores[scores["value"].notna()]
     wide = _wide(complete)
-    mixed = _mixed(complete, contrasts, options, random, constants)
+    mixed = mixed_contrasts(complete, contrasts, options, random, constants)
     per_level = options.variance == "level" and enough_rows(complete)
     families = _paired_families(contrasts, options, constants, per_level=per_level,
                                 levels=int(complete["level"].nunique()))
@@ -220,9 +220,15 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
                               aggfunc="mean", sort=False)
 
 
-def _mixed(scores: pd.DataFrame, contrasts: Sequence[Pair], options: Decision,
-           random: str, constants: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Uniform columns of the mixed model for every contrast; a note where it cannot be had."""
+def mixed_contrasts(scores: pd.DataFrame, contrasts: Sequence[Pair], options: Decision,
+                    random: str, constants: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Uniform columns of the mixed model for every contrast; a note where it cannot be had.
+
+    Parameters
+    ----------
+    scores, contrasts, options, random, constants
+        As :func:`decide` has them; values are complete.
+    """
     formula = _formula(scores, random)
     rows: dict[Pair, dict[str, Any]] = {}
     per_level = options.variance == "level" and enough_rows(scores)
