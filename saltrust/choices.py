@@ -92,7 +92,7 @@ AllPairs = Literal["tukey"]
 
 #: What power is asked of: the test of which table.
 PowerComparison = Literal["maps", "clustered", "equivalence", "non-inferiority", "criteria",
-                          "mixed", "slope", "groups", "auc"]
+                          "mixed", "slope", "groups", "auc", "readers"]
 #: What is compared: scores such as an overlap, or hits and misses.
 Outcome = Literal["score", "hit"]
 #: What of a pilot is drawn: its patients, or scores with its components of variance.

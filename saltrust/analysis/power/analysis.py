@@ -156,7 +156,8 @@ def _check(comparison: Comparison, test: PowerTest, stated: Stated, designs: Des
         if name not in questions and any(count != 1 for count in getattr(designs, name)):
             raise UsageError(f"the comparison {test.comparison} has no {name}; leave --{name} out"
                              + (", or compare by readers" if name == "readers" else ""))
-    if "readers" in questions and min(designs.readers or (1,)) < 2:
+    if "readers" in questions and min(designs.readers or (1,)) < 2 and not (
+            from_cubes and not designs.readers):
         raise UsageError("the comparison readers needs 2 readers or more, such as --readers 3,5")
     several = max(designs.models or (1,)) > 1
     if several and test.comparison in ("criteria", "mixed") and not stated.model_share:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from saltrust.analysis.inference.bootstrap import left_out_means
+from saltrust.analysis.inference.jackknife import jackknife_covariance
 from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.power.options import PowerTest, Stated
 from saltrust.analysis.power.samples import NO_COVARIATE, FloatArray, Sample
@@ -110,12 +112,32 @@ def components(sample: Sample, test: PowerTest, otherwise: Stated) -> Stated:
     shares = [intraclass(column, sample.patients) for column in columns]
     known = [share for share in shares if not np.isnan(share)]
     icc = float(np.clip(np.mean(known), 0, 1)) if known else otherwise.icc
-    mean = float(values[:, -1].mean())
+    # Effects are added to the AI where there are readers, else to the second of the two.
+    mean = float(values[:, 0 if arms > 2 else -1].mean())
     if test.outcome == "hit":
         mean = min(max(mean, 0.5 / len(values)), 1 - 0.5 / len(values))
+    if arms > 2:
+        otherwise = replace(otherwise, reader_sd=reader_spread(sample))
     return replace(otherwise, mean=mean, sd=float(np.sqrt(variances.mean())), icc=icc,
                    correlation=correlation,
                    model_share=min(otherwise.model_share, 1 - icc))
+
+
+def reader_spread(sample: Sample) -> float:
+    """Standard deviation of readers' means beyond what their patients explain, not below 0.
+
+    Parameters
+    ----------
+    sample : Sample
+        The AI first, then two readers or more.
+    """
+    values = sample.values.mean(axis=2)[:, 1:]
+    left_out, _ = left_out_means(values, sample.patients)
+    covariance = jackknife_covariance(left_out)
+    count = values.shape[1]
+    shared = float(covariance[~np.eye(count, dtype=bool)].mean())
+    chance = float(np.diag(covariance).mean()) - shared
+    return float(np.sqrt(max(float(values.mean(axis=0).var(ddof=1)) - chance, 0.0)))
 
 
 def intraclass(values: FloatArray, patients: npt.NDArray[Any]) -> float:

@@ -19,7 +19,13 @@ from saltrust.analysis.power.comparisons.criteria import long_scores
 from saltrust.analysis.power.comparisons.registry import COMPARISONS
 from saltrust.analysis.power.designs import Design, Designs
 from saltrust.analysis.power.options import Pilot, PowerTest, Simulation, Stated
-from saltrust.analysis.power.pilot import components, intraclass, resampled, sample_of
+from saltrust.analysis.power.pilot import (
+    components,
+    intraclass,
+    reader_spread,
+    resampled,
+    sample_of,
+)
 from saltrust.analysis.power.samples import Sample
 from saltrust.analysis.power.search import fewest_patients
 from saltrust.analysis.power.simulation import Rate, rate
@@ -49,9 +55,11 @@ def test_without_an_effect_the_level_is_held(name: str) -> None:
     # At the margin the hypothesis is just true.
     effect = {"equivalence": 0.2, "non-inferiority": -0.2}.get(name, 0.0)
     replicates = 100
+    readers: tuple[int, ...] = (4,) if "readers" in COMPARISONS[name].questions else ()
     made = saltrust.power(test=PowerTest(name, **options),  # type: ignore[arg-type]
                           stated=Stated(mean=0.7),
-                          designs=Designs((24,), images=("1-3",), effects=(effect,)),
+                          designs=Designs((24,), images=("1-3",), readers=readers,
+                                          effects=(effect,)),
                           simulation=Simulation(replicates=replicates, target=None))
     share = made["power"]["power"].item()
     assert share < 0.05 + 4 * np.sqrt(0.05 * 0.95 / replicates)
@@ -154,11 +162,11 @@ def test_hits_have_their_rates_and_turn_to_others() -> None:
         assert comparison.effect(moved) == pytest.approx(comparison.effect(sample) + by, abs=0.03)
 
 
-@pytest.mark.parametrize("name", ["maps", "slope", "groups", "auc"])
+@pytest.mark.parametrize("name", ["maps", "slope", "groups", "auc", "readers"])
 def test_a_shifted_sample_has_the_effect_that_is_asked_for(name: str) -> None:
     generator = np.random.default_rng(2)
     comparison = COMPARISONS[name]
-    sample = comparison.draw(generator, Design(60, "1-3", effect=0.02), Stated(mean=0.7),
+    sample = comparison.draw(generator, Design(60, "1-3", readers=3, effect=0.02), Stated(mean=0.7),
                              PowerTest())
     moved = comparison.shift(generator, sample, 0.1 - comparison.effect(sample), PowerTest())
     assert comparison.effect(moved) == pytest.approx(0.1, abs=2e-3)
@@ -174,9 +182,26 @@ def test_a_pilot_is_drawn_by_patient() -> None:
         assert seen in ([1.0, 2.0], [3.0])
 
 
+def test_readers_who_differ_cost_power_and_their_spread_is_estimated() -> None:
+    def of(readers: int, reader_sd: float) -> float:
+        made = saltrust.power(
+            test=PowerTest("readers"), stated=Stated(reader_sd=reader_sd),
+            designs=Designs((40,), readers=(readers,), effects=(0.1,)),
+            simulation=Simulation(replicates=150, target=None))
+        return float(made["power"]["power"].item())
+
+    assert of(8, 0.08) > of(3, 0.08) + 0.1
+    assert of(3, 0.0) > of(3, 0.08) + 0.1
+    comparison, stated = COMPARISONS["readers"], Stated(reader_sd=0.1)
+    generator = np.random.default_rng(0)
+    spreads = [reader_spread(comparison.draw(generator, Design(60, "2", readers=40), stated,
+                                             PowerTest())) for _ in range(10)]
+    assert np.mean(spreads) == pytest.approx(0.1, rel=0.1)
+
+
 @pytest.mark.parametrize(("comparison", "options"), [
-    ("maps", {"pair": ("gradcam", "grad")}), ("maps", {"use": "components"}), ("slope", {}),
-    ("auc", {}), ("mixed", {"pair": ("gradcam", "average-mask")})])
+    ("readers", {}), ("maps", {"pair": ("gradcam", "grad")}), ("maps", {"use": "components"}),
+    ("slope", {}), ("auc", {}), ("mixed", {"pair": ("gradcam", "average-mask")})])
 def test_power_of_a_pilot(cubes: Path, comparison: Any, options: dict[str, Any]) -> None:
     few = Simulation(replicates=4, target=None)
     made = saltrust.power(cubes, test=PowerTest(comparison),
@@ -204,6 +229,8 @@ def test_the_figure_is_drawn() -> None:
     ({"test": PowerTest("equivalence")}, "needs a margin"),
     ({"test": PowerTest("maps", margin=0.1)}, "has no margin"),
     ({"designs": Designs(readers=(3,), effects=(0.1,))}, "has no readers"),
+    ({"test": PowerTest("readers"), "designs": Designs(readers=(1,), effects=(0.1,))},
+     "2 readers"),
     ({"test": PowerTest("mixed"), "designs": Designs(models=(2,), effects=(0.1,))},
      "model-share"),
     ({"test": PowerTest("auc"), "stated": Stated(mean=0.9),

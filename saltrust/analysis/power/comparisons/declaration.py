@@ -13,7 +13,7 @@ from saltrust.analysis.power.options import PowerTest, Stated
 from saltrust.analysis.power.samples import Sample
 
 #: Where the scores of a pilot come from.
-PilotScores = Literal["maps", "utility", "slope", "auc", ""]
+PilotScores = Literal["maps", "readers", "utility", "slope", "auc", ""]
 
 
 class Tested(NamedTuple):
@@ -48,7 +48,7 @@ class Comparison:
         The effect that a whole pilot has.
     shift : callable
         Puts another effect in its place.
-    pilot : {"maps", "utility", "slope", "auc", ""}
+    pilot : {"maps", "readers", "utility", "slope", "auc", ""}
         Where scores of pilot cubes come from; empty: stated values only.
     questions : sequence of str
         Dimensions of a design that it knows beside patients, images and effect; ``margin`` where
