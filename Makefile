@@ -101,9 +101,13 @@ bench: install
 DEVICE := cuda
 PRESENT := benchmarks/gpu/present.txt
 
-# Where there is no network to install from, benchmarks/gpu/run.sh alone does it.
-gpu: install
-	PYTHON=$(abspath $(BIN))/python benchmarks/gpu/run.sh --device $(DEVICE) --wheels build/none
+# With carried wheels and a Python that has torch, nothing is installed from a network.
+gpu:
+	@if ls build/gpu-wheels/*.whl >/dev/null 2>&1 && python3 -c 'import torch' 2>/dev/null; then \
+	  benchmarks/gpu/run.sh --device $(DEVICE); \
+	else \
+	  $(MAKE) install && PYTHON=$(abspath $(BIN))/python benchmarks/gpu/run.sh --device $(DEVICE) --wheels build/none; \
+	fi
 
 gpu-wheels: install
 	$(BIN)/python benchmarks/gpu/wheels.py --present $(PRESENT)

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Tests and figures of a GPU, in eight minutes, on a machine with Python, torch and torchvision.
 #
-#   benchmarks/gpu/run.sh [--device cuda|cpu] [--output DIR] [--wheels DIR] [--seconds 470]
+#   benchmarks/gpu/run.sh [--device cuda|cpu] [--output DIR] [--wheels DIR] [--seconds N]
 #
 # Wheels (benchmarks/gpu/wheels.py) are unpacked beside the checkout, without a network and without
 # touching the machine's own packages. DIR gets tests.log, figures.json and figures.md. PYTHON names
-# another interpreter than python3. Nothing of it needs more than one GPU; of several, the tests
+# another interpreter than python3. N is 470, of a rehearsal 2400. Nothing of it needs more than one GPU; of several, the tests
 # look at each.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-DEVICE=cuda OUTPUT=${OUT:-build/gpu} WHEELS=build/gpu-wheels SECONDS_LEFT=470
+DEVICE=cuda OUTPUT=${OUT:-build/gpu} WHEELS=build/gpu-wheels SECONDS_LEFT=
 while [ $# -gt 0 ]; do
   case "$1" in
     --device) DEVICE=$2 ;; --output) OUTPUT=$2 ;; --wheels) WHEELS=$2 ;;
@@ -18,6 +18,7 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
+if [ -z "$SECONDS_LEFT" ]; then [ "$DEVICE" = cuda ] && SECONDS_LEFT=470 || SECONDS_LEFT=2400; fi
 PYTHON=${PYTHON:-python3}
 SITE=build/gpu-site
 mkdir -p "$OUTPUT"
@@ -39,7 +40,8 @@ SALTRUST_TEST_DEVICE=$DEVICE timeout $((SECONDS_LEFT / 2)) "$PYTHON" -m pytest -
 TESTS=${PIPESTATUS[0]}
 echo "tests ended with $TESTS after $SECONDS s"
 
-"$PYTHON" benchmarks/gpu/measure.py --device "$DEVICE" --seconds $((SECONDS_LEFT - SECONDS)) \
+REST=$((SECONDS_LEFT - SECONDS))
+timeout $((REST + 5)) "$PYTHON" benchmarks/gpu/measure.py --device "$DEVICE" --seconds $((REST - 15)) \
   --output "$OUTPUT"
 FIGURES=$?
 echo "figures ended with $FIGURES after $SECONDS s; they lie in $OUTPUT"
