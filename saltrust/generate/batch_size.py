@@ -13,6 +13,7 @@ import torch
 
 from saltrust.cache.store import partial_path, root_attributes
 from saltrust.explainers.explain import explain
+from saltrust.explainers.passes.context import PassSize
 from saltrust.generate.batches import Resources
 from saltrust.generate.plan import Plan, PlannedModel
 from saltrust.generate.radiographs import LoadedBatch
@@ -89,30 +90,35 @@ def _measured(plan: Plan, resources: Resources) -> int:
     if plan.device.type in _TAKES_ALL:
         return BATCH_ON_CPU
     most = min(MOST, len(plan.images))
-    tries: list[tuple[torch.nn.Module, Callable[[int], None]]] = [
-        (model.classifier.module, functools.partial(_explain, model, plan, resources))
-        for model in plan.all_models().values()]
-    tries += [(item.module, functools.partial(_localize, item, plan))
-              for item in plan.localizers]
-    for module, attempt in tries:
-        module.to(plan.device)
-        try:
-            most = largest_batch(functools.partial(_fits, attempt), most)
-        finally:
-            module.to("cpu")
-    _log.info("batch_size = \"auto\": %d images at once on %s", most, plan.device)
+    for model in plan.all_models().values():
+        explained = functools.partial(_explain, model, plan, resources)
+        most = _largest_on(model.classifier.module, plan, explained, most)
+    for localizer in plan.localizers:
+        most = _largest_on(localizer.module, plan, functools.partial(_localize, localizer, plan),
+                           most)
+    _log.info('batch_size = "auto": %d images at once on %s', most, plan.device)
     return most
 
 
-def _fits(attempt: Callable[[int], None], n: int) -> bool:
+def _largest_on(module: torch.nn.Module, plan: Plan, attempt: Callable[[int], int],
+                most: int) -> int:
+    rows: list[int] = []
+
+    def fits(n: int) -> bool:
+        try:
+            rows.append(attempt(n))
+        except torch.cuda.OutOfMemoryError:
+            rows.append(0)
+        if plan.device.type == "cuda":
+            torch.cuda.empty_cache()
+        # More images are not worth smaller passes than the fewest images were explained in.
+        return 0 < rows[-1] >= max(rows)
+
+    module.to(plan.device)
     try:
-        attempt(n)
-        fits = True
-    except torch.cuda.OutOfMemoryError:
-        fits = False
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return fits
+        return largest_batch(fits, most)
+    finally:
+        module.to("cpu")
 
 
 def _black(plan: Plan, n: int) -> LoadedBatch:
@@ -120,14 +126,18 @@ def _black(plan: Plan, n: int) -> LoadedBatch:
     return LoadedBatch(names, np.zeros((n, *plan.grid), np.uint8), {})
 
 
-def _explain(model: PlannedModel, plan: Plan, resources: Resources, n: int) -> None:
+def _explain(model: PlannedModel, plan: Plan, resources: Resources, n: int) -> int:
+    """Rows of a pass with which n images were explained."""
     classifier, black = model.classifier, _black(plan, n)
+    # Halved on the way, passes of the job itself would stay so.
+    tried = replace(resources, passes=PassSize.on(plan.device))
     inputs = to_input(black.pixels, classifier.preprocessing, plan.device)
     explain(classifier.module, inputs, classifier.output_index,
             [item.with_trial_parameters() for item in model.explainers],
-            context=resources.context(black, classifier.preprocessing),
-            precision=resources.precision)
+            context=tried.context(black, classifier.preprocessing), precision=tried.precision)
+    return tried.passes.rows
 
 
-def _localize(localizer: Localizer, plan: Plan, n: int) -> None:
+def _localize(localizer: Localizer, plan: Plan, n: int) -> int:
     localizer.localize(to_input(_black(plan, n).pixels, localizer.preprocessing, plan.device))
+    return 1

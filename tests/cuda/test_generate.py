@@ -40,7 +40,9 @@ def _assert_near(one: Any, other: Any) -> None:
         np.testing.assert_array_equal(np.isfinite(one[name]), np.isfinite(other[name]))
         first, second = (cubes[name].transpose(..., "y", "x").values for cubes in (one, other))
         shape = (-1, 1, *first.shape[-2:])
-        assert correlations(first.reshape(shape), second.reshape(shape)).min() > 0.9999
+        together = correlations(first.reshape(shape), second.reshape(shape))
+        assert np.median(together) > 0.99999
+        assert together.min() > 0.99  # Rounding may turn a rectifier.
     np.testing.assert_allclose(one["prediction/logit"], other["prediction/logit"], rtol=1e-4,
                                atol=1e-4)
     np.testing.assert_array_equal(one["saliency/status"], other["saliency/status"])

@@ -73,6 +73,29 @@ def test_it_is_measured_by_what_runs_out_of_memory(
     assert settled == [4, 2]
 
 
+def test_more_images_are_not_bought_with_smaller_passes(
+    collection: Any, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two images leave room for passes of four rows, four images for passes of two."""
+    plan = make_plan(collection, dataclasses.replace(
+        study, generate=GenerateSpec("test", "auto", "cpu")), CPU)
+    resources = Resources(CPU, 0, PassSize())
+
+    def explain(_module: Any, inputs: Any, *_rest: Any, context: Any, **_options: Any) -> None:
+        while context.passes.rows * len(inputs) > 8:
+            if not context.passes.halve():
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(batch_size, "explain", explain)
+    monkeypatch.setattr(batch_size, "_TAKES_ALL", ())
+    for first, expected in ((8, 8), (2, 2)):
+        monkeypatch.setattr(batch_size, "BATCH_ON_CPU", first)
+        settled = batch_size.settle_batch_size(plan, resources, tmp_path / "out.zarr",
+                                               resume=False)
+        assert settled.batch_size == expected
+    assert resources.passes.rows == 8
+
+
 def test_on_a_cpu_it_is_eight_and_resume_keeps_what_was_recorded(
     collection: Any, study: Study, tmp_path: Path
 ) -> None:
