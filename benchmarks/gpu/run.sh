@@ -5,7 +5,7 @@
 #
 # Wheels (benchmarks/gpu/wheels.py) are unpacked beside the checkout, without a network and without
 # touching the machine's own packages. DIR gets tests.log, figures.json and figures.md. PYTHON names
-# another interpreter than python3. N is 470, of a rehearsal 2400. Nothing of it needs more than one GPU; of several, the tests
+# another interpreter than python3. N is 470, of a rehearsal 7200. Nothing of it needs more than one GPU; of several, the tests
 # look at each.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-if [ -z "$SECONDS_LEFT" ]; then [ "$DEVICE" = cuda ] && SECONDS_LEFT=470 || SECONDS_LEFT=2400; fi
+if [ -z "$SECONDS_LEFT" ]; then [ "$DEVICE" = cuda ] && SECONDS_LEFT=470 || SECONDS_LEFT=7200; fi
 PYTHON=${PYTHON:-python3}
 SITE=build/gpu-site
 mkdir -p "$OUTPUT"
