@@ -189,6 +189,9 @@ class Testing:
     interval : {"jackknife", "bonett-wright", "fisher", "bootstrap"}, optional
         Of Spearman's correlation (:func:`saltrust.confidence`): by default the jackknife over
         patients; Bonett and Wright's of classical errors, and Fisher's under ``"peer"``.
+    by : str, optional
+        Coordinates of images whose groups are compared, such as ``"sex,age:40:60"``
+        (:func:`saltrust.analysis.stored.subgroups.groupings`); needs cubes.
     """
 
     #: Nothing for pytest, which looks for names that begin so.
@@ -197,6 +200,7 @@ class Testing:
     errors: Errors | None = None
     confidence_level: float | None = None
     interval: CorrelationInterval | None = None
+    by: str | None = None
 
     def __post_init__(self) -> None:
         if self.errors is not None:
@@ -205,6 +209,17 @@ class Testing:
             check_word(self.interval, CorrelationInterval, "interval")
         if self.confidence_level is not None:
             check_confidence_level(self.confidence_level)
+
+    def refuse_groups(self) -> None:
+        """Refuse groups of images where there is a table and no image.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self.by is not None:
+            raise UsageError(f"by = {shown(self.by)} needs cubes, which know the groups of images; "
+                             "a table of scores has none")
 
     def chosen(self, definition: Definition) -> Errors:
         """The errors, or the definition's own."""
@@ -222,7 +237,7 @@ def former_keywords(*names: str) -> Callable[[Callable[Parameters, Returned]],
     Parameters
     ----------
     *names : str
-        ``confidence_level`` is deprecated with a warning; ``interval`` is not.
+        ``confidence_level`` is deprecated with a warning; ``interval`` and ``by`` are not.
     """
 
     def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:

@@ -179,6 +179,12 @@ operating_point_option = click.option(
     help="Probability above which the model calls a finding: true positives and false negatives "
          "are compared.")
 
+by_option = click.option(
+    "--by", default=None, metavar="NAME[:CUT...][,...]",
+    help="Also compare groups of images by these coordinates, such as --by sex,age:40:60,view "
+         "(numbers need cuts: below 40, 40 to below 60, 60 or more): tables subgroups, "
+         "subgroup_differences and subgroup_tests.")
+
 confidence_option = click.option(
     "--confidence-level", "confidence_level",
     type=click.FloatRange(0.5, 1, min_open=False, max_open=True), default=0.95,

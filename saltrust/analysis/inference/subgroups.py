@@ -26,7 +26,7 @@ from saltrust.analysis.inference.estimate import (
     estimates_table,
     t_estimate,
 )
-from saltrust.analysis.inference.linear import least_squares
+from saltrust.analysis.inference.linear import indicators, least_squares
 from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.inference.wald import Block, Combined, combine
@@ -57,6 +57,8 @@ class Quantity:
         :data:`HETEROGENEITY`, or :data:`INTERACTION`.
     bounds : (float, float)
         Of the quantity; intervals of shares are symmetric in log-odds.
+    without : str
+        What is said of a group without a block.
     joint : int
         Of a quantity that has a joint test and no estimates: rows of its blocks per image; else 0.
     """
@@ -67,6 +69,7 @@ class Quantity:
     family: str
     test: str = HETEROGENEITY
     bounds: tuple[float, float] = (-np.inf, np.inf)
+    without: str = "no rows"
     joint: int = 0
 
 
@@ -106,7 +109,7 @@ def subgroup_tables(compared: Sequence[Compared], identify: Sequence[str], *,
         ``subgroups``: ``by, group``, the identifying columns, the uniform ones without a test,
         ``patients``.  ``subgroup_differences``: ``by``, the identifying columns, ``contrast``
         (``A - B``, all pairs of groups), the uniform ones.  ``subgroup_tests``: ``by``, the
-        identifying columns, the uniform ones with F in ``statistic`` and its degrees of freedom in
+        identifying columns, ``quantity`` (the term of what is compared), the uniform ones with F in ``statistic`` and its degrees of freedom in
         ``df`` and ``df_denominator``; ``groups``, the number of groups that are tested.  Both are
         adjusted by Holm in families whose sizes count what could not be tested too.
     """
@@ -129,15 +132,16 @@ def subgroup_tables(compared: Sequence[Compared], identify: Sequence[str], *,
                     for a, b in combinations(one.groups, 2)]
                 rows["subgroup_differences"] += differences
                 families["subgroup_differences"] += [family] * len(differences)
-            rows["subgroup_tests"].append({**start, **made.together()})
+            rows["subgroup_tests"].append({**start, "quantity": quantity.term,
+                                           **made.together()})
             families["subgroup_tests"].append(family)
     tables = {
         "subgroups": estimates_table(rows["subgroups"], ("by", "group", *identify),
                                      ("patients",)).astype({"patients": "int64"}),
         "subgroup_differences": estimates_table(rows["subgroup_differences"],
                                                 ("by", *identify, "contrast")),
-        "subgroup_tests": estimates_table(rows["subgroup_tests"], ("by", *identify),
-                                          ("df_denominator", "groups")).astype({"groups": "int64"})}
+        "subgroup_tests": estimates_table(rows["subgroup_tests"],
+                                          ("by", *identify, "quantity"), ("df_denominator", "groups")).astype({"groups": "int64"})}
     return {name: table if name == "subgroups" else adjust_families(
         table, pd.Series(families[name], dtype=object), "holm", Counter(families[name]))
         for name, table in tables.items()}
@@ -160,7 +164,8 @@ class _Fitted:
         for group in groups:
             block = quantity.blocks.get(group)
             patients[group] = 0 if block is None else cluster_codes(block.clusters)[1]
-            why[group] = _why_not(block, patients[group])
+            why[group] = (f"{quantity.without}: not tested" if block is None
+                          else _why_not(block, patients[group]))
         tested = [group for group in groups if not why[group]]
         return cls(quantity, why, patients, tested,
                    combine([quantity.blocks[group] for group in tested]))
@@ -217,16 +222,16 @@ class _Fitted:
                 "df_denominator": made.df_denominator}
 
 
-def _why_not(block: Block | None, patients: int) -> str:
+def _why_not(block: Block, patients: int) -> str:
     """Why a group is not tested; empty where it is."""
-    if block is None or not patients:
-        return "no rows: not tested"
     if patients < FEWEST_PATIENTS:
         return (f"{patients} patient{'s' * (patients != 1)}, fewer than {FEWEST_PATIENTS}: "
                 "not tested")
     fit = combine([block])
     if fit is None:
         return "its rows do not settle an estimate: not tested"
+    if fit.settled_by_one.any():
+        return "one patient alone settles a part of it: not tested"
     variances = np.diag(fit.covariance)
     if not (variances > 1e-24 * np.maximum(fit.estimates**2, 1.0)).all():
         return "no variation between patients: not tested"
@@ -290,3 +295,42 @@ def profile_block(values: FloatArray, clusters: npt.NDArray[Any]) -> Block | Non
     return Block(np.tile(np.eye(k), (int(complete.sum()), 1)), values[complete].ravel(),
                  np.repeat(clusters[complete], k),
                  np.column_stack([-np.ones(k - 1), np.eye(k - 1)]))
+
+
+def slope_block(x: FloatArray, y: FloatArray, clusters: npt.NDArray[Any],
+                strata: npt.NDArray[Any] | None = None) -> Block | None:
+    """The slope of y on x, with an intercept or one per stratum; None without rows.
+
+    Parameters
+    ----------
+    x, y : ndarray of float64, shape (n,)
+    clusters : ndarray, shape (n,)
+    strata : ndarray, shape (n,), optional
+        Labels of fixed effects.
+    """
+    if not len(x):
+        return None
+    design = np.column_stack([indicators(strata, len(x)), x - x.mean()])
+    weights = np.zeros((1, design.shape[1]))
+    weights[0, -1] = 1.0
+    return Block(design, y, clusters, weights)
+
+
+def jackknife_block(value: float, left_out: FloatArray, clusters: npt.NDArray[Any]) -> Block:
+    """Any statistic that is smooth in the patients, by its pseudo-values.
+
+    Parameters
+    ----------
+    value : float
+        Of all patients.
+    left_out : ndarray of float64, shape (patients,)
+        Without each patient.
+    clusters : ndarray, shape (patients,)
+        One label of each.
+
+    Notes
+    -----
+    The CR2 error of the mean of the pseudo-values is the error of the jackknife.
+    """
+    pseudo = value + (len(left_out) - 1) * (left_out.mean() - left_out)
+    return Block(np.ones((len(left_out), 1)), pseudo, clusters, np.ones((1, 1)))

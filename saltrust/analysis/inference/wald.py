@@ -78,12 +78,22 @@ class Combined:
         Of the adjusted loadings of the rows of each patient.
     shared : ndarray of float64, shape (clusters, p, k)
         How these loadings project on the fit.
+    unscaled : ndarray of float64, shape (k,)
+        Variances where all rows have a variance of 1.
     """
 
     estimates: FloatArray
     scores: FloatArray
     squares: FloatArray
     shared: FloatArray
+    unscaled: FloatArray
+
+    @property
+    def settled_by_one(self) -> npt.NDArray[np.bool_]:
+        """Whether one patient alone settles a part of each, whose error then misses that part."""
+        expected = (np.einsum("css->s", self.squares)
+                    - np.einsum("cps,cps->s", self.shared, self.shared))
+        return np.asarray(expected < (1 - 1e-8) * self.unscaled)
 
     @property
     def covariance(self) -> FloatArray:
@@ -200,7 +210,8 @@ def combine(blocks: Sequence[Block]) -> Combined | None:
     scores, squares, shared = (np.add.reduceat(part, starts) for part in (
         residuals[:, None] * loads, loads[:, :, None] * loads[:, None, :],
         scaled[:, :, None] * loads[:, None, :]))
-    return Combined(weights @ fit.coefficients, scores, squares, shared)
+    unscaled = np.einsum("kp,pq,kq->k", weights, fit.unscaled_covariance, weights)
+    return Combined(weights @ fit.coefficients, scores, squares, shared, unscaled)
 
 
 def _wishart(squares: FloatArray, shared: FloatArray) -> float:

@@ -25,6 +25,7 @@ from saltrust.analysis.localization.reader_agreement import (
     pairwise_scores,
     share_of_agreement,
 )
+from saltrust.analysis.localization.subgroups import localization_subgroups
 from saltrust.analysis.localization.summary import summarize, summarize_expert
 from saltrust.analysis.options import KINDS, Execution, Resampling, Scoring
 from saltrust.analysis.result import Result
@@ -39,13 +40,15 @@ from saltrust.analysis.scores.scored_maps import ScoredMaps, of_maps, score_maps
 from saltrust.analysis.scores.scores_table import OVERLAP_COLUMNS, overlap_rows
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import require_reader
+from saltrust.analysis.stored.subgroups import groupings
 from saltrust.cache.identity import of_one_store
 
 
 @of_one_store
 def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                  resampling: Resampling = Resampling(), execution: Execution = Execution(),
-                 benchmark: str | None = None, margin: float | None = None) -> Result:
+                 benchmark: str | None = None, margin: float | None = None,
+                 by: str | None = None) -> Result:
     """Mean IoU and hit rate per finding, and how far they fall short of the expert's.
 
     Parameters
@@ -65,6 +68,11 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
         expert; by default the mean over all of them.
     margin : float, optional
         Means closer than this are to be shown equivalent: adds the table ``equivalence``.
+    by : str, optional
+        Coordinates of images whose groups are compared, such as ``"sex,age:40:60"``
+        (:func:`saltrust.analysis.stored.subgroups.groupings`): adds the tables ``subgroups``,
+        ``subgroup_differences`` and ``subgroup_tests``
+        (:func:`saltrust.analysis.localization.subgroups.localization_subgroups`).
 
     Returns
     -------
@@ -102,6 +110,7 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     """
     tree = as_cubes(cubes)
     require_reader(tree, benchmark, "benchmark")
+    groups = groupings(tree, by)
     scored = score_maps(tree, scoring, execution)
     # The released code takes each mean over its own images, whichever the other has; and under
     # `all` a map's false positive is the reader's true negative, which pairs would leave out.
@@ -137,6 +146,10 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     if margin is not None:
         meta["equivalence_margin"] = margin
         tables["equivalence"] = equivalences(compared, margin, **drawing)
+    if groups:
+        meta["by"] = {one.by: one.describe() for one in groups}
+        tables |= localization_subgroups(compared, groups,
+                                         confidence_level=resampling.confidence_level)
     return Result(meta, tables, "localization")
 
 

@@ -69,7 +69,8 @@ def localization_subgroups(scores: pd.DataFrame, groupings: Sequence[Grouping], 
         labels = grouping.labels(images)
         at = {group: np.flatnonzero(labels == group) for group in grouping.groups}
         compared.append(Compared(grouping.by, grouping.groups, [
-            quantity for metric in SCHEMES for quantity in _quantities(table, metric, clusters, at)]))
+            quantity for metric in SCHEMES
+            for quantity in _quantities(table, metric, clusters, at)]))
     return subgroup_tables(compared, IDENTIFY, confidence_level=confidence_level)
 
 

@@ -131,6 +131,8 @@ class Meta(TypedDict, total=False):
     differences: str
     #: Between readers.
     agreement: str
+    #: Groups that are compared, by coordinate: numbers of images, and of those without a value.
+    by: dict[str, Any]
     #: Which descriptors, of whose masks, on which scale.
     descriptors: str
     #: The probability that localization is related to.

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class Grouping:
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result."""
-        counts = {group: 0 for group in self.groups}
+        counts = dict.fromkeys(self.groups, 0)
         for group in self.of_image.values():
             counts[group] += 1
         return {"images": counts, **({"images_without_value": len(self.missing)}
@@ -87,7 +88,7 @@ def groupings(cubes: xr.DataTree, by: str | None) -> list[Grouping]:
     --------
     >>> tree = xr.DataTree(xr.Dataset(coords={"image": ["a", "b"], "age": ("image", [30.0, 70])}))
     >>> groupings(tree, "age:40:60")[0].of_image
-    {'a': 'age < 40', 'b': 'age >= 60'}
+    {'a': 'below 40', 'b': '60 or more'}
     """
     if by is None:
         return []
@@ -104,7 +105,7 @@ def groupings(cubes: xr.DataTree, by: str | None) -> list[Grouping]:
     parts = [part.strip() for part in by.split(",")]
     if len(parts) > MOST_COORDINATES:
         raise UsageError(f"by names {len(parts)} coordinates; {MOST_COORDINATES} at most")
-    made = []
+    made: list[Grouping] = []
     for part in parts:
         name, *cuts = part.split(":")
         if name not in known:
@@ -122,7 +123,7 @@ def _grouping(root: xr.Dataset, images: Sequence[str], name: str, cuts: Sequence
     if values.dtype.kind in "iuf":
         numbers = values.astype(np.float64)
         bounds = _cuts(name, cuts, numbers)
-        names = _ranges(name, bounds)
+        names = _ranges(bounds)
         labels = ["" if math.isnan(number) else names[int(np.searchsorted(bounds, number, "right"))]
                   for number in numbers.tolist()]
     else:
@@ -174,8 +175,8 @@ def _cuts(name: str, texts: Sequence[str], values: npt.NDArray[np.float64]
     return cuts
 
 
-def _ranges(name: str, cuts: npt.NDArray[np.float64]) -> list[str]:
+def _ranges(cuts: npt.NDArray[np.float64]) -> list[str]:
     """Names of the groups between cuts."""
     texts = [f"{cut:.15g}" for cut in cuts]
-    between = [f"{low} <= {name} < {high}" for low, high in zip(texts, texts[1:], strict=False)]
-    return [f"{name} < {texts[0]}", *between, f"{name} >= {texts[-1]}"]
+    return [f"below {texts[0]}",
+            *(f"{low} to below {high}" for low, high in pairwise(texts)), f"{texts[-1]} or more"]

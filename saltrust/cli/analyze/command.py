@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Options that choose a part of the cubes, and the coordinate that each names.
 SELECTION = {"split": "split", "findings": "finding", "explainers": "explainer",
              "models": "model", "reader": "reader"}
+#: What people are shown beside the headline where groups are compared.
+SUBGROUPS = ("subgroups", "subgroup_differences", "subgroup_tests")
 OUTPUT = ("form", "tables", "folder", "overwrite", "spreadsheet_safe")
 #: Names of options on the command line, where they are not those of the fields.
 _FIELDS = {"slice": "iou_slice", "kind": "bootstrap"}
@@ -61,6 +63,8 @@ def run(ctx: click.Context, topic: str, compute: Callable[..., Result], source: 
     if shown is not None and not output["tables"] and output["form"] == "table":
         output["tables"] = shown(options)
     result = compute(loaded, **grouped(ctx, options))
+    if options.get("by") and not output["tables"] and output["form"] == "table":
+        output["tables"] = (next(iter(result)), *SUBGROUPS)
     if save is not None:
         save(result)
     emit(result, topic, **output)

@@ -14,6 +14,7 @@ from saltrust.cli.options import (
     PathType,
     benchmark_option,
     bootstrap_options,
+    by_option,
     cubes_argument,
     defined_reading_option,
     definition_options,
@@ -73,6 +74,7 @@ def _property(name: str) -> Any:
               "than 10 patients, bootstrap-t to 30, percentiles above.")
 @benchmark_option
 @margin_option
+@by_option
 @pass_options
 @output_options
 @click.pass_context

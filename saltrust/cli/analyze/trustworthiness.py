@@ -21,6 +21,7 @@ from saltrust.choices import (
 )
 from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
+    by_option,
     cubes_argument,
     map_options,
     reading_option,
@@ -77,6 +78,7 @@ utility_options = stack(
                    "for every explainer.")
 @utility_options
 @decision_options
+@by_option
 @output_options
 @click.pass_context
 def utility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
