@@ -174,6 +174,11 @@ margin_option = click.option(
     help="Also test whether maps are equivalent, to each other and to the expert, within this "
          "difference in IoU and in hit rate, such as 0.05 (two one-sided tests).")
 
+non_inferiority_option = click.option(
+    "--non-inferiority", type=click.FloatRange(0, min_open=True), default=None, metavar="MARGIN",
+    help="Also test whether a mean is not below another's by more than this, such as 0.05 (one "
+         "one-sided test; higher is better).")
+
 operating_point_option = click.option(
     "--operating-point", default="0.5", show_default=True, metavar="NUMBER|FILE",
     help="Probability above which the model calls a finding: true positives and false negatives "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.calibration.outcome import Cell
-from tests.calibration.simulations import areas, decisions, means, mixed, slopes
+from tests.calibration.simulations import areas, decisions, means, mixed, slopes, subgroups
 
 #: What a column of intervals or p-values may be called.
 COLUMNS = ("conf_low", "p_value")
@@ -36,7 +36,26 @@ _DECIDED = {"conf_low": ("paired bootstrap", "decisions, mean against a constant
             "p_value": ("signed ranks", "paired bootstrap", "decisions, any pair",
                         "decisions, mean against a constant")}
 
+#: What is compared between subgroups, by topic.
+_BY_GROUP = {"localization": ("means", "overlaps", "views of the same patients"),
+             "utility": ("means", "overlaps", "views of the same patients"),
+             "classification": ("areas",), "regressions": ("slopes",),
+             "confidence": ("slopes", "correlations")}
+
+
+def _of_groups(topic: str) -> tuple[Row, ...]:
+    names = {what: tuple(f"subgroup {one}, {what}" for one in _BY_GROUP[topic])
+             for what in ("estimate", "difference", "test")}
+    together = (("explainers against subgroups",) if topic in {"localization", "utility"} else ())
+    return (Row(topic, "subgroups", {"conf_low": names["estimate"]},
+                {"p_value": "always empty: groups are tested against each other"}),
+            Row(topic, "subgroup_differences", dict.fromkeys(COLUMNS, names["difference"])),
+            Row(topic, "subgroup_tests", {"p_value": (*names["test"], *together)},
+                {"conf_low": "always empty: a test of several differences"}))
+
+
 REGISTRY: tuple[Row, ...] = (
+    *(row for topic in _BY_GROUP for row in _of_groups(topic)),
     Row("classification", "auc", {"conf_low": ("area", "macro area")},
         {"p_value": "inverts the interval (tests/analysis/inference/test_area_interval.py)"}),
     Row("classification", "comparisons", {"conf_low": ("pair of macro areas",),
@@ -117,7 +136,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
 
 def cells() -> list[Cell]:
     """Every simulation on every design."""
-    made = [cell for module in (means, slopes, areas, decisions, mixed)
+    made = [cell for module in (means, slopes, areas, decisions, mixed, subgroups)
             for cell in module.cells()]
     names = [cell.name for cell in made]
     assert len(set(names)) == len(names)

@@ -96,7 +96,7 @@ def _quantities(by_group: Mapping[str, Mapping[str, Cases]], findings: Sequence[
     for finding in [*findings, *([MACRO] if len(findings) > 1 else [])]:
         members = shared if finding == MACRO else [finding]
         for name, columns in series:
-            blocks = {group: _auc_block([of_group[member] for member in members], columns)
+            blocks = {group: auc_block([of_group[member] for member in members], columns)
                       for group, of_group in by_group.items()
                       if members and all(_both(of_group.get(member)) for member in members)}
             term = "auc" if len(columns) == 1 else "difference"
@@ -110,7 +110,7 @@ def _both(cases: Cases | None) -> bool:
     return cases is not None and bool(cases.positive.any() and not cases.positive.all())
 
 
-def _auc_block(findings: Sequence[Cases], columns: Sequence[int]) -> Block:
+def auc_block(findings: Sequence[Cases], columns: Sequence[int]) -> Block:
     """The mean over findings of an area, or of a difference of two.
 
     An area is the mean placement of the positives and of the negatives alike; half of it is taken

@@ -118,7 +118,7 @@ def _quantities(name: Mapping[str, str], rows: pd.DataFrame,
                 chosen = (members if which == pooled else
                           members[finding[members] == which])
                 strata = finding[chosen] if which == pooled else None
-                made = slope_block if term == "probability" else _rank_block
+                made = slope_block if term == "probability" else rank_block
                 block = made(x[chosen], y[chosen], cluster[chosen], strata)
                 if block is not None:
                     blocks[group] = block
@@ -129,7 +129,7 @@ def _quantities(name: Mapping[str, str], rows: pd.DataFrame,
                            "no rows, or none that vary")
 
 
-def _rank_block(x: FloatArray, y: FloatArray, clusters: npt.NDArray[Any],
+def rank_block(x: FloatArray, y: FloatArray, clusters: npt.NDArray[Any],
                 strata: npt.NDArray[Any] | None) -> Block | None:
     """Spearman's correlation by its pseudo-values; None where one patient alone settles it."""
     if len(x) < 3:

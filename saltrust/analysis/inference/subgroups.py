@@ -28,7 +28,6 @@ from saltrust.analysis.inference.estimate import (
 )
 from saltrust.analysis.inference.linear import indicators, least_squares
 from saltrust.analysis.inference.multiplicity import adjust_families
-from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.inference.wald import Block, Combined, combine
 
 FloatArray = npt.NDArray[np.float64]
@@ -109,9 +108,10 @@ def subgroup_tables(compared: Sequence[Compared], identify: Sequence[str], *,
         ``subgroups``: ``by, group``, the identifying columns, the uniform ones without a test,
         ``patients``.  ``subgroup_differences``: ``by``, the identifying columns, ``contrast``
         (``A - B``, all pairs of groups), the uniform ones.  ``subgroup_tests``: ``by``, the
-        identifying columns, ``quantity`` (the term of what is compared), the uniform ones with F in ``statistic`` and its degrees of freedom in
-        ``df`` and ``df_denominator``; ``groups``, the number of groups that are tested.  Both are
-        adjusted by Holm in families whose sizes count what could not be tested too.
+        identifying columns, ``quantity`` (the term of what is compared), the uniform ones with F
+        in ``statistic`` and its degrees of freedom in ``df`` and ``df_denominator``; ``groups``,
+        the number of groups that are tested.  Both are adjusted by Holm in families whose sizes
+        count what could not be tested too.
     """
     check_confidence_level(confidence_level)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
@@ -119,7 +119,7 @@ def subgroup_tables(compared: Sequence[Compared], identify: Sequence[str], *,
     for one in compared:
         for quantity in one.quantities:
             family = f"{one.by}: {quantity.family}"
-            made = _Fitted.of(quantity, one.groups)
+            made = FittedGroups.of(quantity, one.groups)
             start = {"by": one.by, **quantity.name}
             if not quantity.joint:
                 rows["subgroups"] += [
@@ -140,30 +140,41 @@ def subgroup_tables(compared: Sequence[Compared], identify: Sequence[str], *,
                                      ("patients",)).astype({"patients": "int64"}),
         "subgroup_differences": estimates_table(rows["subgroup_differences"],
                                                 ("by", *identify, "contrast")),
-        "subgroup_tests": estimates_table(rows["subgroup_tests"],
-                                          ("by", *identify, "quantity"), ("df_denominator", "groups")).astype({"groups": "int64"})}
+        "subgroup_tests": estimates_table(
+            rows["subgroup_tests"], ("by", *identify, "quantity"),
+            ("df_denominator", "groups")).astype({"groups": "int64"})}
     return {name: table if name == "subgroups" else adjust_families(
         table, pd.Series(families[name], dtype=object), "holm", Counter(families[name]))
         for name, table in tables.items()}
 
 
 @dataclass(frozen=True)
-class _Fitted:
-    """A quantity with the fit of the groups that are tested."""
+class FittedGroups:
+    """A quantity with the fit of the groups that are tested.
+
+    Attributes
+    ----------
+    quantity : Quantity
+    why : dict of str to str
+        Why a group is not tested; empty where it is.
+    patients : dict of str to int
+    tested : list of str
+    fit : Combined or None
+    """
 
     quantity: Quantity
-    #: Why a group is not tested; empty where it is.
     why: dict[str, str]
     patients: dict[str, int]
     tested: list[str]
     fit: Combined | None
 
     @classmethod
-    def of(cls, quantity: Quantity, groups: Sequence[str]) -> _Fitted:
+    def of(cls, quantity: Quantity, groups: Sequence[str]) -> FittedGroups:
+        """Fit the groups that have patients enough."""
         why, patients = {}, {}
         for group in groups:
             block = quantity.blocks.get(group)
-            patients[group] = 0 if block is None else cluster_codes(block.clusters)[1]
+            patients[group] = 0 if block is None else len(set(block.clusters.tolist()))
             why[group] = (f"{quantity.without}: not tested" if block is None
                           else _why_not(block, patients[group]))
         tested = [group for group in groups if not why[group]]

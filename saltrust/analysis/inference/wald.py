@@ -19,7 +19,6 @@ from scipy.linalg import block_diag
 from scipy.special import fdtrc
 
 from saltrust.analysis.inference.linear import least_squares
-from saltrust.analysis.inference.resampling import cluster_codes
 from saltrust.analysis.inference.threads import one_blas_thread
 from saltrust.errors import DataError
 
@@ -186,8 +185,9 @@ def combine(blocks: Sequence[Block]) -> Combined | None:
     x = block_diag(*(block.design for block in blocks))
     y = np.concatenate([block.response for block in blocks])
     weights = block_diag(*(block.weights for block in blocks))
-    codes, count = cluster_codes(np.concatenate([np.asarray(block.clusters).astype(str)
-                                                 for block in blocks]))
+    _, codes = np.unique(np.concatenate([np.asarray(block.clusters).astype(str)
+                                         for block in blocks]), return_inverse=True)
+    count = int(codes.max(initial=-1)) + 1
     if len(codes) != len(x):
         raise DataError(f"{len(codes)} cluster labels were given for {len(x)} rows; "
                         "every row needs one")

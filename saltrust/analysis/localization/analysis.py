@@ -20,14 +20,16 @@ from saltrust.analysis.localization.contrasts import (
 )
 from saltrust.analysis.localization.decreases import decrease, on_shared_positives
 from saltrust.analysis.localization.hit_baselines import NO_MODEL, baseline_hits
+from saltrust.analysis.localization.non_inferiority import non_inferiorities
 from saltrust.analysis.localization.reader_agreement import (
     agreement,
     pairwise_scores,
     share_of_agreement,
 )
+from saltrust.analysis.localization.study_wide import families_of, study_wide
 from saltrust.analysis.localization.subgroups import localization_subgroups
 from saltrust.analysis.localization.summary import summarize, summarize_expert
-from saltrust.analysis.options import KINDS, Execution, Resampling, Scoring
+from saltrust.analysis.options import KINDS, Execution, Margins, Resampling, Scoring
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import (
     EXPERT,
@@ -42,13 +44,14 @@ from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import require_reader
 from saltrust.analysis.stored.subgroups import groupings
 from saltrust.cache.identity import of_one_store
+from saltrust.choices import StudyFamily, check_word
 
 
 @of_one_store
 def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                  resampling: Resampling = Resampling(), execution: Execution = Execution(),
-                 benchmark: str | None = None, margin: float | None = None,
-                 by: str | None = None) -> Result:
+                 benchmark: str | None = None, margin: float | Margins | None = None,
+                 by: str | None = None, family: StudyFamily = "finding") -> Result:
     """Mean IoU and hit rate per finding, and how far they fall short of the expert's.
 
     Parameters
@@ -66,13 +69,19 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     benchmark : str, optional
         The one benchmark reader that stands for the expert where a map is compared with the
         expert; by default the mean over all of them.
-    margin : float, optional
-        Means closer than this are to be shown equivalent: adds the table ``equivalence``.
+    margin : float or Margins, optional
+        Means closer than this are to be shown equivalent: adds the table ``equivalence``;
+        ``Margins(non_inferiority=...)`` adds ``non_inferiority``
+        (:mod:`saltrust.analysis.localization.non_inferiority`).
     by : str, optional
         Coordinates of images whose groups are compared, such as ``"sex,age:40:60"``
         (:func:`saltrust.analysis.stored.subgroups.groupings`): adds the tables ``subgroups``,
         ``subgroup_differences`` and ``subgroup_tests``
         (:func:`saltrust.analysis.localization.subgroups.localization_subgroups`).
+    family : {"finding", "study"}
+        Which tests are adjusted for each other: by question and finding, as every table says, or
+        all of the study together (:func:`saltrust.analysis.localization.study_wide.study_wide`);
+        tests of subgroups stay families of their coordinates.
 
     Returns
     -------
@@ -111,6 +120,8 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     tree = as_cubes(cubes)
     require_reader(tree, benchmark, "benchmark")
     groups = groupings(tree, by)
+    check_word(family, StudyFamily, "family")
+    margins, together = Margins.of(margin), family == "study"
     scored = score_maps(tree, scoring, execution)
     # The released code takes each mean over its own images, whichever the other has; and under
     # `all` a map's false positive is the reader's true negative, which pairs would leave out.
@@ -127,8 +138,8 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
         # The released code has percentiles, however few the patients.
         resampling = replace(resampling, kind="percentile")
     means: dict[str, Any] = {**drawing, "chance": chance, "method": resampling.kind}
-    falls, change = decrease(compared, paired=paired, **drawing)
-    shared, _ = decrease(on_shared_positives(compared), **drawing)
+    falls, change = decrease(compared, paired=paired, together=together, **drawing)
+    shared, _ = decrease(on_shared_positives(compared), together=together, **drawing)
     annotations = scored.annotations
     readers = [r for r in range(len(annotations.readers)) if annotations.annotated[..., r].any()]
     pairs = pairwise_scores(scored.drawings, readers, scored.areas)
@@ -139,13 +150,19 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
               "expert": summarize_expert(people, **means),
               "decrease": falls, "decrease_change": change, "scores": scored.table,
               "overlap": _overlap(scored), "decrease_shared": shared,
-              "differences": map_differences(scored.table, **drawing),
-              **_hit_baselines(scored, drawing),
+              "differences": map_differences(scored.table, together=together, **drawing),
+              **_hit_baselines(scored, drawing, together=together),
               "agreement": agreement(pairs, **drawing),
               "agreement_share": share_of_agreement(scored.table, pairs, **drawing)}
-    if margin is not None:
-        meta["equivalence_margin"] = margin
-        tables["equivalence"] = equivalences(compared, margin, **drawing)
+    meta |= margins.describe()
+    if margins.equivalence is not None:
+        tables["equivalence"] = equivalences(compared, margins.equivalence, **drawing)
+    if margins.non_inferiority is not None:
+        tables["non_inferiority"] = non_inferiorities(
+            compared, margins.non_inferiority, confidence_level=resampling.confidence_level)
+    if together:
+        tables = study_wide(tables)
+    meta["families"] = families_of(tables, family)
     if groups:
         meta["by"] = {one.by: one.describe() for one in groups}
         tables |= localization_subgroups(compared, groups,
@@ -183,18 +200,20 @@ def _overlap(scored: ScoredMaps) -> pd.DataFrame:
     return overlap_rows(scored.scan, areas, scored.annotations, scored.cut)
 
 
-def _hit_baselines(scored: ScoredMaps, drawing: dict[str, Any]) -> dict[str, pd.DataFrame]:
+def _hit_baselines(scored: ScoredMaps, drawing: dict[str, Any], *, together: bool
+                   ) -> dict[str, pd.DataFrame]:
     """Hit rates of the baselines, and how far every map is above them."""
     baselines = baseline_hits(scored.drawings, scored.references, scored.areas)
     shared = [name for name in baselines.columns if name in scored.table.columns]
-    together = pd.concat([part[shared] for part in (scored.table, baselines) if len(part)],
-                         ignore_index=True)
+    both = pd.concat([part[shared] for part in (scored.table, baselines) if len(part)],
+                     ignore_index=True)
     series = [(str(e), str(m)) for e, m in
-              dict.fromkeys(zip(together["explainer"], together["model"], strict=True))]
+              dict.fromkeys(zip(both["explainer"], both["model"], strict=True))]
     maps = [(e, m) for e, m in series if e != EXPERT and m != NO_MODEL]
     points = [(e, m) for e, m in series if m == NO_MODEL]
     rates = summarize(baselines, chance=scored.meta["hit_chance"], **drawing)
     rates = rates[rates["metric"] == "hit"].reset_index(drop=True)
     contrasts = [(one, two) for one in maps for two in points]
-    above = paired_differences(together, contrasts, metrics=("hit",), **drawing)
+    above = paired_differences(both, contrasts, metrics=("hit",), together=together,
+                               **drawing)
     return {"hit_baselines": rates, "hit_above_baseline": above}

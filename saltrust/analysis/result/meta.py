@@ -178,10 +178,14 @@ class Meta(TypedDict, total=False):
     adjustments: dict[str, str]
     #: Method, family and factor of the correction.
     multiplicity: dict[str, Any]
+    #: How many families of tests there are, and what controls them.
+    families: str
     #: What stars behind an estimate mean.
     stars: str
     #: Differences within it count as none.
     equivalence_margin: float
+    #: Who is not below another by more than this is no worse.
+    non_inferiority_margin: float
 
     # Criteria of trustworthiness -------------------------------------------------------------
 

@@ -111,6 +111,7 @@ def grouped(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
         Decision,
         Execution,
         GazeComparison,
+        Margins,
         Resampling,
         Scoring,
         Testing,
@@ -118,6 +119,9 @@ def grouped(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
 
     rest = dict(options)
     values: dict[str, Any] = {}
+    no_worse = rest.pop("non_inferiority", None)
+    if no_worse is not None:
+        rest["margin"] = Margins(rest.get("margin"), no_worse)
     for name, kind, sign in (("scoring", Scoring, "definition"),
                              ("execution", Execution, "workers"),
                              ("comparison", GazeComparison, "others"),

@@ -24,6 +24,7 @@ from saltrust.cli.options import (
     by_option,
     cubes_argument,
     map_options,
+    non_inferiority_option,
     reading_option,
     seed_option,
     selection_options,
@@ -78,6 +79,7 @@ utility_options = stack(
                    "for every explainer.")
 @utility_options
 @decision_options
+@non_inferiority_option
 @by_option
 @output_options
 @click.pass_context
@@ -145,6 +147,7 @@ def randomization(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
 @image_options
 @against_option
 @decision_options
+@non_inferiority_option
 @output_options
 @click.pass_context
 def repeatability(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
@@ -165,6 +168,7 @@ def repeatability(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
 @image_options
 @against_option
 @decision_options
+@non_inferiority_option
 @output_options
 @click.pass_context
 def reproducibility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
