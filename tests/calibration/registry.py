@@ -93,10 +93,13 @@ REGISTRY: tuple[Row, ...] = (
     Row("localization", "agreement_share", {"conf_low": ("decrease",),
                                             "p_value": ("paired bootstrap",)}),
     *(Row("localization", table, {"conf_low": ("difference of maps",),
-                                  "p_value": ("max-T of nine maps",)})
+                                  "p_value": ("max-T of nine maps", "study of localization")})
       for table in ("differences", "hit_above_baseline")),
     Row("localization", "equivalence", {"conf_low": ("difference of maps",),
                                         "p_value": ("equivalence of maps",)}),
+    Row("localization", "non_inferiority", {"conf_low": ("clustered mean",),
+                                            "p_value": ("non-inferiority of maps",
+                                                        "non-inferiority at the margin")}),
     *(Row("mixed", table, {"conf_low": (f"mixed {table}",), "p_value": (f"mixed {table}",)})
       for table in ("means", "fixed_effects")),
     Row("mixed", "contrasts", {"conf_low": ("mixed contrasts",), "p_value": ("mixed contrasts",)}),

@@ -14,6 +14,7 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from saltrust.analysis.classification.auc_rows import MACRO, Cases, cases_by_finding
+from saltrust.analysis.inference.bootstrap import FEWEST_PATIENTS
 from saltrust.analysis.inference.subgroups import (
     HETEROGENEITY,
     INTERACTION,
@@ -55,7 +56,9 @@ def classification_subgroups(cases: pd.DataFrame, cubes: xr.DataTree, level: Cas
         Identified by ``finding, model``.  Per finding, and averaged over the findings that have
         both classes in every group: term ``auc`` of every model and term ``difference`` of every
         pair (``A - B`` in ``model``).  An area is compared by the placements of its cases, whose
-        clustered covariance is DeLong's and Obuchowski's but for the corrections of CR2.
+        clustered covariance is DeLong's and Obuchowski's but for the corrections of CR2.  A group
+        with fewer than ten patients of a class (added up over findings in the average) is not
+        tested.
     """
     models = list(dict.fromkeys(cases["model"]))
     compared = []
@@ -99,15 +102,29 @@ def _quantities(by_group: Mapping[str, Mapping[str, Cases]], findings: Sequence[
             blocks = {group: auc_block([of_group[member] for member in members], columns)
                       for group, of_group in by_group.items()
                       if members and all(_both(of_group.get(member)) for member in members)}
+            untested = {group: few for group, of_group in by_group.items() if group in blocks
+                        and (few := _few([of_group[member] for member in members]))}
             term = "auc" if len(columns) == 1 else "difference"
             yield Quantity({"finding": finding, "model": name}, term, blocks, f"{finding}, {term}",
                            HETEROGENEITY if term == "auc" else INTERACTION,
-                           (0.0, 1.0) if term == "auc" else (-1.0, 1.0), "no case of one class")
+                           (0.0, 1.0) if term == "auc" else (-1.0, 1.0), "no case of one class",
+                           untested)
 
 
 def _both(cases: Cases | None) -> bool:
     """Whether there are cases of both classes."""
     return cases is not None and bool(cases.positive.any() and not cases.positive.all())
+
+
+def _few(findings: Sequence[Cases]) -> str:
+    """Why areas are not tested: patients of a class, added up over findings, are too few."""
+    for positive in (True, False):
+        count = sum(len(set(cases.patients[cases.positive == positive])) for cases in findings)
+        if count < FEWEST_PATIENTS:
+            kind = "positive" if positive else "negative"
+            return (f"{count} patient{'s' * (count != 1)} with a {kind} case, fewer than "
+                    f"{FEWEST_PATIENTS}: not tested")
+    return ""
 
 
 def auc_block(findings: Sequence[Cases], columns: Sequence[int]) -> Block:

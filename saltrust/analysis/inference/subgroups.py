@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -58,6 +58,8 @@ class Quantity:
         Of the quantity; intervals of shares are symmetric in log-odds.
     without : str
         What is said of a group without a block.
+    untested : dict of str to str
+        Why a group is not tested, where there is a reason beside its number of patients.
     joint : int
         Of a quantity that has a joint test and no estimates: rows of its blocks per image; else 0.
     """
@@ -69,6 +71,7 @@ class Quantity:
     test: str = HETEROGENEITY
     bounds: tuple[float, float] = (-np.inf, np.inf)
     without: str = "no rows"
+    untested: Mapping[str, str] = field(default_factory=dict)
     joint: int = 0
 
 
@@ -176,7 +179,8 @@ class FittedGroups:
             block = quantity.blocks.get(group)
             patients[group] = 0 if block is None else len(set(block.clusters.tolist()))
             why[group] = (f"{quantity.without}: not tested" if block is None
-                          else _why_not(block, patients[group]))
+                          else _why_not(block, patients[group])
+                          or quantity.untested.get(group, ""))
         tested = [group for group in groups if not why[group]]
         return cls(quantity, why, patients, tested,
                    combine([quantity.blocks[group] for group in tested]))

@@ -99,7 +99,7 @@ def test_the_estimate_of_a_group_is_that_of_its_rows_alone() -> None:
     assert np.isnan(rows["p_value"]).all()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(10, 25), st.integers(0, 10_000))
 def test_an_interval_of_a_share_lies_between_zero_and_one(patients: int, seed: int) -> None:
     generator = np.random.default_rng(seed)

@@ -42,7 +42,7 @@ def cells() -> Iterator[Cell]:
             for name, draw in (("means", _means), ("overlaps", _overlaps), ("slopes", _slopes)):
                 yield from _three(f"subgroup {name}", draw, sizes, images)
         yield from _three("subgroup areas", _areas, sizes, "many")
-        yield from _three("subgroup correlations", _correlations, sizes, "many", 400)
+        yield from _three("subgroup correlations", _correlations, sizes, "many")
         yield from _three("subgroup views of the same patients", _views, sizes, "many")
         yield _cell("explainers against subgroups", _profiles, sizes, "many", _test, ("type I",))
 
