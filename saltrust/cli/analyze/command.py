@@ -68,8 +68,15 @@ def run(ctx: click.Context, topic: str, compute: Callable[..., Result], source: 
     if save is not None:
         save(result)
     emit(result, topic, **output)
-    if draw is not None and output["folder"] is not None:
-        write_figures(draw(loaded, result), output["folder"], overwrite=output["overwrite"])
+    if output["folder"] is None:
+        return
+    figures = dict(draw(loaded, result)) if draw is not None else {}
+    if options.get("by"):
+        from saltrust.report.figures.subgroups import subgroups
+
+        figures[f"{topic}_subgroups"] = subgroups(result)
+    if figures:
+        write_figures(figures, output["folder"], overwrite=output["overwrite"])
 
 
 def load_cubes(path: Path, options: dict[str, Any]) -> xr.DataTree:
