@@ -27,8 +27,8 @@ ANALYSES: dict[str, Analysis] = {
 
 @pytest.fixture(scope="module")
 def cubes() -> xr.DataTree:
-    """Thirty patients with a frontal and a lateral image each; one image has no site."""
-    made = saltrust.simulate_cubes(patients=30, findings=["Edema"], grid=12, parts=[], seed=5)
+    """Forty patients with a frontal and a lateral image each; one image has no site."""
+    made = saltrust.simulate_cubes(patients=40, findings=["Edema"], grid=12, parts=[], seed=5)
     made = saltrust.select(made, model="densenet-1", explainer=["gradcam", "grad"])
     number = np.arange(made.sizes["image"])
     sites = np.where(number // 2 % 2 == 0, "north", "south").astype(object)
@@ -45,15 +45,15 @@ def _part(cubes: xr.DataTree, site: str) -> xr.DataTree:
 @pytest.mark.parametrize("name", ANALYSES)
 def test_every_analysis_compares_groups_and_nothing_else_changes(name: str, cubes: xr.DataTree
                                                                  ) -> None:
-    plain, made = ANALYSES[name](cubes), ANALYSES[name](cubes, by="site,age:35")
+    plain, made = ANALYSES[name](cubes), ANALYSES[name](cubes, by="site,age:40")
     assert set(made) == set(plain) | TABLES
     for table in plain:
         pd.testing.assert_frame_equal(plain[table], made[table])
-    assert made.meta["by"]["site"] == {"images": {"north": 30, "south": 29},
+    assert made.meta["by"]["site"] == {"images": {"north": 40, "south": 39},
                                        "images_without_value": 1}
     assert set(plain.meta) == set(made.meta) - {"by"}
     assert set(made["subgroups"]["by"]) == {"site", "age"}
-    assert set(made["subgroups"]["group"]) == {"north", "south", "below 35", "35 or more"}
+    assert set(made["subgroups"]["group"]) == {"north", "south", "below 40", "40 or more"}
     for table in TABLES - {"subgroups"}:
         tested = made[table]
         assert tested["p_value"].notna().any()

@@ -6,6 +6,7 @@ and see whether its peak lies inside (protocol S; Saporta et al., 2022).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,13 +76,11 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
         (:mod:`saltrust.analysis.localization.non_inferiority`).
     by : str, optional
         Coordinates of images whose groups are compared, such as ``"sex,age:40:60"``
-        (:func:`saltrust.analysis.stored.subgroups.groupings`): adds the tables ``subgroups``,
-        ``subgroup_differences`` and ``subgroup_tests``
-        (:func:`saltrust.analysis.localization.subgroups.localization_subgroups`).
+        (:func:`saltrust.analysis.stored.subgroups.groupings`): adds the tables of
+        :func:`saltrust.analysis.localization.subgroups.localization_subgroups`.
     family : {"finding", "study"}
         Which tests are adjusted for each other: by question and finding, as every table says, or
-        all of the study together (:func:`saltrust.analysis.localization.study_wide.study_wide`);
-        tests of subgroups stay families of their coordinates.
+        all but those of subgroups (:func:`saltrust.analysis.localization.study_wide.study_wide`).
 
     Returns
     -------
@@ -132,34 +131,16 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     # Maps, and whoever stands for the expert.
     compared = scored.table[(scored.table["explainer"] != EXPERT)
                             | scored.table.index.isin(people.index)]
-    chance: dict[str, float] = scored.meta["hit_chance"]
     drawing = resampling.describe()
     if peer and resampling.kind == "auto":
         # The released code has percentiles, however few the patients.
         resampling = replace(resampling, kind="percentile")
-    means: dict[str, Any] = {**drawing, "chance": chance, "method": resampling.kind}
-    falls, change = decrease(compared, paired=paired, together=together, **drawing)
-    shared, _ = decrease(on_shared_positives(compared), together=together, **drawing)
-    annotations = scored.annotations
-    readers = [r for r in range(len(annotations.readers)) if annotations.annotated[..., r].any()]
-    pairs = pairwise_scores(scored.drawings, readers, scored.areas)
     meta = {**scored.meta, **drawing, "expert": who_stands_for_expert(people),
             "expert_readers": list(dict.fromkeys(map(str, people["model"]))),
-            **_meanings(resampling, each_alone=each_alone, paired=bool(paired))}
-    tables = {"summary": summarize(scored.table, **means),
-              "expert": summarize_expert(people, **means),
-              "decrease": falls, "decrease_change": change, "scores": scored.table,
-              "overlap": _overlap(scored), "decrease_shared": shared,
-              "differences": map_differences(scored.table, together=together, **drawing),
-              **_hit_baselines(scored, drawing, together=together),
-              "agreement": agreement(pairs, **drawing),
-              "agreement_share": share_of_agreement(scored.table, pairs, **drawing)}
-    meta |= margins.describe()
-    if margins.equivalence is not None:
-        tables["equivalence"] = equivalences(compared, margins.equivalence, **drawing)
-    if margins.non_inferiority is not None:
-        tables["non_inferiority"] = non_inferiorities(
-            compared, margins.non_inferiority, confidence_level=resampling.confidence_level)
+            **_meanings(resampling, each_alone=each_alone, paired=bool(paired)),
+            **margins.describe()}
+    tables = {**_tables(scored, compared, people, resampling, paired, together=together),
+              **_within_margins(compared, margins, drawing)}
     if together:
         tables = study_wide(tables)
     meta["families"] = families_of(tables, family)
@@ -168,6 +149,40 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
         tables |= localization_subgroups(compared, groups,
                                          confidence_level=resampling.confidence_level)
     return Result(meta, tables, "localization")
+
+
+def _tables(scored: ScoredMaps, compared: pd.DataFrame, people: pd.DataFrame,
+            resampling: Resampling, paired: Sequence[Scheme], *, together: bool
+            ) -> dict[str, pd.DataFrame]:
+    """The tables that are always made; all tests of a metric together, or by finding."""
+    drawing = resampling.describe()
+    means: dict[str, Any] = {**drawing, "chance": scored.meta["hit_chance"],
+                             "method": resampling.kind}
+    falls, change = decrease(compared, paired=paired, together=together, **drawing)
+    shared, _ = decrease(on_shared_positives(compared), together=together, **drawing)
+    annotations = scored.annotations
+    readers = [r for r in range(len(annotations.readers)) if annotations.annotated[..., r].any()]
+    pairs = pairwise_scores(scored.drawings, readers, scored.areas)
+    return {"summary": summarize(scored.table, **means),
+            "expert": summarize_expert(people, **means),
+            "decrease": falls, "decrease_change": change, "scores": scored.table,
+            "overlap": _overlap(scored), "decrease_shared": shared,
+            "differences": map_differences(scored.table, together=together, **drawing),
+            **_hit_baselines(scored, drawing, together=together),
+            "agreement": agreement(pairs, **drawing),
+            "agreement_share": share_of_agreement(scored.table, pairs, **drawing)}
+
+
+def _within_margins(compared: pd.DataFrame, margins: Margins, drawing: dict[str, Any]
+                    ) -> dict[str, pd.DataFrame]:
+    """Equivalence and non-inferiority, where their margins are given."""
+    tables = {}
+    if margins.equivalence is not None:
+        tables["equivalence"] = equivalences(compared, margins.equivalence, **drawing)
+    if margins.non_inferiority is not None:
+        tables["non_inferiority"] = non_inferiorities(
+            compared, margins.non_inferiority, confidence_level=drawing["confidence_level"])
+    return tables
 
 
 def _meanings(resampling: Resampling, *, each_alone: bool, paired: bool) -> dict[str, str]:

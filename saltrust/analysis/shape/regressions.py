@@ -159,7 +159,8 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     tree = as_cubes(cubes, table="regressions_from_scores")
     purpose = "localization cannot be regressed on the shape of findings"
     require_scorable(tree, purpose, benchmark)
-    groups, testing = groupings(tree, testing.by), replace(testing, by=None)
+    groups = [] if testing.by is None else groupings(tree, testing.by)
+    testing = replace(testing, by=None)
     scored = score_maps(tree, scoring, execution)
     shapes = describe_masks(scored.annotations, scoring.definition, scored.drawings.store,
                             progress=execution.progress)
