@@ -142,7 +142,7 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     tables = {**_tables(scored, compared, people, resampling, paired, together=together),
               **_within_margins(compared, margins, drawing)}
     if together:
-        tables = study_wide(tables)
+        tables = study_wide(tables, 1 - resampling.confidence_level)
     meta["families"] = families_of(tables, family)
     if groups:
         meta["by"] = {one.by: one.describe() for one in groups}

@@ -49,13 +49,13 @@ def non_inferiorities(scores: pd.DataFrame, margin: float, *, confidence_level: 
     -------
     pandas.DataFrame
         ``finding, metric, contrast`` (``A - expert``, ``A - B`` in both directions; findings, then
-        the mean over those that have images of both), the uniform columns, ``margin`` and
-        ``non_inferior``: ``yes`` where ``p_adjusted < 1 - confidence_level``, else ``no``; empty
+        the mean over those that have images of both), the uniform columns, ``lower_bound``
+        (one-sided), ``margin`` and ``non_inferior``: ``yes`` where ``p_adjusted < 1 - confidence_level``, else ``no``; empty
         where there is no test.  ``p_value`` is that of t = (estimate + margin) / error, CR2 by
         patient with Satterthwaite's degrees of freedom, adjusted by Holm: over the maps against
-        the expert of a metric and finding, and over the pairs of maps.  The interval has level
-        ``1 - 2 (1 - confidence_level)``, so that without adjustment its lower bound lies above
-        minus the margin where the test rejects.  Fewer than ten patients are not tested.
+        the expert of a metric and finding, and over the pairs of maps; without adjustment the
+        lower bound lies above minus the margin where the test rejects.  Fewer than ten patients
+        are not tested.
 
     References
     ----------
@@ -90,7 +90,8 @@ def non_inferiorities(scores: pd.DataFrame, margin: float, *, confidence_level: 
                                {str(name): int(size) for name, size in
                                 names.value_counts().items()})
     verdict = np.where(adjusted["p_adjusted"] < 1 - confidence_level, "yes", "no")
-    return adjusted.assign(margin=margin, non_inferior=np.where(
+    bound = adjusted["estimate"] - stdtrit(adjusted["df"], confidence_level) * adjusted["std_error"]
+    return adjusted.assign(lower_bound=bound, margin=margin, non_inferior=np.where(
         adjusted["p_adjusted"].notna(), verdict, ""))
 
 
@@ -118,7 +119,7 @@ def _estimate(block: Block | None, margin: float, confidence_level: float) -> Es
         return Estimate(value, n=n, note="one patient alone settles a part of it: not tested"
                         if fit.settled_by_one.any() else
                         "no variation between patients: not tested")
-    half = float(stdtrit(df, max(confidence_level, 0.505))) * error
+    half = float(stdtrit(df, (1 + confidence_level) / 2)) * error
     statistic = (value + margin) / error
     return Estimate(value, error, value - half, value + half, statistic, df,
                     float(stdtr(df, -statistic)), n)

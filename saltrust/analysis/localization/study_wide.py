@@ -32,7 +32,7 @@ def families_of(tables: Mapping[str, pd.DataFrame], family: StudyFamily) -> str:
             "Bonferroni over these")
 
 
-def study_wide(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def study_wide(tables: Mapping[str, pd.DataFrame], alpha: float = 0.05) -> dict[str, pd.DataFrame]:
     """Tables whose adjusted p-values control the error of the whole study.
 
     All tests of a table and metric are one family: by the step-down max-T that they were made
@@ -44,6 +44,8 @@ def study_wide(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     ----------
     tables : mapping of str to pandas.DataFrame
         Those with ``max-t`` in ``adjustment`` adjusted over all rows of a metric already.
+    alpha : float
+        Level of the verdicts that some tables have.
 
     Returns
     -------
@@ -64,6 +66,10 @@ def study_wide(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
             table.loc[rows, "adjustment"] = f"{'max-t' if stepped else 'holm'}, bonferroni"
             table.loc[rows, "family"] = (f"{STUDY}: {', '.join(filter(None, (name, metric)))} "
                                          f"({size} tests), one of {count} families")
+        for verdict in {"equivalent", "non_inferior"} & set(table.columns):
+            known = table["p_adjusted"].notna()
+            table[verdict] = np.where(
+                known, np.where(table["p_adjusted"] < alpha, "yes", "no"), "")
         made[name] = table
     return made
 

@@ -45,10 +45,11 @@ def test_single_images_have_the_one_sided_t_test() -> None:
     assert row.p_value == pytest.approx(expected.pvalue)
     assert row.statistic == pytest.approx(expected.statistic)
     assert row.df == pytest.approx(19)
-    # The lower bound of a 90% interval lies above minus the margin where 5% reject.
-    low, high = stats.ttest_1samp(one - two, 0).confidence_interval(0.9)
-    assert (row.conf_low, row.conf_high) == pytest.approx((low, high))
-    assert (row.conf_low > -0.2) == (row.p_value < 0.05)
+    tested = stats.ttest_1samp(one - two, 0)
+    assert (row.conf_low, row.conf_high) == pytest.approx(tuple(tested.confidence_interval(0.95)))
+    # The one-sided bound lies above minus the margin where the test rejects.
+    assert row.lower_bound == pytest.approx(tested.confidence_interval(0.9).low)
+    assert (row.lower_bound > -0.2) == (row.p_value < 0.05)
     assert row.non_inferior == ("yes" if row.p_value < 0.05 else "no")
 
 
@@ -112,3 +113,8 @@ def test_a_study_is_adjusted_as_a_whole() -> None:
     final = wide["decrease"].set_index(["metric", "finding", "explainer"])["p_adjusted"]
     assert final["iou", "Edema", "a"] == pytest.approx(5 * raw["iou", "Edema", "a"])
     assert final["iou", "Edema", "a"] < 0.05
+    # Verdicts are those of the study.
+    both = {**made, "non_inferiority": non_inferiorities(table, 0.2)}
+    judged = study_wide(both)["non_inferiority"]
+    assert (judged["non_inferior"] == np.where(judged["p_adjusted"] < 0.05, "yes", "no")).all()
+    assert (judged["non_inferior"] != both["non_inferiority"]["non_inferior"]).any()
