@@ -48,14 +48,14 @@ def non_inferiorities(scores: pd.DataFrame, margin: float, *, confidence_level: 
     Returns
     -------
     pandas.DataFrame
-        ``finding, metric, contrast`` (``A - expert``, ``A - B`` in both directions; findings, then
-        the mean over those that have images of both), the uniform columns, ``lower_bound``
+        ``finding, metric, contrast`` (``A - expert``, ``A - B`` in both directions; findings,
+        then the mean over those that have images of both), the uniform columns, ``lower_bound``
         (one-sided), ``margin`` and ``non_inferior``: ``yes`` where ``p_adjusted < 1 -
-        confidence_level``, else ``no``; empty where there is no test.  ``p_value`` is that of t = (estimate + margin) / error, CR2 by
-        patient with Satterthwaite's degrees of freedom, adjusted by Holm: over the maps against
-        the expert of a metric and finding, and over the pairs of maps; without adjustment the
-        lower bound lies above minus the margin where the test rejects.  Fewer than ten patients
-        are not tested.
+        confidence_level``, else ``no``; empty where there is no test. ``p_value`` is that of t =
+        (estimate + margin) / error, CR2 by patient with Satterthwaite's degrees of freedom,
+        adjusted by Holm: over the maps against the expert of a metric and finding, and over the
+        pairs of maps; without adjustment the lower bound lies above minus the margin where the
+        test rejects. Fewer than ten patients are not tested.
 
     References
     ----------
