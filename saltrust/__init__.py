@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from saltrust.analysis.options import Decision as Decision
     from saltrust.analysis.options import Execution as Execution
     from saltrust.analysis.options import GazeComparison as GazeComparison
+    from saltrust.analysis.options import Margins as Margins
     from saltrust.analysis.options import Resampling as Resampling
     from saltrust.analysis.options import Scoring as Scoring
     from saltrust.analysis.options import Testing as Testing
@@ -116,6 +117,7 @@ _EXPORTS = {
     "Resampling": "saltrust.analysis.options",
     "Testing": "saltrust.analysis.options",
     "Decision": "saltrust.analysis.options",
+    "Margins": "saltrust.analysis.options",
     "GazeComparison": "saltrust.analysis.options",
     "Marking": "saltrust.analysis.froc.options",
     "RatingColumns": "saltrust.analysis.multireader.ratings",

@@ -21,6 +21,9 @@ Split = Literal["train", "val", "test", "none"]
 Adjustment = Literal["bonferroni", "holm", "bh", "none"]
 #: Which regressions are adjusted for each other.
 Family = Literal["response", "scheme", "explainer", "study"]
+#: Which tests of localization are adjusted for each other: those of a question and finding, or all
+#: of the study.
+StudyFamily = Literal["finding", "study"]
 #: Models of a regression; least squares always.
 Fit = Literal["ols", "cluster", "mixed", "logit", "fractional", "two-part", "ordbeta", "gee",
               "joint", "diagnostics"]

@@ -14,6 +14,7 @@ from tests.calibration.simulations import (
     power,
     readers,
     slopes,
+    subgroups,
 )
 
 #: What a column of intervals or p-values may be called.
@@ -45,7 +46,26 @@ _DECIDED = {"conf_low": ("paired bootstrap", "decisions, mean against a constant
             "p_value": ("signed ranks", "paired bootstrap", "decisions, any pair",
                         "decisions, mean against a constant")}
 
+#: What is compared between subgroups, by topic.
+_BY_GROUP = {"localization": ("means", "overlaps", "views of the same patients"),
+             "utility": ("means", "overlaps", "views of the same patients"),
+             "classification": ("areas",), "regressions": ("slopes",),
+             "confidence": ("slopes", "correlations")}
+
+
+def _of_groups(topic: str) -> tuple[Row, ...]:
+    names = {what: tuple(f"subgroup {one}, {what}" for one in _BY_GROUP[topic])
+             for what in ("estimate", "difference", "test")}
+    together = (("explainers against subgroups",) if topic in {"localization", "utility"} else ())
+    return (Row(topic, "subgroups", {"conf_low": names["estimate"]},
+                {"p_value": "always empty: groups are tested against each other"}),
+            Row(topic, "subgroup_differences", dict.fromkeys(COLUMNS, names["difference"])),
+            Row(topic, "subgroup_tests", {"p_value": (*names["test"], *together)},
+                {"conf_low": "always empty: a test of several differences"}))
+
+
 REGISTRY: tuple[Row, ...] = (
+    *(row for topic in _BY_GROUP for row in _of_groups(topic)),
     Row("classification", "auc", {"conf_low": ("area", "macro area")},
         {"p_value": "inverts the interval (tests/analysis/inference/test_area_interval.py)"}),
     Row("classification", "comparisons", {"conf_low": ("pair of macro areas",),
@@ -87,7 +107,7 @@ REGISTRY: tuple[Row, ...] = (
     Row("localization", "agreement_share", {"conf_low": ("decrease",),
                                             "p_value": ("paired bootstrap",)}),
     *(Row("localization", table, {"conf_low": ("difference of maps",),
-                                  "p_value": ("max-T of nine maps",)})
+                                  "p_value": ("max-T of nine maps", "study of localization")})
       for table in ("differences", "hit_above_baseline")),
     Row("localization", "equivalence", {"conf_low": ("difference of maps",),
                                         "p_value": ("equivalence of maps",)}),
@@ -99,6 +119,9 @@ REGISTRY: tuple[Row, ...] = (
     Row("mrmc", "means", {"conf_low": ("mean area of readers",)}, {"p_value": _NONE}),
     Row("mrmc", "against_ai", {"conf_low": ("random readers' areas",),
                                "p_value": ("random readers' areas",)}),
+    Row("localization", "non_inferiority", {"conf_low": ("clustered mean",),
+                                            "p_value": ("non-inferiority of maps",
+                                                        "non-inferiority at the margin")}),
     *(Row("mixed", table, {"conf_low": (f"mixed {table}",), "p_value": (f"mixed {table}",)})
       for table in ("means", "fixed_effects")),
     Row("mixed", "contrasts", {"conf_low": ("mixed contrasts",), "p_value": ("mixed contrasts",)}),
@@ -154,7 +177,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
 def cells() -> list[Cell]:
     """Every simulation on every design."""
     made = [cell for module in (means, slopes, areas, decisions, free_response, mixed, power,
-                                readers)
+                                readers, subgroups)
             for cell in module.cells()]
     names = [cell.name for cell in made]
     assert len(set(names)) == len(names)

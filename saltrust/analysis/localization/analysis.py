@@ -6,7 +6,7 @@ and see whether its peak lies inside (protocol S; Saporta et al., 2022).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from saltrust.analysis.localization.contrasts import (
 )
 from saltrust.analysis.localization.decreases import decrease, on_shared_positives
 from saltrust.analysis.localization.hit_baselines import NO_MODEL, baseline_hits
+from saltrust.analysis.localization.non_inferiority import non_inferiorities
 from saltrust.analysis.localization.random_readers import (
     ENOUGH_READERS,
     decreases_among_readers,
@@ -31,12 +32,14 @@ from saltrust.analysis.localization.reader_agreement import (
     pairwise_scores,
     share_of_agreement,
 )
+from saltrust.analysis.localization.study_wide import families_of, study_wide
+from saltrust.analysis.localization.subgroups import localization_subgroups
 from saltrust.analysis.localization.summary import (
     summarize,
     summarize_expert,
     summarize_relevance,
 )
-from saltrust.analysis.options import KINDS, Execution, Resampling, Scoring
+from saltrust.analysis.options import KINDS, Execution, Margins, Resampling, Scoring
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import (
     EXPERT,
@@ -49,13 +52,16 @@ from saltrust.analysis.scores.scored_maps import ScoredMaps, of_maps, score_maps
 from saltrust.analysis.scores.scores_table import OVERLAP_COLUMNS, overlap_rows
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import require_reader
+from saltrust.analysis.stored.subgroups import groupings
 from saltrust.cache.identity import of_one_store
+from saltrust.choices import StudyFamily, check_word
 
 
 @of_one_store
 def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                  resampling: Resampling = Resampling(), execution: Execution = Execution(),
-                 benchmark: str | None = None, margin: float | None = None) -> Result:
+                 benchmark: str | None = None, margin: float | Margins | None = None,
+                 by: str | None = None, family: StudyFamily = "finding") -> Result:
     """Mean IoU and hit rate per finding, and how far they fall short of the expert's.
 
     Parameters
@@ -73,8 +79,17 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     benchmark : str, optional
         The one benchmark reader that stands for the expert where a map is compared with the
         expert; by default the mean over all of them.
-    margin : float, optional
-        Means closer than this are to be shown equivalent: adds the table ``equivalence``.
+    margin : float or Margins, optional
+        Means closer than this are to be shown equivalent: adds the table ``equivalence``;
+        ``Margins(non_inferiority=...)`` adds ``non_inferiority``
+        (:mod:`saltrust.analysis.localization.non_inferiority`).
+    by : str, optional
+        Coordinates of images whose groups are compared, such as ``"sex,age:40:60"``
+        (:func:`saltrust.analysis.stored.subgroups.groupings`): adds the tables of
+        :func:`saltrust.analysis.localization.subgroups.localization_subgroups`.
+    family : {"finding", "study"}
+        Which tests are adjusted for each other: by question and finding, as every table says, or
+        all but those of subgroups (:func:`saltrust.analysis.localization.study_wide.study_wide`).
 
     Returns
     -------
@@ -117,6 +132,9 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     """
     tree = as_cubes(cubes)
     require_reader(tree, benchmark, "benchmark")
+    groups = groupings(tree, by)
+    check_word(family, StudyFamily, "family")
+    margins, together = Margins.of(margin), family == "study"
     scored = score_maps(tree, scoring, execution)
     # The released code takes each mean over its own images, whichever the other has; and under
     # `all` a map's false positive is the reader's true negative, which pairs would leave out.
@@ -127,36 +145,61 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     # Maps, and whoever stands for the expert.
     compared = scored.table[(scored.table["explainer"] != EXPERT)
                             | scored.table.index.isin(people.index)]
-    chance: dict[str, float] = scored.meta["hit_chance"]
     drawing = resampling.describe()
     if peer and resampling.kind == "auto":
         # The released code has percentiles, however few the patients.
         resampling = replace(resampling, kind="percentile")
-    means: dict[str, Any] = {**drawing, "chance": chance, "method": resampling.kind}
-    falls, change = decrease(compared, paired=paired, **drawing)
-    shared, _ = decrease(on_shared_positives(compared), **drawing)
-    annotations = scored.annotations
-    readers = [r for r in range(len(annotations.readers)) if annotations.annotated[..., r].any()]
-    pairs = pairwise_scores(scored.drawings, readers, scored.areas)
     meta = {**scored.meta, **drawing, "expert": who_stands_for_expert(people),
             "expert_readers": list(dict.fromkeys(map(str, people["model"]))),
             **_meanings(resampling, each_alone=each_alone, paired=bool(paired),
-                        readers=people["model"].nunique())}
-    tables = {"summary": summarize(scored.table, **means),
-              "expert": summarize_expert(people, **means),
-              "decrease": falls, "decrease_change": change, "scores": scored.table,
-              "overlap": _overlap(scored),
-              "relevance": summarize_relevance(scored.table, **drawing, method=resampling.kind),
-              "decrease_shared": shared,
-              "differences": map_differences(scored.table, **drawing),
-              **_hit_baselines(scored, drawing),
-              "agreement": agreement(pairs, **drawing),
-              "agreement_share": share_of_agreement(scored.table, pairs, **drawing)}
-    tables |= _among_readers(tables, compared, paired, resampling.confidence_level)
-    if margin is not None:
-        meta["equivalence_margin"] = margin
-        tables["equivalence"] = equivalences(compared, margin, **drawing)
+                        readers=people["model"].nunique()), **margins.describe()}
+    tables = {**_tables(scored, compared, people, resampling, paired, together=together),
+              **_within_margins(compared, margins, drawing)}
+    if together:
+        tables = study_wide(tables, 1 - resampling.confidence_level)
+    meta["families"] = families_of(tables, family)
+    if groups:
+        meta["by"] = {one.by: one.describe() for one in groups}
+        tables |= localization_subgroups(compared, groups,
+                                         confidence_level=resampling.confidence_level)
     return Result(meta, tables, "localization")
+
+
+def _tables(scored: ScoredMaps, compared: pd.DataFrame, people: pd.DataFrame,
+            resampling: Resampling, paired: Sequence[Scheme], *, together: bool
+            ) -> dict[str, pd.DataFrame]:
+    """The tables that are always made; all tests of a metric together, or by finding."""
+    drawing = resampling.describe()
+    means: dict[str, Any] = {**drawing, "chance": scored.meta["hit_chance"],
+                             "method": resampling.kind}
+    falls, change = decrease(compared, paired=paired, together=together, **drawing)
+    shared, _ = decrease(on_shared_positives(compared), together=together, **drawing)
+    annotations = scored.annotations
+    readers = [r for r in range(len(annotations.readers)) if annotations.annotated[..., r].any()]
+    pairs = pairwise_scores(scored.drawings, readers, scored.areas)
+    tables = {
+        "summary": summarize(scored.table, **means), "expert": summarize_expert(people, **means),
+        "decrease": falls, "decrease_change": change, "scores": scored.table,
+        "overlap": _overlap(scored),
+        "relevance": summarize_relevance(scored.table, **drawing, method=resampling.kind),
+        "decrease_shared": shared,
+        "differences": map_differences(scored.table, together=together, **drawing),
+        **_hit_baselines(scored, drawing, together=together),
+        "agreement": agreement(pairs, **drawing),
+        "agreement_share": share_of_agreement(scored.table, pairs, **drawing)}
+    return tables | _among_readers(tables, compared, paired, resampling.confidence_level)
+
+
+def _within_margins(compared: pd.DataFrame, margins: Margins, drawing: dict[str, Any]
+                    ) -> dict[str, pd.DataFrame]:
+    """Equivalence and non-inferiority, where their margins are given."""
+    tables = {}
+    if margins.equivalence is not None:
+        tables["equivalence"] = equivalences(compared, margins.equivalence, **drawing)
+    if margins.non_inferiority is not None:
+        tables["non_inferiority"] = non_inferiorities(
+            compared, margins.non_inferiority, confidence_level=drawing["confidence_level"])
+    return tables
 
 
 def _meanings(resampling: Resampling, *, each_alone: bool, paired: bool, readers: int
@@ -208,18 +251,20 @@ def _overlap(scored: ScoredMaps) -> pd.DataFrame:
     return overlap_rows(scored.scan, areas, scored.annotations, scored.cut)
 
 
-def _hit_baselines(scored: ScoredMaps, drawing: dict[str, Any]) -> dict[str, pd.DataFrame]:
+def _hit_baselines(scored: ScoredMaps, drawing: dict[str, Any], *, together: bool
+                   ) -> dict[str, pd.DataFrame]:
     """Hit rates of the baselines, and how far every map is above them."""
     baselines = baseline_hits(scored.drawings, scored.references, scored.areas)
     shared = [name for name in baselines.columns if name in scored.table.columns]
-    together = pd.concat([part[shared] for part in (scored.table, baselines) if len(part)],
-                         ignore_index=True)
+    both = pd.concat([part[shared] for part in (scored.table, baselines) if len(part)],
+                     ignore_index=True)
     series = [(str(e), str(m)) for e, m in
-              dict.fromkeys(zip(together["explainer"], together["model"], strict=True))]
+              dict.fromkeys(zip(both["explainer"], both["model"], strict=True))]
     maps = [(e, m) for e, m in series if e != EXPERT and m != NO_MODEL]
     points = [(e, m) for e, m in series if m == NO_MODEL]
     rates = summarize(baselines, chance=scored.meta["hit_chance"], **drawing)
     rates = rates[rates["metric"] == "hit"].reset_index(drop=True)
     contrasts = [(one, two) for one in maps for two in points]
-    above = paired_differences(together, contrasts, metrics=("hit",), **drawing)
+    above = paired_differences(both, contrasts, metrics=("hit",), together=together,
+                               **drawing)
     return {"hit_baselines": rates, "hit_above_baseline": above}

@@ -151,6 +151,8 @@ class Meta(TypedDict, total=False):
     differences: str
     #: Between readers.
     agreement: str
+    #: Groups that are compared, by coordinate: numbers of images, and of those without a value.
+    by: dict[str, Any]
     #: Which descriptors, of whose masks, on which scale.
     descriptors: str
     #: The probability that localization is related to.
@@ -196,10 +198,14 @@ class Meta(TypedDict, total=False):
     adjustments: dict[str, str]
     #: Method, family and factor of the correction.
     multiplicity: dict[str, Any]
+    #: How many families of tests there are, and what controls them.
+    families: str
     #: What stars behind an estimate mean.
     stars: str
     #: Differences within it count as none.
     equivalence_margin: float
+    #: Who is not below another by more than this is no worse.
+    non_inferiority_margin: float
 
     # Several readers, several cases ---------------------------------------------------------
 

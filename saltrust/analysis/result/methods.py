@@ -58,7 +58,7 @@ def methods_of(topic: str, meta: Meta) -> list[str]:
     """
     write = _WRITERS.get(topic, listed_facts)
     try:
-        return list(write(meta))
+        return [*write(meta), *(_groups(meta) if topic in _WRITERS else ())]
     except KeyError:
         return list(listed_facts(meta))
 
@@ -203,6 +203,21 @@ def _localization(meta: Meta) -> Iterator[str]:
         yield (f"Maps were called equivalent, to each other or to the expert, where two one-sided "
                f"bootstrap tests put the difference within {meta['equivalence_margin']:g} "
                "(corrected likewise).")
+    if "non_inferiority_margin" in meta:
+        yield (f"Maps were called no worse than the expert, or than each other, where a one-sided "
+               f"t test (CR2 errors by patient) puts them above minus "
+               f"{meta['non_inferiority_margin']:g}, by Holm's correction.")
+    if "controlled together" in meta.get("families", ""):
+        yield f"Families of tests of the study: {meta['families']}."
+
+
+def _groups(meta: Meta) -> Iterator[str]:
+    """How groups of images were compared, where they were."""
+    if "by" in meta:
+        yield (f"Groups of images by {', '.join(meta['by'])} were compared by errors clustered by "
+               "patient (CR2, Satterthwaite; jointly HTZ, Pustejovsky and Tipton 2018), with "
+               "Holm's correction within the families that the tables name; groups of fewer than "
+               "ten patients were not tested.")
 
 
 def _thresholds(meta: Meta) -> Iterator[str]:
@@ -311,6 +326,10 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
         if "equivalence_margin" in meta:
             yield (f"Differences within {meta['equivalence_margin']:g} count as none, by two "
                    "one-sided tests with errors clustered by patient (CR2).")
+        if "non_inferiority_margin" in meta:
+            yield ("An explainer was called no worse than its baseline where a one-sided t test "
+                   "(CR2 errors by patient, Holm) puts their difference above minus "
+                   f"{meta['non_inferiority_margin']:g}.")
 
     return write
 
