@@ -67,9 +67,8 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     Parameters
     ----------
     cubes : xarray.DataTree or path
-        The tree that :func:`saltrust.open_cubes` gives, or a part of it
-        (:func:`saltrust.select`, ``.sel``).
-        Of several reference readers, each is scored against.
+        The tree that :func:`saltrust.open_cubes` gives, or a part of it (:func:`saltrust.select`,
+        ``.sel``).  Of several reference readers, each is scored against.
     scoring : Scoring
         Resolution, definitions, slice, threshold and probability cut-off of the scores.
     resampling : Resampling
@@ -97,18 +96,14 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
         ``summary``, ``expert`` (mean over those who stand for the expert) and ``decrease``
         (:mod:`saltrust.analysis.localization.decreases`; of three readers the test is that of
         ``random_readers``), ``decrease_change``, ``scores``
-        (:func:`saltrust.analysis.scores.scored_maps.score_maps`), and ``overlap``: Dice,
-        precision, recall, specificity, average
-        precision and area under the ROC curve of every map on a positive
+        (:func:`saltrust.analysis.scores.scored_maps.score_maps`), ``overlap``
         (:func:`saltrust.analysis.scores.scores_table.overlap_rows`), and ``relevance``: means of
-        the columns ``mass_accuracy, rank_accuracy, energy_pointing`` of ``scores``, the shares of
-        a map that lie in the mask (:mod:`saltrust.analysis.pixels.relevance`).  Context:
-        ``decrease_shared`` (on positives that everyone drew), ``differences`` between maps
-        (:mod:`saltrust.analysis.localization.contrasts`) and their ``equivalence`` where a
-        margin is given, ``hit_baselines`` and
-        ``hit_above_baseline`` (:mod:`saltrust.analysis.localization.hit_baselines`), ``agreement``
-        of readers
-        and ``agreement_share`` (:mod:`saltrust.analysis.localization.reader_agreement`), with two
+        the shares of a map that lie in the mask (:mod:`saltrust.analysis.pixels.relevance`).
+        Context: ``decrease_shared`` (on positives that everyone drew), ``differences`` between
+        maps (:mod:`saltrust.analysis.localization.contrasts`) and their ``equivalence`` where a
+        margin is given, ``hit_baselines`` and ``hit_above_baseline``
+        (:mod:`saltrust.analysis.localization.hit_baselines`), ``agreement`` of readers and
+        ``agreement_share`` (:mod:`saltrust.analysis.localization.reader_agreement`), with two
         benchmark readers and more ``random_readers``
         (:mod:`saltrust.analysis.localization.random_readers`).
 
