@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from saltrust.analysis.shape.regressions import (
         regressions_from_scores as regressions_from_scores,
     )
+    from saltrust.analysis.trustworthiness.faithfulness.analysis import faithfulness as faithfulness
+    from saltrust.analysis.trustworthiness.faithfulness.perturbation import (
+        perturbation as perturbation,
+    )
     from saltrust.analysis.trustworthiness.randomization import randomization as randomization
     from saltrust.analysis.trustworthiness.repeatability import repeatability as repeatability
     from saltrust.analysis.trustworthiness.repeatability import reproducibility as reproducibility
@@ -77,6 +81,8 @@ _EXPORTS = {
     "randomization": "saltrust.analysis.trustworthiness.randomization",
     "repeatability": "saltrust.analysis.trustworthiness.repeatability",
     "reproducibility": "saltrust.analysis.trustworthiness.repeatability",
+    "faithfulness": "saltrust.analysis.trustworthiness.faithfulness.analysis",
+    "perturbation": "saltrust.analysis.trustworthiness.faithfulness.perturbation",
     "gaze": "saltrust.analysis.gaze.analysis",
     "temporal_gaze": "saltrust.analysis.gaze.temporal",
     "mixed_model": "saltrust.analysis.mixed.model",

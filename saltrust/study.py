@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from saltrust.cache.schema import FAITHFULNESS_METRICS
+from saltrust.cache.schema import FAITHFULNESS_METRICS, PERTURBATIONS
 from saltrust.choices import MapReading, words
 from saltrust.errors import UsageError, nearest
 from saltrust.presets import PRESETS
@@ -248,6 +248,17 @@ class FaithfulnessSpec:
 
 
 @dataclass(frozen=True)
+class PerturbationSpec:
+    """``[perturbation]``: predictions and maps while radiographs are changed by degrees."""
+
+    kinds: tuple[str, ...] = bounded((), choices=PERTURBATIONS,
+                                     help="how radiographs are changed; empty: not at all")
+    levels: int = bounded(3, 2, 100, help="degrees of each kind, in equal steps")
+    images: int = bounded(0, 0, 10_000_000,
+                          help="how many of the images of [generate], drawn by seed; 0: all")
+
+
+@dataclass(frozen=True)
 class Study:
     """One study file, read and checked.
 
@@ -278,6 +289,7 @@ class Study:
     generate: GenerateSpec = field(default_factory=GenerateSpec)
     randomization: RandomizationSpec = field(default_factory=RandomizationSpec)
     faithfulness: FaithfulnessSpec = field(default_factory=FaithfulnessSpec)
+    perturbation: PerturbationSpec = field(default_factory=PerturbationSpec)
     models: tuple[ModelSpec, ...] = ()
     localizers: tuple[LocalizerSpec, ...] = ()
     ensembles: tuple[EnsembleSpec, ...] = ()
@@ -428,6 +440,9 @@ class Study:
         if self.faithfulness == FaithfulnessSpec():
             # Studies that do not ask for it are those they were.
             del content["faithfulness"]
+        if self.perturbation == PerturbationSpec():
+            # Studies that do not ask for it are those they were.
+            del content["perturbation"]
         return content
 
     def fingerprint(self) -> str:

@@ -16,6 +16,7 @@ import click
 from saltrust import __version__
 from saltrust.cli.analyze.classification import classification
 from saltrust.cli.analyze.confidence import confidence
+from saltrust.cli.analyze.faithfulness import faithfulness, perturbation
 from saltrust.cli.analyze.gaze import gaze
 from saltrust.cli.analyze.group import analyze
 from saltrust.cli.analyze.localization import descriptors, localization, thresholds
@@ -193,7 +194,8 @@ for _command in (demo, import_, train, generate, info, analyze, protocol, figure
     main.add_command(_command)
 
 for _command in (descriptors, localization, thresholds, regressions, confidence, classification,
-                 utility, randomization, repeatability, reproducibility, gaze, mixed):
+                 utility, randomization, repeatability, reproducibility, faithfulness, perturbation,
+                 gaze, mixed):
     analyze.add_command(_command)
 for _command in (protocol_localization, trustworthiness, guided_training):
     protocol.add_command(_command)

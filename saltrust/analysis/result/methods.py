@@ -34,6 +34,11 @@ _FITS = {
            "and DeRouen 2001, t with G - p degrees of freedom)",
     "joint": "least squares on all descriptors together",
 }
+_REMOVALS = {
+    "deletion": "deletion of the most relevant pixels", "insertion": "their insertion",
+    "morf": "removal of the most relevant squares with noisy linear imputation (ROAD)",
+    "lerf": "the same of the least relevant", "infidelity": "infidelity (normalised)",
+    "sensitivity": "the largest relative change of the map under small changes of the image"}
 _READINGS = {"raw": "all values", "absolute": "the absolute values",
              "positive": "the positive part"}
 _CORRECTIONS = {"bonferroni": "Bonferroni", "holm": "Holm", "bh": "Benjamini and Hochberg",
@@ -291,7 +296,7 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
             settings = meta["ssim"]
             yield (f"SSIM: window {settings['window']}; scaling: {settings['scaling']}; data range "
                    f"{settings['data_range']}.")
-        for name in ("rule_meaning", "decision", "baseline", "average_precision"):
+        for name in ("rule_meaning", "decision", "baseline", "average_precision", "complexity"):
             if name in meta:
                 yield f"{name.replace('_', ' ').capitalize()}: {meta[name]}."
         if "low_baseline" in meta:
@@ -310,6 +315,27 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
                    "one-sided tests with errors clustered by patient (CR2).")
 
     return write
+
+
+def _faithfulness(meta: Meta) -> Iterator[str]:
+    counts = meta["counts"]
+    shown = " that show the finding" if meta["images"] == "positive" else ""
+    yield (f"Faithfulness was measured on {counts['images']} images{shown}{_of_split(meta)} of "
+           f"{counts['patients']} patients by "
+           + "; ".join(_REMOVALS.get(name, name) for name in meta["metrics"]) + ".")
+    if removal := meta.get("removal"):
+        listed = ", ".join(_flat({name: _plain(value) if isinstance(value, list) else value
+                                  for name, value in removal.items() if name != "metrics"}))
+        yield f"Curves as they were generated: {listed}."
+    yield (f"Areas are {meta['area']}; they were compared with the {meta['baseline']}. Better "
+           f"are {meta['better']}.")
+    yield (f"Flat or non-finite maps ({counts['flat or non-finite maps']}): {meta['failures']}.")
+    yield (f"Intervals are {100 * meta['confidence_level']:g}% bootstrap intervals of "
+           f"{meta['resamples']:,} resamples of patients (seed {meta['seed']}; bootstrap-t of 10 "
+           "to 30 patients, percentiles of more, none of fewer). Gains over random orders were "
+           "tested by step-down max-T over the explainers of a finding, model and metric, "
+           "differences of explainers over their pairs (Romano and Wolf 2005). Decision: "
+           f"{meta['decision']}.")
 
 
 def _gaze(meta: Meta) -> Iterator[str]:
@@ -383,6 +409,7 @@ _WRITERS: dict[str, Callable[[Meta], Iterator[str]]] = {
                                 "different seeds, were compared by SSIM"),
     "reproducibility": _criterion("Reproducibility: maps of models of different architectures "
                                   "were compared by SSIM"),
+    "faithfulness": _faithfulness,
     "gaze": _gaze,
     "mixed": _mixed,
 }

@@ -28,6 +28,7 @@ FIGURES = {
     "randomization": "saltrust.report.figures.of_results:randomization",
     "repeatability": "saltrust.report.figures.of_results:similarity",
     "reproducibility": "saltrust.report.figures.of_results:similarity",
+    "faithfulness": "saltrust.report.figures.faithfulness:curves",
     "mixed": "saltrust.report.figures.mixed:mixed_model",
 }
 #: The headline as papers print it, by topic: module and function, called with the result.
