@@ -251,8 +251,7 @@ class FaithfulnessSpec:
 class PerturbationSpec:
     """``[perturbation]``: predictions and maps while radiographs are changed by degrees."""
 
-    kinds: tuple[str, ...] = bounded((), choices=PERTURBATIONS,
-                                     help="how radiographs are changed; empty: not at all")
+    kinds: tuple[str, ...] = bounded((), choices=PERTURBATIONS, help="how; empty: not at all")
     levels: int = bounded(3, 2, 100, help="degrees of each kind, in equal steps")
     images: int = bounded(0, 0, 10_000_000,
                           help="how many of the images of [generate], drawn by seed; 0: all")
@@ -437,12 +436,11 @@ class Study:
         del content["folder"], content["stated"]
         if not self.training_data.kind:
             del content["training_data"]
-        if self.faithfulness == FaithfulnessSpec():
-            # Studies that do not ask for it are those they were.
-            del content["faithfulness"]
-        if self.perturbation == PerturbationSpec():
-            # Studies that do not ask for it are those they were.
-            del content["perturbation"]
+        # Studies that do not ask for these are those they were.
+        for name, unasked in (("faithfulness", FaithfulnessSpec()),
+                              ("perturbation", PerturbationSpec())):
+            if getattr(self, name) == unasked:
+                del content[name]
         return content
 
     def fingerprint(self) -> str:
