@@ -119,6 +119,17 @@ def test_morf_and_lerf_remove_squares_from_either_end_and_fill_them_in_range() -
     assert subject.removed("morf", 0.3) == 5 / 16
 
 
+def test_noise_does_not_leave_the_range_of_the_image() -> None:
+    pixels = np.full((12, 12), 200, np.uint8)
+    pixels[0, 0] = 0
+    subject = Subject.of(pixels, "image", plan_of(12, squares=4), torch.device("cpu"))
+    picture = subject.changed("morf", random_ranks((4, 4), 1, 0, "image"), torch.tensor([12]))
+    assert float(picture.min()) >= 0
+    assert float(picture.max()) == float(subject.gray.max())
+    # Noise is there all the same, below.
+    assert len(picture.unique()) > 20
+
+
 def test_random_orders_are_shared_and_lerf_has_those_of_morf() -> None:
     pixels, maps = example(8)
     one, other = (computed(pixels, values, plan_of(8)).random for values in (maps, -maps))
