@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from saltrust.analysis.confidence.analysis import (
         confidence_from_scores as confidence_from_scores,
     )
+    from saltrust.analysis.froc.analysis import froc as froc
+    from saltrust.analysis.froc.options import Marking as Marking
     from saltrust.analysis.gaze.analysis import gaze as gaze
     from saltrust.analysis.gaze.temporal import temporal_gaze as temporal_gaze
     from saltrust.analysis.localization.analysis import localization as localization
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from saltrust.analysis.trustworthiness.randomization import randomization as randomization
     from saltrust.analysis.trustworthiness.repeatability import repeatability as repeatability
     from saltrust.analysis.trustworthiness.repeatability import reproducibility as reproducibility
+    from saltrust.analysis.trustworthiness.specificity import specificity as specificity
     from saltrust.analysis.trustworthiness.utility import utility as utility
     from saltrust.cache.store import open_cubes as open_cubes
     from saltrust.report.catalog.registry import figure as figure
@@ -83,6 +86,8 @@ _EXPORTS = {
     "reproducibility": "saltrust.analysis.trustworthiness.repeatability",
     "faithfulness": "saltrust.analysis.trustworthiness.faithfulness.analysis",
     "perturbation": "saltrust.analysis.trustworthiness.faithfulness.perturbation",
+    "froc": "saltrust.analysis.froc.analysis",
+    "specificity": "saltrust.analysis.trustworthiness.specificity",
     "gaze": "saltrust.analysis.gaze.analysis",
     "temporal_gaze": "saltrust.analysis.gaze.temporal",
     "mixed_model": "saltrust.analysis.mixed.model",
@@ -98,6 +103,7 @@ _EXPORTS = {
     "Testing": "saltrust.analysis.options",
     "Decision": "saltrust.analysis.options",
     "GazeComparison": "saltrust.analysis.options",
+    "Marking": "saltrust.analysis.froc.options",
     "Contrasts": "saltrust.analysis.mixed.options",
     "Fitting": "saltrust.analysis.mixed.options",
     "Inspection": "saltrust.analysis.mixed.options",

@@ -59,6 +59,13 @@ MapChoice = Literal["auto", "raw", "absolute", "positive"]
 #: Maps of explainers, of localizers and decoders, or both.
 MapSource = Literal["all", "saliency", "localizer"]
 
+#: How much of a map lies in a mask: its positive values, ties shared; or as Quantus has it.
+RelevanceDefinition = Literal["default", "quantus"]
+#: What marks of a map are: local maxima, or connected parts above a threshold.
+MarkKind = Literal["peaks", "components"]
+#: What can be hit: parts of the reference mask, boxes or points.
+LesionKind = Literal["components", "boxes", "points"]
+
 #: Which images a figure shows: those of the highest, the middle or the lowest score.
 Rank = Literal["best", "median", "worst"]
 

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from saltrust.cache.schema import FAITHFULNESS_METRICS, PERTURBATIONS
 from saltrust.errors import UsageError, nearest
+from saltrust.generation_settings import RandomizationSpec
 from saltrust.reading import MOST_NAME_BYTES, check_path, read_text, reading, reason_of, shown
-from saltrust.study import LocalizerSpec, ModelSpec, RandomizationSpec, Study
+from saltrust.study import LocalizerSpec, ModelSpec, Study
 from saltrust.typed_table import MOST_ENTRIES, build
 
 #: A study of hundreds of models has some 100 kB; tomllib holds a hundred times what it reads.
@@ -171,12 +172,16 @@ def _check_names(study: Study, path: Path) -> None:
         ("models", [model.name for model in study.models]),
         ("localizers", [localizer.name for localizer in study.localizers]),
         ("ensembles", [ensemble.name for ensemble in study.ensembles]),
-        ("explainers", [explainer.name for explainer in study.explainers]),
+        ("explainers", [explainer.stored_name for explainer in study.explainers]),
     ):
         if "" in names:
             raise UsageError(f"{path}: every entry of [[{what}]] needs a name")
         if twice := _repeated(names):
-            raise UsageError(f"{path}: [[{what}]] names {shown(twice)} twice; names must differ")
+            way = "; give one of them another `label`" if what == "explainers" else ""
+            raise UsageError(f"{path}: [[{what}]] names {shown(twice)} twice; names must differ"
+                             f"{way}")
+    if any(not explainer.name for explainer in study.explainers):
+        raise UsageError(f"{path}: every entry of [[explainers]] needs a name")
     trained: tuple[ModelSpec | LocalizerSpec, ...] = (*study.models, *study.localizers)
     for model in trained:
         if Path(model.name).name != model.name or model.name in {".", ".."}:

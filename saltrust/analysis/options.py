@@ -27,6 +27,7 @@ from saltrust.choices import (
     MapChoice,
     MapSource,
     Posthoc,
+    RelevanceDefinition,
     Resolution,
     Variance,
     check_word,
@@ -83,6 +84,10 @@ class Scoring:
         What of every map is scored, its segmentation, peak and ranking alike: by default what
         its explainer declares (:mod:`saltrust.analysis.stored.readings`), and under ``"peer"``
         the map as stored, as the released code; any other word counts under both definitions.
+    relevance : {"default", "quantus"}
+        Mass and rank accuracy and the energy pointing game: of positive values, ties at the last
+        rank shared (:mod:`saltrust.analysis.pixels.relevance`); or as Quantus, which sums negative
+        values as they are and breaks ties by ``argsort``.
     """
 
     resolution: Resolution | None = None
@@ -92,6 +97,7 @@ class Scoring:
     cutoff: Cut = None
     map: MapChoice = "auto"
     level: CaseLevel = "image"
+    relevance: RelevanceDefinition = "default"
 
     def __post_init__(self) -> None:
         if self.resolution is not None:
@@ -99,6 +105,7 @@ class Scoring:
         check_word(self.definition, Definition, "definition")
         check_word(self.map, MapChoice, "map")
         check_word(self.level, CaseLevel, "level")
+        check_word(self.relevance, RelevanceDefinition, "relevance")
         if self.slice is not None:
             check_word(self.slice, IouSlice, "slice")
         for name in ("threshold", "cutoff"):

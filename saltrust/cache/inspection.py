@@ -21,7 +21,7 @@ from saltrust.cache.validation import covariate_names, problems, unknown_content
 
 #: Root attributes that the description gives a place of their own.
 _STRUCTURAL = {"saltrust_schema", "complete", "identity", "laid_out", "coordinates", "source",
-               "sealed"}
+               "sealed", "captum_agreement"}
 #: Radiographs in doubt, and left out, whose remarks are shown.
 MOST_REMARKS = 5
 _OF_MODEL = ("model_role", "model_architecture", "model_seed", "model_checkpoint")
@@ -37,6 +37,7 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
         ``splits``, ``views``, ``covariates`` (names), ``findings`` (label counts), ``readers``,
         ``models``, ``explainers``, ``localizers``, ``radiographs`` (counts by status, and the
         first remarks), ``left_out`` (files of the data set that are no radiographs),
+        ``captum_agreement`` (by model, as `saltrust generate --compare captum` leaves it),
         ``groups`` (variables, completeness, bytes on disk), ``size_on_disk``, ``provenance``,
         ``problems`` and ``warnings`` (see :func:`saltrust.cache.validation.problems` and
         :func:`saltrust.cache.validation.unknown_contents`).
@@ -66,12 +67,13 @@ def describe(cubes: xr.DataTree) -> dict[str, Any]:
         "localizers": _labels_with(cubes, "localizer", "model", _OF_MODEL),
         "radiographs": _radiographs(cubes),
         "left_out": _left_out(cubes),
+        "captum_agreement": _captum_agreement(cubes),
         "groups": groups,
         "size_on_disk": _bytes(path),
         "provenance": {key: value for key, value in cubes.attrs.items()
                        if key not in _STRUCTURAL},
         "problems": problems(cubes),
-        "warnings": unknown_contents(cubes),
+        "warnings": [*unknown_contents(cubes), *_disagreements(_captum_agreement(cubes))],
     }
 
 
@@ -131,6 +133,28 @@ def _left_out(cubes: xr.DataTree) -> dict[str, Any]:
             left_out.get("files"), int) and isinstance(left_out.get("endings"), dict):
         return left_out
     return {}
+
+
+def _captum_agreement(cubes: xr.DataTree) -> dict[str, dict[str, Any]]:
+    """How well the maps of each model agree with captum's; empty where that was not asked for."""
+    stored = cubes.attrs.get("captum_agreement")
+    # What a store of somebody else says under this name is passed over.
+    if not isinstance(stored, dict):
+        return {}
+    return {str(model): agreement for model, agreement in stored.items()
+            if isinstance(agreement, dict) and isinstance(agreement.get("explainers"), dict)
+            and all(isinstance(item, dict) for item in agreement["explainers"].values())}
+
+
+def _disagreements(agreement: dict[str, dict[str, Any]]) -> list[str]:
+    return [f"maps of {name!r} by model {model!r} are not those of {summary.get('class')}: median "
+            f"correlation {summary.get('pearson_median'):.3f}, of ranks "
+            f"{summary.get('spearman_median'):.3f}"
+            for model, of_model in agreement.items()
+            for name, summary in of_model["explainers"].items()
+            if summary.get("agrees") is False
+            and all(isinstance(summary.get(f"{kind}_median"), float)
+                    for kind in ("pearson", "spearman"))]
 
 
 def _findings(cubes: xr.DataTree) -> dict[str, dict[str, int]]:

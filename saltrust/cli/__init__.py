@@ -17,6 +17,7 @@ from saltrust import __version__
 from saltrust.cli.analyze.classification import classification
 from saltrust.cli.analyze.confidence import confidence
 from saltrust.cli.analyze.faithfulness import faithfulness, perturbation
+from saltrust.cli.analyze.froc import froc
 from saltrust.cli.analyze.gaze import gaze
 from saltrust.cli.analyze.group import analyze
 from saltrust.cli.analyze.localization import descriptors, localization, thresholds
@@ -26,6 +27,7 @@ from saltrust.cli.analyze.trustworthiness import (
     randomization,
     repeatability,
     reproducibility,
+    specificity,
     utility,
 )
 from saltrust.cli.demo import demo
@@ -194,8 +196,8 @@ for _command in (demo, import_, train, generate, info, analyze, protocol, figure
     main.add_command(_command)
 
 for _command in (descriptors, localization, thresholds, regressions, confidence, classification,
-                 utility, randomization, repeatability, reproducibility, faithfulness, perturbation,
-                 gaze, mixed):
+                 utility, randomization, repeatability, reproducibility, specificity,
+                 faithfulness, perturbation, gaze, froc, mixed):
     analyze.add_command(_command)
 for _command in (protocol_localization, trustworthiness, guided_training):
     protocol.add_command(_command)

@@ -38,10 +38,13 @@ from saltrust.study import HEATMAP_PRECISIONS
               help="In which heatmaps are computed; float32 unless the study says otherwise. "
                    "How well they agree with float32 is measured on the first images and kept "
                    "with the cubes.")
+@click.option("--compare", type=click.Choice(["captum"]),
+              help="Explain the first four images by captum too, and keep with the cubes how well "
+                   "the maps agree; `saltrust info` shows it.")
 @click.pass_context
 def generate(ctx: click.Context, study: Path, output: Path, replicates: int | None,
              overwrite: bool, resume: bool, on_error: OnError, device: str | None,
-             precision: str | None) -> None:
+             precision: str | None, compare: str | None) -> None:
     """Run the models once: predictions and heatmaps of every image and finding.
 
     The store grows at OUTPUT.partial and takes its name when it is whole; an interrupted run
@@ -57,6 +60,6 @@ def generate(ctx: click.Context, study: Path, output: Path, replicates: int | No
     declared = read_study(study, replicates=replicates)
     path = generate_cubes(open_collection(declared, on_error), declared, output,
                           overwrite=overwrite, resume=resume,
-                          overrides=Overrides(device, precision, on_error),
+                          overrides=Overrides(device, precision, on_error, compare),
                           progress=shows_progress(ctx), command_line=command_line(ctx))
     say(str(path))

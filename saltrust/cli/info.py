@@ -28,15 +28,23 @@ _GRID = 128
 @click.option("--grid", type=click.IntRange(1, 4096), default=_GRID, show_default=True,
               help="Height and width of the image that the model is tried on, as in a study; "
                    "vision transformers take one size only.")
+@click.option("--explainers", is_flag=True,
+              help="Instead of CUBES: the explainers that a study may name, of saltrust, captum "
+                   "and pytorch_grad_cam, with what of their maps is scored and what they cost.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, everything in it.")
-def info(cubes: Path | None, architecture: str | None, grid: int, as_json: bool) -> None:
+def info(cubes: Path | None, architecture: str | None, grid: int, explainers: bool,
+         as_json: bool) -> None:
     """Say what is in a store: labels, models, explainers, completeness, size, provenance.
 
     Or, with --model, which stages an architecture has for [randomization] of a study, which
-    explainers work with it, and which layer they take.
+    explainers work with it, and which layer they take.  Or, with --explainers, which explainers
+    there are, such as captum's: saltrust info --explainers
     """
-    if (cubes is None) == (architecture is None):
-        raise UsageError("give either CUBES or --model ARCHITECTURE")
+    if sum((cubes is not None, architecture is not None, explainers)) != 1:
+        raise UsageError("give one of CUBES, --model ARCHITECTURE and --explainers")
+    if explainers:
+        _show_explainers(as_json)
+        return
     if architecture is not None:
         _show_model(architecture, grid, as_json)
         return
@@ -50,6 +58,27 @@ def info(cubes: Path | None, architecture: str | None, grid: int, as_json: bool)
         say(json.dumps(description, indent=2, allow_nan=False), form="json")
     else:
         say("\n".join(_lines(description)))
+
+
+def _show_explainers(as_json: bool) -> None:
+    import dataclasses
+
+    from saltrust.explainers.listing import list_explainers
+
+    rows = list_explainers()
+    if as_json:
+        say(json.dumps({"explainers": [
+            {**dataclasses.asdict(row), "works": not row.reason} for row in rows]}, indent=2),
+            form="json")
+        return
+    width = max(len(row.name) for row in rows)
+    for source in dict.fromkeys(row.source for row in rows):
+        say(f"of {source}")
+        for row in rows:
+            if row.source == source:
+                outcome = (f"cannot: {row.reason}" if row.reason
+                           else ", ".join(filter(None, (f"ok, read {row.reading}", row.cost))))
+                say(f"  {row.name:<{width}}  {outcome}")
 
 
 def _show_model(architecture: str, grid: int, as_json: bool) -> None:
@@ -142,6 +171,7 @@ def _lines(content: dict[str, Any]) -> list[str]:
                     for key, value in entry.items() if key != dim and value not in ("", "{}")}
             lines.append(f"  {entry[dim]}  "
                          + ", ".join(f"{key} {value}" for key, value in rest.items()))
+    lines += _captum(content["captum_agreement"])
     lines.append("groups")
     for name, group in content["groups"].items():
         complete = _counts(group["complete"])
@@ -155,6 +185,27 @@ def _lines(content: dict[str, Any]) -> list[str]:
         lines.append("warnings")
         lines += [f"  {warning}" for warning in content["warnings"]]
     return lines
+
+
+def _captum(agreement: dict[str, Any]) -> list[str]:
+    """How well maps agree with captum's, by model."""
+    lines = []
+    for model, of_model in agreement.items():
+        lines.append(f"captum      {model}, {of_model.get('images')} images")
+        for name, summary in of_model["explainers"].items():
+            if "cannot" in summary:
+                outcome = (f"captum cannot: {summary['cannot']}" if "class" in summary
+                           else str(summary["cannot"]))
+            else:
+                outcome = (f"{summary.get('class')}: median correlation "
+                           f"{_digits(summary.get('pearson_median'))}, of ranks "
+                           f"{_digits(summary.get('spearman_median'))}")
+            lines.append(f"  {name}  {outcome}")
+    return lines
+
+
+def _digits(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _radiographs(content: dict[str, Any]) -> list[str]:

@@ -69,7 +69,7 @@ class Explainer:
     limits : dict of str to (low, high)
         Range of numeric parameters, ends included; the higher end may be the name of another
         parameter.
-    choices : dict of str to sequence of str
+    choices : dict of str to sequence of str or int
         What a parameter may be; of one that holds several, each of them.
     trial : dict
         Parameters that make it cheap, to try whether it works with a network at all.
@@ -80,6 +80,8 @@ class Explainer:
         What of its maps speaks for the finding, where they are segmented or ranked: all, the
         magnitude (of gradients, whose sign depends on whether the pixel is dark or bright), or
         the positive part (of attributions, where what is negative speaks against it).
+    cost : str
+        What a map takes, in a few words.
     """
 
     name: str
@@ -89,10 +91,11 @@ class Explainer:
     layers: tuple[str, ...] = ()
     baseline: str = ""
     limits: Mapping[str, tuple[float, float | str]] = field(default_factory=dict)
-    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    choices: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
     trial: Mapping[str, Any] = field(default_factory=dict)
     full_precision: bool = False
     reading: MapReading = "raw"
+    cost: str = ""
 
     def __post_init__(self) -> None:
         check_word(self.reading, MapReading, f"explainer {self.name!r}: reading")
@@ -163,7 +166,7 @@ class Explainer:
                                  f"{highest:g}{of}, not {parameters[name]!r}")
         for name, known in self.choices.items():
             values = parameters[name]
-            values = [values] if isinstance(values, str) else values
+            values = values if isinstance(values, list | tuple) else [values]
             wrong = [value for value in values if value not in known]
             if wrong or not values:
                 what = f"not {wrong[0]!r}" if wrong else "and at least one"
@@ -178,10 +181,11 @@ def explainer(
     layers: tuple[str, ...] = (),
     baseline: str = "",
     limits: Mapping[str, tuple[float, float | str]] = _NONE,
-    choices: Mapping[str, Sequence[str]] = _NONE,
+    choices: Mapping[str, Sequence[str | int]] = _NONE,
     trial: Mapping[str, Any] = _NONE,
     full_precision: bool = False,
     reading: MapReading = "raw",
+    cost: str = "",
 ) -> Callable[[Method], Method]:
     """Declare a function to be a saliency method, and what it needs.
 
@@ -203,7 +207,7 @@ def explainer(
     limits : dict of str to (low, high)
         Range of numeric parameters, ends included; the higher end may be the name of another
         parameter.
-    choices : dict of str to sequence of str
+    choices : dict of str to sequence of str or int
         What a parameter may be.
     trial : dict
         Parameters that make it cheap, to try whether it works with a network at all.
@@ -211,6 +215,8 @@ def explainer(
         Whether it is computed in float32 even where bfloat16 is asked for.
     reading : {"raw", "absolute", "positive"}
         What of its maps is segmented and ranked; a study may say otherwise.
+    cost : str
+        What a map takes, in a few words, for `saltrust info --explainers`.
 
     Returns
     -------
@@ -228,7 +234,7 @@ def explainer(
     """
     def declare(function: Method) -> Method:
         declaration = Explainer(function.__name__, function, rank, to_inputs, layers, baseline,
-                                limits, choices, trial, full_precision, reading)
+                                limits, choices, trial, full_precision, reading, cost)
         setattr(function, _DECLARATION, declaration)
         return function
 

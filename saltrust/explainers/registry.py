@@ -6,7 +6,9 @@ decorates; a module that is added to that folder is all that a new method takes.
 
 A user's method is named ``package.module:function`` in the study, or registered under an entry
 point of the group ``saltrust.explainers``.  Either may give a plain function, a decorated one, or
-an :class:`~saltrust.explainers.declaration.Explainer`.
+an :class:`~saltrust.explainers.declaration.Explainer`.  Those of captum and pytorch-grad-cam are
+named after their classes, ``captum.Saliency``, ``pytorch_grad_cam.GradCAM``
+(:mod:`saltrust.explainers.libraries`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import inspect
 import math
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -26,6 +28,9 @@ from saltrust.errors import UsageError, nearest
 from saltrust.explainers import methods
 from saltrust.explainers.bound import BoundExplainer, bind
 from saltrust.explainers.declaration import N_LEADING, Explainer, declared_explainer
+from saltrust.explainers.libraries import grad_cam
+from saltrust.explainers.libraries.captum import composition
+from saltrust.explainers.libraries.captum.attribution import captum_explainer
 from saltrust.models.user_code import import_attribute
 from saltrust.study import ExplainerSpec
 
@@ -64,6 +69,10 @@ def _explainers_of(module: ModuleType) -> Iterator[Explainer]:
 #: The methods that come with the package, in the order in which they are listed.
 BUILT_IN: dict[str, Explainer] = discover_explainers(methods)
 
+#: How the names of other libraries' methods begin, and what makes explainers of them.
+LIBRARIES: dict[str, Callable[[str], Explainer]] = {
+    composition.PREFIX: captum_explainer, grad_cam.PREFIX: grad_cam.grad_cam_explainer}
+
 
 def resolve(spec: ExplainerSpec) -> BoundExplainer:
     """Find the method a study names and bind its parameters.
@@ -71,8 +80,9 @@ def resolve(spec: ExplainerSpec) -> BoundExplainer:
     Parameters
     ----------
     spec : ExplainerSpec
-        ``name`` is built in, of an entry point, or ``package.module:function``; its ``reading``
-        takes the place of the one that the method declares.
+        ``name`` is built in, of a library, of an entry point, or ``package.module:function``; its
+        ``reading`` takes the place of the one that the method declares, its ``label`` that of the
+        name in the cubes.
 
     Raises
     ------
@@ -92,20 +102,26 @@ def resolve(spec: ExplainerSpec) -> BoundExplainer:
     if spec.reading:
         # Checked where it is declared.
         explainer = replace(explainer, reading=cast("MapReading", spec.reading))
-    return bind(explainer, spec.parameters)
+    bound = bind(explainer, spec.parameters)
+    if spec.label:
+        bound = replace(bound, explainer=replace(bound.explainer, name=spec.label))
+    return bound
 
 
 def find(name: str) -> Explainer:
     """Look a saliency method up by the name a study gives it (see :func:`resolve`)."""
     if name in BUILT_IN:
         return BUILT_IN[name]
+    for prefix, make in LIBRARIES.items():
+        if name.startswith(prefix) and ":" not in name:
+            return make(name)
     if ":" in name:
         return _as_explainer(name, import_attribute(name, f"explainer {name!r}"))
     registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     if name not in registered:
         raise UsageError(
             f"there is no explainer {name!r}; {nearest(name, [*BUILT_IN, *registered])} "
-            "(your own is named package.module:function)"
+            "(your own is named package.module:function, captum's captum.CLASS)"
         )
     entry = registered[name]
     try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,12 @@ from saltrust.explainers.passes.context import PassSize
 from saltrust.generate.agreement import N_IMAGES, measure_agreement, warn_of_disagreement
 from saltrust.generate.batch_run import run_batches
 from saltrust.generate.batches import ExplainedBatch, Resources, explain_batch
+from saltrust.generate.captum_agreement import (
+    CAPTUM_AGREEMENT,
+    check_comparison,
+    compare_with_captum,
+    warn_of_captum,
+)
 from saltrust.generate.ensembles import explain_ensemble
 from saltrust.generate.faithfulness.stage import run_faithfulness
 from saltrust.generate.localizers import run_localizers
@@ -54,11 +61,14 @@ class Overrides:
     on_error : {'stop', 'skip'}
         Whether radiographs and annotations that cannot be read are an error, once all of them are
         known, or are left out: their maps and predictions stay missing.
+    compare : {'captum'}, optional
+        By what the first images are explained too, to store how well the maps agree.
     """
 
     device: str | None = None
     precision: str | None = None
     on_error: OnError = "stop"
+    compare: str | None = None
 
 
 _NO_OVERRIDES = Overrides()
@@ -108,7 +118,8 @@ def generate(
     Raises
     ------
     UsageError
-        If the output exists and neither ``overwrite`` nor ``resume`` was said; if the
+        If maps are to be compared with captum and it is not installed; if the output exists and
+        neither ``overwrite`` nor ``resume`` was said; if the
         unfinished store is of another study (what differs is named); and as in
         :func:`saltrust.generate.plan.make_plan`, before anything is computed.
     NothingToDo
@@ -118,6 +129,7 @@ def generate(
         If models or data do not fit, radiographs cannot be decoded (all of them are named), or
         the disk is full; what was finished stays in ``<output>.partial``.
     """
+    check_comparison(overrides.compare)
     if resume:
         collection = as_begun(collection, output)
     device = choose_device(overrides.device or study.generate.device)
@@ -129,19 +141,22 @@ def generate(
         with _use_threads(int(writer.attributes["threads"])):
             resources = Resources(plan.device, study.seed, PassSize.on(plan.device),
                                   plan.precision)
-            _fill(plan, collection, writer, resources, overrides.on_error, progress=progress)
+            _fill(plan, collection, writer, resources, overrides, progress=progress)
         return writer.finish()
 
 
 def _fill(plan: Plan, collection: Collection, writer: StoreWriter, resources: Resources,
-          on_error: OnError, *, progress: bool) -> None:
+          overrides: Overrides, *, progress: bool) -> None:
     """Compute and store whatever of the plan is not in the store."""
-    bad = BadFiles(on_error)
+    bad = BadFiles(overrides.on_error)
     write_annotations(writer, collection, bad=bad, progress=progress)
     left_out = [bad.settle(collection.index.sizes["image"], "annotations of images")]
-    radiographs = RadiographStore(writer, collection, on_error)
+    radiographs = RadiographStore(writer, collection, overrides.on_error)
     try:
         radiographs.try_again(plan.images)
+        if overrides.compare:
+            for model in plan.all_models().values():
+                _record_comparison(plan, model, writer, radiographs, resources)
         _run_networks(plan, writer, radiographs, resources, progress=progress)
     except UnreadableRadiograph:
         radiographs.name_all(plan.images, progress=progress)
@@ -216,21 +231,42 @@ def _record_start(writer: StoreWriter) -> None:
 def _record_agreement(plan: Plan, model: PlannedModel, writer: StoreWriter,
                       radiographs: RadiographStore, resources: Resources) -> None:
     """Compare the job's precision with float32 on the first images, once."""
-    known = writer.attributes.get("precision_agreement", {})
-    name = model.classifier.name
-    if plan.precision == "float32" or name in known:
+    if plan.precision == "float32":
         return
+    agreement = _on_first_images(plan, model, writer, radiographs, "precision_agreement",
+                                 lambda loaded: measure_agreement(model, loaded, resources))
+    if agreement is not None:
+        warn_of_disagreement(model.classifier.name, plan.precision, agreement)
+
+
+def _record_comparison(plan: Plan, model: PlannedModel, writer: StoreWriter,
+                       radiographs: RadiographStore, resources: Resources) -> None:
+    """Compare the maps of the first images with captum's, once."""
+    agreement = _on_first_images(plan, model, writer, radiographs, CAPTUM_AGREEMENT,
+                                 lambda loaded: compare_with_captum(model, loaded, resources))
+    if agreement is not None:
+        warn_of_captum(model.classifier.name, agreement)
+
+
+def _on_first_images(plan: Plan, model: PlannedModel, writer: StoreWriter,
+                     radiographs: RadiographStore, attribute: str,
+                     measure: Callable[[LoadedBatch], dict[str, Any]]) -> dict[str, Any] | None:
+    """Measure something of a model on the first images and store it; None where that is done."""
+    known = writer.attributes.get(attribute, {})
+    name = model.classifier.name
+    if name in known:
+        return None
     module = model.classifier.module
     module.to(plan.device)
     try:
         loaded = radiographs.load(plan.images[:N_IMAGES]).present()
         if not loaded.images:
-            return
-        agreement = measure_agreement(model, loaded, resources)
+            return None
+        measured = measure(loaded)
     finally:
         module.to("cpu")
-    warn_of_disagreement(name, plan.precision, agreement)
-    writer.set_attributes({"precision_agreement": {**known, name: agreement}})
+    writer.set_attributes({attribute: {**known, name: measured}})
+    return measured
 
 
 @contextmanager

@@ -173,7 +173,7 @@ class Plan:
         if not self.has_models:
             return {}
         return {
-            spec.name: describe_parameters(
+            spec.stored_name: describe_parameters(
                 {name: model.explainers[position] for name, model in self.all_models().items()})
             for position, spec in enumerate(self.study.explainers)
         }

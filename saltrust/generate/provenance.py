@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -18,6 +19,8 @@ from saltrust.models.localizers.trained_localizer import Localizer
 # scikit-image segments radiographs for XRAI; numpy draws the noise.
 _PACKAGES = ("numpy", "xarray", "zarr", "torch", "torchvision", "scikit-image",
              "segmentation-models-pytorch")
+#: Libraries of explainers, by how the names of these begin; scikit-learn fits captum's models.
+_OF_EXPLAINERS = {"captum.": ("captum", "scikit-learn"), "pytorch_grad_cam.": ("grad-cam",)}
 
 
 def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
@@ -43,6 +46,10 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
            for item in plan.ensembles},
         **{f"set of parameters of explainer {name!r}": parameters
            for name, parameters in plan.explainer_parameters().items()},
+        # Those that their labels do not tell.
+        **{f"method of explainer {spec.label!r}": spec.name for spec in plan.study.explainers
+           if spec.label and plan.has_models},
+        **{f"{package} version": version for package, version in _library_versions(plan).items()},
         # Those that their names do not tell: unfinished stores of earlier versions have none.
         **{f"reading of explainer {name!r}": reading
            for name, reading in plan.explainer_readings().items()
@@ -88,7 +95,8 @@ def attributes(plan: Plan, collection: Collection, command_line: str) -> dict[st
                      if plan.localizers else {}),
                   **({"randomization": list(plan.randomization.seeds)}
                      if plan.randomization else {})},
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **_versions(_PACKAGES),
+                     **_library_versions(plan)},
         "device": plan.device.type,
         "precision": plan.precision,
         "device_name": _device_name(plan.device),
@@ -132,9 +140,16 @@ def _digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def _library_versions(plan: Plan) -> dict[str, str]:
+    """Of the libraries whose explainers the study asks for."""
+    packages = [package for prefix, names in _OF_EXPLAINERS.items() for package in names
+                if any(spec.name.startswith(prefix) for spec in plan.study.explainers)]
+    return _versions(packages) if plan.has_models else {}
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
     versions = {}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

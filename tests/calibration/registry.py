@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.calibration.outcome import Cell
-from tests.calibration.simulations import areas, decisions, means, mixed, slopes, tested_means
+from tests.calibration.simulations import (
+    areas,
+    decisions,
+    free_response,
+    means,
+    mixed,
+    slopes,
+    tested_means,
+)
 
 #: What a column of intervals or p-values may be called.
 COLUMNS = ("conf_low", "p_value")
@@ -64,11 +72,15 @@ REGISTRY: tuple[Row, ...] = (
       (("fractional", "fractional logit"), ("gee", "GEE of hits"), ("joint", "joint model"),
        ("two_part", "two-part model"), ("ordbeta", "ordered beta"))),
     Row("confidence", "strata", {"conf_low": ("mean", "share", "strata"), "p_value": ("strata",)}),
+    Row("froc", "summary", {"conf_low": ("wAFROC",)}, {"p_value": _NONE}),
+    Row("froc", "differences", {"conf_low": ("wAFROC of two maps",),
+                                "p_value": ("wAFROC of two maps",)}),
     Row("gaze", "summary", {"conf_low": ("mean",)}, {"p_value": _NONE}),
     *(Row("gaze", table, {"conf_low": ("mean",), "p_value": ("clustered mean",)})
       for table in ("specificity", "comparisons", "against_baseline")),
     *(Row("localization", table, {"conf_low": ("mean", "share")}, {"p_value": _NONE})
       for table in ("summary", "expert", "hit_baselines", "agreement")),
+    Row("localization", "relevance", {"conf_low": ("mean",)}, {"p_value": _NONE}),
     *(Row("localization", table, {"conf_low": ("decrease",), "p_value": (tested,)})
       for table, tested in (("decrease", "expert against map"),
                             ("decrease_change", "change of the decrease"),
@@ -100,6 +112,9 @@ REGISTRY: tuple[Row, ...] = (
     Row("perturbation", "pooled", {"conf_low": ("rank correlation of related values",),
                                    "p_value": ("rank correlation",)}),
     *(Row("faithfulness", table, _MEANS) for table in ("decisions", "comparisons", "agreement")),
+    # The same contrast by the same function.
+    *(Row("specificity", table, {"conf_low": ("randomization",), "p_value": ("randomization",)})
+      for table in ("decisions", "findings")),
 )
 
 #: Figures that are not in their bounds, and why: beginning of a cell's name, figure, reason.
@@ -107,6 +122,8 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
     ("CR2 logit: 12 patients, 1 to 10 images, covariate patient", "type I",
      "cautious: twelve values of a covariate leave Satterthwaite's t few degrees of freedom (.024 "
      "of 6,000)"),
+    ("wAFROC: 40 patients, 1 image", "coverage",
+     "a little cautious: the jackknife of all patients where each is of one kind (.971)"),
     ("share: 12 patients, 1 to 10 images, more where scores are high, share 0.85", "coverage",
      "a little cautious: half of the patients have nothing but hits"),
     *((f"{kind}: {count}", "coverage", "cautious near 1, as Newcombe's interval is of independent "
@@ -126,7 +143,8 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
 
 def cells() -> list[Cell]:
     """Every simulation on every design."""
-    made = [cell for module in (means, slopes, areas, decisions, mixed, tested_means)
+    made = [cell for module in (means, slopes, areas, decisions, free_response, mixed,
+                                tested_means)
             for cell in module.cells()]
     names = [cell.name for cell in made]
     assert len(set(names)) == len(names)

@@ -25,7 +25,11 @@ from saltrust.analysis.localization.reader_agreement import (
     pairwise_scores,
     share_of_agreement,
 )
-from saltrust.analysis.localization.summary import summarize, summarize_expert
+from saltrust.analysis.localization.summary import (
+    summarize,
+    summarize_expert,
+    summarize_relevance,
+)
 from saltrust.analysis.options import KINDS, Execution, Resampling, Scoring
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import (
@@ -74,7 +78,9 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
         (:func:`saltrust.analysis.scores.scored_maps.score_maps`), and ``overlap``: Dice,
         precision, recall, specificity, average
         precision and area under the ROC curve of every map on a positive
-        (:func:`saltrust.analysis.scores.scores_table.overlap_rows`).  Context:
+        (:func:`saltrust.analysis.scores.scores_table.overlap_rows`), and ``relevance``: means of
+        the columns ``mass_accuracy, rank_accuracy, energy_pointing`` of ``scores``, the shares of
+        a map that lie in the mask (:mod:`saltrust.analysis.pixels.relevance`).  Context:
         ``decrease_shared`` (on positives that everyone drew), ``differences`` between maps
         (:mod:`saltrust.analysis.localization.contrasts`) and their ``equivalence`` where a
         margin is given, ``hit_baselines`` and
@@ -129,7 +135,9 @@ def localization(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(
     tables = {"summary": summarize(scored.table, **means),
               "expert": summarize_expert(people, **means),
               "decrease": falls, "decrease_change": change, "scores": scored.table,
-              "overlap": _overlap(scored), "decrease_shared": shared,
+              "overlap": _overlap(scored),
+              "relevance": summarize_relevance(scored.table, **drawing, method=resampling.kind),
+              "decrease_shared": shared,
               "differences": map_differences(scored.table, **drawing),
               **_hit_baselines(scored, drawing),
               "agreement": agreement(pairs, **drawing),

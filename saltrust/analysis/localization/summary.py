@@ -13,6 +13,7 @@ from saltrust.analysis.inference.bootstrap import mean_interval
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.inference.proportions import proportion_interval
 from saltrust.analysis.scores.score_rows import EXPERT, SCHEMES, Scheme, check_columns, text
+from saltrust.analysis.scores.scores_table import RELEVANCE
 from saltrust.choices import BootstrapKind
 
 FloatArray = npt.NDArray[np.float64]
@@ -84,6 +85,39 @@ def summarize(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: 
     return estimates_table(rows, IDENTIFY, extra=("chance",))
 
 
+def summarize_relevance(scores: pd.DataFrame, *, resamples: int = 1000,
+                        confidence_level: float = 0.95, seed: int = 0,
+                        method: BootstrapKind = "auto") -> pd.DataFrame:
+    """Mean mass accuracy, rank accuracy and energy pointing of every map on positives.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Table of :func:`saltrust.analysis.scores.scored_maps.score_maps`.
+    resamples, confidence_level, seed, method
+        Of the bootstrap by patient, as of :func:`summarize`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``finding, explainer, model, metric`` and the uniform columns.
+    """
+    check_confidence_level(confidence_level)
+    maps = checked(scores[scores["explainer"] != EXPERT])
+    rows = []
+    for metric in RELEVANCE if len(maps) else ():
+        values, columns = score_matrix(maps, metric)
+        average = mean_interval(values, unit_clusters(maps), resamples=resamples,
+                                confidence_level=confidence_level, seed=seed, method=method)
+        for k, column in enumerate(columns):
+            estimate = Estimate(
+                estimate=float(average.mean[k]), std_error=float(average.std_error[k]),
+                conf_low=float(average.conf_low[k]), conf_high=float(average.conf_high[k]),
+                n=int(average.n[k]), note=average.notes[k] if average.n[k] else _no_rows("hit"))
+            rows.append({**identity_of(column, metric), **estimate.row("mean")})
+    return estimates_table(rows, IDENTIFY)
+
+
 def summarize_expert(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
                      seed: int = 0, chance: Mapping[str, float] | None = None,
                      method: BootstrapKind = "auto") -> pd.DataFrame:
@@ -127,7 +161,7 @@ def unit_clusters(scores: pd.DataFrame) -> npt.NDArray[Any]:
     return np.where(patient == "", "image " + units["image"], "patient " + patient)
 
 
-def score_matrix(scores: pd.DataFrame, metric: Scheme) -> tuple[FloatArray, list[Column]]:
+def score_matrix(scores: pd.DataFrame, metric: str) -> tuple[FloatArray, list[Column]]:
     """Scores as units (image and reference reader) x columns (finding, explainer, model)."""
     unit = scores.groupby(["image", "reader"], sort=False).ngroup().to_numpy()
     keys = scores[["finding", "explainer", "model"]].drop_duplicates()
@@ -144,7 +178,7 @@ def score_matrix(scores: pd.DataFrame, metric: Scheme) -> tuple[FloatArray, list
     return values, columns
 
 
-def identity_of(column: Column, metric: Scheme) -> dict[str, str]:
+def identity_of(column: Column, metric: str) -> dict[str, str]:
     """The columns that name a row of a table of means."""
     finding, explainer, model = column
     return {"finding": finding, "explainer": explainer, "model": model, "metric": metric}

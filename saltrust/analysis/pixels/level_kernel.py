@@ -18,7 +18,7 @@ Float32Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 #: Columns of a strip.
-_STRIP = 32
+STRIP = 32
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
@@ -68,7 +68,7 @@ def _stretch(strip: Float32Array, lower: Any, upper: Any, weight: Float32Array,
     """Interpolate a strip down and stretch it to 0..1, shape (height, columns)."""
     for y in range(len(lower)):
         below, above, part, row = strip[lower[y]], strip[upper[y]], weight[y], share[y]
-        for j in range(_STRIP):
+        for j in range(STRIP):
             row[j] = ((above[j] - below[j]) * part + below[j] - low) / span
 
 
@@ -79,7 +79,7 @@ def _stretch_fused(strip: Float32Array, lower: Any, upper: Any, weight: Float32A
     for y in range(len(lower)):
         below, above, part, row = strip[lower[y]], strip[upper[y]], weight[y], share[y]
         rest = np.float64(np.float32(1) - part)
-        for j in range(_STRIP):
+        for j in range(STRIP):
             value = np.float32(np.float64(below[j]) * rest + np.float64(above[j] * part))
             row[j] = (value - low) / span
 
@@ -90,7 +90,7 @@ def _place_evenly(share: Float32Array, steps: float, place: npt.NDArray[np.uint1
     scale = np.float32(255)
     for y in range(len(share)):
         source, row = share[y], place[y]
-        for j in range(_STRIP):
+        for j in range(STRIP):
             # A product of float32 and a small whole number is exact in float64.
             row[j] = np.uint16(np.int32(source[j] * scale)
                                + np.int32(np.ceil(np.float64(source[j]) * steps)))
@@ -114,7 +114,7 @@ def _mark_above(share: Float32Array, least: np.float32, marks: npt.NDArray[np.ui
     """Where the level reaches a number: the truncated product does where the product does."""
     for y in range(len(share)):
         source, row = share[y], marks[y]
-        for j in range(_STRIP):
+        for j in range(STRIP):
             row[j] = np.uint8(source[j] * np.float32(255) >= least)
 
 
@@ -167,12 +167,12 @@ def count(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array, fuse
     n_bins, n_masks = len(cuts), len(offsets) - 1
     tables = np.zeros((4, n_bins), dtype=np.int64)
     inside = np.zeros((n_masks, n_bins), dtype=np.int64)
-    strip = np.zeros((wide.shape[0], _STRIP), dtype=np.float32)
-    share = np.empty((height, _STRIP), dtype=np.float32)
-    place = np.empty((height, _STRIP), dtype=np.uint16)
+    strip = np.zeros((wide.shape[0], STRIP), dtype=np.float32)
+    share = np.empty((height, STRIP), dtype=np.float32)
+    place = np.empty((height, STRIP), dtype=np.uint16)
     run = offsets[:-1].copy()
-    for left in range(0, width, _STRIP):
-        n = min(_STRIP, width - left)
+    for left in range(0, width, STRIP):
+        n = min(STRIP, width - left)
         strip[:, :n] = wide[:, left:left + n]
         if fused:
             _stretch_fused(strip, lower, upper, weight, low, span, share)
@@ -182,7 +182,7 @@ def count(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array, fuse
             _place_evenly(share, steps, place)
         else:
             _place(share, n, first, cuts, place)
-        if n == _STRIP:
+        if n == STRIP:
             _tally(place, tables)
         else:
             for y in range(height):
@@ -229,15 +229,15 @@ def runs_above(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array,
         runs.Runs` with a pitch of ``height + 2``.
     """
     width, height = wide.shape[1], len(lower)
-    strip = np.zeros((wide.shape[0], _STRIP), dtype=np.float32)
-    share = np.empty((height, _STRIP), dtype=np.float32)
+    strip = np.zeros((wide.shape[0], STRIP), dtype=np.float32)
+    share = np.empty((height, STRIP), dtype=np.float32)
     # A row of background above and below.
-    marks = np.zeros((height + 2, _STRIP), dtype=np.uint8)
-    eights = marks.reshape(-1).view(np.uint64).reshape(height + 2, _STRIP // 8)
+    marks = np.zeros((height + 2, STRIP), dtype=np.uint8)
+    eights = marks.reshape(-1).view(np.uint64).reshape(height + 2, STRIP // 8)
     places = np.empty(4096, dtype=np.int64)
     k = 0
-    for left in range(0, width, _STRIP):
-        n = min(_STRIP, width - left)
+    for left in range(0, width, STRIP):
+        n = min(STRIP, width - left)
         strip[:, :n] = wide[:, left:left + n]
         if fused:
             _stretch_fused(strip, lower, upper, weight, low, span, share)
@@ -246,14 +246,85 @@ def runs_above(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array,
         _mark_above(share, np.float32(threshold + 1), marks[1:-1])
         for y in range(1, height + 2):
             same = True
-            for part in range(_STRIP // 8):
+            for part in range(STRIP // 8):
                 same &= eights[y, part] == eights[y - 1, part]
             if same:
                 continue
-            if k + _STRIP > len(places):
+            if k + STRIP > len(places):
                 places = np.concatenate((places, np.empty_like(places)))
             for j in range(n):
                 if marks[y, j] != marks[y - 1, j]:
                     places[k] = (left + j + 1) * (height + 2) + y
                     k += 1
     return np.sort(places[:k])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def gather_level(wide: Float32Array, lower: Any, upper: Any, weight: Float32Array, fused: bool,
+                 low: np.float32, span: np.float32, level: int, smallest: Float32Array,
+                 largest: Float32Array) -> tuple[Float32Array, IntArray]:
+    """Values and places of the pixels of one level; rows that cannot hold it are passed over.
+
+    Parameters
+    ----------
+    wide, lower, upper, weight, fused, low, span
+        Of :func:`runs_above`, which takes the same.
+    level : int
+        On 0..255.
+    smallest, largest : ndarray of float32, shape (rows, strips)
+        Bounds of the values of every row in strips of :data:`STRIP` columns.
+
+    Returns
+    -------
+    values : ndarray of float32, shape (pixels,)
+    positions : ndarray of int64, shape (pixels,)
+        ``column * height + row``.
+    """
+    width, height = wide.shape[1], len(lower)
+    values, places = np.empty(4096, dtype=np.float32), np.empty(4096, dtype=np.int64)
+    value, place = np.empty(STRIP, dtype=np.float32), np.empty(STRIP, dtype=np.int32)
+    # Bounds of the level in values, and what rounding can take a value beyond them.
+    slack = 1e-3 * np.float64(span) + 1e-6 * (abs(np.float64(low)) + np.float64(span))
+    least = np.float64(low) + level * np.float64(span) / 255 - slack
+    most = np.float64(low) + (level + 1) * np.float64(span) / 255 + slack
+    k = 0
+    for left in range(0, width, STRIP):
+        n = min(STRIP, width - left)
+        bottom, top = smallest[:, left // STRIP], largest[:, left // STRIP]
+        y = 0
+        while y < height:
+            a, b, part = lower[y], upper[y], weight[y]
+            if max(top[a], top[b]) < least or min(bottom[a], bottom[b]) > most:
+                # So are all rows between the same two.
+                while y < height and lower[y] == a:
+                    y += 1
+                continue
+            share, rest = np.float64(part), 1 - np.float64(part)
+            if (rest * top[a] + share * top[b] >= least
+                    and rest * bottom[a] + share * bottom[b] <= most):
+                _levels_of_row(wide[a, left:left + n], wide[b, left:left + n], part, fused, low,
+                               span, value, place)
+                if k + n > len(values):
+                    values = np.concatenate((values, np.empty_like(values)))
+                    places = np.concatenate((places, np.empty_like(places)))
+                for j in range(n):
+                    # Written whether it is one or not, so that nothing branches.
+                    values[k], places[k] = value[j], (left + j) * height + y
+                    k += place[j] == level
+            y += 1
+    return values[:k].copy(), places[:k].copy()
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator,unused-ignore]
+def _levels_of_row(below: Float32Array, above: Float32Array, part: np.float32, fused: bool,
+                   low: np.float32, span: np.float32, value: Float32Array, place: Any) -> None:
+    """Values of one row of a strip and their levels, as :func:`_stretch` has them."""
+    if fused:
+        rest = np.float64(np.float32(1) - part)
+        for j in range(len(below)):
+            value[j] = np.float32(np.float64(below[j]) * rest + np.float64(above[j] * part))
+    else:
+        for j in range(len(below)):
+            value[j] = (above[j] - below[j]) * part + below[j]
+    for j in range(len(below)):
+        place[j] = np.int32((value[j] - low) / span * np.float32(255))

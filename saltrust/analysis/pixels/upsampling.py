@@ -60,6 +60,8 @@ class BilinearMap:
     arithmetic: Arithmetic
     _across: Float32Array
     _down: _Axis
+    _source: Float32Array
+    _sampled: _Axis
 
     def rows(self, rows: slice | npt.NDArray[np.intp]) -> Float32Array:
         """Compute some rows.
@@ -85,6 +87,27 @@ class BilinearMap:
             Of the upper one.
         """
         return self._across, self._down.lower, self._down.upper, self._down.weight
+
+    def bounds_of_strips(self, width: int) -> tuple[Float32Array, Float32Array]:
+        """Bounds of the values in strips of columns, but for rounding: each lies between old ones.
+
+        Parameters
+        ----------
+        width : int
+            Of a strip; the last may be narrower.
+
+        Returns
+        -------
+        least, most : ndarray of float32, shape (rows of the source, strips)
+        """
+        starts = np.arange(0, self.width, width)
+        first = self._sampled.lower[starts]
+        last = self._sampled.upper[np.minimum(starts + width, self.width) - 1]
+        least = most = self._source[:, first]
+        for step in range(1, int((last - first).max()) + 1):
+            column = self._source[:, np.minimum(first + step, last)]
+            least, most = np.minimum(least, column), np.maximum(most, column)
+        return np.ascontiguousarray(least), np.ascontiguousarray(most)
 
     def bands(self) -> list[slice]:
         """Cut the rows into slices small enough to work on in the processor's cache."""
@@ -195,13 +218,28 @@ def bilinear_map(values: npt.ArrayLike, height: int, width: int,
     else:
         wide = _interpolate(source[:, across.lower], source[:, across.upper], across.weight,
                             arithmetic)
-    return BilinearMap(height, width, arithmetic, wide, _axis(source.shape[0], height, arithmetic))
+    return BilinearMap(height, width, arithmetic, wide, _axis(source.shape[0], height, arithmetic),
+                       source, across)
 
 
 @lru_cache(maxsize=1)
 def compiled() -> bool:
     """Whether compiled passes are available (the extra ``fast``, which brings Numba)."""
     return find_spec("numba") is not None
+
+
+def sample_positions(n_from: int, n_to: int, arithmetic: Arithmetic
+                     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32Array]:
+    """Between which old samples each new one lies, and the weight of the upper.
+
+    Parameters
+    ----------
+    n_from, n_to : int
+        Old and new number of samples along an axis.
+    arithmetic : {"lerp", "torch"}
+    """
+    axis = _axis(n_from, n_to, arithmetic)
+    return axis.lower, axis.upper, axis.weight
 
 
 def is_finite(values: Float32Array) -> bool:

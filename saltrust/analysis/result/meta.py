@@ -90,6 +90,20 @@ class Meta(TypedDict, total=False):
     hits: str
     #: What the hit rates stand beside.
     hit_baselines: str
+    #: Definition of mass and rank accuracy and energy pointing: "default" or "quantus".
+    relevance: str
+    #: What a mark of a map is.
+    marks: str
+    #: What marks are to hit.
+    lesions: str
+    #: When they do.
+    hit: str
+    #: Which images false marks are ranked on.
+    normal: str
+    #: What the figures of merit of marks are, by name.
+    figures: dict[str, str]
+    #: How many points of a curve are given.
+    curve_points: str
     #: What of the maps was scored: "auto", "raw", "absolute" or "positive".
     map: str
     #: The same by explainer: "raw", "absolute" or "positive".
@@ -203,6 +217,8 @@ class Meta(TypedDict, total=False):
     rule: str
     #: The same in words.
     rule_meaning: str
+    #: Findings that are not compared with the others.
+    listed_apart: str
     #: How a decision is made.
     decision: str
     #: What maps are compared with.

@@ -23,6 +23,7 @@ FIGURES = {
     "regressions": "saltrust.report.figures.of_results:regressions",
     "confidence": "saltrust.report.figures.of_results:confidence",
     "classification": "saltrust.report.figures.classification:roc",
+    "froc": "saltrust.report.figures.froc:curves",
     "gaze": "saltrust.report.figures.gaze:agreement",
     "utility": "saltrust.report.figures.of_results:utility",
     "randomization": "saltrust.report.figures.of_results:randomization",

@@ -30,11 +30,11 @@ from saltrust.analysis.stored.readings import as_read
 from saltrust.cache.schema import GROUPS, Status
 from saltrust.cache.scores import ScoreStore
 from saltrust.cache.store import open_cubes
-from saltrust.choices import Definition, MapReading, Resolution
+from saltrust.choices import Definition, MapReading, RelevanceDefinition, Resolution
 from saltrust.errors import UsageError
 
 #: Raised when the same cubes would give other numbers, or are kept in another form.
-SCAN_VERSION = 5
+SCAN_VERSION = 6
 TOPIC = "localization"
 #: What names a map.
 MAP = ["image", "finding", "explainer", "model"]
@@ -56,11 +56,14 @@ class ScanOptions:
     definition : {"default", "peer"}
     thresholds : tuple of float
         At which the histograms are exact, beside the standard ones.
+    relevance : {"default", "quantus"}
+        How much of a map lies in a mask.
     """
 
     resolution: Resolution
     definition: Definition
     thresholds: tuple[float, ...] = ()
+    relevance: RelevanceDefinition = "default"
 
     def made_from(self, reading: MapReading) -> dict[str, Any]:
         """The facts that the key of kept scores is a digest of.
@@ -70,7 +73,8 @@ class ScanOptions:
         return {"pass": SCAN_VERSION, "resolution": self.resolution,
                 "definition": self.definition,
                 "thresholds": list(levels_for(self.thresholds).thresholds),
-                **({"map": reading} if reading != "raw" else {})}
+                **({"map": reading} if reading != "raw" else {}),
+                **({"relevance": self.relevance} if self.relevance != "default" else {})}
 
 
 def scan_maps(saliency: xr.Dataset, annotations: Annotations, options: ScanOptions,
@@ -344,9 +348,10 @@ class _Scanner:
                     require_finite(plane, **{dim: str(maps[dim].iloc[row]) for dim in MAP})
                 counts.append(
                     count_map(as_read(plane, readings[row]), self._annotations.size(image),
-                              self._options.definition, self._levels, masks)
+                              self._options.definition, self._levels, masks,
+                              self._options.relevance)
                     if status == Status.OK
-                    else unusable(status, self._levels, len(self._readers)))
+                    else unusable(status, self._levels, masks))
         variables = {name: (dims, np.array([getattr(one, name) for one in counts], dtype=dtype))
                      for name, (dims, dtype) in FIELDS.items()}
         return xr.Dataset(

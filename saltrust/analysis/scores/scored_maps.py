@@ -133,7 +133,8 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
                         "no reader with the role reference annotated any; add reference masks or "
                         "select others")
     experts = annotations.readers_with("benchmark")
-    options = ScanOptions(annotations.resolution, scoring.definition, tuple(rule.values()))
+    options = ScanOptions(annotations.resolution, scoring.definition, tuple(rule.values()),
+                          scoring.relevance)
     drawings = Drawings(annotations, score_store(cubes, keep=execution.keep))
     scan, readings = None, dict[str, MapReading]()
     if saliency is not None and {"heatmap", "status"} <= set(saliency.data_vars):
@@ -171,6 +172,7 @@ def score_maps(cubes: xr.DataTree, scoring: Scoring, execution: Execution, *,
         "slice": iou_slice,
         "slice_meaning": IOU_SLICES[iou_slice], "threshold": rule.description,
         "probability_cutoff": limit.description, "level": scoring.level, "split": split,
+        "relevance": scoring.relevance,
         "reference_readers": [annotations.readers[r] for r in references],
         "benchmark_readers": [annotations.readers[r] for r in experts],
         "counts": {"images": int(table["image"].nunique()), "rows": len(table), **outcomes(scan),

@@ -28,8 +28,10 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 IDENTIFY = ("image", "patient", "finding", "explainer", "model", "reader")
+#: How much of a map lies in the mask, and the variable of the scan that holds it.
+RELEVANCE = {"mass_accuracy": "mass", "rank_accuracy": "rank", "energy_pointing": "energy"}
 #: Columns of the scores table.
-SCORE_COLUMNS = (*IDENTIFY, *Score._fields)
+SCORE_COLUMNS = (*IDENTIFY, *Score._fields, *RELEVANCE)
 #: Columns of the table of pixel-wise measures.
 OVERLAP_COLUMNS = (*IDENTIFY, "dice", "precision", "recall", "specificity", "average_precision",
                    "auroc")
@@ -165,6 +167,8 @@ def map_rows(scan: xr.Dataset, areas: FloatArray, annotations: Annotations, cut:
         table[name] = per_map(np.where(usable, scan[name].values.astype(np.float64), np.nan))
     table["area_predicted"] = per_map(cut["area"].values)
     table["area_reference"] = areas.ravel()
+    for column, name in RELEVANCE.items():
+        table[column] = np.where(areas > 0, scan[name].values, np.nan).ravel()
     return table
 
 
@@ -294,7 +298,9 @@ def expert_rows(drawings: Drawings, references: Sequence[int], experts: Sequence
             "iou": iou_array(shared, area, known, iou_slice),
             "hit": np.where(known > 0, hit, np.nan), "threshold": np.nan,
             "peak_y": peaks[:, 0], "peak_x": peaks[:, 1], "n_peak": np.nan,
-            "area_predicted": area.astype(np.float64), "area_reference": known}))
+            "area_predicted": area.astype(np.float64), "area_reference": known,
+            # What people draw has no values to be shared out.
+            **dict.fromkeys(RELEVANCE, np.nan)}))
     return ExpertRows(pd.concat(parts, ignore_index=True), counts)
 
 

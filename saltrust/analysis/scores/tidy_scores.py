@@ -30,7 +30,7 @@ _DEFAULTS = {"model": "model", "reader": "reference"}
 _AREAS = ("area_predicted", "area_reference")
 #: Columns that an export of scores has besides, and that nothing here reads.
 _BESIDE = ("map_reading", "study", "split", "view", "label", "probability", "threshold",
-           "peak_y", "peak_x", "n_peak")
+           "peak_y", "peak_x", "n_peak", "mass_accuracy", "rank_accuracy", "energy_pointing")
 _KNOWN = (*REQUIRED, *METRICS, *SHAPES, *_DEFAULTS, "patient", *_AREAS)
 
 

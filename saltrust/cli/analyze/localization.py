@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from saltrust.choices import BootstrapKind, ShapeProperty, words
+from saltrust.choices import BootstrapKind, RelevanceDefinition, ShapeProperty, words
 from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
     PathType,
@@ -71,6 +71,10 @@ def _property(name: str) -> Any:
 @click.option("--bootstrap", type=click.Choice(words(BootstrapKind)), default="auto",
               show_default=True, help="Kind of the intervals of the summary; auto: none of fewer "
               "than 10 patients, bootstrap-t to 30, percentiles above.")
+@click.option("--relevance", type=click.Choice(words(RelevanceDefinition)), default="default",
+              show_default=True,
+              help="Mass and rank accuracy, energy pointing (--table relevance): of positive "
+                   "values, ties shared; quantus: negative values summed, ties by argsort.")
 @benchmark_option
 @margin_option
 @pass_options

@@ -21,6 +21,7 @@ from saltrust.choices import (
 )
 from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
+    bootstrap_options,
     cubes_argument,
     map_options,
     reading_option,
@@ -170,3 +171,32 @@ def reproducibility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
     from saltrust.analysis.trustworthiness.repeatability import reproducibility as compute
 
     run(ctx, "reproducibility", compute, cubes, {**options, "progress": shows_progress(ctx)})
+
+
+@click.command()
+@cubes_argument
+@selection_options
+@map_options
+@click.option("--ssim", type=click.Choice(words(SsimSetting)), default="default",
+              show_default=True, help="As of `randomization`.")
+@click.option("--pairs", type=click.IntRange(1, 1_000_000), default=300, show_default=True,
+              help="Random pairs of images of different patients for each finding and explainer.")
+@click.option("--overlap", type=click.FloatRange(0, 1, min_open=True), default=0.25,
+              show_default=True, metavar="IOU",
+              help="List findings apart whose masks have at least this mean IoU on images with "
+                   "both; parent and child labels are.")
+@bootstrap_options
+@output_options
+@click.pass_context
+def specificity(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
+    """Do maps depend on the finding that is asked for?  SSIM and Spearman's correlation.
+
+    Maps of one image for two findings, against maps of one finding on images of different
+    patients: an explainer whose maps of an image are more alike does not pass.
+
+    \u0008
+    saltrust analyze specificity study.zarr --split test --table findings
+    """
+    from saltrust.analysis.trustworthiness.specificity import specificity as compute
+
+    run(ctx, "specificity", compute, cubes, {**options, "progress": shows_progress(ctx)})

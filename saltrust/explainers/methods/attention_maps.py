@@ -21,7 +21,8 @@ from saltrust.explainers.passes.layers import feature_layers
 from saltrust.explainers.passes.layouts import Layout
 
 
-@explainer(rank=15, reading="positive")
+@explainer(rank=15, reading="positive",
+           cost="a forward pass; the same map for all findings")
 def attention_rollout(
     module: nn.Module,
     inputs: Tensor,
@@ -73,7 +74,8 @@ def attention_rollout(
     return maps.unsqueeze(1).repeat(1, len(outputs), 1, 1)
 
 
-@explainer(rank=16, reading="positive")
+@explainer(rank=16, reading="positive",
+           cost="a backward pass for each finding")
 def chefer(
     module: nn.Module,
     inputs: Tensor,

@@ -12,7 +12,8 @@ from saltrust.explainers.passes.relevance import Relevance
 from saltrust.explainers.passes.visibility import refuse_compiled, warn_of_own_functions
 
 
-@explainer(rank=17, reading="positive", full_precision=True)
+@explainer(rank=17, reading="positive", full_precision=True,
+           cost="a backward pass for each finding")
 def attnlrp(
     module: nn.Module,
     inputs: Tensor,

@@ -13,7 +13,8 @@ from saltrust.explainers.passes.forward import ForwardPass, run_forward
 from saltrust.explainers.passes.layers import find_layer
 
 
-@explainer(rank=5, layers=("layer",))
+@explainer(rank=5, layers=("layer",),
+           cost="a backward pass to the layer for each finding")
 def gradcam(
     module: nn.Module,
     inputs: Tensor,
@@ -70,7 +71,8 @@ def gradcam(
     return _upsample(torch.stack(maps, dim=1), inputs)
 
 
-@explainer(rank=10, layers=("layer",))
+@explainer(rank=10, layers=("layer",),
+           cost="a backward pass to the layer for each finding")
 def gradcam_plus_plus(
     module: nn.Module,
     inputs: Tensor,
@@ -134,7 +136,8 @@ def gradcam_plus_plus(
     return _upsample(torch.stack(maps, dim=1), inputs)
 
 
-@explainer(rank=11, layers=("layer",))
+@explainer(rank=11, layers=("layer",),
+           cost="a forward pass; the same map for all findings")
 def eigencam(
     module: nn.Module,
     inputs: Tensor,

@@ -15,7 +15,8 @@ from saltrust.explainers.passes.visibility import refuse_compiled, warn_of_own_f
 
 
 @explainer(rank=13, baseline="baseline", choices={"baseline": LEVELS}, full_precision=True,
-           reading="positive")
+           reading="positive",
+           cost="a backward pass of two images for each finding")
 def deeplift(
     module: nn.Module,
     inputs: Tensor,

@@ -10,7 +10,8 @@ from saltrust.explainers.declaration import explainer
 from saltrust.explainers.passes.forward import ForwardPass, run_forward
 
 
-@explainer(rank=1, to_inputs=True, reading="absolute")
+@explainer(rank=1, to_inputs=True, reading="absolute",
+           cost="a backward pass for each finding")
 def grad(
     module: nn.Module,
     inputs: Tensor,
@@ -53,7 +54,8 @@ def grad(
     return forward.maps(outputs, lambda gradient: gradient.sum(dim=1))
 
 
-@explainer(rank=14, to_inputs=True, reading="positive")
+@explainer(rank=14, to_inputs=True, reading="positive",
+           cost="a backward pass for each finding")
 def input_x_gradient(
     module: nn.Module,
     inputs: Tensor,

@@ -25,7 +25,8 @@ from saltrust.explainers.passes.rectifiers import (
 from saltrust.explainers.passes.visibility import warn_of
 
 
-@explainer(rank=7, to_inputs=True, reading="absolute")
+@explainer(rank=7, to_inputs=True, reading="absolute",
+           cost="a backward pass for each finding")
 def guided_backprop(
     module: nn.Module,
     inputs: Tensor,
@@ -70,7 +71,8 @@ def guided_backprop(
     return _signal(guided, module, inputs, outputs, forward)
 
 
-@explainer(rank=9, to_inputs=True, reading="absolute")
+@explainer(rank=9, to_inputs=True, reading="absolute",
+           cost="a backward pass for each finding")
 def deconvnet(
     module: nn.Module,
     inputs: Tensor,
@@ -115,7 +117,8 @@ def deconvnet(
     return _signal(deconvolution, module, inputs, outputs, forward)
 
 
-@explainer(rank=8, to_inputs=True, layers=("layer",), reading="positive")
+@explainer(rank=8, to_inputs=True, layers=("layer",), reading="positive",
+           cost="two backward passes for each finding")
 def guided_gradcam(
     module: nn.Module,
     inputs: Tensor,

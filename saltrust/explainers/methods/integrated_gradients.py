@@ -19,7 +19,8 @@ QUADRATURES = ("right", "midpoint", "trapezoid", "gauss-legendre")
 
 @explainer(rank=3, baseline="baseline", limits={"steps": COUNT},
            choices={"baseline": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1},
-           reading="positive")
+           reading="positive",
+           cost="`steps` backward passes for each finding")
 def ig(
     module: nn.Module,
     inputs: Tensor,
@@ -82,7 +83,8 @@ def ig(
 
 @explainer(rank=4, limits={"steps": COUNT, "samples": COUNT, "noise": (0, 10)},
            choices={"baseline": LEVELS, "quadrature": QUADRATURES},
-           trial={"steps": 1, "samples": 1}, reading="positive")
+           trial={"steps": 1, "samples": 1}, reading="positive",
+           cost="`samples` x `steps` backward passes for each finding")
 def smooth_ig(
     module: nn.Module,
     inputs: Tensor,

@@ -16,7 +16,8 @@ from saltrust.explainers.passes.forward import ForwardPass, freeze, run_forward
 
 @explainer(rank=12, limits={"window": COUNT, "stride": (1, "window")}, choices={"fill": LEVELS},
            trial={"window": 100_000, "stride": 100_000}, full_precision=True,
-           reading="positive")
+           reading="positive",
+           cost="a forward pass for each window")
 def occlusion(
     module: nn.Module,
     inputs: Tensor,

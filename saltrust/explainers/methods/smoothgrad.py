@@ -13,7 +13,8 @@ from saltrust.explainers.passes.sampling import average_gradient, gaussian_noise
 
 
 @explainer(rank=2, limits={"samples": COUNT, "noise": (0, 10)}, trial={"samples": 1},
-           reading="absolute")
+           reading="absolute",
+           cost="`samples` backward passes for each finding")
 def smoothgrad(
     module: nn.Module,
     inputs: Tensor,

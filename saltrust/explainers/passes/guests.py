@@ -67,3 +67,18 @@ def unhooked(module: nn.Module) -> Iterator[None]:
         for hooks, before in kept:
             for key in [key for key in hooks if key not in before]:
                 del hooks[key]
+
+
+@contextmanager
+def unmarked(module: nn.Module) -> Iterator[None]:
+    """Take off what attributes are put on a network's modules for as long as this lasts.
+
+    captum leaves its rules on modules where one of them has none.
+    """
+    kept = [(part, set(vars(part))) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, before in kept:
+            for name in set(vars(part)) - before:
+                del vars(part)[name]

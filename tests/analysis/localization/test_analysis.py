@@ -539,8 +539,9 @@ def test_curves_are_the_same_a_few_at_a_time(study: xr.DataTree,
 def test_scores_of_one_study_are_summarized_once_per_map(study: xr.DataTree) -> None:
     result = localization(study, resampling=FEW)
     assert list(result.tables) == [
-        "summary", "expert", "decrease", "decrease_change", "scores", "overlap", "decrease_shared",
-        "differences", "hit_baselines", "hit_above_baseline", "agreement", "agreement_share"]
+        "summary", "expert", "decrease", "decrease_change", "scores", "overlap", "relevance",
+        "decrease_shared", "differences", "hit_baselines", "hit_above_baseline", "agreement",
+        "agreement_share"]
     summary = result.tables["summary"]
     assert not summary.duplicated(["finding", "explainer", "model", "metric"]).any()
     row = _row(summary, finding="Edema", explainer="grad", metric="iou")
@@ -576,3 +577,35 @@ def test_people_are_scored_on_the_images_that_maps_are(build_cubes: BuildCubes) 
     assert set(expert.loc[expert["metric"] == "iou", "n"]) == {3}
     assert everything.meta["exclusions"]["images without a map"] == 3
     assert "images without a map" not in chosen.meta["exclusions"]
+
+
+def test_relevance_is_averaged_over_positives_and_is_of_maps_alone(study: xr.DataTree) -> None:
+    result = localization(study, resampling=FEW)
+    columns = ["mass_accuracy", "rank_accuracy", "energy_pointing"]
+    scores, means = result["scores"], result["relevance"]
+    people = scores["explainer"] == "expert"
+    assert scores.loc[people, columns].isna().all(axis=None)
+    positive = scores[~people & (scores["area_reference"] > 0)]
+    assert positive[columns].notna().all(axis=None)
+    # The box holds the mask.
+    assert (positive["energy_pointing"] >= positive["mass_accuracy"] - 1e-12).all()
+    for row in means.itertuples():
+        of_map = positive[(positive["finding"] == row.finding)
+                          & (positive["explainer"] == row.explainer)
+                          & (positive["model"] == row.model)]
+        assert row.n == len(of_map)
+        assert np.isclose(row.estimate, of_map[row.metric].mean(), equal_nan=True)
+    assert set(means["metric"]) == set(columns)
+    assert 0 <= means["estimate"].min() < means["estimate"].max() <= 1
+
+
+def test_quantus_way_sums_negative_values(study: xr.DataTree) -> None:
+    signed = study.copy()
+    signed["saliency/heatmap"] = study["saliency/heatmap"] - 0.01
+    drawn = {name: localization(signed, resampling=FEW, scoring=Scoring(
+        resolution="grid", map="raw", relevance=name))["scores"] for name in ("default", "quantus")}
+    ours, theirs = (table["mass_accuracy"].dropna() for table in drawn.values())
+    assert (ours.between(0, 1)).all()
+    assert not np.allclose(ours, theirs)
+    with pytest.raises(UsageError, match="relevance 'peer'"):
+        Scoring(relevance="peer")

@@ -21,9 +21,10 @@ from saltrust.cache import rle
 from saltrust.cache.collection import Annotation, Radiograph
 from saltrust.explainers.passes.context import BatchContext
 from saltrust.generate.job import generate
+from saltrust.generation_settings import FaithfulnessSpec
 from saltrust.models.checkpoint import save
 from saltrust.models.preprocessing import GRAY
-from saltrust.study import ExplainerSpec, FaithfulnessSpec, GenerateSpec, ModelSpec, Study
+from saltrust.study import ExplainerSpec, GenerateSpec, ModelSpec, Study
 
 GRID, PATIENTS = 32, 24
 METRICS = ("deletion", "insertion", "morf", "lerf")

@@ -17,9 +17,10 @@ from saltrust.errors import UsageError
 from saltrust.generate.job import generate
 from saltrust.generate.perturbation import stage
 from saltrust.generate.perturbation.kinds import perturb
+from saltrust.generation_settings import PerturbationSpec
 from saltrust.models.classifiers.trained_classifier import load_classifier
 from saltrust.models.preprocessing import to_input
-from saltrust.study import PerturbationSpec, Study
+from saltrust.study import Study
 from saltrust.study_file import read_study
 
 

@@ -17,7 +17,8 @@ from saltrust.explainers.passes.forward import ForwardPass
 
 @explainer(rank=6, limits={"steps": COUNT, "min_pixels": COUNT},
            choices={"baselines": LEVELS, "quadrature": QUADRATURES}, trial={"steps": 1},
-           reading="positive")
+           reading="positive",
+           cost="`ig` for each baseline, and regions that grow on the CPU")
 def xrai(
     module: nn.Module,
     inputs: Tensor,

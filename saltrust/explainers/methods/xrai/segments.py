@@ -68,10 +68,9 @@ def segment_masks(labels: Labels, size: tuple[int, int]) -> list[Pixels]:
         Flat positions of the pixels of each segment, ascending: scale by scale, by label.  A
         segment is dilated by a disk of radius 5.  Labels that get lost on the way are left out.
     """
-    rows, columns = (_nearest(length) for length in size)
     masks = []
     for scale in labels:
-        whole = scale[rows[:, None], columns]
+        whole = resized(scale, size)
         for label, (top, bottom, left, right) in _boxes(whole):
             box = (slice(max(0, top - RADIUS), bottom + RADIUS),
                    slice(max(0, left - RADIUS), right + RADIUS))
@@ -79,6 +78,12 @@ def segment_masks(labels: Labels, size: tuple[int, int]) -> list[Pixels]:
             flat = (y + box[0].start) * size[1] + (x + box[1].start)
             masks.append(flat.astype(np.int32))
     return masks
+
+
+def resized(labels: Labels, size: tuple[int, int]) -> Labels:
+    """Labels (224, 224) of one scale at another size, each from the nearest pixel."""
+    rows, columns = (_nearest(length) for length in size)
+    return labels[rows[:, None], columns]
 
 
 @lru_cache(maxsize=8)

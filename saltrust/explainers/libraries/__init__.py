@@ -1,0 +1,1 @@
+"""Saliency methods of other libraries, by name: captum and pytorch-grad-cam."""

@@ -1,0 +1,1 @@
+"""The attribution classes of captum: which there are, their names, how they are called."""
