@@ -8,6 +8,8 @@
 # make evidence  recompute what the README promises (timed, so not part of the tests)
 # make models    table of 26 timm models: the layer that is taken, beside pytorch-grad-cam (slow)
 # make bench     time saltrust against its peers, outputs compared
+# make gpu       tests and figures on a GPU in eight minutes; make gpu DEVICE=cpu rehearses them
+# make gpu-wheels  what a machine with a GPU and no network lacks, in 64 MiB
 # make pymer4-09 pymer4 0.9 in an environment of its own: does it give what the built-in engine gives?
 # make wheel     build the wheel, check it, use it alone in a bare environment
 
@@ -25,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # rpy2 is built without R, so that the environment is complete before R is there.
 export RPY2_CFFI_MODE := ABI
 
-.PHONY: install demo test faults fuzz calibration r check lint types contracts counts dcmtk wheel bench models evidence references pymer4-09 clean
+.PHONY: install demo test faults fuzz calibration r check lint types contracts counts dcmtk wheel bench models evidence references pymer4-09 gpu gpu-wheels clean
 
 install: $(VENV)/installed
 
@@ -95,6 +97,20 @@ wheel: install
 bench: install
 	for script in benchmarks/*.py; do OMP_WAIT_POLICY=passive $(BIN)/python $$script || exit 1; done
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/mixed_effects.py --readers 3 --images 5000 --require 10 --repeats 1
+
+DEVICE := cuda
+PRESENT := benchmarks/gpu/present.txt
+
+# With carried wheels and a Python that has torch, nothing is installed from a network.
+gpu:
+	@if ls build/gpu-wheels/*.whl >/dev/null 2>&1 && python3 -c 'import torch' 2>/dev/null; then \
+	  benchmarks/gpu/run.sh --device $(DEVICE); \
+	else \
+	  $(MAKE) install && PYTHON=$(abspath $(BIN))/python benchmarks/gpu/run.sh --device $(DEVICE) --wheels build/none; \
+	fi
+
+gpu-wheels: install
+	$(BIN)/python benchmarks/gpu/wheels.py --present $(PRESENT)
 
 models: install
 	$(BIN)/python evidence/models.py docs/networks.md

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saltrust.analysis.checklists.checklist import reporting_checklist as reporting_checklist
     from saltrust.analysis.classification.analysis import classification as classification
     from saltrust.analysis.confidence.analysis import confidence as confidence
     from saltrust.analysis.confidence.analysis import (
@@ -31,12 +32,25 @@ if TYPE_CHECKING:
     from saltrust.analysis.mixed.options import Contrasts as Contrasts
     from saltrust.analysis.mixed.options import Fitting as Fitting
     from saltrust.analysis.mixed.options import Inspection as Inspection
+    from saltrust.analysis.multireader.analysis import mrmc as mrmc
+    from saltrust.analysis.multireader.analysis import mrmc_from_ratings as mrmc_from_ratings
+    from saltrust.analysis.multireader.ratings import RatingColumns as RatingColumns
     from saltrust.analysis.options import Decision as Decision
     from saltrust.analysis.options import Execution as Execution
     from saltrust.analysis.options import GazeComparison as GazeComparison
+    from saltrust.analysis.options import Margins as Margins
     from saltrust.analysis.options import Resampling as Resampling
     from saltrust.analysis.options import Scoring as Scoring
     from saltrust.analysis.options import Testing as Testing
+    from saltrust.analysis.planning.checking import check_plan as check_plan
+    from saltrust.analysis.planning.freezing import freeze_plan as freeze_plan
+    from saltrust.analysis.planning.template import init_plan as init_plan
+    from saltrust.analysis.power.analysis import power as power
+    from saltrust.analysis.power.designs import Designs as Designs
+    from saltrust.analysis.power.options import Pilot as Pilot
+    from saltrust.analysis.power.options import PowerTest as PowerTest
+    from saltrust.analysis.power.options import Simulation as Simulation
+    from saltrust.analysis.power.options import Stated as Stated
     from saltrust.analysis.protocols.guided_training.protocol import (
         protocol_guided_training as protocol_guided_training,
     )
@@ -91,6 +105,13 @@ _EXPORTS = {
     "gaze": "saltrust.analysis.gaze.analysis",
     "temporal_gaze": "saltrust.analysis.gaze.temporal",
     "mixed_model": "saltrust.analysis.mixed.model",
+    "mrmc": "saltrust.analysis.multireader.analysis",
+    "mrmc_from_ratings": "saltrust.analysis.multireader.analysis",
+    "power": "saltrust.analysis.power.analysis",
+    "init_plan": "saltrust.analysis.planning.template",
+    "freeze_plan": "saltrust.analysis.planning.freezing",
+    "check_plan": "saltrust.analysis.planning.checking",
+    "reporting_checklist": "saltrust.analysis.checklists.checklist",
     "protocol_localization": "saltrust.analysis.protocols.localization.protocol",
     "protocol_trustworthiness": "saltrust.analysis.protocols.trustworthiness.protocol",
     "protocol_guided_training": "saltrust.analysis.protocols.guided_training.protocol",
@@ -102,8 +123,15 @@ _EXPORTS = {
     "Resampling": "saltrust.analysis.options",
     "Testing": "saltrust.analysis.options",
     "Decision": "saltrust.analysis.options",
+    "Margins": "saltrust.analysis.options",
     "GazeComparison": "saltrust.analysis.options",
     "Marking": "saltrust.analysis.froc.options",
+    "RatingColumns": "saltrust.analysis.multireader.ratings",
+    "PowerTest": "saltrust.analysis.power.options",
+    "Stated": "saltrust.analysis.power.options",
+    "Pilot": "saltrust.analysis.power.options",
+    "Designs": "saltrust.analysis.power.designs",
+    "Simulation": "saltrust.analysis.power.options",
     "Contrasts": "saltrust.analysis.mixed.options",
     "Fitting": "saltrust.analysis.mixed.options",
     "Inspection": "saltrust.analysis.mixed.options",

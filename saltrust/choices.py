@@ -21,6 +21,9 @@ Split = Literal["train", "val", "test", "none"]
 Adjustment = Literal["bonferroni", "holm", "bh", "none"]
 #: Which regressions are adjusted for each other.
 Family = Literal["response", "scheme", "explainer", "study"]
+#: Which tests of localization are adjusted for each other: those of a question and finding, or all
+#: of the study.
+StudyFamily = Literal["finding", "study"]
 #: Models of a regression; least squares always.
 Fit = Literal["ols", "cluster", "mixed", "logit", "fractional", "two-part", "ordbeta", "gee",
               "joint", "diagnostics"]
@@ -32,6 +35,12 @@ Errors = Literal["cr2", "classical"]
 CorrelationInterval = Literal["jackknife", "bonett-wright", "fisher", "bootstrap"]
 #: Of areas under ROC curves.
 AucInterval = Literal["newcombe", "delong", "bootstrap", "protocol-w"]
+#: Of areas of several treatments and readers.
+AreaCovariance = Literal["jackknife", "delong", "unbiased"]
+#: Of readers and cases, what a conclusion is not to reach beyond; else both are random.
+FixedFactor = Literal["readers", "cases"]
+#: What is compared from cubes, with readers beside.
+ComparedMaps = Literal["explainer", "model"]
 #: What a classified case is.
 CaseLevel = Literal["image", "study"]
 BootstrapKind = Literal["auto", "percentile", "bca", "bootstrap-t"]
@@ -83,6 +92,21 @@ ContrastAdjustment = Literal["tukey", "bonferroni", "holm", "sidak", "dunnett", 
                              "none"]
 #: The comparison of all pairs of levels, by the adjustment that is for it.
 AllPairs = Literal["tukey"]
+
+#: What power is asked of: the test of which table.
+PowerComparison = Literal["maps", "clustered", "equivalence", "non-inferiority", "criteria",
+                          "mixed", "slope", "groups", "auc", "readers"]
+#: What is compared: scores such as an overlap, or hits and misses.
+Outcome = Literal["score", "hit"]
+#: What of a pilot is drawn: its patients, or scores with its components of variance.
+PilotUse = Literal["resample", "components"]
+
+#: What a plan may be about: the commands of ``saltrust analyze``.
+PlannedAnalysis = Literal["localization", "regressions", "confidence", "classification", "utility",
+                          "randomization", "repeatability", "reproducibility", "gaze", "mixed",
+                          "descriptors", "thresholds", "mrmc", "froc", "specificity",
+                          "faithfulness"]
+PlannedClaim = Literal["difference", "equivalence", "non-inferiority"]
 
 #: How a result is printed.
 Format = Literal["table", "json", "csv", "markdown", "latex"]

@@ -22,6 +22,8 @@ from saltrust.typed_table import bounded
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 HEATMAP_PRECISIONS = ("float32", "tf32", "bf16")
+#: A batch size that is measured, and what it is on a CPU, whose memory is no limit.
+AUTO, BATCH_ON_CPU = "auto", 8
 INPUT_PRESETS = ("imagenet", "torchxrayvision", "gray")
 OUTPUT_KINDS = ("logits", "probabilities", "softmax")
 
@@ -207,10 +209,20 @@ class GenerateSpec:
 
     split: str = bounded("test", choices=("train", "val", "test", "none", "all"),
                          help="images that get heatmaps; predictions are made for the same")
-    batch_size: int = bounded(8, 1, 65_536)
+    batch_size: int | str = bounded(8, 1, 65_536, choices=(AUTO,),
+                                    help="images at once; auto: as many as the device has memory "
+                                         "for, measured when the job begins")
     device: str = bounded("auto", choices=DEVICES)
     precision: str = bounded("float32", choices=HEATMAP_PRECISIONS,
                              help="in which heatmaps are computed; predictions: float32 or tf32")
+    compile: bool = bounded(False, help="run networks through torch.compile where a method needs "
+                                        "many passes")
+    measured: int = field(default=BATCH_ON_CPU, metadata={"internal": True})
+
+    @property
+    def images_at_once(self) -> int:
+        """``batch_size``, or what was measured for it."""
+        return self.batch_size if isinstance(self.batch_size, int) else self.measured
 
 
 @dataclass(frozen=True)
@@ -389,7 +401,9 @@ class Study:
     def as_dict(self) -> dict[str, Any]:
         """The study as plain values, without the folder: what provenance records."""
         content = dataclasses.asdict(self)
-        del content["folder"], content["stated"]
+        del content["folder"], content["stated"], content["generate"]["measured"]
+        if not self.generate.compile:
+            del content["generate"]["compile"]
         if not self.training_data.kind:
             del content["training_data"]
         # Studies that do not ask for these are those they were.

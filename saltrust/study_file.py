@@ -158,7 +158,7 @@ def _check_grid(study: Study, path: Path) -> None:
 def _check_batches(study: Study, path: Path) -> None:
     """Refuse batches that no machine holds before one tries."""
     height, width = study.size
-    for where, count in [("[generate]", study.generate.batch_size),
+    for where, count in [("[generate]", study.generate.images_at_once),
                          *((f"the training of {entry.name!r}",
                             study.training_of(entry).batch_size) for entry in study.trained)]:
         if count * height * width > MOST_BATCH_VALUES:

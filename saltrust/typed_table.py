@@ -101,7 +101,7 @@ def _convert(hint: Any, value: Any, path: str, name: str,
     if type(value) is not hint:
         raise UsageError(f"{path}: {name} must be of type {hint.__name__}, not {shown(value)}")
     low, high, choices = (metadata.get(key) for key in ("low", "high", "choices"))
-    if choices and value not in choices:
+    if choices and isinstance(value, str) and value not in choices:
         raise UsageError(f"{path}: {name} = {shown(value)} is not known; "
                          f"{nearest(value, filter(None, choices))}")
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -21,7 +21,7 @@ FACE = ("open_cubes", "select", "descriptors", "localization", "regressions", "c
         "reproducibility", "gaze", "mixed_model", "protocol_localization",
         "protocol_trustworthiness", "protocol_guided_training", "simulate_cubes", "Result",
         "Scoring", "Execution", "Resampling", "regressions_from_scores",
-        "confidence_from_scores", "froc", "specificity", "Marking")
+        "confidence_from_scores", "froc", "specificity", "Marking", "mrmc", "mrmc_from_ratings")
 #: Labels are as many as the cubes have coordinates, as in xarray's own ``sel``.
 TAKES_ANY_LABEL = {"select"}
 
@@ -78,7 +78,7 @@ def test_every_parameter_is_documented_where_it_is_met(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Scoring", "Execution", "Resampling", "Decision",
                                   "GazeComparison", "Contrasts", "Fitting", "Inspection",
-                                  "Testing", "Marking"])
+                                  "Testing", "Marking", "RatingColumns"])
 def test_groups_of_options_are_frozen_and_small(name: str) -> None:
     kind = getattr(saltrust, name)
     value = kind()

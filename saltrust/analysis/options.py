@@ -196,6 +196,9 @@ class Testing:
     interval : {"jackknife", "bonett-wright", "fisher", "bootstrap"}, optional
         Of Spearman's correlation (:func:`saltrust.confidence`): by default the jackknife over
         patients; Bonett and Wright's of classical errors, and Fisher's under ``"peer"``.
+    by : str, optional
+        Coordinates of images whose groups are compared, such as ``"sex,age:40:60"``
+        (:func:`saltrust.analysis.stored.subgroups.groupings`); needs cubes.
     """
 
     #: Nothing for pytest, which looks for names that begin so.
@@ -204,6 +207,7 @@ class Testing:
     errors: Errors | None = None
     confidence_level: float | None = None
     interval: CorrelationInterval | None = None
+    by: str | None = None
 
     def __post_init__(self) -> None:
         if self.errors is not None:
@@ -212,6 +216,17 @@ class Testing:
             check_word(self.interval, CorrelationInterval, "interval")
         if self.confidence_level is not None:
             check_confidence_level(self.confidence_level)
+
+    def refuse_groups(self) -> None:
+        """Refuse groups of images where there is a table and no image.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self.by is not None:
+            raise UsageError(f"by = {shown(self.by)} needs cubes, which know the groups of images; "
+                             "a table of scores has none")
 
     def chosen(self, definition: Definition) -> Errors:
         """The errors, or the definition's own."""
@@ -229,7 +244,7 @@ def former_keywords(*names: str) -> Callable[[Callable[Parameters, Returned]],
     Parameters
     ----------
     *names : str
-        ``confidence_level`` is deprecated with a warning; ``interval`` is not.
+        ``confidence_level`` is deprecated with a warning; ``interval`` and ``by`` are not.
     """
 
     def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
@@ -251,6 +266,42 @@ def former_keywords(*names: str) -> Callable[[Callable[Parameters, Returned]],
 
 
 @dataclass(frozen=True)
+class Margins:
+    """How far means may lie apart and still count as equal, or as no worse.
+
+    Attributes
+    ----------
+    equivalence : float, optional
+        Means closer than this, by two one-sided tests, are called equivalent.
+    non_inferiority : float, optional
+        A mean that is not below another by more than this, by one one-sided test, is called no
+        worse; higher is better.
+    """
+
+    equivalence: float | None = None
+    non_inferiority: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("margin", self.equivalence),
+                            ("non-inferiority margin", self.non_inferiority)):
+            if value is not None:
+                check_number(value, name)
+                if not value > 0:
+                    raise UsageError(f"{name} = {value} must be positive, such as 0.05")
+
+    @classmethod
+    def of(cls, margin: float | Margins | None) -> Margins:
+        """The margins; a number is that of equivalence."""
+        return margin if isinstance(margin, Margins) else cls(margin)
+
+    def describe(self) -> dict[str, Any]:
+        """What stands of it in the metadata of a result."""
+        return {name: value for name, value in (
+            ("equivalence_margin", self.equivalence),
+            ("non_inferiority_margin", self.non_inferiority)) if value is not None}
+
+
+@dataclass(frozen=True)
 class Decision:
     """How explainers are compared with their baselines (protocol A).
 
@@ -261,9 +312,10 @@ class Decision:
         baseline alone with Dunnett's.
     alpha : float
         Level of the decisions; intervals have level 1 - alpha.
-    margin : float, optional
+    margin : float or Margins, optional
         Means closer than this, by two one-sided tests, are called equivalent; without one, which
-        only the question can give, nothing is.
+        only the question can give, nothing is.  ``Margins(non_inferiority=...)`` asks whether a
+        level is no worse than its baseline.
     resamples, seed : int
         Of the paired bootstrap.
     variance : {"level", "equal"}
@@ -280,7 +332,7 @@ class Decision:
 
     posthoc: Posthoc = "tukey"
     alpha: float = 0.05
-    margin: float | None = None
+    margin: float | Margins | None = None
     resamples: int = 2000
     seed: int = 0
     variance: Variance = "level"
@@ -296,16 +348,13 @@ class Decision:
         check_confidence_level(1 - self.alpha)
         check_resampling(self.resamples, self.seed)
         warn_of_few(self.resamples)
-        if self.margin is not None:
-            check_number(self.margin, "margin")
-            if not self.margin > 0:
-                raise UsageError(f"margin = {self.margin} must be positive, such as 0.05")
+        Margins.of(self.margin)
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of a result."""
         return {"alpha": self.alpha, "posthoc": self.posthoc, "variance": self.variance,
                 "confidence_level": 1 - self.alpha,
-                **({} if self.margin is None else {"equivalence_margin": self.margin}),
+                **Margins.of(self.margin).describe(),
                 "resamples": self.resamples, "seed": self.seed,
                 "effect_size": "mean difference per image / its standard deviation",
                 "decision": "pass: significantly above the baseline by the mixed model; did not "

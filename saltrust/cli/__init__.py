@@ -22,6 +22,7 @@ from saltrust.cli.analyze.gaze import gaze
 from saltrust.cli.analyze.group import analyze
 from saltrust.cli.analyze.localization import descriptors, localization, thresholds
 from saltrust.cli.analyze.mixed import mixed
+from saltrust.cli.analyze.mrmc import mrmc
 from saltrust.cli.analyze.regressions import regressions
 from saltrust.cli.analyze.trustworthiness import (
     randomization,
@@ -37,6 +38,8 @@ from saltrust.cli.generate import generate
 from saltrust.cli.imports import import_
 from saltrust.cli.info import info
 from saltrust.cli.output import say
+from saltrust.cli.plan import plan
+from saltrust.cli.power import power
 from saltrust.cli.protocol.command import protocol
 from saltrust.cli.protocol.guided_training import guided_training
 from saltrust.cli.protocol.localization import localization as protocol_localization
@@ -191,13 +194,13 @@ def _warnings_on_stderr(level: int) -> Iterator[None]:
         logger.propagate = before[1]
 
 
-for _command in (demo, import_, train, generate, info, analyze, protocol, figure, report,
-                 export, verify, migrate):
+for _command in (power, plan, demo, import_, train, generate, info, analyze, protocol, figure,
+                 report, export, verify, migrate):
     main.add_command(_command)
 
 for _command in (descriptors, localization, thresholds, regressions, confidence, classification,
                  utility, randomization, repeatability, reproducibility, specificity,
-                 faithfulness, perturbation, gaze, froc, mixed):
+                 faithfulness, perturbation, gaze, froc, mixed, mrmc):
     analyze.add_command(_command)
 for _command in (protocol_localization, trustworthiness, guided_training):
     protocol.add_command(_command)

@@ -64,3 +64,37 @@ def scores(ctx: click.Context, /, cubes: Path, file: Path, overwrite: bool,
     write_text(file, to_csv(frame),
                Advice("repeat the command with --overwrite", "choose another place"))
     say(f"wrote {len(frame)} rows to {file}", err=True)
+
+
+@export.command()
+@cubes_argument
+@click.option("-o", "--output", "file", required=True, metavar="FILE.md|csv",
+              type=PathType(path_type=Path, dir_okay=False), help="Markdown or CSV to write.")
+@click.option("--plan", "plan_file", type=PathType(path_type=Path), default=None,
+              metavar="PLAN.toml", help="Plan whose question, sample size and families count too.")
+@overwrite_option
+@spreadsheet_option
+def checklist(cubes: Path, file: Path, plan_file: Path | None, overwrite: bool,
+              spreadsheet_safe: bool) -> None:
+    """A draft of CLAIM 2024's and STARD-AI's items: what the cubes say, what authors must state.
+
+    In words of ours; every draft says where in the cubes it stands.
+
+    \u0008
+    saltrust export checklist study.zarr --plan plan.toml -o checklist.md
+    """
+    from saltrust.analysis.checklists.checklist import reporting_checklist
+    from saltrust.analysis.result.text import render_frame
+
+    forms = {".md": "markdown", ".csv": "csv"}
+    if file.suffix.lower() not in forms:
+        raise UsageError(f"{file} must end in .md or .csv, which says how it is written")
+    if file.exists() and not overwrite:
+        raise UsageError(f"{file} exists; say --overwrite to replace it, or choose another name")
+    result = reporting_checklist(cubes, plan=plan_file)
+    text = render_frame(result["checklist"], forms[file.suffix.lower()],
+                        title="Reporting checklist, a draft", legend=result.meta["meaning"],
+                        spreadsheet_safe=spreadsheet_safe)
+    write_text(file, text, Advice("repeat the command with --overwrite", "choose another place"))
+    drafted = sum(count["drafted"] for count in result.meta["counts"].values())
+    say(f"wrote {len(result['checklist'])} items to {file}, {drafted} with a draft", err=True)

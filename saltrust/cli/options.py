@@ -174,10 +174,21 @@ margin_option = click.option(
     help="Also test whether maps are equivalent, to each other and to the expert, within this "
          "difference in IoU and in hit rate, such as 0.05 (two one-sided tests).")
 
+non_inferiority_option = click.option(
+    "--non-inferiority", type=click.FloatRange(0, min_open=True), default=None, metavar="MARGIN",
+    help="Also test whether a mean is not below another's by more than this, such as 0.05 (one "
+         "one-sided test; higher is better).")
+
 operating_point_option = click.option(
     "--operating-point", default="0.5", show_default=True, metavar="NUMBER|FILE",
     help="Probability above which the model calls a finding: true positives and false negatives "
          "are compared.")
+
+by_option = click.option(
+    "--by", default=None, metavar="NAME[:CUT...][,...]",
+    help="Also compare groups of images by these coordinates, such as --by sex,age:40:60,view "
+         "(numbers need cuts: below 40, 40 to below 60, 60 or more): tables subgroups, "
+         "subgroup_differences and subgroup_tests.")
 
 confidence_option = click.option(
     "--confidence-level", "confidence_level",

@@ -97,7 +97,8 @@ def _explain(module: nn.Module, inputs: Tensor, outputs: Sequence[int],
     fitted = [item if item.is_fitted else item.fit(module, inputs[:1]) for item in explainers]
     if context is None:
         context = BatchContext.of(inputs.detach())
-    else:
+    elif context.pixels is None or inputs.device.type != "cuda":
+        # Inputs made from gray values lie in the range, and to look would hold up a GPU's queue.
         context.check_range(inputs)
     exact = [item for item in fitted if precision != "bf16" or item.explainer.full_precision]
     with network_precision("float32" if precision == "bf16" else precision, inputs.device):
@@ -110,8 +111,7 @@ def _explain(module: nn.Module, inputs: Tensor, outputs: Sequence[int],
             heatmaps |= {item.name: item(shared, outputs, context).to(inputs.dtype)
                          for item in reduced}
     completeness = {
-        item.name: _completeness(forward, outputs, context.level(item.baseline, forward.inputs),
-                                 heatmaps[item.name])
+        item.name: _completeness(forward, outputs, item.baseline, context, heatmaps[item.name])
         for item in fitted if item.baseline
     }
     return Explanation(forward.logits.detach(), {item.name: heatmaps[item.name] for item in fitted},
@@ -128,16 +128,17 @@ def _shared_pass(module: nn.Module, inputs: Tensor,
     )
 
 
-def _completeness(forward: ForwardPass, outputs: Sequence[int], baseline: Tensor,
-                  heatmaps: Tensor) -> Tensor:
+def _completeness(forward: ForwardPass, outputs: Sequence[int], level: str,
+                  context: BatchContext, heatmaps: Tensor) -> Tensor:
     """By how much the sums of maps miss the change of the logits from a uniform image."""
     def logits() -> Tensor:
+        baseline = context.level(level, forward.inputs)
         empty = baseline.expand(-1, -1, *forward.inputs.shape[2:])
         return run_forward(forward.module, empty, to_inputs=False).logits
 
-    # Values of the baseline, not its name, tell one from another.
-    of_baseline = forward.compute_once(("logits", *baseline.flatten().tolist()), logits)
+    of_baseline = forward.compute_once(("logits", level), logits)
     change = (forward.logits.detach() - of_baseline)[:, list(outputs)]
-    # The sum runs over 100,000 pixels that cancel each other.
-    total = heatmaps.cpu().sum(dim=(2, 3), dtype=torch.float64)
-    return (total - change.cpu()).to(heatmaps)
+    # The sum runs over 100,000 pixels that cancel each other; MPS has no float64.
+    exact = heatmaps.cpu() if heatmaps.device.type == "mps" else heatmaps
+    total = exact.sum(dim=(2, 3), dtype=torch.float64)
+    return (total - change.to(total.device)).to(heatmaps)

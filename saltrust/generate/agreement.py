@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from saltrust.cache.flatness import is_flat
+from saltrust.explainers.passes.compiled import compiling
 from saltrust.generate.batches import Resources, explain_batch
 from saltrust.generate.network_store import Floats
 from saltrust.generate.plan import PlannedModel
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 def measure_agreement(model: PlannedModel, loaded: LoadedBatch,
                       resources: Resources) -> dict[str, Any]:
-    """Explain some images in float32 and in the precision of the job, and compare.
+    """Explain some images in float32, not compiled, and as the job does, and compare.
 
     Parameters
     ----------
@@ -43,7 +44,8 @@ def measure_agreement(model: PlannedModel, loaded: LoadedBatch,
         ``maps`` (how many could be compared), ``correlation_median`` and ``correlation_min``
         over images and findings (Pearson's, over pixels); None where every map is flat.
     """
-    exact = explain_batch(model, loaded, replace(resources, precision="float32"))
+    with compiling(False):
+        exact = explain_batch(model, loaded, replace(resources, precision="float32"))
     reduced = explain_batch(model, loaded, resources)
     return {
         "images": len(loaded.images),
@@ -99,7 +101,8 @@ def warn_of_disagreement(model: str, precision: str, agreement: Mapping[str, Any
     ----------
     model : str
         Its name.
-    precision : {'tf32', 'bf16'}
+    precision : str
+        Such as ``"bf16"`` or ``"float32, compiled"``.
     agreement : mapping
         From :func:`measure_agreement`.
     """
@@ -107,6 +110,7 @@ def warn_of_disagreement(model: str, precision: str, agreement: Mapping[str, Any
         correlation = summary["correlation_median"]
         if correlation is not None and correlation < LEAST_CORRELATION:
             _log.warning("model %r: maps of %r in %s correlate with those in float32 at a median "
-                         "of %.3f only (lowest %.3f, %d maps); say --precision float32 if they "
+                         "of %.3f only (lowest %.3f, %d maps); say --precision float32%s if they "
                          "matter", model, name, precision, correlation,
-                         summary["correlation_min"], summary["maps"])
+                         summary["correlation_min"], summary["maps"],
+                         " and leave `compile` out" if precision.endswith("compiled") else "")

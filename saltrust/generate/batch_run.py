@@ -40,7 +40,7 @@ class BatchStore(Protocol[_Stored_contra]):
 
 def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module],
                 store: BatchStore[Results],
-                compute: Callable[[Positions, LoadedBatch], Results], *,
+                compute: Callable[[Positions, LoadedBatch], Results | Callable[[], Results]], *,
                 progress: bool) -> None:
     """Load, compute and store every batch that is not finished.
 
@@ -53,7 +53,8 @@ def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module],
         They lie on the plan's device while this lasts.
     store : BatchStore
     compute : callable
-        From the positions and pixels of a batch to what ``store`` takes.
+        From the positions and pixels of a batch to what ``store`` takes, or to a function that
+        waits for it: called by the thread that stores, while the next batch is begun.
     progress : bool
 
     Raises
@@ -65,6 +66,10 @@ def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module],
     batches = [batch for batch in plan.batches() if not finished[batch].all()]
     for module in modules:
         module.to(plan.device)
+
+    def keep(batch: Positions, computed: Results | Callable[[], Results]) -> None:
+        store.store(batch, computed() if callable(computed) else computed)
+
     bar = tqdm(
         desc=name,
         unit="image",
@@ -73,7 +78,7 @@ def run_batches(plan: Plan, name: str, modules: Sequence[nn.Module],
         disable=None if progress else True,
     )
     try:
-        with bar, closing(overlap(batches, store.load, compute, store.store)) as stored:
+        with bar, closing(overlap(batches, store.load, compute, keep)) as stored:
             for batch in stored:
                 bar.update(len(batch))
     finally:

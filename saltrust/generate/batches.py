@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from saltrust.cache.radiographs import Decoded
-from saltrust.errors import DataError
 from saltrust.explainers.explain import explain
 from saltrust.explainers.methods.xrai.segments import SegmentStore
 from saltrust.explainers.passes.context import BatchContext, PassSize
+from saltrust.generate.halving import ImagesAtOnce, within_memory
 from saltrust.generate.network_store import BatchResults, Floats, NetworkStore
 from saltrust.generate.plan import PlannedModel, Positions
 from saltrust.generate.radiographs import LoadedBatch
 from saltrust.models.preprocessing import Preprocessing, to_input
+from saltrust.models.transfers import begin_copies
 
 LOGIT = "prediction/logit"
 PROBABILITY = "prediction/probability"
@@ -35,6 +37,7 @@ class Resources:
     precision : str
         In which heatmaps are computed.
     segments : SegmentStore
+    together : ImagesAtOnce
     """
 
     device: torch.device
@@ -42,6 +45,7 @@ class Resources:
     passes: PassSize
     precision: str = "float32"
     segments: SegmentStore = field(default_factory=SegmentStore)
+    together: ImagesAtOnce = field(default_factory=ImagesAtOnce)
 
     def context(self, loaded: LoadedBatch, preprocessing: Preprocessing) -> BatchContext:
         """What explainers may know of a batch."""
@@ -81,7 +85,16 @@ class ExplainedBatch:
 
 def explain_batch(model: PlannedModel, loaded: LoadedBatch,
                   resources: Resources) -> ExplainedBatch:
-    """Run a model and its explainers on a batch; the model lies on the device already.
+    """Run a model and its explainers on a batch, as :func:`begin_batch`, and wait for the end."""
+    return begin_batch(model, loaded, resources)()
+
+
+def begin_batch(model: PlannedModel, loaded: LoadedBatch,
+                resources: Resources) -> Callable[[], ExplainedBatch]:
+    """Give a batch to a model and its explainers; the model lies on the device already.
+
+    A GPU is given the work and computes while the caller goes on.  Where it runs out of memory,
+    images are explained in smaller parts.
 
     Parameters
     ----------
@@ -89,35 +102,55 @@ def explain_batch(model: PlannedModel, loaded: LoadedBatch,
     loaded : LoadedBatch
     resources : Resources
 
+    Returns
+    -------
+    callable
+        Without arguments; waits for the results and returns them.
+
     Raises
     ------
     DataError
-        If the device runs out of memory.
+        If the device runs out of memory with a single image.
     """
+    def begin(part: LoadedBatch) -> Callable[[], ExplainedBatch]:
+        return _begin_part(model, part, resources)
+
+    parts = within_memory(begin, loaded, resources.together, resources.device,
+                          f"explaining with model {model.classifier.name!r}")
+    return lambda: _joined([finish() for finish in parts], loaded.decoded)
+
+
+def _begin_part(model: PlannedModel, loaded: LoadedBatch,
+                resources: Resources) -> Callable[[], ExplainedBatch]:
     classifier = model.classifier
-    try:
-        inputs = to_input(loaded.pixels, classifier.preprocessing, resources.device)
-        explanation = explain(classifier.module, inputs, classifier.output_index, model.explainers,
-                              context=resources.context(loaded, classifier.preprocessing),
-                              precision=resources.precision)
-        logits = explanation.logits[:, list(classifier.output_index)].to(torch.float32)
-        heatmaps = [_to_numpy(explanation.heatmaps[item.name]) for item in model.explainers]
-        unknown = torch.full_like(logits, torch.nan)
-        completeness = [_to_numpy(explanation.completeness.get(item.name, unknown))
-                        for item in model.explainers]
-        return ExplainedBatch(loaded.decoded, _to_numpy(logits), _to_numpy(logits.sigmoid()),
-                              heatmaps, completeness)
-    except torch.cuda.OutOfMemoryError as error:
-        raise DataError(
-            f"{resources.device} ran out of memory explaining {len(loaded.pixels)} images at once "
-            f"with model {classifier.name!r}; lower batch_size of [generate] and start again with "
-            "--overwrite"
-        ) from error
+    inputs = to_input(loaded.pixels, classifier.preprocessing, resources.device)
+    explanation = explain(classifier.module, inputs, classifier.output_index, model.explainers,
+                          context=resources.context(loaded, classifier.preprocessing),
+                          precision=resources.precision)
+    logits = explanation.logits[:, list(classifier.output_index)].to(torch.float32)
+    unknown = torch.full_like(logits, torch.nan)
+    names = [item.name for item in model.explainers]
+    copies = begin_copies([
+        logits, logits.sigmoid(), *(explanation.heatmaps[name] for name in names),
+        *(explanation.completeness.get(name, unknown) for name in names)])
+
+    def finish() -> ExplainedBatch:
+        of_logits, probabilities, *rest = copies()
+        return ExplainedBatch({}, of_logits, probabilities, rest[:len(names)], rest[len(names):])
+
+    return finish
 
 
-def _to_numpy(values: torch.Tensor) -> Floats:
-    array: Floats = values.to("cpu", torch.float32).numpy()
-    return array
+def _joined(parts: Sequence[ExplainedBatch], decoded: dict[int, Decoded]) -> ExplainedBatch:
+    """Parts of one batch as one, in their order."""
+    if len(parts) == 1:
+        return replace(parts[0], decoded=decoded)
+    return ExplainedBatch(
+        decoded, np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+        [np.concatenate(maps) for maps in zip(*(part.heatmaps for part in parts), strict=True)],
+        [np.concatenate(gaps) for gaps in zip(*(part.completeness for part in parts),
+                                              strict=True)])
 
 
 def read_explained(store: NetworkStore, positions: Positions) -> ExplainedBatch:

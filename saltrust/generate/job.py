@@ -21,10 +21,12 @@ from saltrust.cache.reference import fixation_count, instance_counts, write_anno
 from saltrust.cache.reopening import opened_again
 from saltrust.cache.writing import StoreWriter, create_store
 from saltrust.choices import OnError
+from saltrust.explainers.passes.compiled import compiling, try_compiled
 from saltrust.explainers.passes.context import PassSize
 from saltrust.generate.agreement import N_IMAGES, measure_agreement, warn_of_disagreement
 from saltrust.generate.batch_run import run_batches
-from saltrust.generate.batches import ExplainedBatch, Resources, explain_batch
+from saltrust.generate.batch_size import settle_batch_size
+from saltrust.generate.batches import ExplainedBatch, Resources, begin_batch
 from saltrust.generate.captum_agreement import (
     CAPTUM_AGREEMENT,
     check_comparison,
@@ -41,6 +43,7 @@ from saltrust.generate.provenance import attributes, identity
 from saltrust.generate.radiographs import LoadedBatch, RadiographStore, UnreadableRadiograph
 from saltrust.generate.randomization import run_randomization
 from saltrust.models.device import choose_device
+from saltrust.models.preprocessing import to_input
 from saltrust.study import Study
 
 #: What part of the change of the logits maps may miss before it is worth a warning.
@@ -135,12 +138,13 @@ def generate(
     device = choose_device(overrides.device or study.generate.device)
     plan = make_plan(collection, study, device,
                      overrides.precision or study.generate.precision)
+    resources = Resources(plan.device, study.seed, PassSize.on(plan.device), plan.precision)
+    plan = settle_batch_size(plan, resources, Path(output), resume=resume)
     with _open_store(plan, collection, output, command_line, BadFiles(overrides.on_error),
                      overwrite=overwrite, resume=resume, progress=progress) as writer:
         _record_start(writer)
-        with _use_threads(int(writer.attributes["threads"])):
-            resources = Resources(plan.device, study.seed, PassSize.on(plan.device),
-                                  plan.precision)
+        with (_use_threads(int(writer.attributes["threads"])),
+              compiling(study.generate.compile)):
             _fill(plan, collection, writer, resources, overrides, progress=progress)
         return writer.finish()
 
@@ -169,6 +173,7 @@ def _fill(plan: Plan, collection: Collection, writer: StoreWriter, resources: Re
 def _run_networks(plan: Plan, writer: StoreWriter, radiographs: RadiographStore,
                   resources: Resources, *, progress: bool) -> None:
     for model in plan.all_models().values():
+        _try_compiled(plan, model)
         _record_agreement(plan, model, writer, radiographs, resources)
     stores = [NetworkStore(writer, radiographs, "saliency", (position,))
               for position in range(len(plan.models) + len(plan.ensembles))]
@@ -231,12 +236,14 @@ def _record_start(writer: StoreWriter) -> None:
 def _record_agreement(plan: Plan, model: PlannedModel, writer: StoreWriter,
                       radiographs: RadiographStore, resources: Resources) -> None:
     """Compare the job's precision with float32 on the first images, once."""
-    if plan.precision == "float32":
+    compiled = plan.study.generate.compile
+    if plan.precision == "float32" and not compiled:
         return
     agreement = _on_first_images(plan, model, writer, radiographs, "precision_agreement",
                                  lambda loaded: measure_agreement(model, loaded, resources))
     if agreement is not None:
-        warn_of_disagreement(model.classifier.name, plan.precision, agreement)
+        warn_of_disagreement(model.classifier.name, f"{plan.precision}, compiled" if compiled
+                             else plan.precision, agreement)
 
 
 def _record_comparison(plan: Plan, model: PlannedModel, writer: StoreWriter,
@@ -267,6 +274,21 @@ def _on_first_images(plan: Plan, model: PlannedModel, writer: StoreWriter,
         module.to("cpu")
     writer.set_attributes({attribute: {**known, name: measured}})
     return measured
+
+
+def _try_compiled(plan: Plan, model: PlannedModel) -> None:
+    """Where networks are to be compiled, find out whether this one can be."""
+    if not plan.study.generate.compile:
+        return
+    classifier = model.classifier
+    classifier.module.to(plan.device)
+    try:
+        # Of one image torch would take the number for a constant.
+        black = torch.zeros(2, *plan.grid, dtype=torch.uint8)
+        try_compiled(classifier.module, to_input(black, classifier.preprocessing, plan.device),
+                     classifier.output_index[0], classifier.name)
+    finally:
+        classifier.module.to("cpu")
 
 
 @contextmanager
@@ -316,10 +338,15 @@ def _run_model(plan: Plan, model: PlannedModel, store: NetworkStore, resources: 
                progress: bool) -> None:
     completeness = _CompletenessCheck(tuple(item.name for item in model.explainers))
 
-    def compute(_batch: Positions, loaded: LoadedBatch) -> BatchResults:
-        batch = explain_batch(model, loaded, resources)
-        completeness.add(batch, loaded.absent)
-        return batch.results()
+    def compute(_batch: Positions, loaded: LoadedBatch) -> Callable[[], BatchResults]:
+        explained = begin_batch(model, loaded, resources)
+
+        def finish() -> BatchResults:
+            batch = explained()
+            completeness.add(batch, loaded.absent)
+            return batch.results()
+
+        return finish
 
     run_batches(plan, model.classifier.name, [model.classifier.module], store, compute,
                 progress=progress)

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from saltrust.cache.writing import StoreWriter
-from saltrust.errors import DataError
 from saltrust.generate.batch_run import run_batches
+from saltrust.generate.halving import ImagesAtOnce, within_memory
 from saltrust.generate.network_store import BatchResults, NetworkStore
 from saltrust.generate.plan import Plan, Positions
 from saltrust.generate.radiographs import LoadedBatch, RadiographStore
+from saltrust.models.localizers.network import Localization
 from saltrust.models.localizers.trained_localizer import Localizer
 from saltrust.models.preprocessing import to_input
 
@@ -37,19 +38,21 @@ def run_localizers(plan: Plan, writer: StoreWriter, radiographs: RadiographStore
     """
     findings = writer.labels("finding")
     for position, localizer in enumerate(plan.localizers):
+        together = ImagesAtOnce()
         columns = np.array([findings.index(name) for name in localizer.findings])
 
         def compute(_batch: Positions, loaded: LoadedBatch,
-                    localizer: Localizer = localizer) -> BatchResults:
-            return localize_batch(localizer, loaded, plan.device)
+                    localizer: Localizer = localizer,
+                    together: ImagesAtOnce = together) -> BatchResults:
+            return localize_batch(localizer, loaded, plan.device, together)
 
         run_batches(plan, localizer.name, [localizer.module],
                     NetworkStore(writer, radiographs, "localizer", (position,), columns), compute,
                     progress=progress)
 
 
-def localize_batch(localizer: Localizer, loaded: LoadedBatch,
-                   device: torch.device) -> BatchResults:
+def localize_batch(localizer: Localizer, loaded: LoadedBatch, device: torch.device,
+                   together: ImagesAtOnce) -> BatchResults:
     """Run a localizer on a batch; it lies on the device already.
 
     Parameters
@@ -58,18 +61,19 @@ def localize_batch(localizer: Localizer, loaded: LoadedBatch,
     loaded : LoadedBatch
     device : torch.device
         Where the localizer lies.
+    together : ImagesAtOnce
+        Lowered where the device runs out of memory.
 
     Raises
     ------
     DataError
-        If the device runs out of memory.
+        If the device runs out of memory with a single image.
     """
-    try:
-        localized = localizer.localize(to_input(loaded.pixels, localizer.preprocessing, device))
-    except torch.cuda.OutOfMemoryError as error:
-        raise DataError(
-            f"{device} ran out of memory localising in {len(loaded.pixels)} images at once with "
-            f"model {localizer.name!r}; lower batch_size of [generate] and start again with "
-            "--overwrite") from error
-    return BatchResults(loaded.decoded, [localized.heatmaps.numpy()],
-                        {"localizer/score": localized.scores.numpy()})
+    def compute(part: LoadedBatch) -> Localization:
+        return localizer.localize(to_input(part.pixels, localizer.preprocessing, device))
+
+    parts = within_memory(compute, loaded, together, device,
+                          f"localising with model {localizer.name!r}")
+    heatmaps, scores = (np.concatenate([values.numpy() for values in of_parts]) for of_parts in (
+        [part.heatmaps for part in parts], [part.scores for part in parts]))
+    return BatchResults(loaded.decoded, [heatmaps], {"localizer/score": scores})

@@ -128,7 +128,7 @@ class Plan:
     @property
     def batch_size(self) -> int:
         """Images per forward pass."""
-        return self.study.generate.batch_size
+        return self.study.generate.images_at_once
 
     def batches(self) -> Iterator[Positions]:
         """Positions of the images of each batch, the same at every start.

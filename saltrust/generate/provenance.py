@@ -35,9 +35,10 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
         "data set": collection.fingerprint,
         "seed": plan.study.seed,
         "split": spec.split,
-        "batch size": spec.batch_size,
+        "batch size": plan.batch_size,
         "device": plan.device.type,
         "precision": plan.precision,
+        **({"compilation of networks": True} if spec.compile else {}),
         "torch version": metadata.version("torch"),
         **{f"model {name!r}": {key: facts[key] for key in (
             "checkpoint_sha256", "preprocessing", "output") if key in facts}
@@ -99,6 +100,7 @@ def attributes(plan: Plan, collection: Collection, command_line: str) -> dict[st
                      **_library_versions(plan)},
         "device": plan.device.type,
         "precision": plan.precision,
+        **({"compile": True} if plan.study.generate.compile else {}),
         "device_name": _device_name(plan.device),
         "batch_size": plan.batch_size,
         "threads": torch.get_num_threads(),

@@ -56,6 +56,11 @@ class LoadedBatch:
         rows = [row for row in range(len(self.images)) if row not in self.absent]
         return LoadedBatch(tuple(self.images[row] for row in rows), self.pixels[rows], {})
 
+    def part(self, rows: slice) -> LoadedBatch:
+        """Names and pixels of some of the images, to be computed by themselves."""
+        return self if rows == slice(0, len(self.images)) else LoadedBatch(
+            self.images[rows], self.pixels[rows], {})
+
 
 class RadiographStore:
     """``/radiograph`` of a store, filled as images are first asked for.

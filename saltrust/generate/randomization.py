@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
 from tqdm import tqdm
 
 from saltrust.cache.writing import StoreWriter
-from saltrust.generate.batches import PROBABILITY, Resources, explain_batch
+from saltrust.generate.batches import PROBABILITY, ExplainedBatch, Resources, begin_batch
 from saltrust.generate.network_store import BatchResults, Floats, NetworkStore
 from saltrust.generate.pipeline import overlap
 from saltrust.generate.plan import Plan, Positions
-from saltrust.generate.radiographs import LoadedBatch, RadiographStore
+from saltrust.generate.radiographs import RadiographStore
 from saltrust.generate.randomization_plan import RandomizationPlan
 from saltrust.models.random_weights import randomize_weights
 
@@ -86,11 +86,13 @@ def _explain_stage(plan: Plan, batches: list[Positions], store: NetworkStore,
                                wanted.seeds[replicate], trained.classifier.name).to(plan.device)
     model = replace(trained, classifier=replace(trained.classifier, module=module))
 
-    def compute(_batch: Positions, loaded: LoadedBatch) -> BatchResults:
-        explained = explain_batch(model, loaded, resources)
-        return _of_stage(explained.heatmaps, explained.probabilities)
+    def keep(batch: Positions, finish: Callable[[], ExplainedBatch]) -> None:
+        explained = finish()
+        store.store(batch, _of_stage(explained.heatmaps, explained.probabilities))
 
-    with closing(overlap(batches, store.load, compute, store.store)) as stored:
+    with closing(overlap(batches, store.load,
+                         lambda _batch, loaded: begin_batch(model, loaded, resources),
+                         keep)) as stored:
         yield from stored
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from saltrust.errors import DataError, SaltrustError, nearest
+from saltrust.models.transfers import to_device
 from saltrust.reading import shown
 
 #: A gray value is repeated for each; no network for radiographs takes more.
@@ -202,8 +203,8 @@ def to_input(
         raise DataError("pixels must have dimensions (batch, height, width), not shape "
                         f"{tuple(pixels.shape)}")
     low, high = preprocessing.input_range
-    gray = pixels.to(device).to(torch.float32).mul_((high - low) / 255).add_(low)
+    gray = to_device(pixels, device).to(torch.float32).mul_((high - low) / 255).add_(low)
     shape = (1, preprocessing.channels, 1, 1)
-    mean = torch.tensor(preprocessing.mean, device=gray.device).view(shape)
-    std = torch.tensor(preprocessing.std, device=gray.device).view(shape)
+    mean, std = (to_device(torch.tensor(values), gray.device).view(shape)
+                 for values in (preprocessing.mean, preprocessing.std))
     return (gray.unsqueeze(1) - mean) / std

@@ -40,10 +40,10 @@ def predict(
     """
     with eval_mode(model), torch.inference_mode():
         parts = [
-            model(to_input(pixels[start : start + batch_size], preprocessing, device)).cpu()
+            model(to_input(pixels[start : start + batch_size], preprocessing, device))
             for start in range(0, len(pixels), batch_size)
         ]
-    logits: npt.NDArray[np.float32] = torch.cat(parts).numpy().astype(np.float32)
+    logits: npt.NDArray[np.float32] = torch.cat(parts).cpu().numpy().astype(np.float32)
     return logits
 
 

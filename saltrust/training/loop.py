@@ -26,6 +26,9 @@ from saltrust.training.runs.run_folder import remove_unfinished, write_metrics
 from saltrust.training.state import TrainingState
 from saltrust.training.task import BatchLoss, Task, Validation
 
+#: Steps on a GPU after which the losses are read, and a loss that is no number is seen.
+STEPS_BETWEEN_LOOKS = 16
+
 
 def fit(task: Task, run: Run, *, progress: bool) -> TrainingState:
     """Train until the epochs are over or patience is.
@@ -124,18 +127,47 @@ def _keep_weights_on_interrupt(task: Task, run: Run, state: TrainingState) -> It
 
 
 class _Mean:
-    """Weighted means of the loss and its parts since the last validation."""
+    """Weighted means of the loss and its parts since the last validation.
 
-    def __init__(self) -> None:
+    Of a GPU, values are read together after several steps: to read one is to wait until the device
+    has computed it, and leaves it without work until Python has queued more.
+
+    Parameters
+    ----------
+    run : Run
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._steps = 1 if run.device.type == "cpu" else STEPS_BETWEEN_LOOKS
+        self._waiting: list[tuple[list[str], Tensor, float, str]] = []
         self._sums: dict[str, float] = defaultdict(float)
         self._weight = 0.0
 
-    def add(self, value: float, loss: BatchLoss) -> None:
-        for name, part in {"loss": value, **loss.parts}.items():
-            self._sums[name] += part * loss.weight
-        self._weight += loss.weight
+    def add(self, loss: BatchLoss, where: str) -> None:
+        """Note the loss of a step; raises where one of the last steps was not finite."""
+        # MPS has no float64.
+        kind = torch.float32 if loss.value.device.type == "mps" else torch.float64
+        values = torch.stack([value.detach().to(loss.value.device, kind)
+                              for value in (loss.value, *loss.parts.values())])
+        self._waiting.append((["loss", *loss.parts], values, loss.weight, where))
+        if len(self._waiting) >= self._steps:
+            self._look()
+
+    def _look(self) -> None:
+        if not self._waiting:
+            return
+        read = torch.stack([values for _, values, _, _ in self._waiting]).tolist()
+        waiting, self._waiting = self._waiting, []
+        for (names, _, weight, where), numbers in zip(waiting, read, strict=True):
+            if not math.isfinite(numbers[0]):
+                raise _divergence_error(self._run, where)
+            for name, number in zip(names, numbers, strict=True):
+                self._sums[name] += number * weight
+            self._weight += weight
 
     def columns(self) -> dict[str, float]:
+        self._look()
         return {f"train_{name}": total / (self._weight or 1.0)
                 for name, total in self._sums.items()}
 
@@ -145,11 +177,10 @@ def _train_epoch(task: Task, run: Run, state: TrainingState, batches: list[Tenso
     count = run.spec.validations_per_epoch
     validate_after = {math.ceil(k * len(batches) / count) for k in range(1, count + 1)}
     epoch, validations = state.epoch + 1, []
-    mean, began = _Mean(), time.perf_counter()
+    mean, began = _Mean(run), time.perf_counter()
     task.network.train()
     for step, rows in enumerate(batches, start=1):
-        loss = _train_step(task, run, state, rows, f"at step {step} of epoch {epoch}")
-        mean.add(*loss)
+        _train_step(task, run, state, rows, mean, f"at step {step} of epoch {epoch}")
         state.steps += 1
         bar.update()
         if step in validate_after:
@@ -167,23 +198,20 @@ def _train_epoch(task: Task, run: Run, state: TrainingState, batches: list[Tenso
             with delay_interrupts():
                 write_metrics(run.folder, state.rows)
                 _keep(task, run, state, validation, row, (len(batches), step))
-            mean, began = _Mean(), time.perf_counter()
+            mean, began = _Mean(run), time.perf_counter()
             task.network.train()
     return validations
 
 
-def _train_step(task: Task, run: Run, state: TrainingState, rows: Tensor,
-                where: str) -> tuple[float, BatchLoss]:
+def _train_step(task: Task, run: Run, state: TrainingState, rows: Tensor, mean: _Mean,
+                where: str) -> None:
     with autocast(run.spec.precision, run.device):
         loss = task.loss(rows, state.variation)
-    value = loss.value.item()
-    if not math.isfinite(value):
-        raise _divergence_error(run, where)
+    mean.add(loss, where)
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(loss.value).backward()  # type: ignore[no-untyped-call]
     state.scaler.step(state.optimizer)
     state.scaler.update()
-    return value, loss
 
 
 def _validate(task: Task, run: Run, where: str) -> Validation:

@@ -20,14 +20,14 @@ class BatchLoss:
         With a gradient; a mean over whatever is counted.
     weight : float
         What it counts in the mean of an epoch, e.g. the number of stated labels.
-    parts : mapping of str to float
+    parts : mapping of str to Tensor, scalars
         Terms of the loss, for columns ``train_<name>`` of the metrics; the same names in every
-        batch.
+        batch.  Left on the device: to read one is to wait for it.
     """
 
     value: Tensor
     weight: float
-    parts: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

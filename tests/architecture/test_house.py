@@ -17,7 +17,7 @@ MOST_LINES_OF_A_MODULE, MOST_LINES_OF_A_FUNCTION = 450, 100
 #: A module below this, with a single importer, has no subject of its own.
 FEWEST_LINES = 60
 #: Folders of tests that are of no package.
-TESTS_OF_ALL = {"architecture", "calibration", "faults", "fuzz", "golden", "reference"}
+TESTS_OF_ALL = {"architecture", "calibration", "cuda", "faults", "fuzz", "golden", "reference"}
 
 #: Small modules with one importer that stay, and why.
 STAY_SMALL = {

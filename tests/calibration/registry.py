@@ -11,7 +11,10 @@ from tests.calibration.simulations import (
     free_response,
     means,
     mixed,
+    power,
+    readers,
     slopes,
+    subgroups,
     tested_means,
 )
 
@@ -46,7 +49,26 @@ _DECIDED = {"conf_low": ("paired bootstrap", "decisions, mean against a constant
             "p_value": ("signed ranks", "paired bootstrap", "decisions, any pair",
                         "decisions, mean against a constant")}
 
+#: What is compared between subgroups, by topic.
+_BY_GROUP = {"localization": ("means", "overlaps", "views of the same patients"),
+             "utility": ("means", "overlaps", "views of the same patients"),
+             "classification": ("areas",), "regressions": ("slopes",),
+             "confidence": ("slopes", "correlations")}
+
+
+def _of_groups(topic: str) -> tuple[Row, ...]:
+    names = {what: tuple(f"subgroup {one}, {what}" for one in _BY_GROUP[topic])
+             for what in ("estimate", "difference", "test")}
+    together = (("explainers against subgroups",) if topic in {"localization", "utility"} else ())
+    return (Row(topic, "subgroups", {"conf_low": names["estimate"]},
+                {"p_value": "always empty: groups are tested against each other"}),
+            Row(topic, "subgroup_differences", dict.fromkeys(COLUMNS, names["difference"])),
+            Row(topic, "subgroup_tests", {"p_value": (*names["test"], *together)},
+                {"conf_low": "always empty: a test of several differences"}))
+
+
 REGISTRY: tuple[Row, ...] = (
+    *(row for topic in _BY_GROUP for row in _of_groups(topic)),
     Row("classification", "auc", {"conf_low": ("area", "macro area")},
         {"p_value": "inverts the interval (tests/analysis/inference/test_area_interval.py)"}),
     Row("classification", "comparisons", {"conf_low": ("pair of macro areas",),
@@ -81,17 +103,28 @@ REGISTRY: tuple[Row, ...] = (
     *(Row("localization", table, {"conf_low": ("mean", "share")}, {"p_value": _NONE})
       for table in ("summary", "expert", "hit_baselines", "agreement")),
     Row("localization", "relevance", {"conf_low": ("mean",)}, {"p_value": _NONE}),
-    *(Row("localization", table, {"conf_low": ("decrease",), "p_value": (tested,)})
-      for table, tested in (("decrease", "expert against map"),
-                            ("decrease_change", "change of the decrease"),
-                            ("decrease_shared", "expert against map"))),
+    *(Row("localization", table, {"conf_low": ("decrease",), "p_value": tested})
+      for table, tested in (("decrease", ("expert against map", "random readers")),
+                            ("decrease_change", ("change of the decrease",)),
+                            ("decrease_shared", ("expert against map", "random readers")))),
     Row("localization", "agreement_share", {"conf_low": ("decrease",),
                                             "p_value": ("paired bootstrap",)}),
     *(Row("localization", table, {"conf_low": ("difference of maps",),
-                                  "p_value": ("max-T of nine maps",)})
+                                  "p_value": ("max-T of nine maps", "study of localization")})
       for table in ("differences", "hit_above_baseline")),
     Row("localization", "equivalence", {"conf_low": ("difference of maps",),
                                         "p_value": ("equivalence of maps",)}),
+    Row("localization", "random_readers", {"conf_low": ("random readers",),
+                                           "p_value": ("random readers",)}),
+    Row("mrmc", "test", {"p_value": ("ratings of two treatments", "maps by readers")}),
+    Row("mrmc", "differences", {"conf_low": ("ratings of two treatments", "maps by readers"),
+                                "p_value": ("ratings of two treatments",)}),
+    Row("mrmc", "means", {"conf_low": ("mean area of readers",)}, {"p_value": _NONE}),
+    Row("mrmc", "against_ai", {"conf_low": ("random readers' areas",),
+                               "p_value": ("random readers' areas",)}),
+    Row("localization", "non_inferiority", {"conf_low": ("clustered mean",),
+                                            "p_value": ("non-inferiority of maps",
+                                                        "non-inferiority at the margin")}),
     *(Row("mixed", table, {"conf_low": (f"mixed {table}",), "p_value": (f"mixed {table}",)})
       for table in ("means", "fixed_effects")),
     Row("mixed", "contrasts", {"conf_low": ("mixed contrasts",), "p_value": ("mixed contrasts",)}),
@@ -115,6 +148,8 @@ REGISTRY: tuple[Row, ...] = (
     # The same contrast by the same function.
     *(Row("specificity", table, {"conf_low": ("randomization",), "p_value": ("randomization",)})
       for table in ("decisions", "findings")),
+    *(Row("power", table, {"conf_low": ("Monte Carlo interval of power",)})
+      for table in ("power", "smallest")),
 )
 
 #: Figures that are not in their bounds, and why: beginning of a cell's name, figure, reason.
@@ -136,6 +171,14 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
         ("area", "8 positive and 180 negative patients, 1 to 10 images, area 0.98"),
         ("macro area", "20 positive and 32 negative patients, 1 image, area 0.98"),
         ("pair of macro areas", "20 positive and 32 negative patients, 1 image, area 0.98"))),
+    ("mean area of readers", "coverage", "short, as the published interval is (Hillis 2007; "
+     "MRMCaov): it is symmetric and an area is not, and its df count readers, not patients"),
+    *((f"random readers: {design}, 3 readers", figure, "a little liberal with three "
+       "readers who differ: Hillis' degrees of freedom are estimated from them")
+      for design in ("200 patients, 1 image", "40 patients, 1 to 10 images")
+      for figure in ("type I", "coverage")),
+    ("two random readers", "at most", "two readers say next to nothing of others, whatever the "
+     "degrees of freedom: said in the note, and not the test of the protocol"),
     *((f"calibration ece_debiased: {count} patients", "coverage", "a little short: bins of one or "
        "two patients, whose chance is not seen whole") for count in (12, 40)),
 )
@@ -143,8 +186,8 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
 
 def cells() -> list[Cell]:
     """Every simulation on every design."""
-    made = [cell for module in (means, slopes, areas, decisions, free_response, mixed,
-                                tested_means)
+    made = [cell for module in (means, slopes, areas, decisions, free_response, mixed, power,
+                                readers, subgroups, tested_means)
             for cell in module.cells()]
     names = [cell.name for cell in made]
     assert len(set(names)) == len(names)

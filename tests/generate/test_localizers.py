@@ -82,11 +82,11 @@ def test_an_interrupted_job_goes_on_where_it_was(
     computed: list[tuple[str, tuple[str, ...]]] = []
     original = localizers.localize_batch
 
-    def stop_at_fourth(localizer: Any, loaded: Any, device: Any) -> Any:
+    def stop_at_fourth(localizer: Any, loaded: Any, *rest: Any) -> Any:
         computed.append((localizer.name, loaded.images))
         if len(computed) == 4:
             raise DataError("the lights went out")
-        return original(localizer, loaded, device)
+        return original(localizer, loaded, *rest)
 
     monkeypatch.setattr(localizers, "localize_batch", stop_at_fourth)
     with pytest.raises(DataError, match="lights"):

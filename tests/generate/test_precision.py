@@ -15,6 +15,7 @@ from torch import nn
 from saltrust.cache.store import open_cubes
 from saltrust.errors import DataError, UsageError
 from saltrust.explainers.explain import explain
+from saltrust.explainers.passes import compiled
 from saltrust.explainers.passes.context import BatchContext, PassSize
 from saltrust.explainers.passes.precision import network_precision
 from saltrust.explainers.registry import resolve
@@ -79,6 +80,39 @@ def test_an_unfinished_job_keeps_its_precision(
     with pytest.raises(UsageError, match="was begun with another precision"):
         generate(collection, three, tmp_path / "out.zarr", overrides=HALF, resume=True,
                  progress=False)
+
+
+def test_compilation_is_recorded_measured_and_kept(
+    collection: Any, three: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a compiler that makes nothing: what is compiled is tested where the passes are."""
+    calls: list[int] = []
+
+    def compile_nothing(forward: Any) -> Any:
+        def call(module: nn.Module, inputs: torch.Tensor) -> Any:
+            calls.append(len(inputs))
+            return forward(module, inputs)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    monkeypatch.setattr(compiled, "_FORWARDS", {})
+    plain = open_cubes(generate(collection, three, tmp_path / "plain.zarr", progress=False))
+    assert calls == []
+    assert "compile" not in plain.attrs
+    assert "compile" not in plain.attrs["study"]["generate"]
+    study = dataclasses.replace(three, generate=dataclasses.replace(three.generate, compile=True))
+    path = generate(collection, study, tmp_path / "out.zarr", progress=False)
+    cubes = open_cubes(path)
+    assert calls
+    assert cubes.attrs["compile"] is True
+    agreement = cubes.attrs["precision_agreement"]["wide"]
+    assert agreement["explainers"]["occlusion"]["correlation_min"] == pytest.approx(1)
+    np.testing.assert_allclose(_maps(cubes, "occlusion"), _maps(plain, "occlusion"), rtol=1e-3,
+                               atol=1e-6)
+    path.rename(tmp_path / "out.zarr.partial")
+    with pytest.raises(UsageError, match="begun with another compilation of networks"):
+        generate(collection, three, tmp_path / "out.zarr", resume=True, progress=False)
 
 
 def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written(

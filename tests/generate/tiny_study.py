@@ -1,9 +1,10 @@
 """A study small enough to generate in a second: also run as a program, to be killed.
 
-    python tiny_study.py FOLDER SEED
+    python tiny_study.py FOLDER SEED [DEVICE [FILES]]
 
 makes FOLDER/whole.zarr in one go and FOLDER/killed.zarr in several runs that are killed, and
-prints as JSON how many.  Runs are forked, so that a kill costs no import.
+prints as JSON how many, each after at most FILES (60) new files.  Runs are forked, so that a kill
+costs no import.
 """
 
 from __future__ import annotations
@@ -164,12 +165,13 @@ def _ended(child: int) -> bool:
     return done != 0
 
 
-def main(folder: Path, seed: int) -> None:
+def main(folder: Path, seed: int, device: str = "cpu", most_files: int = 60) -> None:
     torch.set_num_threads(1)
     # Under this name the models of the study find their network.
     sys.modules["tiny_study"] = sys.modules["__main__"]
     noisy = ExplainerSpec("smoothgrad", {"samples": 2})
     study = write_study(folder, explainers=(ExplainerSpec("grad"), ExplainerSpec("gradcam"), noisy),
+                        generate=GenerateSpec("test", 3, device),
                         randomization=RandomizationSpec(replicates=1, images=3),
                         faithfulness=FaithfulnessSpec(("deletion", "lerf"), steps=2, squares=6,
                                                       images=5),
@@ -184,7 +186,7 @@ def main(folder: Path, seed: int) -> None:
     kills = 0
     while True:
         # After so many new files, and a moment more: anywhere between two bytes.
-        wanted = _files(partial_path(output)) + moments.randint(1, 60)
+        wanted = _files(partial_path(output)) + moments.randint(1, most_files)
         child = _run(collection, study, output)
         while not (ended := _ended(child)) and _files(partial_path(output)) < wanted:
             time.sleep(0.003)
@@ -198,4 +200,4 @@ def main(folder: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:4], *map(int, sys.argv[4:5]))

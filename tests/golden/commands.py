@@ -43,7 +43,7 @@ _NO_GRADCAM = ("--explainer", "guided_backprop", "--explainer", "localizer")
 #: {cubes} is the store of a whole study, {guided} one of models trained with gaze, {curves} one
 #: with curves of faithfulness, {scores} and
 #: {shapes} CSV files of scores, {thresholds} and {probabilities} CSV files of one number a
-#: finding, {folder} a new folder.
+#: finding, {ratings} one of ratings by readers, {folder} a new folder.
 ANALYZE: dict[str, tuple[str, ...]] = {
     "descriptors": ("descriptors", "{cubes}"),
     "descriptors-peer": ("descriptors", "{cubes}", "--definition", "peer", *_TEST),
@@ -132,6 +132,23 @@ ANALYZE: dict[str, tuple[str, ...]] = {
                     "--overlap", "0.05"),
     "localization-quantus": ("localization", "{cubes}", *_FEW, *_ONE, "--model", "densenet-1",
                              "--resolution", "grid", "--relevance", "quantus", *_RAW),
+    "mrmc": ("mrmc", "{cubes}", "--model", "densenet-1"),
+    "mrmc-models": ("mrmc", "{cubes}", "--treatment", "model", "--explainer", "gradcam",
+                    "--reader", "radiologists", "--reader", "reader-2"),
+    "mrmc-ratings": ("mrmc", "--ratings", "{ratings}", "--treatment", "modality", "--cluster",
+                     "patient", "--covariance", "delong"),
+    "mrmc-fixed": ("mrmc", "--ratings", "{ratings}", "--treatment", "modality", "--fixed",
+                   "readers", "--covariance", "unbiased"),
+    "mrmc-ai": ("mrmc", "--ratings", "{ratings}", "--treatment", "modality", "--ai", "r4"),
+    "localization-by": ("localization", "{cubes}", *_FEW, "--model", "densenet-1", "--by",
+                        "view,split", "--non-inferiority", "0.1", "--family", "study"),
+    "classification-by": ("classification", "{cubes}", *_FEW, "--by", "view,split"),
+    "utility-by": ("utility", "{cubes}", *_FEW, "--model", "densenet-1", "--finding", "Edema",
+                   "--by", "view", "--non-inferiority", "0.1"),
+    "regressions-by": ("regressions", "{cubes}", "--model", "densenet-1", "--explainer",
+                       "gradcam", "--by", "view"),
+    "confidence-by": ("confidence", "{cubes}", *_FEW, "--model", "densenet-1", "--explainer",
+                      "gradcam", "--by", "view"),
     "mixed": ("mixed", "--scores", "{scores}", "--formula", "iou ~ explainer + (1|image)",
               "--engine", "builtin"),
     "mixed-crossed": ("mixed", "--scores", "{scores}", "--formula",
@@ -172,8 +189,16 @@ DECLARED: dict[str, tuple[str, ...]] = {
                          "Edema"),
     "gaze-declared": ("gaze", "{cubes}", *_FEW, *_TEST, "--model", "densenet-1"),
 }
+#: Of stated values, and of a pilot; {cubes} has 12 patients.
+POWER: dict[str, tuple[str, ...]] = {
+    "power": ("--comparison", "clustered", "--patients", "20,40", "--images", "1-3", "--effect",
+              "0.08,0.1", "--replicates", "100", "--most-patients", "200"),
+    "power-pilot": ("{cubes}", "--finding", "Edema", "--pair", "gradcam", "grad", "--effect",
+                    "0.02", "--patients", "20,40", "--replicates", "60", "--most-patients", "40"),
+}
 COMMANDS = {**{name: ("analyze", *command, "--format", "json")
                for name, command in (ANALYZE | DECLARED).items()},
+            **{name: ("power", *command, "--format", "json") for name, command in POWER.items()},
             **{name: ("protocol", *command) for name, command in PROTOCOL.items()}}
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^\s\"]*")
@@ -197,12 +222,18 @@ def make_inputs(folder: Path) -> dict[str, str]:
     inputs = {"cubes": str(folder / "study.zarr"), "guided": str(folder / "guided.zarr"),
               "curves": str(folder / "curves.zarr"),
               **{name: str(folder / f"{name}.csv")
-                 for name in ("scores", "shapes", "thresholds", "probabilities")}}
+                 for name in ("scores", "shapes", "thresholds", "probabilities",
+                              "ratings")}}
     Path(inputs["thresholds"]).write_text(
         "finding,threshold\n" + "".join(f"{f},0.{3 + k}\n" for k, f in enumerate(findings)))
     Path(inputs["probabilities"]).write_text(
         "finding,cutoff\n" + "".join(f"{f},0.{3 + k}\n" for k, f in enumerate(findings)))
     _write_scores(inputs)
+    rows = ["modality,reader,case,patient,truth,rating"]
+    rows += [f"{'AB'[m]},r{r},c{c},p{c // 2},{c // 2 % 2},"
+             f"{(c * 31 + m * 17 + r * 43 + c * r * 7 + c * m * 11) % 9 + (3 + m) * (c // 2 % 2)}"
+             for m in (0, 1) for r in (1, 2, 3, 4) for c in range(48)]
+    Path(inputs["ratings"]).write_text("\n".join(rows) + "\n")
     return inputs
 
 
@@ -256,7 +287,7 @@ def run_command(name: str, inputs: Mapping[str, str], folder: Path) -> dict[str,
         done = CliRunner().invoke(main, ["--quiet", *arguments], catch_exceptions=False)
     if done.exit_code:
         raise RuntimeError(f"{' '.join(arguments)}: {done.stderr}")
-    if arguments[0] == "analyze":
+    if arguments[0] in {"analyze", "power"}:
         files = {"stdout": json.loads(done.stdout)}
     else:
         files = {str(path.relative_to(folder)): json.loads(path.read_text(encoding="utf-8"))

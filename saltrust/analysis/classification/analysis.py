@@ -21,12 +21,14 @@ from saltrust.analysis.classification.auc_rows import (
 )
 from saltrust.analysis.classification.calibration import calibration_of_cases
 from saltrust.analysis.classification.cases import case_table
+from saltrust.analysis.classification.subgroups import classification_subgroups
 from saltrust.analysis.inference.estimate import estimates_table
 from saltrust.analysis.inference.multiplicity import adjust_families
 from saltrust.analysis.options import Resampling
 from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import split_of
+from saltrust.analysis.stored.subgroups import groupings
 from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, AucInterval, CaseLevel, check_word
 
@@ -43,7 +45,7 @@ INTERVALS: dict[AucInterval, str] = {
 @of_one_store
 def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image",
                    interval: AucInterval = "newcombe", adjustment: Adjustment = "bonferroni",
-                   resampling: Resampling = Resampling()) -> Result:
+                   resampling: Resampling = Resampling(), by: str | None = None) -> Result:
     """Areas under the ROC curves of every model and finding, and all pairs of models.
 
     Parameters
@@ -62,6 +64,11 @@ def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image
     resampling : Resampling
         Of the bootstrap by patient, and the confidence level of every interval.  Areas keep
         percentiles whatever its kind, which is that of the interval of the Brier score.
+    by : str, optional
+        Coordinates of images whose groups are compared, such as ``"sex,age:40:60"``
+        (:func:`saltrust.analysis.stored.subgroups.groupings`): adds the tables ``subgroups``,
+        ``subgroup_differences`` and ``subgroup_tests``
+        (:func:`saltrust.analysis.classification.subgroups.classification_subgroups`).
 
     Returns
     -------
@@ -89,6 +96,7 @@ def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image
     check_word(interval, AucInterval, "interval")
     check_word(adjustment, Adjustment, "adjustment")
     tree = as_cubes(cubes)
+    groups = groupings(tree, by)
     table, exclusions = case_table(tree, level)
     names = list(dict.fromkeys(table["model"]))
     cases = cases_by_finding(table, names)
@@ -116,4 +124,8 @@ def classification(cubes: xr.DataTree | str | Path, *, level: CaseLevel = "image
             **resampling.describe(), "adjustment": adjustment,
             "cases": int(table["case"].nunique()), "patients": int(table["patient"].nunique()),
             "exclusions": exclusions}
+    if groups:
+        meta["by"] = {one.by: one.describe() for one in groups}
+        tables |= classification_subgroups(table, tree, level, groups,
+                                           confidence_level=resampling.confidence_level)
     return Result(meta, tables, "classification")

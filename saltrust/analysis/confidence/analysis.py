@@ -8,6 +8,7 @@ Table 3).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import xarray as xr
 
 from saltrust.analysis.classification.calibration import calibration_table
 from saltrust.analysis.confidence.strata import confidence_strata
+from saltrust.analysis.confidence.subgroups import confidence_subgroups, with_probabilities
 from saltrust.analysis.inference.clustered import one_patient, robust_slope
 from saltrust.analysis.inference.correlation import spearman
 from saltrust.analysis.inference.estimate import STARS_LEGEND, Estimate, cell, estimates_table
@@ -39,7 +41,6 @@ from saltrust.analysis.scores.score_rows import (
     EXPERT,
     SCHEMES,
     Scheme,
-    check_columns,
     check_scores,
     maps,
     reference_reader,
@@ -54,6 +55,7 @@ from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import probabilities as stored_probabilities
 from saltrust.analysis.stored.contents import require_scorable, source
 from saltrust.analysis.stored.examinations import at_level
+from saltrust.analysis.stored.subgroups import groupings
 from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, CorrelationInterval, Errors, IouSlice, check_word
 from saltrust.errors import DataError
@@ -76,7 +78,7 @@ ERRORS: dict[Errors, str] = {
 }
 
 
-@former_keywords("interval")
+@former_keywords("interval", "by")
 @of_one_store
 def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                execution: Execution = Execution(), resampling: Resampling = Resampling(),
@@ -102,8 +104,10 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
         The bootstrap by patient, and the level of the intervals, which are not adjusted for
         multiplicity.
     testing : Testing
-        Whose errors come first, and the interval of Spearman's correlation; a keyword ``interval``
-        is taken too.
+        Whose errors come first, the interval of Spearman's correlation, and whose relations are
+        compared; keywords ``interval`` and ``by`` are taken too.  With ``by`` there are tables
+        ``subgroups``, ``subgroup_differences`` and ``subgroup_tests``
+        (:func:`saltrust.analysis.confidence.subgroups.confidence_subgroups`).
     normalize : bool, optional
         Whether probabilities are min-max normalized per finding, over the rows in use, in the
         pooled rows; by default under ``peer`` only, as protocol S.
@@ -150,6 +154,7 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
     tree = at_level(as_cubes(cubes, table="confidence_from_scores"), scoring.level)
     purpose = "confidence cannot be related to localization"
     require_scorable(tree, purpose)
+    groups, testing = groupings(tree, testing.by), replace(testing, by=None)
     predicted = stored_probabilities(tree, purpose)
     scored = score_maps(tree, scoring, execution, under_peer="all", readers=False)
     try:
@@ -162,8 +167,14 @@ def confidence(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                                     **_drawing(resampling, testing))
     meta = {name: scored.meta[name] for name in ("resolution", "split", "map", "map_readings",
                                                  "probability_cutoff", "level")}
-    return Result({**meta, **result.meta}, {**result.tables, "calibration": calibration},
-                  result.topic)
+    tables = {**result.tables, "calibration": calibration}
+    if groups:
+        meta["by"] = {one.by: one.describe() for one in groups}
+        rows = with_probabilities(scored.table, predicted, result.meta["reference_readers"][0])
+        tables |= confidence_subgroups(rows, scoring.sliced("all"), WITHIN, groups,
+                                       confidence_level=_drawing(resampling, testing)[
+                                           "confidence_level"])
+    return Result({**meta, **result.meta}, tables, result.topic)
 
 
 @former_keywords("interval")
@@ -252,6 +263,7 @@ def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scorin
     UsageError
         If an option or a name is not known.
     """
+    testing.refuse_groups()
     peer = scoring.definition == "peer"
     iou_slice = scoring.sliced("all")
     normalize = peer if normalize is None else normalize
@@ -261,12 +273,8 @@ def relate(scores: pd.DataFrame, probabilities: pd.DataFrame, *, scoring: Scorin
     check_word(adjustment, Adjustment, "adjustment")
     point = cutoff_choice(operating_point, "operating point")
     drawing = _drawing(resampling, testing)
-    scores = check_scores(scores)
-    predicted = check_columns(probabilities, ("image", "finding", "model"), ("probability",),
-                              "probabilities")
-    reference = reference_reader(scores)
-    scores = scores[scores["reader"] == reference].merge(
-        predicted, on=["image", "finding", "model"], how="left", validate="many_to_one")
+    reference = reference_reader(check_scores(scores))
+    scores = with_probabilities(scores, probabilities, reference)
     related = maps(scores)
     rows, excluded = _all_estimates(scores, related, iou_slice, normalize,
                                     {"interval": interval, "peer": peer, **drawing})

@@ -110,3 +110,30 @@ def share_jackknife(value: float, left_out: npt.ArrayLike, n: int, *, null: floa
                               confidence_level=confidence_level)
     return replace(made, estimate=value, std_error=plain.std_error,
                    conf_low=float(expit(made.conf_low)), conf_high=float(expit(made.conf_high)))
+
+
+def jackknife_covariance(left_out: npt.ArrayLike) -> FloatArray:
+    r"""Covariance of several figures of the same patients.
+
+    :math:`\frac{G-1}{G} \sum_g (\hat\theta_{(g)} - \bar\theta_{(\cdot)})
+    (\hat\theta_{(g)} - \bar\theta_{(\cdot)})^T` for G patients.
+
+    Parameters
+    ----------
+    left_out : array_like of float, shape (G, k)
+        Figures without each patient; of all where a patient has no part in one.
+
+    Returns
+    -------
+    ndarray of float64, shape (k, k)
+        NaN in the rows and columns of figures that one patient alone settles.
+
+    Examples
+    --------
+    >>> jackknife_covariance([[2.5, 1.0], [2.0, 2.0], [1.5, 3.0]]).round(4)
+    array([[ 0.3333, -0.6667],
+           [-0.6667,  1.3333]])
+    """
+    without = np.asarray(left_out, dtype=np.float64)
+    around = without - without.mean(axis=0)
+    return np.asarray((len(without) - 1) / len(without) * around.T @ around)

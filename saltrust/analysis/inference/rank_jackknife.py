@@ -95,6 +95,29 @@ def clustered_spearman(fit: Estimate, x: npt.ArrayLike, y: npt.ArrayLike,
         tested, std_error=fit.std_error, conf_low=fit.conf_low, conf_high=fit.conf_high)
 
 
+def left_out_spearman(rho: float, x: npt.ArrayLike, y: npt.ArrayLike, clusters: npt.ArrayLike, *,
+                      strata: npt.ArrayLike | None = None) -> FloatArray:
+    """A rank correlation without each patient, in the order in which patients appear.
+
+    Parameters
+    ----------
+    rho : float
+        Of all patients, not 1 or -1.
+    x, y : array_like of float, shape (n,)
+    clusters : array_like, shape (n,)
+    strata : array_like, shape (n,), optional
+
+    Returns
+    -------
+    ndarray of float64, shape (patients,)
+        NaN where there is none without a patient.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    codes, count = cluster_codes(clusters)
+    return np.tanh(_without_each(x, y, strata_rows(strata, len(x)), codes, count,
+                                 math.atanh(rho)))
+
+
 def _without_each(x: FloatArray, y: FloatArray, parts: Sequence[npt.NDArray[np.int64]],
                   codes: npt.NDArray[np.int64], count: int, z: float) -> FloatArray:
     """The correlation on Fisher's scale without each patient; not finite where it is 1 or none."""

@@ -24,6 +24,7 @@ from saltrust.analysis.inference.bootstrap import (
 from saltrust.analysis.inference.estimate import Estimate, check_confidence_level, estimates_table
 from saltrust.analysis.inference.max_t import resamples_for, step_down
 from saltrust.analysis.inference.multiplicity import adjust_families
+from saltrust.analysis.localization.study_wide import STUDY
 from saltrust.analysis.localization.summary import (
     AVERAGE,
     MEAN_EXPERT,
@@ -43,7 +44,7 @@ _EFFECT = ("effect_size", "effect_low", "effect_high")
 
 
 def map_differences(scores: pd.DataFrame, *, resamples: int = 1000, confidence_level: float = 0.95,
-                    seed: int = 0) -> pd.DataFrame:
+                    seed: int = 0, together: bool = False) -> pd.DataFrame:
     """Differences between all pairs of maps (explainer and model), per finding and averaged.
 
     Parameters
@@ -55,6 +56,8 @@ def map_differences(scores: pd.DataFrame, *, resamples: int = 1000, confidence_l
     confidence_level : float
         Of the percentile intervals.
     seed : int
+    together : bool
+        Whether all findings of a metric are one family.
 
     Returns
     -------
@@ -63,7 +66,7 @@ def map_differences(scores: pd.DataFrame, *, resamples: int = 1000, confidence_l
         :func:`paired_differences`.
     """
     return paired_differences(scores, list(combinations(_maps(scores), 2)), resamples=resamples,
-                              confidence_level=confidence_level, seed=seed)
+                              confidence_level=confidence_level, seed=seed, together=together)
 
 
 def equivalences(scores: pd.DataFrame, margin: float, *, resamples: int = 1000,
@@ -140,7 +143,8 @@ def _maps(scores: pd.DataFrame) -> list[Series]:
 
 def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, Series]], *,
                        metrics: Iterable[Scheme] = SCHEMES, resamples: int = 1000,
-                       confidence_level: float = 0.95, seed: int = 0) -> pd.DataFrame:
+                       confidence_level: float = 0.95, seed: int = 0, together: bool = False
+                       ) -> pd.DataFrame:
     """Mean differences of given pairs of series, with intervals and p-values.
 
     Parameters
@@ -155,6 +159,8 @@ def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, S
     confidence_level : float
         Of the intervals.
     seed : int
+    together : bool
+        Whether all findings of a metric are one family.
 
     Returns
     -------
@@ -189,7 +195,9 @@ def paired_differences(scores: pd.DataFrame, contrasts: Iterable[tuple[Series, S
             rows.append({"finding": one.finding, **name, **estimate.row("difference"),
                          **_effect(one, confidence_level)})
     table = estimates_table(rows, _IDENTIFY, _EFFECT)
-    tested = _tested(scores, asked, metrics, resamples_for(len(asked), resamples), seed)
+    largest = len(table) if together else len(asked)
+    tested = _tested(scores, asked, metrics, resamples_for(largest, resamples), seed,
+                     together=together)
     return _with_tests(table, tested)
 
 
@@ -264,7 +272,7 @@ def _paired(scores: pd.DataFrame, contrasts: Sequence[tuple[Series, Series]],
 
 
 def _tested(scores: pd.DataFrame, contrasts: Sequence[tuple[Series, Series]],
-            metrics: Iterable[Scheme], resamples: int, seed: int
+            metrics: Iterable[Scheme], resamples: int, seed: int, *, together: bool
             ) -> dict[tuple[str, str, str], tuple[float, float, float, bool]]:
     """Statistic, p, adjusted p and whether they are the least there can be, by finding, metric
     and contrast.
@@ -287,7 +295,8 @@ def _tested(scores: pd.DataFrame, contrasts: Sequence[tuple[Series, Series]],
             for finding, places in [*wanted, *([(AVERAGE, known)] if len(shared) > 1 else [])]:
                 names.append((finding, metric, name["contrast"]))
                 averaged.append(places)
-        made = step_down(values, clusters, averaged, [f for f, _, _ in names],
+        made = step_down(values, clusters, averaged,
+                         [STUDY if together else finding for finding, _, _ in names],
                          resamples=resamples, seed=seed)
         tested |= {name: (float(statistic), float(p), float(adjusted), adjusted <= made.least)
                    for name, statistic, p, adjusted in zip(

@@ -47,8 +47,8 @@ _BOUNDS = ("expert_low", "expert_high", "saliency_low", "saliency_high")
 
 
 def decrease(scores: pd.DataFrame, *, paired: bool | Collection[Scheme] = True,
-             resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0
-             ) -> tuple[pd.DataFrame, pd.DataFrame]:
+             resamples: int = 1000, confidence_level: float = 0.95, seed: int = 0,
+             together: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Percentage decrease from the expert's mean to the saliency map's, and how it changes.
 
     Parameters
@@ -64,6 +64,8 @@ def decrease(scores: pd.DataFrame, *, paired: bool | Collection[Scheme] = True,
     confidence_level : float
         Of the percentile intervals.
     seed : int
+    together : bool
+        Whether all maps and findings of a metric are one family.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def decrease(scores: pd.DataFrame, *, paired: bool | Collection[Scheme] = True,
     """
     check_confidence_level(confidence_level)
     metrics = SCHEMES if paired is True else paired or ()
-    falls, tests = _falls(checked(scores), metrics, resamples, seed)
+    falls, tests = _falls(checked(scores), metrics, resamples, seed, together=together)
     rows = [{**identity_of(column, metric), "expert": fall.expert, "saliency": fall.saliency,
              **fall.estimate(confidence_level).row("decrease"), **fall.bounds(confidence_level)}
             for (metric, column), fall in falls.items()]
@@ -218,8 +220,8 @@ def _percent(expert: Any, saliency: Any) -> Any:
     return 100 * ratio
 
 
-def _falls(scores: pd.DataFrame, paired: Collection[Scheme], resamples: int, seed: int
-           ) -> tuple[dict[tuple[Scheme, Column], _Fall],
+def _falls(scores: pd.DataFrame, paired: Collection[Scheme], resamples: int, seed: int, *,
+           together: bool) -> tuple[dict[tuple[Scheme, Column], _Fall],
                       dict[tuple[Scheme, Column], ExpertTest]]:
     """Decrease and test by metric and (finding, explainer, model), the average among these."""
     clusters = unit_clusters(scores)
@@ -240,7 +242,7 @@ def _falls(scores: pd.DataFrame, paired: Collection[Scheme], resamples: int, see
         nothing = ("no image that both the expert and the map were scored on"
                    if any(column[1] == EXPERT for column in columns) else "no benchmark reader")
         made = expert_tests(expert, saliency, [columns[k] for k in chosen], clusters,
-                            resamples=resamples, seed=seed)
+                            resamples=resamples, seed=seed, together=together)
         tests |= {(metric, column): test for column, test in made.items()}
         both = np.stack([expert, saliency])
         drawn = np.stack([resampled_means(part, clusters, resamples=resamples, seed=seed,

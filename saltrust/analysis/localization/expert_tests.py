@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saltrust.analysis.inference.max_t import resamples_for, step_down
+from saltrust.analysis.localization.study_wide import STUDY
 from saltrust.analysis.localization.summary import AVERAGE, Column
 
 FloatArray = npt.NDArray[np.float64]
@@ -35,8 +36,8 @@ class ExpertTest(NamedTuple):
 
 
 def expert_tests(expert: FloatArray, saliency: FloatArray, columns: Sequence[Column],
-                 clusters: npt.NDArray[Any], *, resamples: int = 1000, seed: int = 0
-                 ) -> Mapping[Column, ExpertTest]:
+                 clusters: npt.NDArray[Any], *, resamples: int = 1000, seed: int = 0,
+                 together: bool = False) -> Mapping[Column, ExpertTest]:
     """Test the mean of the expert against that of the map, in every finding and on average.
 
     Step-down max-T over patients (:func:`saltrust.analysis.inference.max_t.step_down`): on the
@@ -55,6 +56,8 @@ def expert_tests(expert: FloatArray, saliency: FloatArray, columns: Sequence[Col
     resamples : int
         At least; a family has as many as it needs.
     seed : int
+    together : bool
+        Whether all maps and findings are one family.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def expert_tests(expert: FloatArray, saliency: FloatArray, columns: Sequence[Col
         averaged += [np.array([k, count + k]) for k in places]
         with_scores = np.array([k for k in places if known[k]], dtype=np.intp)
         averaged.append(np.concatenate([with_scores, count + with_scores]))
-    families = [family_of(name) for name in names]
+    families = [STUDY if together else family_of(name) for name in names]
     largest = max((families.count(name) for name in families), default=1)
     # The mean of one column and another's negative is half of the difference of their means.
     made = step_down(np.hstack([expert, -saliency]), clusters, averaged, families,

@@ -20,7 +20,7 @@ from saltrust.choices import MapChoice
 from saltrust.errors import DataError
 
 #: Analyses of studies that have what few have, with nothing to say of all others.
-OPTIONAL_TOPICS = ("gaze",)
+OPTIONAL_TOPICS = ("gaze", "plan")
 
 __all__ = ["OPTIONAL_TOPICS", "TOPICS", "Outcome", "analyze_study"]
 

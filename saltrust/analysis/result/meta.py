@@ -69,6 +69,12 @@ class Meta(TypedDict, total=False):
     benchmark_readers: list[str]
     #: How the expert's score is made of theirs; None without any.
     expert: str | None
+    #: How maps are compared with readers who are a sample.
+    random_readers: str
+    #: Names of readers who are a sample, or of these alone.
+    readers: list[str]
+    #: Who of them is a model.
+    ai: str | None
     #: Those who stand for the expert.
     expert_readers: list[str]
     #: Whose gaze it is.
@@ -145,6 +151,8 @@ class Meta(TypedDict, total=False):
     differences: str
     #: Between readers.
     agreement: str
+    #: Groups that are compared, by coordinate: numbers of images, and of those without a value.
+    by: dict[str, Any]
     #: Which descriptors, of whose masks, on which scale.
     descriptors: str
     #: The probability that localization is related to.
@@ -204,10 +212,35 @@ class Meta(TypedDict, total=False):
     adjustments: dict[str, str]
     #: Method, family and factor of the correction.
     multiplicity: dict[str, Any]
+    #: How many families of tests there are, and what controls them.
+    families: str
     #: What stars behind an estimate mean.
     stars: str
     #: Differences within it count as none.
     equivalence_margin: float
+    #: Who is not below another by more than this is no worse.
+    non_inferiority_margin: float
+
+    # Several readers, several cases ---------------------------------------------------------
+
+    #: What is compared: "explainer" or "model".
+    treatment: str
+    #: Labels of what is compared.
+    treatments: list[str]
+    #: The figure of merit of ratings.
+    metric: str
+    #: "readers" or "cases" where one of them is no sample.
+    fixed: str | None
+    #: The test in words.
+    test: str
+    #: How covariances over cases are had.
+    covariance: str
+    #: Column of patients of a table of ratings.
+    cluster: str | None
+    #: Number of abnormal cases.
+    abnormal: int
+    #: Number of ratings.
+    ratings: int
 
     # Criteria of trustworthiness -------------------------------------------------------------
 
@@ -256,6 +289,48 @@ class Meta(TypedDict, total=False):
     notes: list[str]
     #: Largest differences between two engines.
     verification: Any
+
+    # Power -----------------------------------------------------------------------------------
+
+    #: What is compared, by name.
+    comparison: str
+    #: Table of the analysis that has the test.
+    compared_table: str
+    #: The test whose power it is.
+    decides: str
+    #: "score" or "hit".
+    outcome: str
+    #: What data are drawn from.
+    drawn_from: str
+    #: Finding, model, pair and score of the pilot.
+    pilot: dict[str, str]
+    #: What is known or assumed of the scores.
+    stated: dict[str, float]
+    #: Tests of the family.
+    tests: int
+    #: alpha / tests.
+    level_of_a_test: float
+    #: Of equivalence or non-inferiority.
+    margin: float
+    #: Simulated data sets of each design.
+    replicates: int
+    #: Power that the fewest patients are searched for.
+    target_power: float
+
+    # Plans -----------------------------------------------------------------------------------
+
+    #: File of the plan.
+    plan: str
+    #: When it was frozen, or "not frozen".
+    frozen: str
+    #: SHA-256 of what was frozen.
+    plan_digest: str
+    #: Keys of a frozen plan that were changed since.
+    changed: list[str]
+    #: Whether the cubes existed when the plan was frozen.
+    data_seen: str
+    #: Points that followed the plan, that did not, that were not checked, that are exploratory.
+    points: dict[str, int]
 
     # Protocols -------------------------------------------------------------------------------
 

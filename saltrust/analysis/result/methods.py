@@ -63,7 +63,7 @@ def methods_of(topic: str, meta: Meta) -> list[str]:
     """
     write = _WRITERS.get(topic, listed_facts)
     try:
-        return list(write(meta))
+        return [*write(meta), *(_groups(meta) if topic in _WRITERS else ())]
     except KeyError:
         return list(listed_facts(meta))
 
@@ -192,6 +192,9 @@ def _localization(meta: Meta) -> Iterator[str]:
                "readers were told the labels.")
         if "decrease_test" in meta:
             yield f"The test beside it is {meta['decrease_test']}."
+        if len(expert) == 2 and "random_readers" in meta:
+            yield (f"Readers as a sample are beside it: {meta['random_readers']}; of two readers "
+                   "it has few degrees of freedom.")
     else:
         yield "There was no expert benchmark."
     yield (f"{_intervals(meta, 'percentile')}, "
@@ -205,6 +208,21 @@ def _localization(meta: Meta) -> Iterator[str]:
         yield (f"Maps were called equivalent, to each other or to the expert, where two one-sided "
                f"bootstrap tests put the difference within {meta['equivalence_margin']:g} "
                "(corrected likewise).")
+    if "non_inferiority_margin" in meta:
+        yield (f"Maps were called no worse than the expert, or than each other, where a one-sided "
+               f"t test (CR2 errors by patient) puts them above minus "
+               f"{meta['non_inferiority_margin']:g}, by Holm's correction.")
+    if "controlled together" in meta.get("families", ""):
+        yield f"Families of tests of the study: {meta['families']}."
+
+
+def _groups(meta: Meta) -> Iterator[str]:
+    """How groups of images were compared, where they were."""
+    if "by" in meta:
+        yield (f"Groups of images by {', '.join(meta['by'])} were compared by errors clustered by "
+               "patient (CR2, Satterthwaite; jointly HTZ, Pustejovsky and Tipton 2018), with "
+               "Holm's correction within the families that the tables name; groups of fewer than "
+               "ten patients were not tested.")
 
 
 def _thresholds(meta: Meta) -> Iterator[str]:
@@ -313,29 +331,26 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
         if "equivalence_margin" in meta:
             yield (f"Differences within {meta['equivalence_margin']:g} count as none, by two "
                    "one-sided tests with errors clustered by patient (CR2).")
+        if "non_inferiority_margin" in meta:
+            yield ("An explainer was called no worse than its baseline where a one-sided t test "
+                   "(CR2 errors by patient, Holm) puts their difference above minus "
+                   f"{meta['non_inferiority_margin']:g}.")
 
     return write
 
 
 def _faithfulness(meta: Meta) -> Iterator[str]:
     counts = meta["counts"]
-    shown = " that show the finding" if meta["images"] == "positive" else ""
-    yield (f"Faithfulness was measured on {counts['images']} images{shown}{_of_split(meta)} of "
-           f"{counts['patients']} patients by "
+    yield (f"Faithfulness was measured on {counts['images']} images ({meta['images']})"
+           f"{_of_split(meta)} of {counts['patients']} patients by "
            + "; ".join(_REMOVALS.get(name, name) for name in meta["metrics"]) + ".")
-    if removal := meta.get("removal"):
-        listed = ", ".join(_flat({name: _plain(value) if isinstance(value, list) else value
-                                  for name, value in removal.items() if name != "metrics"}))
-        yield f"Curves as they were generated: {listed}."
-    yield (f"Areas are {meta['area']}; they were compared with the {meta['baseline']}. Better "
-           f"are {meta['better']}.")
-    yield (f"Flat or non-finite maps ({counts['flat or non-finite maps']}): {meta['failures']}.")
-    yield (f"Intervals are {100 * meta['confidence_level']:g}% bootstrap intervals of "
-           f"{meta['resamples']:,} resamples of patients (seed {meta['seed']}; bootstrap-t of 10 "
-           "to 30 patients, percentiles of more, none of fewer). Gains over random orders were "
-           "tested by step-down max-T over the explainers of a finding, model and metric, "
-           "differences of explainers over their pairs (Romano and Wolf 2005). Decision: "
-           f"{meta['decision']}.")
+    if "removal" in meta:
+        yield f"Curves as they were generated: {'; '.join(_flat(meta['removal']))}."
+    yield (f"Areas are {meta['area']}, beside the {meta['baseline']}. Better: {meta['better']}. "
+           f"Flat or non-finite maps ({counts['flat or non-finite maps']}): {meta['failures']}.")
+    yield (f"{_intervals(meta, 'bootstrap')}. Gains over random orders were tested by step-down "
+           "max-T over explainers, differences over their pairs (Romano and Wolf 2005). "
+           f"Decision: {meta['decision']}.")
 
 
 def _gaze(meta: Meta) -> Iterator[str]:
@@ -348,6 +363,27 @@ def _gaze(meta: Meta) -> Iterator[str]:
            f"{meta['failures']}.")
     yield (f"{_intervals(meta, 'percentile')}; p-values were corrected by "
            f"{_correction(meta['adjustment'])}.")
+
+
+def _mrmc(meta: Meta) -> Iterator[str]:
+    readers = f"{len(meta['readers'])} readers"
+    if "ratings" in meta:
+        yield (f"{meta['ratings']:,} ratings of {meta['cases']:,} cases ({meta['abnormal']:,} "
+               f"abnormal) by {readers} were analysed by their empirical areas under ROC curves.")
+        if meta["ai"]:
+            yield (f"The model `{meta['ai']}` was compared with the mean of these readers, readers "
+                   "and cases random (Hillis 2007, section 5.3).")
+    else:
+        yield (f"The {meta['treatment']}s {', '.join(meta['treatments'])} were compared by their "
+               f"mean IoU (slice `{meta['slice']}`) and hit rate against what each of {readers} "
+               f"drew{_of_split(meta)}"
+               + (", models also by the area under the ROC curve of the probability against "
+                  "whether a reader drew anything." if meta["treatment"] == "model" else "."))
+        yield from reading_of_maps(meta)
+    if len(meta["treatments"]) > 1:
+        yield (f"The test is {meta['test']}; covariances are of {meta['covariance']}; p-values of "
+               f"pairs were corrected by {_correction(meta['adjustment'])}, intervals "
+               f"({_percent(meta)}) are not.")
 
 
 def _mixed(meta: Meta) -> Iterator[str]:
@@ -411,5 +447,6 @@ _WRITERS: dict[str, Callable[[Meta], Iterator[str]]] = {
                                   "were compared by SSIM"),
     "faithfulness": _faithfulness,
     "gaze": _gaze,
+    "mrmc": _mrmc,
     "mixed": _mixed,
 }

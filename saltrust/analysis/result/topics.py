@@ -30,7 +30,9 @@ FIGURES = {
     "repeatability": "saltrust.report.figures.of_results:similarity",
     "reproducibility": "saltrust.report.figures.of_results:similarity",
     "faithfulness": "saltrust.report.figures.faithfulness:curves",
+    "mrmc": "saltrust.report.figures.multireader:readers_and_treatments",
     "mixed": "saltrust.report.figures.mixed:mixed_model",
+    "power": "saltrust.report.figures.power:power_curves",
 }
 #: The headline as papers print it, by topic: module and function, called with the result.
 PRINTED = {"regressions": "saltrust.analysis.shape.regressions:table2"}

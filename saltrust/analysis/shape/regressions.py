@@ -8,6 +8,7 @@ normalised and the only regressor (protocol S, Table 2).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,7 @@ from saltrust.analysis.options import Execution, Scoring, Testing, former_keywor
 from saltrust.analysis.pixels.overlap import IOU_SLICES
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import (
+    EXPERT,
     SCHEMES,
     benchmark_rows,
     check_columns,
@@ -56,7 +58,9 @@ from saltrust.analysis.shape.regression_rows import (
     scheme_rows,
     slopes_table,
 )
+from saltrust.analysis.shape.subgroups import regression_subgroups
 from saltrust.analysis.stored.contents import require_scorable, source
+from saltrust.analysis.stored.subgroups import groupings
 from saltrust.cache.identity import of_one_store
 from saltrust.choices import Adjustment, Errors, Family, Fit, check_word
 from saltrust.errors import DataError
@@ -84,7 +88,7 @@ _FURTHER = {"mixed": mixed_table, "logit": logit_table, "fractional": fractional
             "gee": gee_table, "two_part": two_part_table, "ordbeta": ordbeta_table}
 
 
-@former_keywords("confidence_level")
+@former_keywords("confidence_level", "by")
 @of_one_store
 def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
                 execution: Execution = Execution(), benchmark: str | None = None,
@@ -120,8 +124,10 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     fits : sequence of str
         Further models beside least squares: :data:`saltrust.analysis.shape.regression_fits.FITS`.
     testing : Testing
-        Whose errors come first, and the level of the intervals, which are not adjusted for
-        multiplicity.
+        Whose errors come first, the level of the intervals, which are not adjusted for
+        multiplicity, and whose slopes are compared: a keyword ``by`` is taken too, and adds the
+        tables ``subgroups``, ``subgroup_differences`` and ``subgroup_tests``
+        (:func:`saltrust.analysis.shape.subgroups.regression_subgroups`).
 
     Returns
     -------
@@ -153,6 +159,8 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     tree = as_cubes(cubes, table="regressions_from_scores")
     purpose = "localization cannot be regressed on the shape of findings"
     require_scorable(tree, purpose, benchmark)
+    groups = [] if testing.by is None else groupings(tree, testing.by)
+    testing = replace(testing, by=None)
     scored = score_maps(tree, scoring, execution)
     shapes = describe_masks(scored.annotations, scoring.definition, scored.drawings.store,
                             progress=execution.progress)
@@ -163,7 +171,13 @@ def regressions(cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring()
     except DataError as error:
         raise DataError(f"{source(tree)}: {error}") from None
     meta = {name: scored.meta[name] for name in ("resolution", "split", "map", "map_readings")}
-    return Result({**meta, **result.meta}, result.tables, result.topic)
+    if not groups:
+        return Result({**meta, **result.meta}, result.tables, result.topic)
+    rows, _ = _rows(check_scores(scored.table), shapes, scoring, benchmark, testing)
+    by_group = regression_subgroups([row.design for row in rows], groups,
+                                    confidence_level=testing.level())
+    return Result({**meta, **result.meta, "by": {one.by: one.describe() for one in groups}},
+                  {**result.tables, **by_group}, result.topic)
 
 
 @former_keywords("confidence_level")
@@ -251,6 +265,7 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
     UsageError
         If an option or a name is not known.
     """
+    testing.refuse_groups()
     iou_slice = scoring.sliced()
     errors, confidence_level = testing.chosen(scoring.definition), testing.level()
     check_word(family, Family, "family")
@@ -258,21 +273,10 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
     for fit in fits:
         check_word(fit, Fit, "fit")
     scores = check_scores(scores)
-    shapes = check_columns(descriptors, ("image", "finding", "reader"), DESCRIPTORS,
-                           "descriptors")
     reference = reference_reader(scores)
     scores = scores[scores["reader"] == reference]
-    shapes = shapes[shapes["reader"] == reference].drop(columns="reader")
     people = benchmark_rows(scores, benchmark)
-    rows: list[Row] = []
-    excluded: dict[tuple[str, str, str], dict[str, int]] = {}
-    for explainer, model in maps(scores):
-        stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
-        for scheme in SCHEMES:
-            joined = join_scores(stored, people, shapes, scheme, iou_slice)
-            complete, excluded[explainer, model, scheme] = complete_rows(joined)
-            name = {"explainer": explainer, "model": model, "scheme": scheme}
-            rows += scheme_rows(name, complete, not people.empty, confidence_level)
+    rows, excluded = _rows(scores, descriptors, scoring, benchmark, testing)
     slopes = {name: _adjusted(slopes_table(rows, name), adjustment, family)
               for name in ERRORS}
     table = slopes[errors]
@@ -316,6 +320,28 @@ def regress(scores: pd.DataFrame, descriptors: pd.DataFrame, *, scoring: Scoring
     robust = slopes["cr2"].drop(columns=[name for name in EXTRA if name != "clusters"])
     return Result(meta, {"estimates": table, "classical": slopes["classical"], "robust": robust,
                          **further}, "regressions")
+
+
+def _rows(scores: pd.DataFrame, descriptors: pd.DataFrame, scoring: Scoring,
+          benchmark: str | None, testing: Testing
+          ) -> tuple[list[Row], dict[tuple[str, str, str], dict[str, int]]]:
+    """The regressions of checked scores on one reader's masks, and what is left out of each."""
+    shapes = check_columns(descriptors, ("image", "finding", "reader"), DESCRIPTORS,
+                           "descriptors")
+    reference = next(name for name in scores.loc[scores["explainer"] != EXPERT, "reader"] if name)
+    scores = scores[scores["reader"] == reference]
+    shapes = shapes[shapes["reader"] == reference].drop(columns="reader")
+    people = benchmark_rows(scores, benchmark)
+    rows: list[Row] = []
+    excluded: dict[tuple[str, str, str], dict[str, int]] = {}
+    for explainer, model in maps(scores):
+        stored = scores[(scores["explainer"] == explainer) & (scores["model"] == model)]
+        for scheme in SCHEMES:
+            joined = join_scores(stored, people, shapes, scheme, scoring.sliced())
+            complete, excluded[explainer, model, scheme] = complete_rows(joined)
+            name = {"explainer": explainer, "model": model, "scheme": scheme}
+            rows += scheme_rows(name, complete, not people.empty, testing.level())
+    return rows, excluded
 
 
 def table2(result: Result) -> pd.DataFrame:

@@ -24,11 +24,12 @@ from saltrust.analysis.inference.paired_differences import (
     bootstrap,
     effect_size,
     equivalence,
+    non_inferiority,
     signed_rank,
 )
 from saltrust.analysis.mixed.model import fit_model
 from saltrust.analysis.mixed.options import Contrasts, Fitting
-from saltrust.analysis.options import Decision
+from saltrust.analysis.options import Decision, Margins
 from saltrust.analysis.result import records
 from saltrust.analysis.trustworthiness.contrasts import enough_rows, robust_contrasts
 from saltrust.errors import DataError, UsageError
@@ -40,12 +41,20 @@ METHODS = ("mixed model", "paired bootstrap", "Wilcoxon")
 DECISION_COLUMNS = ("decision", "bootstrap_decision", "wilcoxon_decision", "changes",
                     "effect_size", "effect_low", "effect_high", "tost_p", "equivalent")
 
+#: Columns behind these where a margin of non-inferiority is given: lower bound, p, and p by
+#: Holm's correction within the family.
+NON_INFERIORITY = ("noninferiority_low", "noninferiority_p", "noninferiority_adjusted",
+                   "noninferior")
+
 #: A level and its baseline.
 Pair = tuple[str, str]
 #: Rows of decisions, and rows of every method, three for each decision.
 Decided = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 #: Estimate, adjusted p-value and alpha to a decision.
 Judge = Callable[[float, float, float], str]
+#: What is made of differences per image: bootstrap, signed-rank test, effect size, equivalence and
+#: non-inferiority.
+_PAIRED = ("bootstrap", "wilcoxon", "effect", "tost", "worse")
 _NAN = float("nan")
 _log = logging.getLogger(__name__)
 
@@ -92,14 +101,15 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
     -------
     decisions : list of dict
         One row per contrast: the identifying columns, ``explainer``, ``baseline``, the uniform
-        ones of the mixed model, :data:`DECISION_COLUMNS`.
+        ones of the mixed model, :data:`DECISION_COLUMNS`; :data:`NON_INFERIORITY` where its
+        margin is given.
     methods : list of dict
         One row per contrast and method, with ``method`` and ``decision``.
     """
     constants, judge = constants or {}, judge or verdict
     complete = scores[scores["value"].notna()]
     wide = _wide(complete)
-    mixed = _mixed(complete, contrasts, options, random, constants)
+    mixed = mixed_contrasts(complete, contrasts, options, random, constants)
     per_level = options.variance == "level" and enough_rows(complete)
     families = _paired_families(contrasts, options, constants, per_level=per_level,
                                 levels=int(complete["level"].nunique()))
@@ -113,7 +123,7 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
                      "%g; say --resamples %d or more", drawn, most, options.alpha,
                      int(2 * most / options.alpha) + 1)
     holm = {key: _holm(contrasts, [pair[key].p_value for pair in paired], families)
-            for key in ("bootstrap", "wilcoxon")}
+            for key in ("bootstrap", "wilcoxon", "worse")}
     conditional = _conditional(complete, random)
     decisions, methods = [], []
     for i, (level, baseline) in enumerate(contrasts):
@@ -148,8 +158,18 @@ def decide(scores: pd.DataFrame, contrasts: Sequence[Pair], *,
             "changes": _changes(verdicts),
             "effect_size": effect.estimate, "effect_low": effect.conf_low,
             "effect_high": effect.conf_high, "tost_p": tost,
-            "equivalent": "" if np.isnan(tost) else ("yes" if tost < options.alpha else "no")})
+            "equivalent": _yes(tost, options.alpha)})
+        if Margins.of(options.margin).non_inferiority is not None:
+            worse = paired[i]["worse"]
+            decisions[-1] |= dict(zip(NON_INFERIORITY, (
+                worse.conf_low, worse.p_value, holm["worse"][i],
+                _yes(holm["worse"][i], options.alpha)), strict=True))
     return decisions, methods
+
+
+def _yes(p_value: float, alpha: float) -> str:
+    """Whether what was to be shown is shown; empty without a test."""
+    return "" if np.isnan(p_value) else "yes" if p_value < alpha else "no"
 
 
 def adjust_together(decided: Sequence[Decided], what: str, options: Decision
@@ -176,6 +196,11 @@ def adjust_together(decided: Sequence[Decided], what: str, options: Decision
         for row, p in zip(rows, p_values.tolist(), strict=True):
             row |= {"p_adjusted": p, "adjustment": "holm", "family": family,
                     "decision": verdict(row["estimate"], p, options.alpha)}
+    if decisions and "noninferior" in decisions[0]:
+        p_values = adjust([row["noninferiority_p"] for row in decisions], "holm",
+                          size=len(decisions))
+        for row, p in zip(decisions, p_values.tolist(), strict=True):
+            row |= {"noninferiority_adjusted": p, "noninferior": _yes(p, options.alpha)}
     for i, row in enumerate(decisions):
         verdicts = [methods[3 * i + k]["decision"] for k in range(3)]
         row |= {"bootstrap_decision": verdicts[1], "wilcoxon_decision": verdicts[2],
@@ -200,10 +225,14 @@ def decision_tables(decisions: Sequence[Mapping[str, Any]], methods: Sequence[Ma
     names = [*identify, "explainer", "baseline"]
     kinds = {"decision": "object", "bootstrap_decision": "object", "wilcoxon_decision": "object",
              "changes": "bool", "equivalent": "object"}
+    shown = list(DECISION_COLUMNS)
+    if any("noninferior" in row for row in decisions):
+        kinds["noninferior"] = "object"
+        shown += NON_INFERIORITY
     text = [{name: row[name] for name in kinds} for row in decisions]
-    numbers = [name for name in DECISION_COLUMNS if name not in kinds]
+    numbers = [name for name in shown if name not in kinds]
     table = estimates_table([{**row, **dict.fromkeys(kinds, _NAN)} for row in decisions], names,
-                            [*DECISION_COLUMNS, "p_study"])
+                            [*shown, "p_study"])
     for name, kind in kinds.items():
         table[name] = pd.Series([row[name] for row in text], dtype=kind, index=table.index)
     table["p_study"] = adjust(table["p_value"], "holm")
@@ -220,9 +249,15 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
                               aggfunc="mean", sort=False)
 
 
-def _mixed(scores: pd.DataFrame, contrasts: Sequence[Pair], options: Decision,
-           random: str, constants: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Uniform columns of the mixed model for every contrast; a note where it cannot be had."""
+def mixed_contrasts(scores: pd.DataFrame, contrasts: Sequence[Pair], options: Decision,
+                    random: str, constants: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Uniform columns of the mixed model for every contrast; a note where it cannot be had.
+
+    Parameters
+    ----------
+    scores, contrasts, options, random, constants
+        As :func:`decide` has them; values are complete.
+    """
     formula = _formula(scores, random)
     rows: dict[Pair, dict[str, Any]] = {}
     per_level = options.variance == "level" and enough_rows(scores)
@@ -364,15 +399,16 @@ def _against_value(means: pd.DataFrame, wanted: Sequence[Pair], value: float, no
 
 def _paired(wide: pd.DataFrame, level: str, baseline: str, options: Decision,
             constant: float | None, resamples: int) -> dict[str, Estimate]:
-    """Bootstrap, signed-rank test, effect size and equivalence of the differences per image."""
+    """By :data:`_PAIRED`, of the differences per image."""
+    margins = Margins.of(options.margin)
     nothing = Estimate(note="no scores of one of the two")
     if level not in wide or (constant is None and baseline not in wide):
-        return dict.fromkeys(("bootstrap", "wilcoxon", "effect", "tost"), nothing)
+        return dict.fromkeys(_PAIRED, nothing)
     difference = (wide[level] - (wide[baseline] if constant is None else constant)).dropna()
     n = len(difference)
     if n < 2:
         few = replace(nothing, n=n, note="fewer than 2 images have both")
-        return dict.fromkeys(("bootstrap", "wilcoxon", "effect", "tost"), few)
+        return dict.fromkeys(_PAIRED, few)
     patients = difference.index.get_level_values("patient").to_numpy()
     values = difference.to_numpy(dtype=np.float64)
     drawing: dict[str, Any] = {"resamples": options.resamples, "seed": options.seed,
@@ -380,5 +416,8 @@ def _paired(wide: pd.DataFrame, level: str, baseline: str, options: Decision,
     return {"bootstrap": bootstrap(values, patients, **{**drawing, "resamples": resamples}),
             "wilcoxon": signed_rank(values, patients),
             "effect": effect_size(values, patients, **drawing),
-            "tost": (Estimate(n=n) if options.margin is None
-                     else equivalence(values, patients, options.margin))}
+            "tost": (Estimate(n=n) if margins.equivalence is None
+                     else equivalence(values, patients, margins.equivalence)),
+            "worse": (Estimate(n=n) if margins.non_inferiority is None
+                      else non_inferiority(values, patients, margins.non_inferiority,
+                                           confidence_level=1 - options.alpha))}

@@ -19,7 +19,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from saltrust.analysis.classification.image_auc import TRAINED_ON_DRAWN, study_aucs
-from saltrust.analysis.options import Decision
+from saltrust.analysis.options import Decision, Margins
 from saltrust.analysis.pixels.ssim import ssim_settings
 from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes
@@ -44,7 +44,7 @@ from saltrust.analysis.trustworthiness.patient_jackknife import decide_by_patien
 from saltrust.cache.identity import of_one_store
 from saltrust.cache.stage_names import paper_stages
 from saltrust.choices import Failures, Images, RandomizationRule, SsimSetting, check_word
-from saltrust.errors import DataError
+from saltrust.errors import DataError, UsageError
 
 #: What each rule calls a pass, by the difference of the fully randomized model's mean SSIM and
 #: the baseline.
@@ -154,6 +154,9 @@ def randomization(
     A. Hedstrom et al. (2024), Sanity checks revisited, arXiv:2401.06465.
     """
     judge, settings = rule_judge(rule), ssim_settings(ssim)
+    if Margins.of(decision.margin).non_inferiority is not None:
+        raise UsageError("randomization asks whether maps become less alike, so that nothing is "
+                         "better for being higher; leave the margin of non-inferiority out")
     check_word(images, Images, "images")
     check_word(failures, Failures, "failures")
     tree = as_cubes(cubes)

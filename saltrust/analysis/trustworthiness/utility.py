@@ -25,12 +25,14 @@ from saltrust.analysis.stored.arrays import dataset_of, labels_of
 from saltrust.analysis.stored.contents import split_of
 from saltrust.analysis.stored.maps import LOCALIZER, RANDOMIZED, TRAINED
 from saltrust.analysis.stored.readings import described
+from saltrust.analysis.stored.subgroups import groupings
 from saltrust.analysis.trustworthiness.decisions import (
     Decided,
     adjust_together,
     decide,
     decision_tables,
 )
+from saltrust.analysis.trustworthiness.subgroups import utility_subgroups
 from saltrust.analysis.trustworthiness.utility_scores import BASELINE, utility_scores
 from saltrust.cache.identity import of_one_store
 from saltrust.choices import DecidingMetric, Failures, MapChoice, UtilityBaseline, check_word
@@ -48,7 +50,8 @@ _log = logging.getLogger(__name__)
 def utility(cubes: xr.DataTree | str | Path, *, map: MapChoice = "auto",
             baseline: UtilityBaseline | None = None,
             fitted_on: xr.DataTree | str | Path | None = None, failures: Failures = "score",
-            decision: Decision = Decision(), progress: bool = False) -> Result:
+            decision: Decision = Decision(), by: str | None = None,
+            progress: bool = False) -> Result:
     """Utility of every explainer, and whether it passes against its baselines.
 
     Parameters
@@ -74,6 +77,11 @@ def utility(cubes: xr.DataTree | str | Path, *, map: MapChoice = "auto",
         leaves its image out for all maps of the finding.
     decision : Decision
         How explainers are compared with their baselines.
+    by : str, optional
+        Coordinates of images whose groups are compared, such as ``"sex,age:40:60"``
+        (:func:`saltrust.analysis.stored.subgroups.groupings`): adds the tables ``subgroups``,
+        ``subgroup_differences`` and ``subgroup_tests``
+        (:func:`saltrust.analysis.trustworthiness.subgroups.utility_subgroups`).
     progress : bool
         Whether a bar is shown on stderr.
 
@@ -100,6 +108,7 @@ def utility(cubes: xr.DataTree | str | Path, *, map: MapChoice = "auto",
     check_word(failures, Failures, "failures")
     check_word(map, MapChoice, "map")
     tree = as_cubes(cubes)
+    groups = groupings(tree, by)
     scored = utility_scores(tree, map=map, baseline=baseline, fitted_on=fitted_on,
                             failures=failures, progress=progress)
     aucs = study_aucs(tree)
@@ -121,6 +130,10 @@ def utility(cubes: xr.DataTree | str | Path, *, map: MapChoice = "auto",
                      "AUROC = 0.5") if failures == "score" else "their images are left out",
         "average_mask_of": scored.averaged, **decision.describe(),
         "counts": scored.counts, "exclusions": scored.exclusions}
+    if groups:
+        meta["by"] = {one.by: one.describe() for one in groups}
+        tables |= utility_subgroups(judged, DECIDING[decision.metric], RANDOM_MODEL, groups,
+                                    confidence_level=1 - decision.alpha)
     # The first table is the headline; what has no rows needs no place.
     return Result(meta, {name: table for name, table in tables.items() if len(table)},
                   "utility")

@@ -12,6 +12,7 @@ from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
     adjustment_option,
     bootstrap_options,
+    by_option,
     cubes_argument,
     selection_options,
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
                    "30 samples of 55 to 60 cases.")
 @adjustment_option
 @bootstrap_options
+@by_option
 @output_options
 @click.pass_context
 def classification(ctx: click.Context, /, cubes: Path, **options: Any) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Options that choose a part of the cubes, and the coordinate that each names.
 SELECTION = {"split": "split", "findings": "finding", "explainers": "explainer",
              "models": "model", "reader": "reader"}
+#: What people are shown beside the headline where groups are compared.
+SUBGROUPS = ("subgroups", "subgroup_differences", "subgroup_tests")
 OUTPUT = ("form", "tables", "folder", "overwrite", "spreadsheet_safe")
 #: Names of options on the command line, where they are not those of the fields.
 _FIELDS = {"slice": "iou_slice", "kind": "bootstrap"}
@@ -61,11 +63,20 @@ def run(ctx: click.Context, topic: str, compute: Callable[..., Result], source: 
     if shown is not None and not output["tables"] and output["form"] == "table":
         output["tables"] = shown(options)
     result = compute(loaded, **grouped(ctx, options))
+    if options.get("by") and not output["tables"] and output["form"] == "table":
+        output["tables"] = (next(iter(result)), *SUBGROUPS)
     if save is not None:
         save(result)
     emit(result, topic, **output)
-    if draw is not None and output["folder"] is not None:
-        write_figures(draw(loaded, result), output["folder"], overwrite=output["overwrite"])
+    if output["folder"] is None:
+        return
+    figures = dict(draw(loaded, result)) if draw is not None else {}
+    if options.get("by"):
+        from saltrust.report.figures.subgroups import subgroups
+
+        figures[f"{topic}_subgroups"] = subgroups(result)
+    if figures:
+        write_figures(figures, output["folder"], overwrite=output["overwrite"])
 
 
 def load_cubes(path: Path, options: dict[str, Any]) -> xr.DataTree:
@@ -107,6 +118,7 @@ def grouped(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
         Decision,
         Execution,
         GazeComparison,
+        Margins,
         Resampling,
         Scoring,
         Testing,
@@ -114,6 +126,9 @@ def grouped(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
 
     rest = dict(options)
     values: dict[str, Any] = {}
+    no_worse = rest.pop("non_inferiority", None)
+    if no_worse is not None:
+        rest["margin"] = Margins(rest.get("margin"), no_worse)
     for name, kind, sign in (("scoring", Scoring, "definition"),
                              ("execution", Execution, "workers"),
                              ("comparison", GazeComparison, "others"),

@@ -12,6 +12,7 @@ from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
     adjustment_option,
     bootstrap_options,
+    by_option,
     confidence_slice_option,
     cubes_argument,
     defined_reading_option,
@@ -48,6 +49,7 @@ from saltrust.cli.output import output_options
 @adjustment_option
 @operating_point_option
 @bootstrap_options
+@by_option
 @pass_options
 @output_options
 @click.pass_context

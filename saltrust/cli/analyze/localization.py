@@ -8,18 +8,26 @@ from typing import Any
 
 import click
 
-from saltrust.choices import BootstrapKind, RelevanceDefinition, ShapeProperty, words
+from saltrust.choices import (
+    BootstrapKind,
+    RelevanceDefinition,
+    ShapeProperty,
+    StudyFamily,
+    words,
+)
 from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
     PathType,
     benchmark_option,
     bootstrap_options,
+    by_option,
     cubes_argument,
     defined_reading_option,
     definition_options,
     level_option,
     map_options,
     margin_option,
+    non_inferiority_option,
     pass_options,
     segmentation_options,
     selection_options,
@@ -77,6 +85,12 @@ def _property(name: str) -> Any:
                    "values, ties shared; quantus: negative values summed, ties by argsort.")
 @benchmark_option
 @margin_option
+@non_inferiority_option
+@click.option("--family", type=click.Choice(words(StudyFamily)), default="finding",
+              show_default=True, help="Tests that are adjusted for each other: those of a question "
+              "and finding, or all of the study, so that any false rejection in it is as rare as "
+              "the level.")
+@by_option
 @pass_options
 @output_options
 @click.pass_context
@@ -85,6 +99,9 @@ def localization(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
 
     Every heatmap is brought to the scoring resolution, cut by Otsu's threshold (or --threshold)
     and compared with the reference mask; a hit is a peak inside the reference.
+
+    \u0008
+    saltrust analyze localization C.zarr --split test --by sex,age:40:60 --non-inferiority 0.05
     """
     from saltrust.analysis.localization.analysis import localization as compute
 

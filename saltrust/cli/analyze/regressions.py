@@ -15,6 +15,7 @@ from saltrust.cli.options import (
     PathType,
     adjustment_option,
     benchmark_option,
+    by_option,
     confidence_option,
     defined_reading_option,
     definition_options,
@@ -79,6 +80,7 @@ _TABLES = {"ols": "classical", "cluster": "robust", "mixed": "mixed",
                    "residuals (.png and .svg).")
 @errors_option
 @confidence_option
+@by_option
 @pass_options
 @output_options
 @click.pass_context
@@ -150,7 +152,7 @@ def _take_fits_from_models(options: dict[str, Any], stored: Sequence[str]) -> No
 
 def _leave_out_what_needs_cubes(ctx: click.Context, options: dict[str, Any]) -> None:
     """Take out the options that a table of scores cannot obey; those given are refused."""
-    for name in ("split", "resolution", "map", "threshold", "cutoff", "level", "keep",
+    for name in ("by", "split", "resolution", "map", "threshold", "cutoff", "level", "keep",
                  "workers", "scheduler"):
         given = ctx.get_parameter_source(name)
         if given is not None and given.name == "COMMANDLINE":

@@ -22,8 +22,10 @@ from saltrust.choices import (
 from saltrust.cli.analyze.command import run
 from saltrust.cli.options import (
     bootstrap_options,
+    by_option,
     cubes_argument,
     map_options,
+    non_inferiority_option,
     reading_option,
     seed_option,
     selection_options,
@@ -78,6 +80,8 @@ utility_options = stack(
                    "for every explainer.")
 @utility_options
 @decision_options
+@non_inferiority_option
+@by_option
 @output_options
 @click.pass_context
 def utility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
@@ -144,6 +148,7 @@ def randomization(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
 @image_options
 @against_option
 @decision_options
+@non_inferiority_option
 @output_options
 @click.pass_context
 def repeatability(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
@@ -164,6 +169,7 @@ def repeatability(ctx: click.Context, /, cubes: Path, **options: Any) -> None:
 @image_options
 @against_option
 @decision_options
+@non_inferiority_option
 @output_options
 @click.pass_context
 def reproducibility(ctx: click.Context, /, cubes: Path, **options: Any) -> None:

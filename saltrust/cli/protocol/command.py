@@ -60,6 +60,9 @@ folder_options = stack(
                       "begun from something else. What is the same is kept."),
     device_option,
     on_error_option,
+    click.option("--plan", "plan_file", type=PathType(path_type=Path), default=None,
+                 metavar="PLAN.toml",
+                 help="Say point by point what followed this plan (saltrust plan): table plan."),
     spreadsheet_option,
 )
 
@@ -84,6 +87,8 @@ class Output:
         Of the models of a study file.
     on_error : {'stop', 'skip'}
         Of the files of a study.
+    plan_file : pathlib.Path or None
+        What the results are compared with.
     """
 
     folder: Path
@@ -91,6 +96,7 @@ class Output:
     spreadsheet_safe: bool
     device: str | None
     on_error: OnError
+    plan_file: Path | None = None
 
     def holds_something(self) -> bool:
         """Whether there are files in the folder already."""
@@ -117,7 +123,12 @@ def run(compute: Compute, source: Path, options: dict[str, Any], group: Group, *
     """
     ctx = click.get_current_context()
     output = Output(**{name: options.pop(name) for name in (
-        "folder", "overwrite", "spreadsheet_safe", "device", "on_error")})
+        "folder", "overwrite", "spreadsheet_safe", "device", "on_error", "plan_file")})
+    if output.plan_file is not None:
+        from saltrust.analysis.planning.declaration import read_plan
+
+        # Before minutes of work.
+        read_plan(output.plan_file)
     if is_study_file(source):
         _run_chain(ctx, compute, source, options, output, group, tune)
         return
@@ -163,8 +174,12 @@ def _make_tables(compute: Compute, tree: xr.DataTree, options: dict[str, Any], o
     result = compute(tree, **options)
     heading, _, text = result.methods().partition("\n\n")
     methods = "\n\n".join([heading, *(other.methods() for other in others.values()), text])
-    count = _write(replace(result, results={**result.results, **others}, methods_text=methods),
-                   figures_of(result, tree), output)
+    whole = replace(result, results={**result.results, **others}, methods_text=methods)
+    if output.plan_file is not None:
+        from saltrust.analysis.planning.checking import with_plan
+
+        whole = with_plan(whole, output.plan_file, tree)
+    count = _write(whole, figures_of(result, tree), output)
     for name, why in result.missing.items():
         _log.warning("%s: %s", name.replace("_", " "), why)
     say(f"wrote {count} files to {output.folder}", err=True)

@@ -20,6 +20,7 @@ from saltrust.cli.options import (
     level_option,
     map_options,
     margin_option,
+    non_inferiority_option,
     operating_point_option,
     pass_options,
     segmentation_options,
@@ -50,6 +51,7 @@ _SEARCH = ("definition", "resolution", "map", "level", "workers", "scheduler", "
 @benchmark_option
 @adjustment_option
 @margin_option
+@non_inferiority_option
 @operating_point_option
 @bootstrap_options
 @pass_options

@@ -18,6 +18,7 @@ from saltrust.cli.analyze.trustworthiness import (
 from saltrust.cli.options import (
     cubes_or_study_argument,
     map_options,
+    non_inferiority_option,
     reading_option,
     selection_options,
     shows_progress,
@@ -35,6 +36,7 @@ from saltrust.cli.protocol.command import folder_options, run
 @against_option
 @utility_options
 @decision_options
+@non_inferiority_option
 @folder_options
 @click.pass_context
 def trustworthiness(ctx: click.Context, /, source: Path, **options: Any) -> None:

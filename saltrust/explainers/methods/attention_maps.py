@@ -188,8 +188,7 @@ def _readout(run: ForwardPass, last: Tensor) -> Tensor:
         total = run.logits.square().sum()
     (gradient,) = torch.autograd.grad(total, last, retain_graph=True)
     matters = _of_heads(gradient, len(run.inputs)).abs().sum(dim=(0, 1, 3)) > 0
-    if not bool(matters.any()):
-        matters[:] = True
+    matters |= ~matters.any()
     return matters.to(run.inputs.dtype) / matters.sum()
 
 

@@ -12,6 +12,7 @@ from saltrust.explainers.declaration import COUNT, explainer
 from saltrust.explainers.passes.context import LEVELS, BatchContext
 from saltrust.explainers.passes.forward import ForwardPass
 from saltrust.explainers.passes.sampling import average_gradient, gaussian_noise
+from saltrust.models.transfers import like
 
 #: Ways to approximate the integral; see :func:`path_positions`.
 QUADRATURES = ("right", "midpoint", "trapezoid", "gauss-legendre")
@@ -182,7 +183,7 @@ def path_positions(quadrature: str, steps: int) -> tuple[np.ndarray, np.ndarray]
 def _along_path(module: nn.Module, inputs: Tensor, outputs: Sequence[int], baseline: Tensor,
                 steps: int, quadrature: str, context: BatchContext) -> Tensor:
     positions, weights = (
-        torch.as_tensor(values).to(inputs) for values in path_positions(quadrature, steps))
+        like(torch.as_tensor(values), inputs) for values in path_positions(quadrature, steps))
     direction = inputs - baseline
     start = baseline.expand(len(inputs), -1, -1, -1)
 

@@ -12,6 +12,7 @@ from saltrust.explainers.declaration import COUNT, explainer
 from saltrust.explainers.passes.context import LEVELS, BatchContext
 from saltrust.explainers.passes.evaluation import evaluate
 from saltrust.explainers.passes.forward import ForwardPass, freeze, run_forward
+from saltrust.models.transfers import like
 
 
 @explainer(rank=12, limits={"window": COUNT, "stride": (1, "window")}, choices={"fill": LEVELS},
@@ -126,7 +127,7 @@ def _spread(drops: Tensor, window: int, stride: int, size: tuple[int, int]) -> T
     height, width = size
     # Along one axis: which windows cover which pixel.
     vertical, horizontal = (
-        _covers(n_windows, window, stride, length).to(drops)
+        like(_covers(n_windows, window, stride, length), drops)
         for n_windows, length in ((rows, height), (columns, width)))
     total = torch.einsum("yi,bfij,xj->bfyx", vertical, drops, horizontal)
     return total / torch.outer(vertical.sum(dim=1), horizontal.sum(dim=1))

@@ -8,6 +8,10 @@ Results are those of ``module(inputs)`` but for the last bits.  On the CPU
   way back is a product with one number per channel, a third of the time of the general one;
 - convolutions of single pixels (1 x 1) are computed as the matrix products that they are.
 
+On CUDA devices inputs are laid out with channels last where products are rounded (TensorFloat-32,
+bfloat16), which is how their tensor cores take them.  A network may be run through compiled code
+(:mod:`saltrust.explainers.passes.compiled`), which finds cheap operations by itself.
+
 The last two hold only where a graph is recorded, since they save on the way back.  Operations are
 intercepted where Python calls them, so the network is not touched, and modules and functions are
 treated alike.
@@ -25,7 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from saltrust.explainers.passes.precision import network_autocast
+from saltrust.explainers.passes.compiled import compiles, run_compiled
+from saltrust.explainers.passes.precision import network_autocast, prefers_channels_last
 
 #: Networks that look at memory instead of dimensions (``x.view(len(x), -1)`` of feature maps).
 _IN_ROWS: WeakSet[nn.Module] = WeakSet()
@@ -59,19 +64,26 @@ def evaluate(module: nn.Module, inputs: Tensor) -> Any:
 
 
 def _call(module: nn.Module, inputs: Tensor) -> Any:
-    if inputs.device.type != "cpu" or inputs.ndim != 4 or module in _IN_ROWS:
-        return module(inputs.clone())
+    run = run_compiled if compiles(module) else _run
+    on_cpu = inputs.device.type == "cpu"
+    last = on_cpu or prefers_channels_last(inputs.device)
+    if not last or inputs.ndim != 4 or module in _IN_ROWS:
+        return run(module, inputs.clone())
     # In half precision, autocast has to see the operations as they are.
-    records = (torch.is_grad_enabled() and inputs.requires_grad
-               and not torch.is_autocast_enabled("cpu"))
+    records = (torch.is_grad_enabled() and inputs.requires_grad and on_cpu
+               and run is _run and not torch.is_autocast_enabled("cpu"))
     try:
         with CheaperWayBack() if records else nullcontext():
-            return module(inputs.clone(memory_format=torch.channels_last))
+            return run(module, inputs.clone(memory_format=torch.channels_last))
     except RuntimeError as error:
         if _REFUSED not in str(error):
             raise
     _IN_ROWS.add(module)
-    return module(inputs.clone())
+    return run(module, inputs.clone())
+
+
+def _run(module: nn.Module, inputs: Tensor) -> Any:
+    return module(inputs)
 
 
 class CheaperWayBack(TorchFunctionMode):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from saltrust.errors import DataError
+from saltrust.explainers.passes.compiled import compiles
 from saltrust.explainers.passes.evaluation import evaluate
 from saltrust.explainers.passes.layouts import FeatureLayer
 
@@ -208,7 +209,8 @@ def map_threads(way_back: Callable[[int], Tensor], outputs: Sequence[int],
     """
     threads = torch.get_num_threads()
     workers = min(threads, len(outputs))
-    if device.type != "cpu" or workers < 2:
+    # A way back is compiled when it is first taken: not in several threads at once.
+    if device.type != "cpu" or workers < 2 or compiles():
         return [way_back(output) for output in outputs]
     recorded = torch.is_grad_enabled()
 

@@ -73,6 +73,11 @@ def network_precision(precision: str, device: torch.device) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
+def prefers_channels_last(device: torch.device) -> bool:
+    """Whether convolutions on a CUDA device run on tensor cores, which take channels last."""
+    return device.type == "cuda" and (_HALF.get() or torch.backends.cudnn.allow_tf32)
+
+
 def network_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """What a network is to be called under, here and now."""
     if not _HALF.get():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from saltrust.explainers.passes.context import BatchContext, PassSize
 from saltrust.explainers.passes.forward import run_forward
+from saltrust.models.transfers import like
 
 Points = Callable[[slice, slice], Tensor]
 
@@ -114,7 +115,7 @@ def gaussian_noise(context: BatchContext, inputs: Tensor, sample: int, scale: fl
     noise = [_standard_normal(context.seed, name, sample, inputs.shape[1:])
              for name in context.images]
     spread = inputs.amax((1, 2, 3), keepdim=True) - inputs.amin((1, 2, 3), keepdim=True)
-    return torch.stack(noise).to(inputs) * (scale * spread)
+    return like(torch.stack(noise), inputs) * (scale * spread)
 
 
 def _standard_normal(seed: int, image: str, sample: int, shape: Sequence[int]) -> Tensor:

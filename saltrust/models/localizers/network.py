@@ -107,10 +107,10 @@ def localize(module: nn.Module, inputs: Tensor) -> Localization:
 
 @torch.no_grad()
 def image_scores(module: nn.Module, inputs: Tensor) -> Tensor:
-    """The scores of :func:`localize` alone, shape (batch, finding), on the CPU."""
+    """The scores of :func:`localize` alone, shape (batch, finding), on the device."""
     if isinstance(module, Detector):
-        return torch.stack([detections.best for detections in module.detect(inputs)]).cpu()
-    return mean_of_non_zero(torch.sigmoid(module(inputs).float())).cpu()
+        return torch.stack([detections.best for detections in module.detect(inputs)])
+    return mean_of_non_zero(torch.sigmoid(module(inputs).float()))
 
 
 def mean_of_non_zero(heatmaps: Tensor) -> Tensor:

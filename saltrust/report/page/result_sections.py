@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from saltrust.analysis.confidence.analysis import table3
+from saltrust.analysis.planning.checking import sentence
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import UNDEFINED, interval, significant
 from saltrust.analysis.result.text import confidence_level
@@ -19,6 +20,7 @@ from saltrust.report.page import gaze_section
 from saltrust.report.page.blocks import Block, Section, Text, facts, picture, split_phrase, table
 
 TITLES = {
+    "plan": "Plan",
     "localization": "Localization",
     "descriptors": "Shapes of the reference masks",
     "regressions": "Localization and shape",
@@ -55,6 +57,10 @@ def build(topic: str, result: Result, cubes: xr.DataTree, *, model: str,
         return regressions(result, model)
     if topic == "gaze":
         return gaze_section.gaze(result, cubes, TITLES[topic])
+    if topic == "plan":
+        return Section("plan", TITLES[topic], [
+            Text(sentence(result.meta)),
+            table("What was planned and what was done", result.tables["plan"])])
     return confidence(result, cubes, model, scores)
 
 

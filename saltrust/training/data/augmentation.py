@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from saltrust.models.transfers import to_device
+
 #: Largest shift, as a fraction of height and width.
 SHIFT = 0.05
 #: Largest rotation, in degrees.
@@ -49,7 +51,7 @@ def draw_variation(n: int, generator: torch.Generator, device: torch.device) -> 
     device : torch.device
         Of the result.
     """
-    draw = (2 * torch.rand(n, 4, generator=generator) - 1).to(device)
+    draw = to_device(2 * torch.rand(n, 4, generator=generator) - 1, device)
     return Variation(SHIFT * draw[:, :2], math.radians(ROTATION) * draw[:, 2],
                      1 + CONTRAST * draw[:, 3])
 

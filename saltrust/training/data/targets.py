@@ -11,6 +11,7 @@ from torch.nn import functional
 from saltrust.cache.schema import Label
 from saltrust.errors import UsageError, nearest
 from saltrust.models.classifiers.three_class import CLASSES
+from saltrust.models.transfers import to_device
 
 #: Policies of networks with one output per finding.
 BINARY_POLICIES = ("ignore", "zeros", "ones")
@@ -99,13 +100,14 @@ def label_loss(outputs: Tensor, labels: npt.NDArray[np.int8],
         How many do.
     """
     if uncertain != "three-class":
-        target, weight = (torch.from_numpy(array).to(outputs.device)
-                          for array in targets(labels, uncertain))
-        return masked_loss(outputs, target, weight), float(weight.sum())
-    classes, counts = (torch.from_numpy(array).to(outputs.device).flatten()
-                       for array in class_targets(labels))
+        stated = targets(labels, uncertain)
+        target, weight = (to_device(torch.from_numpy(array), outputs.device) for array in stated)
+        return masked_loss(outputs, target, weight), float(stated[1].sum())
+    stated_classes = class_targets(labels)
+    classes, counts = (to_device(torch.from_numpy(array), outputs.device).flatten()
+                       for array in stated_classes)
     loss = functional.cross_entropy(outputs.reshape(-1, len(CLASSES)), classes, reduction="none")
-    return (loss * counts).sum() / counts.sum().clamp(min=1), float(counts.sum())
+    return (loss * counts).sum() / counts.sum().clamp(min=1), float(stated_classes[1].sum())
 
 
 def masked_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from saltrust.models.classifiers.three_class import CLASSES, contrast
 from saltrust.models.contract import settle_input, settle_output
 from saltrust.models.output_names import output_index
 from saltrust.models.preprocessing import Preprocessing, to_input
+from saltrust.models.transfers import to_device
 from saltrust.models.trial import Expected, try_network
 from saltrust.models.user_code import importable_from
 from saltrust.models.weights import fit_pretrained_encoder
@@ -151,7 +152,7 @@ class ClassifierTask:
         images = self._rows[rows.numpy()]
         pixels = torch.from_numpy(self.images.pixels[images])
         if self.spec.augment:
-            pixels = augment(pixels.to(self.device), generator)
+            pixels = augment(to_device(pixels, self.device), generator)
         try:
             outputs = self.network(to_input(pixels, self.preprocessing, self.device))
         except ValueError as error:  # Batch normalisation of a single value.

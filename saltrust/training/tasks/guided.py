@@ -21,6 +21,7 @@ from saltrust.explainers.passes.differentiable import differentiable_map
 from saltrust.models.classifiers.decoding import DECODER_LOSSES, DecodingClassifier
 from saltrust.models.eval_mode import eval_mode
 from saltrust.models.preprocessing import Preprocessing, to_input
+from saltrust.models.transfers import to_device
 from saltrust.study import GuidanceSpec, ModelSpec, Study
 from saltrust.training.data.augmentation import draw_variation, move_maps, vary
 from saltrust.training.data.gaze_targets import GazeTargets, check_gaze, read_gaze
@@ -236,7 +237,7 @@ class GuidedTask(ClassifierTask):
     def loss(self, rows: Tensor, generator: torch.Generator) -> BatchLoss:
         """Weighted sum of the classification loss and the losses of maps."""
         at = self._rows[rows.numpy()]
-        pixels = torch.from_numpy(self.images.pixels[at]).to(self.device)
+        pixels = to_device(torch.from_numpy(self.images.pixels[at]), self.device)
         seen = self._gaze_of(at)
         if self.spec.augment:
             drawn = draw_variation(len(pixels), generator, self.device)
@@ -247,13 +248,13 @@ class GuidedTask(ClassifierTask):
         logits, decoded = self._outputs(inputs)
         classified, count = label_loss(logits.float(), self.images.labels[at],
                                        self.spec.uncertain)
-        value, parts = classified, {"loss_classification": classified.item()}
+        value, parts = classified, {"loss_classification": classified.detach()}
         if self.guidance.loss != "classification":
             with torch.autocast(self.device.type, enabled=False):
                 guided = self._losses_of_maps(inputs, decoded, seen, at)
             share = self.guidance.classification_weight
             value = share * classified + (1 - share) * guided.value
-            parts |= {f"loss_{name}": part.item() for name, part in guided.named.items()}
+            parts |= {f"loss_{name}": part.detach() for name, part in guided.named.items()}
         return BatchLoss(value, count, parts)
 
     def validate(self) -> Validation:
@@ -287,7 +288,8 @@ class GuidedTask(ClassifierTask):
         return self._losses_of_maps(inputs, decoded, self._gaze_of(at), at)
 
     def _gaze_of(self, at: npt.NDArray[np.intp]) -> Tensor | None:
-        return None if self.gaze is None else torch.from_numpy(self.gaze.of(at)).to(self.device)
+        return None if self.gaze is None else to_device(
+            torch.from_numpy(self.gaze.of(at)), self.device)
 
     def _outputs(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         try:
@@ -302,7 +304,7 @@ class GuidedTask(ClassifierTask):
     def _losses_of_maps(self, inputs: Tensor, decoded: Tensor | None, seen: Tensor | None,
                         at: npt.NDArray[np.intp]) -> MapLosses:
         def of_images(values: npt.NDArray[np.bool_]) -> Tensor:
-            return torch.from_numpy(values).to(inputs.device)
+            return to_device(torch.from_numpy(values), inputs.device)
 
         return map_losses(
             self.network, inputs, decoded, seen,

@@ -29,6 +29,7 @@ from saltrust.models.localizers.registry import (
 from saltrust.models.localizers.trained_localizer import localized_findings
 from saltrust.models.preprocessing import Preprocessing, to_input
 from saltrust.models.torchvision_operators import import_torchvision
+from saltrust.models.transfers import to_device
 from saltrust.models.trial import Expected
 from saltrust.models.user_code import importable_from
 from saltrust.models.weights import fit_pretrained_encoder
@@ -212,22 +213,24 @@ class LocalizerTask:
             raise DataError(f"localizer {self.name!r} cannot be trained on batches of {len(rows)} "
                             f"at a grid of {batch.pixels.shape[-1]}: {error}") from error
         return BatchLoss(_sum(parts), len(rows),
-                         {name: part.item() for name, part in parts.items()})
+                         {name: part.detach() for name, part in parts.items()})
 
     def validate(self) -> Validation:
         """Score: minus the loss, in batches as in training."""
         rows = self.data.rows("val")
-        totals: dict[str, float] = defaultdict(float)
-        scores = []
+        parts, scores = [], []
         with eval_mode(self.network), torch.no_grad():
             for chosen in cut_batches(torch.from_numpy(rows), self.spec.batch_size):
                 batch = self.data.batch(chosen.numpy())
                 inputs = self._inputs(batch)
-                for name, part in self._losses(batch, inputs).items():
-                    totals[name] += part.item() * len(chosen) / len(rows)
+                parts.append((len(chosen), self._losses(batch, inputs)))
                 scores.append(image_scores(self.network, inputs))
+        totals: dict[str, float] = defaultdict(float)
+        for n, of_batch in parts:
+            for name, part in of_batch.items():
+                totals[name] += part.item() * n / len(rows)
         loss = sum(totals.values())
-        auc = self._auc(rows, torch.cat(scores).numpy())
+        auc = self._auc(rows, torch.cat(scores).cpu().numpy())
         return Validation(
             -loss, loss,
             {**{f"val_{name}": total for name, total in totals.items()}, "val_auc": auc["mean"],
@@ -264,8 +267,8 @@ class LocalizerTask:
     def _losses(self, batch: Batch, inputs: Tensor) -> dict[str, Tensor]:
         if isinstance(self.network, Detector):
             return self.network.loss(inputs, batch.boxes)
-        return segmentation_loss(self.network(inputs), batch.masks.to(self.device),
-                                 batch.known.to(self.device))
+        return segmentation_loss(self.network(inputs), to_device(batch.masks, self.device),
+                                 to_device(batch.known, self.device))
 
     def _auc(self, rows: npt.NDArray[np.intp], scores: npt.NDArray[np.float32]
              ) -> dict[str, Any]:

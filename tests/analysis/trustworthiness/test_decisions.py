@@ -9,6 +9,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from saltrust.analysis.inference.multiplicity import adjust
+from saltrust.analysis.options import Margins
 from saltrust.analysis.trustworthiness.decisions import (
     METHODS,
     Decision,
@@ -299,3 +300,27 @@ def test_too_few_resamples_are_warned_of(caplog: pytest.LogCaptureFixture) -> No
     Decision(resamples=50)
     assert "50 resamples leave" in caplog.text
     assert "--resamples 200" in caplog.text
+
+
+def test_no_worse_is_one_sided_adjusted_and_only_where_asked_for() -> None:
+    table = scores({"base": 0.0, "same": 0.0, "worse": -0.3})
+    contrasts = [("same", "base"), ("worse", "base")]
+    asked = Decision(resamples=500, margin=Margins(non_inferiority=0.1))
+    decided, methods = decide(table, contrasts, identify={}, options=asked)
+    wide = table.pivot_table(index="image", columns="level", values="value")
+    p_values = [stats.ttest_1samp(wide[a] - wide[b], -0.1, alternative="greater").pvalue
+                for a, b in contrasts]
+    assert [row["noninferiority_p"] for row in decided] == pytest.approx(p_values, rel=1e-6)
+    assert [row["noninferiority_adjusted"] for row in decided] == pytest.approx(
+        adjust(p_values, "holm"), rel=1e-6)
+    assert [row["noninferior"] for row in decided] == ["yes", "no"]
+    low = stats.ttest_1samp(wide["same"] - wide["base"], 0).confidence_interval(0.9).low
+    assert decided[0]["noninferiority_low"] == pytest.approx(low)
+    # No margin of equivalence was given.
+    assert [row["equivalent"] for row in decided] == ["", ""]
+    tables = decision_tables(decided, methods, [])
+    assert tables["decisions"]["noninferior"].tolist() == ["yes", "no"]
+    plain = decision_tables(*decide(table, contrasts, identify={}, options=OPTIONS), [])
+    assert not [name for name in plain["decisions"] if name.startswith("noninferior")]
+    with pytest.raises(UsageError, match="non-inferiority margin = 0 must be positive"):
+        Margins(non_inferiority=0)

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saltrust.analysis.inference.paired_differences import bootstrap, equivalence, signed_rank
+from saltrust.analysis.inference.paired_differences import (
+    bootstrap,
+    equivalence,
+    non_inferiority,
+    signed_rank,
+)
 from saltrust.analysis.pixels.map_similarity import DifferentImages
 from saltrust.analysis.trustworthiness.contrasts import robust_contrasts
 from saltrust.analysis.trustworthiness.map_pairs import ByChance
@@ -24,6 +29,7 @@ def cells() -> Iterator[Cell]:
             yield _cell("signed ranks", design, _signed_rank, ("at most",))
             yield _cell("paired bootstrap", design, _bootstrap, ("type I", "coverage"), 1000)
             yield _cell("equivalence at the margin", design, _equivalence, ("at most",))
+            yield _cell("non-inferiority at the margin", design, _no_worse, ("type I",))
         if patients < 200:
             for images in ("one", "many"):
                 yield _cell("decisions, any pair", Design(patients, images), _decisions,
@@ -72,6 +78,11 @@ def _bootstrap(generator: np.random.Generator, design: Design) -> Outcome:
 def _equivalence(generator: np.random.Generator, design: Design) -> Outcome:
     values, owner = _differences(generator, design)
     return Outcome(rejected=float(equivalence(values + 0.1, owner, 0.1).p_value <= 0.05))
+
+
+def _no_worse(generator: np.random.Generator, design: Design) -> Outcome:
+    values, owner = _differences(generator, design)
+    return Outcome(rejected=float(non_inferiority(values - 0.1, owner, 0.1).p_value <= 0.05))
 
 
 def _decisions(generator: np.random.Generator, design: Design, which: str) -> Outcome:

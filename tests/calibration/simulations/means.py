@@ -15,6 +15,8 @@ from saltrust.analysis.inference.max_t import step_down
 from saltrust.analysis.inference.proportions import proportion_interval
 from saltrust.analysis.localization.contrasts import equivalences, map_differences
 from saltrust.analysis.localization.decreases import decrease
+from saltrust.analysis.localization.non_inferiority import non_inferiorities
+from saltrust.analysis.localization.study_wide import study_wide
 from saltrust.analysis.scores.segmentation_rules import Choice
 from tests.calibration.designs import (
     Design,
@@ -52,6 +54,9 @@ def cells() -> Iterator[Cell]:
             yield _cell(tested, design, _without_decrease, ("type I",), _BOOTSTRAPS,
                         change=float(tested.startswith("change")))
         yield _cell("equivalence of maps", design, _equivalent, ("at most",), _BOOTSTRAPS)
+        yield _cell("non-inferiority of maps", design, _no_worse, ("type I",), _BOOTSTRAPS)
+    for design in (Design(12), Design(40)):
+        yield _cell("study of localization", design, _study, ("familywise",), 300)
     yield _cell("clustered mean, with an effect", Design(40), _clustered_mean, ("power",),
                 shift=0.12)
     yield _cell("max-T of nine maps, with an effect", Design(40), _nine, ("power",), _BOOTSTRAPS,
@@ -180,6 +185,30 @@ def _equivalent(generator: np.random.Generator, design: Design) -> Outcome:
                          resamples=1000, seed=_seed(generator))
     (row,) = table[(table["metric"] == "iou") & (table["finding"] == "Edema")].to_dict("records")
     return Outcome(rejected=float(row["p_value"] <= 0.05))
+
+
+def _no_worse(generator: np.random.Generator, design: Design) -> Outcome:
+    """A map that is worse than the expert by the margin exactly."""
+    one, two, owner = _two(generator, design)
+    table = non_inferiorities(_table({"grad": one - 0.05, "expert": two}, owner), 0.05)
+    rows = table[(table["metric"] == "iou") & table["contrast"].str.endswith("expert")]
+    return Outcome(rejected=float(rows["p_value"].item() <= 0.05))
+
+
+def _study(generator: np.random.Generator, design: Design) -> Outcome:
+    """Two findings, an expert and three maps of one distribution; whether anything is rejected."""
+    owner, levels = drawn_patients(generator, design)
+    parts = []
+    for finding in ("Edema", "Fracture"):
+        values = {name: overlaps(latent(generator, owner, levels))
+                  for name in ("expert", "grad", "gradcam", "xrai")}
+        parts.append(_table(values, owner).assign(finding=finding))
+    table, seed = pd.concat(parts, ignore_index=True), _seed(generator)
+    falls, change = decrease(table, resamples=999, seed=seed, together=True)
+    tables = study_wide({"decrease": falls, "decrease_change": change, "differences":
+                         map_differences(table, resamples=999, seed=seed, together=True)})
+    return Outcome(rejected=float(any((one["p_adjusted"] <= 0.05).any()
+                                      for one in tables.values())))
 
 
 def _strata(generator: np.random.Generator, design: Design) -> Outcome:

@@ -88,16 +88,16 @@ def test_interrupted_and_resumed_every_map_has_the_same_bits(
     collection: Any, every: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = open_cubes(generate(collection, every, tmp_path / "whole.zarr", progress=False))
-    explain_batch = batches.explain_batch
+    begin_batch = batches.begin_batch
     calls: list[int] = []
 
     def stop(*args: Any) -> Any:
         calls.append(1)
         if len(calls) in (2, 5):
             raise KeyboardInterrupt
-        return explain_batch(*args)
+        return begin_batch(*args)
 
-    monkeypatch.setattr("saltrust.generate.job.explain_batch", stop)
+    monkeypatch.setattr("saltrust.generate.job.begin_batch", stop)
     path = tmp_path / "resumed.zarr"
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):

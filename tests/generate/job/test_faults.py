@@ -24,6 +24,7 @@ from saltrust.errors import DataError, NothingToDo, UsageError
 from saltrust.explainers.declaration import Explainer
 from saltrust.explainers.registry import BUILT_IN
 from saltrust.generate.job import generate
+from saltrust.models.localizers.trained_localizer import Localizer
 from saltrust.study import ExplainerSpec, GenerateSpec, Study
 
 
@@ -345,14 +346,56 @@ def test_an_explainer_that_returns_no_heatmaps_is_refused_before_anything_is_wri
     assert not partial_path(tmp_path / "out.zarr").exists()
 
 
-def test_too_little_memory_says_what_to_lower(
+def test_a_batch_that_does_not_fit_is_explained_in_halves(
+    collection: Any, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where it is the network of a localizer that runs out of memory."""
+    gradient, localized = BUILT_IN["grad"].function, Localizer.localize
+    whole = open_cubes(generate(collection, study, tmp_path / "whole.zarr", progress=False))
+    together: dict[str, list[int]] = {"explained": [], "localized": []}
+
+    def tight(inputs: Any, what: str) -> None:
+        together[what].append(len(inputs))
+        if len(inputs) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    def hungry(module: Any, inputs: Any, outputs: Any) -> Any:
+        tight(inputs, "explained")
+        return gradient(module, inputs, outputs)
+
+    def hungry_localizer(self: Localizer, inputs: Any) -> Any:
+        tight(inputs, "localized")
+        return localized(self, inputs)
+
+    monkeypatch.setitem(BUILT_IN, "grad", Explainer("grad", hungry, to_inputs=True))
+    monkeypatch.setattr(Localizer, "localize", hungry_localizer)
+    both = dataclasses.replace(study, localizers=(
+        sys.modules["tiny_study"].save_localizer(tmp_path, "segmenter", ("Edema",), 1),))
+    halved = open_cubes(generate(collection, both, tmp_path / "halved.zarr", progress=False))
+    # Of eight images in batches of three by two models, after the first failure, one at a time.
+    assert together["explained"].count(3) == 1
+    assert together["localized"].count(3) == 1
+    assert "ran out of memory explaining with model 'narrow' and 3 images at once; going on with 1"\
+        in caplog.text
+    for name in ("saliency/heatmap", "prediction/logit", "saliency/completeness"):
+        np.testing.assert_allclose(halved[name], whole[name], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(halved["saliency/status"], whole["saliency/status"])
+    np.testing.assert_array_equal(halved["radiograph/pixels"], whole["radiograph/pixels"])
+    assert np.isfinite(halved["localizer/score"].sel(finding="Edema")).sum() == 8
+
+
+def test_too_little_memory_for_one_image_says_the_way_out(
     collection: Any, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hungry(module: Any, inputs: Any, outputs: Any) -> Any:
-        if len(inputs) > 1:
-            raise torch.cuda.OutOfMemoryError
-        return inputs.expand(-1, len(outputs), -1, -1)
+        raise torch.cuda.OutOfMemoryError
 
     monkeypatch.setitem(BUILT_IN, "grad", Explainer("grad", hungry))
-    with pytest.raises(DataError, match=r"3 images at once .*lower batch_size of \[generate\]"):
-        generate(collection, study, tmp_path / "out.zarr", progress=False)
+    # Not in the trial before anything is written.
+    monkeypatch.setattr("saltrust.generate.plan._fit",
+                        lambda _classifier, explainers, _size: tuple(explainers))
+    with pytest.raises(DataError, match=r"memory explaining with model 'narrow' and a single "
+                                        r"image; .*smaller `grid`"):
+        generate(collection, dataclasses.replace(study, explainers=(ExplainerSpec("grad"),)),
+                 tmp_path / "out.zarr", progress=False)

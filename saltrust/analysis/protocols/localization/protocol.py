@@ -10,7 +10,7 @@ import xarray as xr
 
 from saltrust import __version__
 from saltrust.analysis.confidence.analysis import OPERATING_POINT, table3
-from saltrust.analysis.options import Execution, Resampling, Scoring
+from saltrust.analysis.options import Execution, Margins, Resampling, Scoring
 from saltrust.analysis.protocols.localization.dataset_summary import (
     dataset_labels,
     dataset_splits,
@@ -45,7 +45,7 @@ from saltrust.errors import DataError
 def protocol_localization(
     cubes: xr.DataTree | str | Path, *, scoring: Scoring = Scoring(),
     resampling: Resampling = Resampling(), execution: Execution = Execution(),
-    benchmark: str | None = None, margin: float | None = None,
+    benchmark: str | None = None, margin: float | Margins | None = None,
     adjustment: Adjustment = "bonferroni",
     operating_point: float | str | Path = OPERATING_POINT,
 ) -> ProtocolResult:
@@ -67,8 +67,8 @@ def protocol_localization(
         Workers, progress, and whether scores are kept in the store.
     benchmark : str, optional
         The one benchmark reader that stands for the expert; by default the mean over all.
-    margin : float, optional
-        Means closer than this are to be shown equivalent.
+    margin : float or Margins, optional
+        Means closer than this are to be shown equivalent, or no worse than others by more.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         Of the p-values of regressions and confidence.
     operating_point : float or path

@@ -16,7 +16,7 @@ import xarray as xr
 from saltrust.analysis.classification.calibration import calibration_table
 from saltrust.analysis.confidence.analysis import OPERATING_POINT, relate
 from saltrust.analysis.localization.analysis import localization
-from saltrust.analysis.options import Execution, Resampling, Scoring, Testing
+from saltrust.analysis.options import Execution, Margins, Resampling, Scoring, Testing
 from saltrust.analysis.result import Result
 from saltrust.analysis.scores.score_rows import EXPERT
 from saltrust.analysis.scores.scored_maps import score_maps
@@ -55,8 +55,8 @@ class StudyOptions:
     execution : Execution
     benchmark : str or None
         The one benchmark reader that stands for the expert; None for the mean over all.
-    margin : float or None
-        Means closer than this are to be shown equivalent.
+    margin : float, Margins or None
+        Means closer than this are to be shown equivalent, or no worse than others by more.
     adjustment : {"bonferroni", "holm", "bh", "none"}
         Of the p-values of regressions and confidence.
     operating_point : float or path
@@ -69,7 +69,7 @@ class StudyOptions:
     resampling: Resampling = Resampling()
     execution: Execution = Execution()
     benchmark: str | None = None
-    margin: float | None = None
+    margin: float | Margins | None = None
     adjustment: Adjustment = "bonferroni"
     operating_point: float | str | Path = OPERATING_POINT
     fits: Sequence[Fit] = ()

@@ -19,6 +19,7 @@ from saltrust.choices import CaseLevel
 
 _CHANGE = "decrease in mIoU - in hit rate (points)"
 _TEST, _CHANGE_TEST = "p, expert against map", "p of the change"
+_MEAN_READER, _RANDOM = "p, mean reader", "p, readers random (df)"
 _ERRORS = {"cr2": "clustered by patient", "classical": "of rows taken as independent"}
 _METRICS = {"iou": "mIoU", "hit": "hit rate"}
 _SHAPES = {"n_instances": "number of instances", "area_ratio": "area ratio",
@@ -39,12 +40,15 @@ def table1(located: Result) -> pd.DataFrame:
         Per map and metric, findings sorted by decrease, largest first, and ``average``:
         ``finding, n``, then ``estimate (low, high)`` of expert, saliency map and decrease in
         percent, and the adjusted p-value of expert against map; with the hit rate, by how much
-        smaller the decrease is than in mIoU, and whether that is chance.
+        smaller the decrease is than in mIoU, and whether that is chance.  With three readers and
+        more that p is of random readers, and the mean reader's stands beside; with two, the
+        other way round, with the degrees of freedom.
     """
     falls, change = located.tables["decrease"], located.tables["decrease_change"]
     people: Any = located.tables["expert"].set_index(["metric", "finding"])
     means: Any = located.tables["summary"].set_index(["finding", "explainer", "model", "metric"])
     changes: Any = change.set_index(["finding", "explainer", "model"])
+    beside = _beside(located)
     rows = []
     for fall in falls.itertuples():
         row: Any = fall
@@ -61,16 +65,33 @@ def table1(located: Result) -> pd.DataFrame:
             "explainer": row.explainer, "model": row.model, "metric": _METRICS[row.metric],
             "finding": row.finding, "n": row.n, "expert": expert, "saliency map": saliency,
             "decrease (%)": _cell(row, 1), _TEST: p_value(row.p_adjusted),
+            **{name: texts[(*key, row.metric)] for name, texts in beside.items()},
             _CHANGE: "" if moved is None else _cell(moved, 1),
             _CHANGE_TEST: "" if moved is None else p_value(moved["p_adjusted"])})
     columns = ["explainer", "model", "metric", "finding", "n", "expert", "saliency map",
-               "decrease (%)", _TEST, _CHANGE, _CHANGE_TEST]
+               "decrease (%)", _TEST, *beside, _CHANGE, _CHANGE_TEST]
     table = pd.DataFrame(rows, columns=columns)
     if table.empty:
         # No benchmark reader and no map at all, or readers only.
         return table
     return table.drop(columns=[name for name in ("explainer", "model")
                                if len(table[name].unique()) == 1])
+
+
+def _beside(located: Result) -> dict[str, dict[tuple[str, str, str, str], str]]:
+    """The other test of expert against map: name of its column, and texts by map and metric."""
+    falls = located.tables["decrease"]
+    names = [falls[name] for name in ("finding", "explainer", "model", "metric")]
+    if "mean_reader_p_adjusted" in falls:
+        shown = [p_value(p) for p in falls["mean_reader_p_adjusted"]]
+        return {_MEAN_READER: dict(zip(zip(*names, strict=True), shown, strict=True))}
+    if "random_readers" not in located.tables:
+        return {}
+    tests = located.tables["random_readers"]
+    texts = [UNDEFINED if np.isnan(p) else f"{p_value(p)} ({df:.3g})" for p, df in
+             zip(tests["p_adjusted"], tests["df"], strict=True)]
+    keys = zip(*(tests[name] for name in ("finding", "explainer", "model", "metric")), strict=True)
+    return {_RANDOM: dict(zip(keys, texts, strict=True))}
 
 
 def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
@@ -88,6 +109,8 @@ def captions(results: Mapping[str, Result]) -> dict[str, tuple[str, str]]:
         "table1": ("Table 1. Localization by expert and by saliency map, largest decrease first",
                    f"Mean ({interval}: {located['interval']}); decrease: {located['decrease']}; "
                    + f"p: {located['decrease_test']}; "
+                   + (f"readers random: {located['random_readers']}; " if len(
+                       located["expert_readers"]) == 2 else "")
                    + ("n: images of whichever has fewer; " if "each has" in located["decrease"]
                       else "")
                    + f"slice {located['slice']}: {located['slice_meaning']}."),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import xarray as xr
 
 from saltrust import __version__
-from saltrust.analysis.options import Decision, Resampling
+from saltrust.analysis.options import Decision, Margins, Resampling
 from saltrust.analysis.protocols.recorded import listed
 from saltrust.analysis.protocols.result import ProtocolResult
 from saltrust.analysis.protocols.trustworthiness.tables import (
@@ -125,12 +125,14 @@ def protocol_trustworthiness(
                              against_value=similarity.against_value, decision=decision,
                              progress=progress)
 
+    # Nothing is better for being higher where maps are to become less alike.
+    two_sided = replace(decision, margin=Margins(Margins.of(decision.margin).equivalence))
     criteria: dict[str, Callable[[], Result]] = {
         "utility": lambda: utility(tree, map=map, fitted_on=fitted_on, failures=failures,
                                    decision=decision, progress=progress),
         "randomization": lambda: randomization(
             tree, images=images, ssim=ssim, rule=rule, pairs=pairs, failures=failures,
-            decision=decision, progress=progress),
+            decision=two_sided, progress=progress),
         "repeatability": of_models(repeatability),
         "reproducibility": of_models(reproducibility)}
     if FURTHER in tree.children:

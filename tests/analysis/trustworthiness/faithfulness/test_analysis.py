@@ -105,9 +105,9 @@ def test_sentences_and_words(build_curves) -> None:
     cubes = build_curves()
     cubes.attrs["faithfulness"] = {"metrics": CURVED, "baseline": "blur", "squares": [8, 8]}
     text = faithfulness(cubes, resampling=FEW).methods()
-    assert "46 images that show the finding" in text
+    assert "46 images (positive)" in text
     assert "ROAD" in text
-    assert "squares 8, 8" in text
+    assert "squares [8, 8]" in text
     with pytest.raises(UsageError, match="images"):
         faithfulness(cubes, images="negative")
     with pytest.raises(UsageError, match="failures"):

@@ -1,0 +1,1 @@
+"""Drafts of reporting checklists, filled from the cubes."""

@@ -1,0 +1,1 @@
+"""Several readers and several cases: covariances, and tests with readers random."""

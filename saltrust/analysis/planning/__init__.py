@@ -1,0 +1,1 @@
+"""A plan before the data: written, frozen, and compared with what was run."""

@@ -1,0 +1,1 @@
+"""Power by simulation, with the very tests that the analyses use."""

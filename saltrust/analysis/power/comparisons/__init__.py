@@ -1,0 +1,1 @@
+"""What is compared, how its data are drawn, and the test that decides."""
