@@ -32,8 +32,9 @@ from saltrust.explainers.registry import resolve
 from saltrust.generate.faithfulness.curves import ImageCurves, image_curves
 from saltrust.generate.faithfulness.perturbation import Subject
 from saltrust.generate.faithfulness.plan import FaithfulnessPlan, findings_within
+from saltrust.generation_settings import FaithfulnessSpec
 from saltrust.models.classifiers.registry import build
-from saltrust.study import ExplainerSpec, FaithfulnessSpec
+from saltrust.study import ExplainerSpec
 
 CHANNELS = 3
 

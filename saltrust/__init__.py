@@ -67,6 +67,10 @@ if TYPE_CHECKING:
     from saltrust.analysis.shape.regressions import (
         regressions_from_scores as regressions_from_scores,
     )
+    from saltrust.analysis.trustworthiness.faithfulness.analysis import faithfulness as faithfulness
+    from saltrust.analysis.trustworthiness.faithfulness.perturbation import (
+        perturbation as perturbation,
+    )
     from saltrust.analysis.trustworthiness.randomization import randomization as randomization
     from saltrust.analysis.trustworthiness.repeatability import repeatability as repeatability
     from saltrust.analysis.trustworthiness.repeatability import reproducibility as reproducibility
@@ -94,6 +98,8 @@ _EXPORTS = {
     "randomization": "saltrust.analysis.trustworthiness.randomization",
     "repeatability": "saltrust.analysis.trustworthiness.repeatability",
     "reproducibility": "saltrust.analysis.trustworthiness.repeatability",
+    "faithfulness": "saltrust.analysis.trustworthiness.faithfulness.analysis",
+    "perturbation": "saltrust.analysis.trustworthiness.faithfulness.perturbation",
     "froc": "saltrust.analysis.froc.analysis",
     "specificity": "saltrust.analysis.trustworthiness.specificity",
     "gaze": "saltrust.analysis.gaze.analysis",

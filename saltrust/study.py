@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from saltrust.cache.schema import FAITHFULNESS_METRICS
 from saltrust.choices import MapReading, words
 from saltrust.errors import UsageError, nearest
+from saltrust.generation_settings import FaithfulnessSpec, PerturbationSpec, RandomizationSpec
 from saltrust.presets import PRESETS
 from saltrust.reading import WINDOWS_PLACE, check_path, existing_path, reading, shown
 from saltrust.training_settings import TrainedEntry, TrainSpec, overridden, settle
@@ -226,47 +226,6 @@ class GenerateSpec:
 
 
 @dataclass(frozen=True)
-class RandomizationSpec:
-    """``[randomization]``: maps while weights are randomised cumulatively from the top down."""
-
-    replicates: int = bounded(0, 0, 1000, help="random networks made of each model; 0: none")
-    stages: tuple[str, ...] = bounded(
-        (), help="where to make maps (`saltrust info --model ARCHITECTURE` lists the stages); "
-                "empty: everywhere; the last, wholly random network is always among them")
-    models: tuple[str, ...] = bounded((), help="which models, all of the same stages; empty: all")
-    images: int = bounded(0, 0, 10_000_000,
-                          help="how many of the images of [generate], drawn by seed; 0: all")
-    positives: int = bounded(0, 0, 10_000_000,
-                             help="in place of `images`: how many that show a finding, drawn by "
-                                  "seed")
-    negatives: int = bounded(0, 0, 10_000_000,
-                             help="in place of `images`: how many that show none")
-
-
-@dataclass(frozen=True)
-class FaithfulnessSpec:
-    """``[faithfulness]``: predictions while what maps call relevant is removed or inserted."""
-
-    metrics: tuple[str, ...] = bounded(
-        (), choices=(*FAITHFULNESS_METRICS, "infidelity", "sensitivity"),
-        help="which curves are computed, and which measures of captum; empty: none")
-    steps: int = bounded(5, 2, 1000, help="equal steps from nothing to all, both ends included")
-    baseline: str | int = bounded("blur", help="what deletion puts in the place of pixels and "
-                                               "insertion starts from: blur, black, gray, white "
-                                               "or a gray level of 0..255")
-    squares: int = bounded(32, 2, 4096, help="of morf and lerf, along the shorter side; the "
-                                             "nearest number that divides it")
-    orders: int = bounded(5, 5, 1000, help="random orders of each image")
-    labels: str = bounded("positive", choices=("positive", "all"),
-                          help="maps that get curves: of findings that the image shows, or of all")
-    images: int = bounded(0, 0, 10_000_000,
-                          help="how many of the images of [generate], drawn by seed; 0: all")
-    passes: int = bounded(200, 0, 10_000_000,
-                          help="most forward passes of an image for curves: as many of its "
-                               "findings are drawn by seed as fit, one at least; 0: no limit")
-
-
-@dataclass(frozen=True)
 class Study:
     """One study file, read and checked.
 
@@ -297,6 +256,7 @@ class Study:
     generate: GenerateSpec = field(default_factory=GenerateSpec)
     randomization: RandomizationSpec = field(default_factory=RandomizationSpec)
     faithfulness: FaithfulnessSpec = field(default_factory=FaithfulnessSpec)
+    perturbation: PerturbationSpec = field(default_factory=PerturbationSpec)
     models: tuple[ModelSpec, ...] = ()
     localizers: tuple[LocalizerSpec, ...] = ()
     ensembles: tuple[EnsembleSpec, ...] = ()
@@ -446,9 +406,11 @@ class Study:
             del content["generate"]["compile"]
         if not self.training_data.kind:
             del content["training_data"]
-        if self.faithfulness == FaithfulnessSpec():
-            # Studies that do not ask for it are those they were.
-            del content["faithfulness"]
+        # Studies that do not ask for these are those they were.
+        for name, unasked in (("faithfulness", FaithfulnessSpec()),
+                              ("perturbation", PerturbationSpec())):
+            if getattr(self, name) == unasked:
+                del content[name]
         for explainer in content["explainers"]:
             if not explainer["label"]:
                 del explainer["label"]

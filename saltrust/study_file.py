@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from saltrust.cache.schema import FAITHFULNESS_METRICS
+from saltrust.cache.schema import FAITHFULNESS_METRICS, PERTURBATIONS
 from saltrust.errors import UsageError, nearest
+from saltrust.generation_settings import RandomizationSpec
 from saltrust.reading import MOST_NAME_BYTES, check_path, read_text, reading, reason_of, shown
-from saltrust.study import LocalizerSpec, ModelSpec, RandomizationSpec, Study
+from saltrust.study import LocalizerSpec, ModelSpec, Study
 from saltrust.typed_table import MOST_ENTRIES, build
 
 #: A study of hundreds of models has some 100 kB; tomllib holds a hundred times what it reads.
@@ -107,6 +108,7 @@ def _checked(content: dict[str, Any], path: Path, replicates: int | None) -> Stu
     _check_ensembles(study, path)
     _check_randomization(study, path)
     _check_faithfulness(study, path, asked="faithfulness" in content)
+    _check_perturbation(study, path, asked="perturbation" in content)
     return study
 
 
@@ -303,3 +305,16 @@ def _check_faithfulness(study: Study, path: Path, *, asked: bool) -> None:
     if spec.squares > min(study.size):
         raise UsageError(f"{where}: squares = {spec.squares} is more than the {min(study.size)} "
                          "pixels of the grid's shorter side; take fewer")
+
+
+def _check_perturbation(study: Study, path: Path, *, asked: bool) -> None:
+    if not asked:
+        return
+    where = f"{path}: [perturbation]"
+    if not study.perturbation.kinds:
+        raise UsageError(f"{where} names no kind; set kinds to some of {', '.join(PERTURBATIONS)}")
+    if twice := _repeated(study.perturbation.kinds):
+        raise UsageError(f"{where} names the kind {shown(twice)} twice; name it once")
+    if not study.explainers or not study.models:
+        raise UsageError(f"{where} changes what models and explainers are shown, but the study "
+                         "lacks one of the two; name [[models]] and explainers")

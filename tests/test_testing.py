@@ -73,7 +73,8 @@ def test_it_is_a_finished_store_of_the_schema(cubes: xr.DataTree) -> None:
 
 
 @pytest.mark.parametrize("parts", [(), ("gaze",), ("randomization", "localizer"),
-                                   ("gaze", "guidance"), ("faithfulness",)])
+                                   ("gaze", "guidance"), ("faithfulness",),
+                                   ("perturbation",)])
 def test_a_store_has_the_parts_asked_for(parts: tuple[str, ...], cubes: xr.DataTree) -> None:
     some = simulate(parts=parts)
     validate(some)

@@ -25,7 +25,8 @@ from saltrust.errors import DataError
 
 #: Radiographs that are written together, for what stands beside their pixels is small.
 _AT_ONCE = 16
-_GROUPS_WITH_STATUS = ("saliency", "randomization", "faithfulness", "localizer")
+_GROUPS_WITH_STATUS = ("saliency", "randomization", "faithfulness", "perturbation",
+                       "localizer")
 
 _log = logging.getLogger(__name__)
 

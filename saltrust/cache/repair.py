@@ -163,7 +163,7 @@ def _forget(path: Path, root: zarr.Group, name: str, faults: Sequence[Fault]) ->
             # Of a store without maps these say that a batch is done.
             shutil.rmtree(path / "prediction" / "probability" / "c", ignore_errors=True)
         # Predictions and what stands beside maps is written with them, for a thousand images.
-        for of in ("saliency", "randomization", "faithfulness", "localizer"):
+        for of in ("saliency", "randomization", "faithfulness", "perturbation", "localizer"):
             if f"{of}/status" in root and (group == of or (group == "prediction"
                                                            and of == "saliency")):
                 _array(root, f"{of}/status")[...] = int(Status.MISSING)

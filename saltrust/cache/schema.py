@@ -67,6 +67,8 @@ READER_ROLES = ("reference", "benchmark")
 MODEL_ROLES = ("member", "ensemble")
 #: Curves of ``/faithfulness``.
 FAITHFULNESS_METRICS = ("deletion", "insertion", "morf", "lerf")
+#: Changes of radiographs of ``/perturbation``.
+PERTURBATIONS = ("noise", "blur", "contrast", "shift", "jpeg")
 
 
 @dataclass(frozen=True)
@@ -139,16 +141,9 @@ _STATUS_FLAGS = tuple((int(status), status.name.lower()) for status in Status)
 
 
 def _status(dims: tuple[str, ...]) -> Variable:
-    return Variable(
-        "status",
-        dims,
-        "uint8",
-        "What became of the map; written after the map itself.",
-        valid_range=(0, 3),
-        fill=int(Status.MISSING),
-        flags=_STATUS_FLAGS,
-        required=True,
-    )
+    return Variable("status", dims, "uint8",
+                    "What became of the map; written after the map itself.", valid_range=(0, 3),
+                    fill=int(Status.MISSING), flags=_STATUS_FLAGS, required=True)
 
 
 _MODEL_COORDS = (
@@ -167,14 +162,8 @@ _EXPLAINER_COORDS = (
 )
 _READER_COORDS = (
     Variable("reader", ("reader",), "string", "Who annotated.", required=True),
-    Variable(
-        "reader_role",
-        ("reader",),
-        "string",
-        "Reference standard or benchmark expert.",
-        choices=READER_ROLES,
-        required=True,
-    ),
+    Variable("reader_role", ("reader",), "string", "Reference standard or benchmark expert.",
+             choices=READER_ROLES, required=True),
 )
 
 ROOT = Group(
@@ -345,6 +334,32 @@ FAITHFULNESS = Group(
     ),
 )
 
+PERTURBATION = Group(
+    "perturbation",
+    "Predictions and changes of maps while radiographs are changed by degrees.",
+    (
+        *_EXPLAINER_COORDS,
+        *_MODEL_COORDS,
+        Variable("perturbation", ("perturbation",), "string", "How radiographs are changed.",
+                 choices=PERTURBATIONS, required=True),
+        Variable("level", ("level",), "int64", "Degree of the change, 1 the weakest.", fill=-1,
+                 required=True),
+        Variable("amount", ("perturbation", "level"), "float64",
+                 "Noise: standard deviation over the range of gray; blur: sigma over the shorter "
+                 "side; contrast: part of the distance from the mean that is lost; shift: over "
+                 "the side; JPEG: 100 less its quality.", fill=_NAN),
+        Variable("probability", ("image", "finding", "model", "perturbation", "level"), "float32",
+                 "Predicted probability of the changed radiograph.", valid_range=(0, 1),
+                 fill=_NAN, required=True),
+        Variable("map_change",
+                 ("image", "finding", "explainer", "model", "perturbation", "level"), "float32",
+                 "1 - SSIM of the map and that of the changed radiograph, a shift undone; NaN "
+                 "where either is flat or not finite.", valid_range=(0, 2), fill=_NAN,
+                 required=True),
+        _status(_OF_MAPS),
+    ),
+)
+
 LOCALIZER = Group(
     "localizer",
     "Heatmaps of models trained to localise, and of the average mask.",
@@ -362,12 +377,12 @@ LOCALIZER = Group(
 GROUPS: dict[str, Group] = {
     group.name: group
     for group in (ROOT, RADIOGRAPH, REFERENCE, PREDICTION, SALIENCY, RANDOMIZATION,
-                  FAITHFULNESS, LOCALIZER)
+                  FAITHFULNESS, PERTURBATION, LOCALIZER)
 }
 
 #: Dimensions with a coordinate variable of the same name.
 LABELED_DIMS = ("image", "finding", "reader", "explainer", "model", "replicate", "stage", "metric",
-                "fraction", "order")
+                "fraction", "order", "perturbation", "level")
 
 #: Where analyses keep what they found; its groups are named by topic and key, not declared here.
 SCORES = "scores"

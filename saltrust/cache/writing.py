@@ -202,6 +202,7 @@ def create_store(
     randomization: xr.Dataset | None = None,
     localizers: xr.Dataset | None = None,
     faithfulness: xr.Dataset | None = None,
+    perturbation: xr.Dataset | None = None,
     n_points: int = 0,
     n_boxes: int = 0,
     n_fixations: int | None = None,
@@ -229,9 +230,9 @@ def create_store(
     randomization : xarray.Dataset, optional
         Coordinates ``replicate``, ``replicate_seed`` and ``stage``, and those of ``models``
         where only some of them are randomised.
-    localizers, faithfulness : xarray.Dataset, optional
-        Coordinates ``model`` and ``model_*`` of ``/localizer``; ``metric``, ``fraction``,
-        ``order`` and ``explainer_reading``, by which pixels are ordered, of ``/faithfulness``.
+    localizers, faithfulness, perturbation : xarray.Dataset, optional
+        Coordinates of these groups: ``model`` and ``model_*``; ``metric``, ``fraction``, ``order``
+        and ``explainer_reading``, by which pixels are ordered; ``perturbation`` and ``level``.
     n_points, n_boxes : int
         Longest list of points and of boxes of one annotation.  A variable is created only
         where there is something to hold.
@@ -260,8 +261,8 @@ def create_store(
     coords = _coordinates(index, models, explainers)
     covariates = _covariates(index)
     of_group = {"randomization": _coordinates(randomization),
-                "localizer": _coordinates(localizers),
-                "faithfulness": _coordinates(faithfulness)}
+                "localizer": _coordinates(localizers), "faithfulness": _coordinates(faithfulness),
+                "perturbation": _coordinates(perturbation)}
     wanted = json.loads(json.dumps({
         "labels": _label_digests(coords, covariates, of_group), "grid": list(grid),
         "groups": list(groups), **(identity or {})}))

@@ -16,6 +16,7 @@ import click
 from saltrust import __version__
 from saltrust.cli.analyze.classification import classification
 from saltrust.cli.analyze.confidence import confidence
+from saltrust.cli.analyze.faithfulness import faithfulness, perturbation
 from saltrust.cli.analyze.froc import froc
 from saltrust.cli.analyze.gaze import gaze
 from saltrust.cli.analyze.group import analyze
@@ -198,8 +199,8 @@ for _command in (power, plan, demo, import_, train, generate, info, analyze, pro
     main.add_command(_command)
 
 for _command in (descriptors, localization, thresholds, regressions, confidence, classification,
-                 utility, randomization, repeatability, reproducibility, specificity, gaze, froc,
-                 mixed, mrmc):
+                 utility, randomization, repeatability, reproducibility, specificity,
+                 faithfulness, perturbation, gaze, froc, mixed, mrmc):
     analyze.add_command(_command)
 for _command in (protocol_localization, trustworthiness, guided_training):
     protocol.add_command(_command)

@@ -37,6 +37,7 @@ from saltrust.generate.ensembles import explain_ensemble
 from saltrust.generate.faithfulness.stage import run_faithfulness
 from saltrust.generate.localizers import run_localizers
 from saltrust.generate.network_store import BatchResults, NetworkStore
+from saltrust.generate.perturbation.stage import run_perturbation
 from saltrust.generate.plan import Plan, PlannedEnsemble, PlannedModel, Positions, make_plan
 from saltrust.generate.provenance import attributes, identity
 from saltrust.generate.radiographs import LoadedBatch, RadiographStore, UnreadableRadiograph
@@ -183,6 +184,7 @@ def _run_networks(plan: Plan, writer: StoreWriter, radiographs: RadiographStore,
         _run_ensemble(plan, ensemble, members, store, resources, progress=progress)
     run_randomization(plan, writer, radiographs, resources, progress=progress)
     run_faithfulness(plan, writer, radiographs, resources, progress=progress)
+    run_perturbation(plan, writer, radiographs, resources, progress=progress)
     run_localizers(plan, writer, radiographs, progress=progress)
 
 
@@ -196,6 +198,7 @@ def _open_store(plan: Plan, collection: Collection, output: str | Path, command_
     for name, wanted in (("prediction", plan.has_models), ("saliency", explainers is not None),
                          ("randomization", plan.randomization is not None),
                          ("faithfulness", plan.faithfulness is not None),
+                         ("perturbation", plan.perturbation is not None),
                          ("localizer", bool(plan.localizers))):
         if wanted:
             groups.append(name)
@@ -211,6 +214,8 @@ def _open_store(plan: Plan, collection: Collection, output: str | Path, command_
         randomization=None if plan.randomization is None else plan.randomization.labels(models),
         localizers=plan.localizer_labels() if plan.localizers else None,
         faithfulness=None if plan.faithfulness is None else plan.faithfulness.labels(),
+        perturbation=None if plan.perturbation is None else plan.perturbation.labels(
+            models.isel(model=slice(len(plan.models)))),
         n_points=n_points,
         n_boxes=n_boxes,
         n_fixations=fixation_count(collection),

@@ -20,6 +20,7 @@ from saltrust.explainers.explain import explain
 from saltrust.explainers.passes.precision import check_precision
 from saltrust.explainers.registry import resolve
 from saltrust.generate.faithfulness.plan import FaithfulnessPlan, plan_faithfulness
+from saltrust.generate.perturbation.plan import PerturbationPlan, plan_perturbation
 from saltrust.generate.randomization_plan import RandomizationPlan, plan_randomization
 from saltrust.models.classifiers.decoding import trained_decoder
 from saltrust.models.classifiers.trained_classifier import Classifier, load_classifier
@@ -108,6 +109,11 @@ class Plan:
     localizers: tuple[Localizer, ...] = ()
     precision: str = "float32"
     faithfulness: FaithfulnessPlan | None = None
+
+    @property
+    def perturbation(self) -> PerturbationPlan | None:
+        """Which radiographs are changed, and how, where the study asks for it."""
+        return plan_perturbation(self.study, self.images) if self.models else None
 
     @property
     def has_models(self) -> bool:
@@ -240,6 +246,7 @@ def make_plan(collection: Collection, study: Study, device: torch.device,
         for name, specs in members.items())
     randomization = plan_randomization(study, [item.classifier for item in models], images,
                                        collection.index["label"].values)
+    plan_perturbation(study, images)
     localizers = [load_localizer(spec, study, findings) for spec in study.localizers]
     decoders = [trained_decoder(item.classifier) for item in models]
     localizers += [item for item in decoders if item is not None]

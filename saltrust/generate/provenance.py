@@ -63,6 +63,8 @@ def identity(plan: Plan, collection: Collection) -> dict[str, Any]:
            if plan.randomization else {}),
         **({"faithfulness": _digest(plan.faithfulness.describe())}
            if plan.faithfulness else {}),
+        **({"perturbation": _digest(plan.perturbation.describe())}
+           if plan.perturbation else {}),
     }
 
 

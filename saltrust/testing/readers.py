@@ -22,7 +22,7 @@ SIMULATOR_VERSION = 1
 READERS = {"radiologists": "reference", "reader-1": "benchmark", "reader-2": "benchmark"}
 #: Streams of random numbers: what one part draws never changes another.
 (LABELS, LESIONS, DRAWN, LOOKED, PIXELS, TEXTURE, PREDICTED, MAPS, FAILED, RANDOM, LOCALIZED,
- CURVES) = range(12)
+ CURVES, PERTURBED) = range(13)
 
 #: Most fixations of one image.
 N_FIXATIONS = 14

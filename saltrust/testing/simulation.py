@@ -44,9 +44,11 @@ from saltrust.testing.models import (
     model_labels,
     predicted_probabilities,
 )
+from saltrust.testing.perturbed import perturbation_labels, simulated_perturbation
 from saltrust.testing.readers import N_FIXATIONS, RANDOM, SimulatedStudy, draw_study
 
-PARTS = ("radiograph", "randomization", "localizer", "gaze", "guidance", "faithfulness")
+PARTS = ("radiograph", "randomization", "localizer", "gaze", "guidance", "faithfulness",
+         "perturbation")
 #: Kept scores are keyed by when a store was finished, and the same seed is the same store.
 _MOMENT = "2000-01-01T00:00:00+00:00"
 
@@ -83,7 +85,8 @@ def simulate_cubes(
         ``gaze`` of two readers, with fixations of one; ``guidance``: in the place of the models
         six of which some were trained with gaze (needs ``gaze``); ``faithfulness``: curves of
         every map and of five random orders, by which ``gradcam`` is the most faithful and
-        ``grad`` no better than chance.
+        ``grad`` no better than chance; ``perturbation``: changes of predictions and maps of the
+        first model.
     seed : int
         The same arguments give the same store, bit for bit, whatever the other parts.
 
@@ -121,6 +124,10 @@ def simulate_cubes(
             curves = simulated_curves(study, probability, statuses(study, len(models)))
             for name, values in curves.items():
                 writer.write(f"faithfulness/{name}", slice(None), values)
+        if "perturbation" in parts:
+            changes = simulated_perturbation(study, probability, statuses(study, len(models)))
+            for name, values in changes.items():
+                writer.write(f"perturbation/{name}", slice(None), values)
         _write_maps(writer, study, models)
         if localizers:
             _write_localizers(writer, study, localizers, decoders)
@@ -162,7 +169,8 @@ def _temporary_path() -> Path:
 def _create(path: Path, study: SimulatedStudy, models: Sequence[SimulatedModel],
             localizers: Sequence[SimulatedModel], parts: Sequence[str]) -> StoreWriter:
     groups = ["reference", "prediction", "saliency"]
-    groups += [part for part in ("radiograph", "randomization", "faithfulness") if part in parts]
+    groups += [part for part in ("radiograph", "randomization", "faithfulness", "perturbation")
+               if part in parts]
     groups += ["localizer"] if localizers else []
     randomization = model_labels(models[:1]).assign_coords({
         "replicate": np.arange(REPLICATES),
@@ -177,6 +185,7 @@ def _create(path: Path, study: SimulatedStudy, models: Sequence[SimulatedModel],
         randomization=randomization if "randomization" in parts else None,
         localizers=model_labels(localizers) if localizers else None,
         faithfulness=curve_labels() if "faithfulness" in parts else None,
+        perturbation=perturbation_labels(models) if "perturbation" in parts else None,
         n_points=study.index.attrs["n_points"], n_boxes=study.index.attrs["n_boxes"],
         n_fixations=N_FIXATIONS if study.has_gaze else None,
         identity={"data set": study.fingerprint, "parts": sorted(parts)},

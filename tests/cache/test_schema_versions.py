@@ -25,7 +25,7 @@ from saltrust.errors import DataError, UsageError
 #: Variables that came without a new number.
 LATER = {"radiograph": {"status", "remark", "source"}, "reference": {"fixation_onset"}}
 #: Groups that came without a new number.
-LATER_GROUPS = {"faithfulness"}
+LATER_GROUPS = {"faithfulness", "perturbation"}
 SCHEMA_1 = Path(__file__).parents[1] / "reference" / "schema1.zarr.zip"
 
 

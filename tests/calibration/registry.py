@@ -15,6 +15,7 @@ from tests.calibration.simulations import (
     readers,
     slopes,
     subgroups,
+    tested_means,
 )
 
 #: What a column of intervals or p-values may be called.
@@ -42,6 +43,8 @@ class Row:
 
 _NONE = "always empty: nothing is tested"
 _PAPER = "the paper's, which takes images for independent; `estimates` has the test by patient"
+_MEANS = {"conf_low": ("mean with a test",),
+          "p_value": ("mean with a test", "any of nine means with tests")}
 _DECIDED = {"conf_low": ("paired bootstrap", "decisions, mean against a constant"),
             "p_value": ("signed ranks", "paired bootstrap", "decisions, any pair",
                         "decisions, mean against a constant")}
@@ -135,6 +138,13 @@ REGISTRY: tuple[Row, ...] = (
       for table in ("decisions", "methods")),
     *(Row("randomization", table, {"conf_low": ("randomization",), "p_value": ("randomization",)})
       for table in ("decisions", "methods")),
+    Row("randomization", "complexity", _MEANS),
+    *(Row("faithfulness", table, {"conf_low": ("mean with a test",)}, {"p_value": _NONE})
+      for table in ("summary", "curves")),
+    Row("perturbation", "per_image", _MEANS),
+    Row("perturbation", "pooled", {"conf_low": ("rank correlation of related values",),
+                                   "p_value": ("rank correlation",)}),
+    *(Row("faithfulness", table, _MEANS) for table in ("decisions", "comparisons", "agreement")),
     # The same contrast by the same function.
     *(Row("specificity", table, {"conf_low": ("randomization",), "p_value": ("randomization",)})
       for table in ("decisions", "findings")),
@@ -177,7 +187,7 @@ EXCEPTIONS: tuple[tuple[str, str, str], ...] = (
 def cells() -> list[Cell]:
     """Every simulation on every design."""
     made = [cell for module in (means, slopes, areas, decisions, free_response, mixed, power,
-                                readers, subgroups)
+                                readers, subgroups, tested_means)
             for cell in module.cells()]
     names = [cell.name for cell in made]
     assert len(set(names)) == len(names)

@@ -28,7 +28,7 @@ from saltrust.cache.repair import repair
 from saltrust.cache.store import partial_path
 from saltrust.cache.verification import verify
 from saltrust.errors import DataError, SaltrustError
-from saltrust.study import RandomizationSpec
+from saltrust.generation_settings import RandomizationSpec
 from tests.faults.damage import everything, flipped, lost, same
 
 TINY = Path(__file__).parents[1] / "generate" / "tiny_study.py"

@@ -18,7 +18,8 @@ from saltrust.cache.validation import validate
 from saltrust.errors import DataError, UsageError
 from saltrust.generate import job
 from saltrust.generate.job import generate
-from saltrust.study import EnsembleSpec, RandomizationSpec, Study
+from saltrust.generation_settings import RandomizationSpec
+from saltrust.study import EnsembleSpec, Study
 from saltrust.study_file import read_study
 
 MEMBERS = ("narrow", "wide")

@@ -22,12 +22,13 @@ from saltrust.cli import main
 from saltrust.errors import UsageError
 from saltrust.generate import randomization_plan
 from saltrust.generate.job import generate
+from saltrust.generation_settings import RandomizationSpec
 from saltrust.models.checkpoint import save
 from saltrust.models.classifiers.small import PhantomNet
 from saltrust.models.preprocessing import to_input
 from saltrust.models.random_weights import randomize_weights
 from saltrust.models.stages import natural_stages
-from saltrust.study import RandomizationSpec, Study
+from saltrust.study import Study
 from saltrust.study_file import read_study
 
 STAGES = ["trained", "head", "body.3", "body.0"]

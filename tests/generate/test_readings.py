@@ -15,7 +15,8 @@ from saltrust.cache.store import open_cubes
 from saltrust.cache.validation import problems
 from saltrust.errors import UsageError
 from saltrust.generate.job import generate
-from saltrust.study import ExplainerSpec, RandomizationSpec, Study
+from saltrust.generation_settings import RandomizationSpec
+from saltrust.study import ExplainerSpec, Study
 
 OWN = '''\
 from saltrust.explainers.declaration import explainer

@@ -30,17 +30,10 @@ from saltrust.cache.collection import Annotation, Radiograph
 from saltrust.cache.store import partial_path
 from saltrust.errors import NothingToDo
 from saltrust.generate.job import generate
+from saltrust.generation_settings import FaithfulnessSpec, RandomizationSpec
 from saltrust.models.checkpoint import save
 from saltrust.models.preprocessing import GRAY
-from saltrust.study import (
-    ExplainerSpec,
-    FaithfulnessSpec,
-    GenerateSpec,
-    LocalizerSpec,
-    ModelSpec,
-    RandomizationSpec,
-    Study,
-)
+from saltrust.study import ExplainerSpec, GenerateSpec, LocalizerSpec, ModelSpec, Study
 
 FINDINGS = ("Edema", "Pneumothorax", "Lung Lesion")
 GRID = 24

@@ -40,7 +40,8 @@ _DELONG = ("--interval", "delong")
 #: The maps of protocol W before it showed Grad-CAM too.
 _NO_GRADCAM = ("--explainer", "guided_backprop", "--explainer", "localizer")
 
-#: {cubes} is the store of a whole study, {guided} one of models trained with gaze, {scores} and
+#: {cubes} is the store of a whole study, {guided} one of models trained with gaze, {curves} one
+#: with curves of faithfulness, {scores} and
 #: {shapes} CSV files of scores, {thresholds} and {probabilities} CSV files of one number a
 #: finding, {ratings} one of ratings by readers, {folder} a new folder.
 ANALYZE: dict[str, tuple[str, ...]] = {
@@ -118,6 +119,11 @@ ANALYZE: dict[str, tuple[str, ...]] = {
                       "--adjustment", "none", *_ONE),
     "gaze-localizers": ("gaze", "{guided}", *_FEW, "--source", "localizer", "--finding",
                         "Edema", *_RAW),
+    "faithfulness": ("faithfulness", "{curves}", *_FEW, "--model", "densenet-1"),
+    "faithfulness-drop": ("faithfulness", "{curves}", *_FEW, "--images", "all", "--failures",
+                          "drop", "--metric", "deletion", "--metric", "infidelity",
+                          "--finding", "Edema", "--confidence-level", "0.9"),
+    "perturbation": ("perturbation", "{curves}", *_FEW),
     "froc": ("froc", "{cubes}", *_FEW, "--model", "densenet-1", "--marks-per-map", "5",
              "--minimum-distance", "2"),
     "froc-components": ("froc", "{cubes}", *_FEW, *_ONE, "--marks", "components", "--threshold",
@@ -162,6 +168,8 @@ PROTOCOL: dict[str, tuple[str, ...]] = {
                                    "--explainer", "grad"),
     "protocol-trustworthiness": ("trustworthiness", "{cubes}", "-o", "{folder}", *_PAIRS,
                                  *_ONE),
+    "protocol-trustworthiness-faithful": ("trustworthiness", "{curves}", "-o", "{folder}",
+                                          *_PAIRS, *_ONE),
     "protocol-guided-training": ("guided-training", "{guided}", "-o", "{folder}", *_FEW,
                                  *_DELONG, *_NO_GRADCAM),
     "protocol-guided-training-named": ("guided-training", "{cubes}", "-o", "{folder}", *_FEW,
@@ -208,7 +216,11 @@ def make_inputs(folder: Path) -> dict[str, str]:
     simulate_cubes(folder / "study.zarr", patients=12, grid=24, findings=findings, seed=7)
     simulate_cubes(folder / "guided.zarr", patients=10, grid=16, findings=findings[:2], seed=8,
                    parts=("radiograph", "localizer", "gaze", "guidance"))
+    simulate_cubes(folder / "curves.zarr", patients=26, images_per_patient=1, grid=16,
+                   findings=findings[:2], seed=9,
+                   parts=("faithfulness", "perturbation"))
     inputs = {"cubes": str(folder / "study.zarr"), "guided": str(folder / "guided.zarr"),
+              "curves": str(folder / "curves.zarr"),
               **{name: str(folder / f"{name}.csv")
                  for name in ("scores", "shapes", "thresholds", "probabilities",
                               "ratings")}}

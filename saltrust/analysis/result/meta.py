@@ -169,6 +169,20 @@ class Meta(TypedDict, total=False):
     average_precision: str
     #: Images that the average mask is of, by finding.
     average_mask_of: dict[str, int]
+    #: What the rise of the complexity of maps is (efficient MPRT).
+    complexity: str
+    #: Metrics of faithfulness that were judged.
+    metrics: list[str]
+    #: How the area of a curve is taken.
+    area: str
+    #: How radiographs were changed.
+    perturbations: list[str]
+    #: Which correlation, of what.
+    correlation: str
+    #: What the mean over images is of.
+    per_image: str
+    #: What was removed from images, and how, as it was generated.
+    removal: dict[str, Any]
     #: What "standard deviation" is over.
     standard_deviation: str
     #: What the effect sizes are.
@@ -230,7 +244,7 @@ class Meta(TypedDict, total=False):
 
     # Criteria of trustworthiness -------------------------------------------------------------
 
-    #: "utility", "randomization", "repeatability" or "reproducibility".
+    #: "utility", "randomization", "repeatability", "reproducibility" or "faithfulness".
     criterion: str
     #: What passes, by name.
     rule: str

@@ -34,6 +34,11 @@ _FITS = {
            "and DeRouen 2001, t with G - p degrees of freedom)",
     "joint": "least squares on all descriptors together",
 }
+_REMOVALS = {
+    "deletion": "deletion of the most relevant pixels", "insertion": "their insertion",
+    "morf": "removal of the most relevant squares with noisy linear imputation (ROAD)",
+    "lerf": "the same of the least relevant", "infidelity": "infidelity (normalised)",
+    "sensitivity": "the largest relative change of the map under small changes of the image"}
 _READINGS = {"raw": "all values", "absolute": "the absolute values",
              "positive": "the positive part"}
 _CORRECTIONS = {"bonferroni": "Bonferroni", "holm": "Holm", "bh": "Benjamini and Hochberg",
@@ -309,7 +314,7 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
             settings = meta["ssim"]
             yield (f"SSIM: window {settings['window']}; scaling: {settings['scaling']}; data range "
                    f"{settings['data_range']}.")
-        for name in ("rule_meaning", "decision", "baseline", "average_precision"):
+        for name in ("rule_meaning", "decision", "baseline", "average_precision", "complexity"):
             if name in meta:
                 yield f"{name.replace('_', ' ').capitalize()}: {meta[name]}."
         if "low_baseline" in meta:
@@ -332,6 +337,20 @@ def _criterion(what: str) -> Callable[[Meta], Iterator[str]]:
                    f"{meta['non_inferiority_margin']:g}.")
 
     return write
+
+
+def _faithfulness(meta: Meta) -> Iterator[str]:
+    counts = meta["counts"]
+    yield (f"Faithfulness was measured on {counts['images']} images ({meta['images']})"
+           f"{_of_split(meta)} of {counts['patients']} patients by "
+           + "; ".join(_REMOVALS.get(name, name) for name in meta["metrics"]) + ".")
+    if "removal" in meta:
+        yield f"Curves as they were generated: {'; '.join(_flat(meta['removal']))}."
+    yield (f"Areas are {meta['area']}, beside the {meta['baseline']}. Better: {meta['better']}. "
+           f"Flat or non-finite maps ({counts['flat or non-finite maps']}): {meta['failures']}.")
+    yield (f"{_intervals(meta, 'bootstrap')}. Gains over random orders were tested by step-down "
+           "max-T over explainers, differences over their pairs (Romano and Wolf 2005). "
+           f"Decision: {meta['decision']}.")
 
 
 def _gaze(meta: Meta) -> Iterator[str]:
@@ -426,6 +445,7 @@ _WRITERS: dict[str, Callable[[Meta], Iterator[str]]] = {
                                 "different seeds, were compared by SSIM"),
     "reproducibility": _criterion("Reproducibility: maps of models of different architectures "
                                   "were compared by SSIM"),
+    "faithfulness": _faithfulness,
     "gaze": _gaze,
     "mrmc": _mrmc,
     "mixed": _mixed,

@@ -29,6 +29,7 @@ FIGURES = {
     "randomization": "saltrust.report.figures.of_results:randomization",
     "repeatability": "saltrust.report.figures.of_results:similarity",
     "reproducibility": "saltrust.report.figures.of_results:similarity",
+    "faithfulness": "saltrust.report.figures.faithfulness:curves",
     "mrmc": "saltrust.report.figures.multireader:readers_and_treatments",
     "mixed": "saltrust.report.figures.mixed:mixed_model",
     "power": "saltrust.report.figures.power:power_curves",

@@ -26,6 +26,11 @@ from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import source, split_of
 from saltrust.analysis.stored.images import images_of
 from saltrust.analysis.stored.maps import RANDOMIZED, TRAINED, StoredMaps, stored_maps
+from saltrust.analysis.trustworthiness.complexity import (
+    MEANING,
+    complexity_scores,
+    complexity_table,
+)
 from saltrust.analysis.trustworthiness.decisions import (
     FAIL,
     PASS,
@@ -132,7 +137,9 @@ def randomization(
         last stage, with the model's AUC trained and randomized; ``decisions`` by the
         jackknife over patients, since each pair of the baseline involves two, ``methods``;
         ``stages``: mean and SD of every stage and replicate, with the paper's names of the
-        stages of InceptionV3 in ``paper_stage``; ``models``, ``scores``, ``pairs``.
+        stages of InceptionV3 in ``paper_stage``; ``complexity``: efficient MPRT
+        (:mod:`saltrust.analysis.trustworthiness.complexity`); ``models``, ``scores``, ``pairs``,
+        ``complexity_scores``.
 
     Raises
     ------
@@ -144,6 +151,7 @@ def randomization(
     References
     ----------
     J. Adebayo et al. (2018), Adv. Neural Inf. Process. Syst. 31, 9505-9515.
+    A. Hedstrom et al. (2024), Sanity checks revisited, arXiv:2401.06465.
     """
     judge, settings = rule_judge(rule), ssim_settings(ssim)
     if Margins.of(decision.margin).non_inferiority is not None:
@@ -165,12 +173,15 @@ def randomization(
     if scores.empty:
         raise DataError("no selected image has usable maps of the trained and a randomised "
                         f"model in {source(tree)}; select others or generate them")
+    entropies = complexity_scores(maps, compared, failures, progress)
     aucs = study_aucs(tree)
     tables = {"summary": _summary(scores, degraded, aucs, maps.labels["stage"][-1]),
               **decide_by_patients(_last_stage(scores), degraded.baselines, compared.images,
                                    decision, judge),
               "stages": _stages(scores, degraded.baselines), "models": aucs, "scores": scores,
-              "pairs": _pair_table(degraded.baselines)}
+              "pairs": _pair_table(degraded.baselines),
+              "complexity": complexity_table(entropies, decision),
+              "complexity_scores": entropies}
     meta = {
         "criterion": "randomization", "split": split_of(tree), "images": images,
         "rule": rule, "rule_meaning": RULES[rule], "stages": maps.labels["stage"],
@@ -179,7 +190,8 @@ def randomization(
                     "images of different patients",
         "failures": ("SSIM 0" if failures == "score" else "left out") + "; images whose trained "
                     "map is flat or not finite are left out, since nothing can degrade",
-        **decision.describe(), **_MEANINGS, "counts": dict(compared.counts)}
+        **decision.describe(), **_MEANINGS, "complexity": MEANING,
+        "counts": dict(compared.counts)}
     return Result(meta, {name: table for name, table in tables.items() if len(table)},
                   "randomization")
 

@@ -309,7 +309,8 @@ def _validation(study: Study, explained: Collection) -> Study | None:
         generate = dataclasses.replace(study.generate, split="val")
         return dataclasses.replace(study, generate=generate, localizers=(),
                                    randomization=type(study.randomization)(),
-                                   faithfulness=type(study.faithfulness)())
+                                   faithfulness=type(study.faithfulness)(),
+                                   perturbation=type(study.perturbation)())
     _log.warning("no cut-off is tuned, since %s; --cutoff states one", why)
     return None
 

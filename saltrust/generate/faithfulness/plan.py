@@ -16,7 +16,8 @@ from saltrust.cache.readings import READING
 from saltrust.cache.schema import FAITHFULNESS_METRICS, Label
 from saltrust.choices import MapReading
 from saltrust.errors import UsageError
-from saltrust.study import FaithfulnessSpec, Study
+from saltrust.generation_settings import FaithfulnessSpec
+from saltrust.study import Study
 
 _log = logging.getLogger(__name__)
 

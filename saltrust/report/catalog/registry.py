@@ -22,7 +22,7 @@ from saltrust.report.catalog.declaration import NamedFigure, Request
 
 #: Modules of this folder that declare figures.
 MODULES = ("maps", "case", "shapes", "randomization", "similarity", "precision_recall",
-           "overview", "gaze", "free_response")
+           "overview", "gaze", "free_response", "faithfulness")
 
 
 @cache

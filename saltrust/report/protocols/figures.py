@@ -29,7 +29,12 @@ from saltrust.report.catalog.overview import draw_overview
 from saltrust.report.catalog.precision_recall import draw_curves
 from saltrust.report.catalog.randomization import draw_stages
 from saltrust.report.catalog.similarity import draw_models
-from saltrust.report.figures import classification, guided_training, trustworthiness
+from saltrust.report.figures import (
+    classification,
+    faithfulness,
+    guided_training,
+    trustworthiness,
+)
 from saltrust.report.protocols.localization import draw_localization
 
 
@@ -89,6 +94,8 @@ def draw_trustworthiness(protocol: ProtocolResult, cubes: xr.DataTree) -> dict[s
         for finding, scores in _by(result["scores"], "finding"):
             figures[f"randomization_maps{finding}"] = draw_stages(
                 cubes, _of_median_similarity(scores), scores)
+    if "faithfulness" in results and "curves" in results["faithfulness"]:
+        figures["faithfulness"] = faithfulness.curves(results["faithfulness"])
     criteria: tuple[str, ...] = ("repeatability", "reproducibility")
     similar = {name: results[name] for name in criteria if name in results}
     findings = dict.fromkeys(finding for result in similar.values()

@@ -19,7 +19,7 @@ from saltrust.generate.faithfulness.curves import ImageCurves, image_curves
 from saltrust.generate.faithfulness.ordering import random_ranks, ranks_of
 from saltrust.generate.faithfulness.perturbation import Subject
 from saltrust.generate.faithfulness.plan import FaithfulnessPlan, squares_of
-from saltrust.study import FaithfulnessSpec
+from saltrust.generation_settings import FaithfulnessSpec
 
 ALL = ("deletion", "insertion", "morf", "lerf")
 REFERENCE = Path(__file__).parents[2] / "reference" / "faithfulness" / "curves.json"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from saltrust.generate.faithfulness.plan import findings_within, plan_faithfulness
-from saltrust.study import FaithfulnessSpec, Study
+from saltrust.generation_settings import FaithfulnessSpec
+from saltrust.study import Study
 
 READINGS: Any = {"grad": "absolute", "ig": "positive"}
 LABELS = np.random.default_rng(0).choice([1, 0, -1, -2], (400, 6), p=[0.4, 0.4, 0.1, 0.1])

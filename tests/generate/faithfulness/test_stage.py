@@ -25,8 +25,9 @@ from saltrust.generate.faithfulness.curves import image_curves
 from saltrust.generate.faithfulness.perturbation import Subject
 from saltrust.generate.job import Overrides, generate
 from saltrust.generate.plan import make_plan
+from saltrust.generation_settings import FaithfulnessSpec
 from saltrust.models.preprocessing import to_input
-from saltrust.study import EnsembleSpec, ExplainerSpec, FaithfulnessSpec, Study
+from saltrust.study import EnsembleSpec, ExplainerSpec, Study
 from saltrust.study_file import read_study
 
 CURVES = FaithfulnessSpec(("deletion", "morf", "lerf"), steps=2, squares=6)

@@ -20,7 +20,8 @@ from saltrust.cache.verification import verify
 from saltrust.datasets.files.radiograph_files import read_radiograph
 from saltrust.errors import DataError, NothingToDo
 from saltrust.generate.job import Overrides, generate
-from saltrust.study import RandomizationSpec, Study
+from saltrust.generation_settings import RandomizationSpec
+from saltrust.study import Study
 
 SKIP = Overrides(on_error="skip")
 #: In the second batch of three of the test images 0 1 3, 4 6 7, 9 10.

@@ -1,4 +1,4 @@
-"""Protocol A as a whole: the four criteria, and their tables with pass marks."""
+"""Protocol A as a whole: its criteria, and their tables with pass marks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pandas as pd
 import xarray as xr
 
 from saltrust import __version__
-from saltrust.analysis.options import Decision, Margins
+from saltrust.analysis.options import Decision, Margins, Resampling
 from saltrust.analysis.protocols.recorded import listed
 from saltrust.analysis.protocols.result import ProtocolResult
 from saltrust.analysis.protocols.trustworthiness.tables import (
+    faithfulness_table,
     marks_table,
     randomization_table,
     similarity_table,
@@ -22,6 +23,7 @@ from saltrust.analysis.protocols.trustworthiness.tables import (
 from saltrust.analysis.result import Result
 from saltrust.analysis.select import as_cubes
 from saltrust.analysis.stored.contents import source, split_of
+from saltrust.analysis.trustworthiness.faithfulness.analysis import faithfulness
 from saltrust.analysis.trustworthiness.randomization import randomization
 from saltrust.analysis.trustworthiness.repeatability import repeatability, reproducibility
 from saltrust.analysis.trustworthiness.utility import METRICS, utility
@@ -37,6 +39,8 @@ from saltrust.choices import (
 from saltrust.errors import DataError
 
 CRITERIA = ("utility", "randomization", "repeatability", "reproducibility")
+#: No criterion of Arun et al.: judged where the cubes hold curves, not missed where they do not.
+FURTHER = "faithfulness"
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ def protocol_trustworthiness(
     -------
     ProtocolResult
         Table ``decisions`` has every explainer's decision in every criterion; then one table per
-        criterion (of utility one per metric) and ``models``.  Criteria that the cubes cannot
+        criterion (of utility one per metric) and ``models``.  Where the cubes hold curves of
+        faithfulness, it is a fifth criterion.  Criteria that the cubes cannot
         give are among ``missing``.
 
     Raises
@@ -130,6 +135,10 @@ def protocol_trustworthiness(
             decision=two_sided, progress=progress),
         "repeatability": of_models(repeatability),
         "reproducibility": of_models(reproducibility)}
+    if FURTHER in tree.children:
+        criteria[FURTHER] = lambda: faithfulness(tree, failures=failures, resampling=Resampling(
+            resamples=decision.resamples, seed=decision.seed,
+            confidence_level=1 - decision.alpha))
     results: dict[str, Result] = {}
     missing: dict[str, str] = {}
     for name, judge in criteria.items():
@@ -156,6 +165,8 @@ def _tables(results: Mapping[str, Result]) -> dict[str, pd.DataFrame]:
                 tables[f"utility_{metric}"] = utility_table(result, metric)
         elif name == "randomization":
             tables[name] = randomization_table(result)
+        elif name == FURTHER:
+            tables[name] = faithfulness_table(result)
         else:
             tables[name] = similarity_table(result)
         if "models" in result:
@@ -171,7 +182,7 @@ def _methods(results: Mapping[str, Result], missing: Mapping[str, str], place: s
              "it is said below.", "",
              "A decision marked `*` changes between the mixed model, the bootstrap of patients "
              "and a signed-rank test by patient with Holm's correction.", ""]
-    for name in CRITERIA:
+    for name in [*CRITERIA, *(name for name in (FURTHER,) if name in {*results, *missing})]:
         lines += [f"## {name.capitalize()}", ""]
         if name in missing:
             lines += [f"Not judged: {missing[name]}.", ""]

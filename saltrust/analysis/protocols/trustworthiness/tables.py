@@ -9,6 +9,7 @@ import pandas as pd
 
 from saltrust.analysis.result import Result
 from saltrust.analysis.result.cells import UNDEFINED, p_value
+from saltrust.analysis.trustworthiness.faithfulness.analysis import ALL
 
 #: What the decisions call the baselines, and how the tables head them.
 _LOW = "low baseline"
@@ -107,10 +108,33 @@ def similarity_table(result: Result) -> pd.DataFrame:
     return _without_constants(rows, ("finding",))
 
 
+def faithfulness_table(result: Result) -> pd.DataFrame:
+    """Mean area per explainer and metric beside that of random orders, with the decision.
+
+    Parameters
+    ----------
+    result : Result
+        Of :func:`saltrust.faithfulness`.
+    """
+    summary = result.tables["summary"]
+    decisions = result.tables.get("decisions", pd.DataFrame())
+    names = ["finding", "model", "explainer", "metric"]
+    cells = {tuple(getattr(row, name) for name in names): _verdict(row)
+             for row in decisions.itertuples()}
+    keys = list(summary[names].itertuples(index=False, name=None))
+    return _without_constants(pd.DataFrame({
+        **{name: summary[name] for name in names}, "n": summary["n"],
+        "mean": _spread(summary["estimate"], summary["sd"]),
+        "random orders": [_number(value) for value in summary["random"]],
+        "decision": [cells.get(key, "") for key in keys], "failed": summary["failed"]}),
+        ("finding", "model"))
+
+
 def marks_table(results: Mapping[str, Result]) -> pd.DataFrame:
     """Every explainer's decision in every criterion and against every baseline.
 
-    Utility is judged by the metric that was to decide.  Where several models or pairs were
+    Utility is judged by the metric that was to decide, faithfulness by each of its metrics.  Where
+    several models or pairs were
     judged, the decisions are named in their order, each once.
 
     Parameters
@@ -123,8 +147,11 @@ def marks_table(results: Mapping[str, Result]) -> pd.DataFrame:
         decisions = result.tables.get("decisions")
         if decisions is None:
             continue
-        if "metric" in decisions:
+        if "deciding_metric" in result.meta and "metric" in decisions:
             decisions = decisions[decisions["metric"] == result.meta["deciding_metric"]]
+        elif "metric" in decisions:
+            decisions = decisions[decisions["finding"] != ALL].assign(
+                baseline=decisions["metric"] + " against " + decisions["baseline"])
         for key, group in decisions.groupby(["finding", "explainer", "baseline"], sort=False):
             finding, explainer, baseline = map(str, key)
             cell = " / ".join(dict.fromkeys(group["decision"]))

@@ -1,0 +1,1 @@
+"""Perturbation: how predictions and maps change while radiographs are changed by degrees."""
