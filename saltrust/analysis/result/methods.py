@@ -36,9 +36,7 @@ _FITS = {
 }
 _REMOVALS = {
     "deletion": "deletion of the most relevant pixels", "insertion": "their insertion",
-    "morf": "removal of the most relevant squares with noisy linear imputation (ROAD)",
-    "lerf": "the same of the least relevant", "infidelity": "infidelity (normalised)",
-    "sensitivity": "the largest relative change of the map under small changes of the image"}
+    "morf": "imputation of the most relevant squares (ROAD)", "lerf": "of the least relevant"}
 _READINGS = {"raw": "all values", "absolute": "the absolute values",
              "positive": "the positive part"}
 _CORRECTIONS = {"bonferroni": "Bonferroni", "holm": "Holm", "bh": "Benjamini and Hochberg",
