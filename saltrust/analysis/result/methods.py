@@ -37,7 +37,8 @@ _FITS = {
 _REMOVALS = {
     "deletion": "deletion of the most relevant pixels", "insertion": "their insertion",
     "morf": "imputation of the most relevant squares (ROAD)", "lerf": "of the least relevant"}
-_READINGS = {"raw": "all values", "absolute": "the absolute values", "positive": "the positive part"}
+_READINGS = {"raw": "all values", "absolute": "the absolute values",
+             "positive": "the positive part"}
 _CORRECTIONS = {"bonferroni": "Bonferroni", "holm": "Holm", "bh": "Benjamini and Hochberg",
                 "none": "no method"}
 
