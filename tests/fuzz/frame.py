@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import HypothesisWarning
 from hypothesis.strategies import SearchStrategy
 
 from saltrust.errors import SaltrustError
@@ -122,7 +123,10 @@ def try_many(target: Target, examples: int, first_seed: int,
         rest = max(examples - drawn, 1)
         search = settings(max_examples=rest, database=None, deadline=None, phases=[Phase.generate],
                           suppress_health_check=list(HealthCheck), derandomize=False)
-        seed(first_seed + 1_000_003 * number)(search(given(target[0])(one)))()
+        with warnings.catch_warnings():
+            # What is drawn again is described by its strategy, which may name many columns.
+            warnings.filterwarnings("ignore", "Generating overly large repr", HypothesisWarning)
+            seed(first_seed + 1_000_003 * number)(search(given(target[0])(one)))()
         if drawn >= examples or drawn == before:
             break
     return drawn

@@ -57,7 +57,7 @@ def test_a_job_of_captum_resumes_with_the_same_bits(
     tested = collection.index["split"].values == "test"
     assert (group["status"].values[tested] == Status.OK).any(axis=(0, 1)).all()
     done = 0
-    real = job.explain_batch
+    real = job.begin_batch
 
     def explain_twice(*args: Any) -> Any:
         nonlocal done
@@ -67,7 +67,7 @@ def test_a_job_of_captum_resumes_with_the_same_bits(
         torch.rand(3)
         return real(*args)
 
-    monkeypatch.setattr(job, "explain_batch", explain_twice)
+    monkeypatch.setattr(job, "begin_batch", explain_twice)
     with pytest.raises(KeyboardInterrupt):
         generate(collection, by_captum, tmp_path / "cut.zarr", progress=False)
     monkeypatch.undo()

@@ -62,8 +62,8 @@ class Rate:
         middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
         half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
         # At the ends the bound is exact; rounding must not pass it.
-        return (0.0 if not self.rejected else max(middle - half, 0.0),
-                1.0 if self.rejected == n else min(middle + half, 1.0))
+        return (0.0 if not self.rejected else max(float(middle - half), 0.0),
+                1.0 if self.rejected == n else min(float(middle + half), 1.0))
 
 
 def rate(design: Design, source: Source, test: PowerTest, simulation: Simulation, *,

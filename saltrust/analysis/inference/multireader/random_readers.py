@@ -54,7 +54,7 @@ def readers_against_one(readers: npt.ArrayLike, one: npt.ArrayLike, readers_left
     >>> left_out = np.array([[0.70, 0.62], [0.72, 0.60], [0.68, 0.58]])
     >>> made = readers_against_one([0.7, 0.6], 0.5, left_out, [0.52, 0.49, 0.49])
     >>> round(made.estimate, 3), round(made.std_error, 4), round(made.df, 2)
-    (0.15, 0.05, 1.0)
+    (0.15, 0.0526, 1.22)
     """
     check_confidence_level(confidence_level)
     psi = np.asarray(readers, dtype=np.float64) - np.asarray(one, dtype=np.float64)
